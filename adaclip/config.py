@@ -1,0 +1,43 @@
+"""Settings of the encoder that are not weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The paper adapts "Q, K and V in multi-head attention, as well as the MLP layers" of the text tower (section 3.4).
+LORA_MODULES = ("q_proj", "k_proj", "v_proj", "fc1", "fc2")
+
+DEFAULT_BASE = "openai/clip-vit-base-patch32"  # the text encoder of MDM, MoMask and SALAD
+
+
+class AdaCLIPError(Exception):
+    """An adapter or its base cannot be loaded or saved; the message says which file, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class LoRASettings:
+    """Shape of the adapter. At ViT-B/32 the defaults make 1,572,864 trainable parameters."""
+
+    rank: int = 16  # section 4.1: 16 for all modules
+    alpha: int = 16  # scale alpha / rank = 1; not given in the paper
+    dropout: float = 0.0  # not given in the paper
+    modules: tuple[str, ...] = LORA_MODULES
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(f"LoRA needs rank >= 1 and alpha > 0, got rank {self.rank} and alpha {self.alpha}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"LoRA dropout must lie in [0, 1), got {self.dropout}.")
+        unknown = set(self.modules) - {*LORA_MODULES, "out_proj"}
+        if unknown or not self.modules:
+            known = ", ".join((*LORA_MODULES, "out_proj"))
+            raise ValueError(f"Unknown LoRA modules {sorted(unknown)}: choose from {known}.")
+
+    @property
+    def target_modules(self) -> str:
+        """Pattern of module names for peft; it leaves a vision tower alone."""
+        attention = "|".join(m.removesuffix("_proj") for m in self.modules if m.endswith("_proj"))
+        mlp = "|".join(m for m in self.modules if not m.endswith("_proj"))
+        groups = [rf"self_attn\.(?:{attention})_proj"] if attention else []
+        groups += [rf"mlp\.(?:{mlp})"] if mlp else []
+        return rf"(?!.*vision).*encoder\.layers\.\d+\.(?:{'|'.join(groups)})"

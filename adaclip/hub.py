@@ -1,0 +1,180 @@
+"""Adapter folders: found, checked, loaded whole, saved whole. Safetensors only."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from adaclip.config import AdaCLIPError
+from adaclip.files import atomic_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adaclip.json"  # ours: the folder must hold no config.json, which breaks plain transformers
+TOKENIZER = "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How weights are found and where they go; the keyword arguments of `AdaCLIP.from_pretrained`."""
+
+    dtype: torch.dtype | None = None  # None: as stored
+    device: torch.device | str | None = None  # None: CPU
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+
+    def for_base(self) -> LoadOptions:
+        """The same options for the base model: the adapter's revision says nothing about the base's."""
+        return replace(self, revision=None)
+
+    def download(self) -> dict[str, object]:
+        names = ("revision", "token", "cache_dir", "local_files_only")
+        return {name: getattr(self, name) for name in names}
+
+
+def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
+    """The folder of an adapter, downloaded if it is a Hub id. AdaCLIPError when it is not an adapter."""
+    folder = Path(repo_or_path).expanduser()
+    if not folder.is_dir():
+        if folder.exists() or repo_or_path.startswith((".", "/", "~")) or repo_or_path.count("/") != 1:
+            raise AdaCLIPError(f"{repo_or_path}: no such adapter folder. Give a folder or a Hub id (owner/name).")
+        folder = _download(repo_or_path, load)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
+            hint = f" It holds {', '.join(other)}, which is refused: only safetensors are read." if other else ""
+            raise AdaCLIPError(f"{folder}: {name} is missing, so this is not an adapter folder.{hint}")
+    return folder
+
+
+def recorded_base(folder: Path) -> str:
+    """The base an adapter was trained on: a Hub id, or a folder (recorded relative to the adapter's)."""
+    base = adapter_config(folder).get("base_model_name_or_path")
+    if not base:
+        raise AdaCLIPError(f"{folder / CONFIG}: base_model_name_or_path is empty. Pass base=.")
+    beside = (folder / base).resolve()
+    if beside.is_dir():
+        return str(beside)
+    if base.startswith((".", "/")):
+        raise AdaCLIPError(f"{folder / CONFIG}: the base {base} is not at {beside}. Move it there or pass base=.")
+    return base
+
+
+def adapter_config(folder: Path) -> dict:
+    """adapter_config.json as a dictionary; AdaCLIPError when it is not one."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
+    if config.get("peft_type") != "LORA":
+        raise AdaCLIPError(f"{folder / CONFIG}: expected the configuration of a LoRA adapter (peft_type LORA).")
+    return config
+
+
+def load_base(
+    base: str, load: LoadOptions, *, tokenizer_folder: Path | None = None
+) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
+    """CLIP's text tower with its projection, and its tokenizer (the adapter's own, if its folder has one)."""
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+    has_tokenizer = tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file()
+    try:
+        model, report = CLIPTextModelWithProjection.from_pretrained(
+            base, dtype=load.dtype, use_safetensors=True, output_loading_info=True, **load.download()
+        )
+        source = str(tokenizer_folder) if has_tokenizer else base
+        tokenizer = CLIPTokenizer.from_pretrained(source, **({} if has_tokenizer else load.download()))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AdaCLIPError(
+            f"The base CLIP model {base} cannot be loaded: {reason} "
+            "Check the name, connect once so that it is cached, or pass base= with a local folder."
+        ) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise AdaCLIPError(f"{base}: {len(missing)} tensors of the text encoder are missing, first {missing[0]}.")
+    return model, tokenizer
+
+
+def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftModel:
+    """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
+    wrapped = get_peft_model(model, config)
+    expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    _compare({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in stored.items()}, path)
+    set_peft_model_state_dict(wrapped, stored)
+    for name, value in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items():
+        if not torch.equal(value.cpu(), stored[name].to(value.dtype)):
+            raise AdaCLIPError(f"{path}: tensor {name} did not reach the model. Please report this as a bug.")
+    return wrapped
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, folder: Path) -> Path:
+    """Writes the adapter folder, whole or not at all. A local base is recorded relative to it."""
+    from adaclip import __version__
+    from adaclip.card import model_card
+
+    recorded = base
+    if Path(base).is_dir():
+        recorded = os.path.relpath(base, folder)
+        recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
+    with atomic_folder(folder) as staging:
+        model.save_pretrained(str(staging), safe_serialization=True, save_embedding_layers=False)
+        config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
+        write_json(staging / CONFIG, config)
+        write_json(staging / SETTINGS, {"adaclip_version": __version__})
+        tokenizer.save_pretrained(str(staging))
+        (staging / "README.md").write_text(model_card(config), encoding="utf-8")
+    return folder
+
+
+def _compare(expected: dict[str, torch.Size], stored: dict[str, torch.Size], path: Path) -> None:
+    missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
+    if missing or unknown:
+        both = ((missing, "missing"), (unknown, "unknown"))
+        parts = [f"{len(names)} {what} (first: {names[0]})" for names, what in both if names]
+        raise AdaCLIPError(
+            f"{path}: {' and '.join(parts)} of {len(expected)} adapter tensors. "
+            "The adapter was made for another base or model class; pass the right base=."
+        )
+    for name, shape in expected.items():
+        if stored[name] != shape:
+            raise AdaCLIPError(
+                f"{path}: tensor {name} has shape {tuple(stored[name])}, the base needs {tuple(shape)}. "
+                "The adapter was made for another base; pass the right base=."
+            )
+
+
+def _download(repo_id: str, load: LoadOptions) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "README.md"]
+        return Path(snapshot_download(repo_id, allow_patterns=patterns, **load.download()))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AdaCLIPError(
+            f"The adapter {repo_id} is neither a folder nor available from the Hub: {reason} "
+            "Check the name, and connect once so that it is cached."
+        ) from error

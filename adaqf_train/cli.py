@@ -1,0 +1,282 @@
+"""The verbs of `run.py`; each class is one verb and its options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from adaclip import AdaCLIPError
+from adaqf_train import recipes
+from adaqf_train.config import ConfigError, RunConfig, override
+from adaqf_train.data.prepare import prepare_joints, prepare_synthetic
+
+if TYPE_CHECKING:
+    from adaqf_train.pipeline import Pipeline
+    from adaqf_train.run_folder import RunFolder
+
+Overrides = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(name="set", metavar="NAME=VALUE", help="Change a setting, such as diffusion.steps=50. Repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every verb that works on a run."""
+
+    data: Path
+    """Folder in HumanML3D's layout (made by `prepare`, or the data set as distributed)."""
+    out: Path
+    """The run's folder. Starting the same command again goes on where it stopped."""
+    recipe: str = "pocket"
+    """demo, pocket, humanml3d or kit."""
+    base: Path | None = None
+    """Folder of a CLIP text model to use in place of a new pocket CLIP."""
+    reuse: Path | None = None
+    """Earlier run whose pocket CLIP, extractors and evaluator are copied where the settings are the same."""
+    settings: Overrides = ()
+
+    def config(self) -> RunConfig:
+        return override(recipes.load(self.recipe), self.settings)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Everything on procedural motions: data, training, evaluation, page. A few minutes on two cores, offline."""
+
+    out: Path = Path("runs/demo")
+    """The run's folder."""
+    settings: Overrides = ()
+
+    def __call__(self) -> None:
+        config = override(recipes.load("demo"), self.settings)
+        data = self.out / "data"
+        with _open_run(self.out) as run:
+            settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
+
+            def make() -> None:
+                if run.accelerator.is_main_process:
+                    prepare_synthetic(data, **settings)
+
+            run.stage("data", settings, make)
+            _everything(_pipeline(run, config, data))
+
+
+@dataclass(frozen=True)
+class PipelineVerb:
+    """All stages on a data set: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        with _opened(self.options) as pipeline:
+            _everything(pipeline)
+
+
+@dataclass(frozen=True)
+class ExtractorsVerb:
+    """Trains the pocket CLIP (if the recipe has one), the feedback's extractors and the independent evaluator."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        with _opened(self.options) as pipeline:
+            pipeline.extractors()
+            pipeline.evaluator()
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains AdaQF, the baseline, or both; what they need is trained first."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+    arm: Literal["adaqf", "baseline", "both"] = "adaqf"
+
+    def __call__(self) -> None:
+        with _opened(self.options) as pipeline:
+            for arm in ("baseline", "adaqf") if self.arm == "both" else (self.arm,):
+                pipeline.train(arm)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Scores a finished run again, on test or val, and writes its report."""
+
+    run: Path
+    """Folder of a finished run."""
+    data: Path | None = None
+    """Where its data are now, if they have moved."""
+    settings: Overrides = ()
+
+    def __call__(self) -> None:
+        from adaqf_train.run_folder import read_config
+
+        config, data = read_config(self.run)
+        with _open_run(self.run) as run:
+            _report(_pipeline(run, override(config, self.settings), self.data or data))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Motions from prompts with a trained generator; needs no data set."""
+
+    model: Path
+    """A generator's folder, such as runs/demo/adaqf."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
+    """What happens. Repeatable: one motion each."""
+    out: Path
+    """FILE.npy: joints (prompts, frames, 22, 3), metres. FILE.html: a page that plays them."""
+    seconds: float = 4.0
+    seed: int = 0
+
+    def __call__(self) -> None:
+        import numpy as np
+
+        from adaclip.files import atomic_file
+        from adaqf_train.models.generator import MotionGenerator
+        from adaqf_train.viewing.page import Scene, Take, write_page
+
+        if self.out.suffix not in (".npy", ".html"):
+            raise ConfigError(f"--out {self.out}: cannot write {self.out.suffix or 'that'}; name a .npy or .html file.")
+        if not self.prompt:
+            raise ConfigError("--prompt is missing: say what happens, such as --prompt 'a person waves twice'.")
+        generator = MotionGenerator.from_pretrained(self.model)
+        motions = generator.generate(self.prompt, seconds=self.seconds, seed=self.seed)
+        if self.out.suffix == ".html":
+            scenes = [Scene(p, (Take(self.model.name, m),)) for p, m in zip(self.prompt, motions, strict=True)]
+            write_page(self.out, scenes, title="Motions", fps=generator.skeleton.fps)
+        else:
+            with atomic_file(self.out) as staging, staging.open("wb") as file:
+                np.save(file, np.stack(motions).astype(np.float32))
+        print(f"wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class PrepareJoints:
+    """Joint positions with captions into HumanML3D's layout, on the standard skeleton."""
+
+    source: tyro.conf.Positional[Path]
+    """A folder of NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or a pack of .npz splits."""
+    folder: tyro.conf.Positional[Path]
+    """Where the data set goes; must not exist yet."""
+    fps: float = 20.0
+    """Frame rate of the source."""
+    mirror: bool = False
+    """Add a mirrored copy of every training clip, left and right swapped in its captions."""
+
+    def __call__(self) -> None:
+        counts = prepare_joints(self.source, self.folder, fps=self.fps, mirror=self.mirror)
+        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+
+@dataclass(frozen=True)
+class PrepareSynthetic:
+    """Procedural motions with captions: the demo's data set, in any number."""
+
+    folder: tyro.conf.Positional[Path]
+    """Where the data set goes; must not exist yet."""
+    clips: int = 3000
+    seed: int = 0
+
+    def __call__(self) -> None:
+        counts = prepare_synthetic(self.folder, clips=self.clips, seed=self.seed)
+        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Motions into HumanML3D's layout."""
+
+    kind: (
+        Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
+        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)]
+    )
+
+    def __call__(self) -> None:
+        self.kind()
+
+
+Verb = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit code. Bad input is one line on stderr and 1."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=__doc__)
+    try:
+        verb()
+    except (AdaCLIPError, OSError) as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+@contextmanager
+def _open_run(out: Path) -> Iterator[RunFolder]:
+    """The run's folder, locked, with accelerate and the threads set up."""
+    import torch
+    from accelerate import Accelerator
+
+    from adaqf_train.run_folder import RunFolder
+
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Launchers export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number is the user's.
+    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    run = RunFolder(out, Accelerator())
+    with run.locked():
+        yield run
+
+
+@contextmanager
+def _opened(options: RunOptions) -> Iterator[Pipeline]:
+    config = options.config()
+    with _open_run(options.out) as run:
+        if options.reuse is not None:
+            run.adopt(options.reuse, ("pocket_clip", "extractors", "evaluator"))
+        yield _pipeline(run, config, options.data, options.base)
+
+
+def _pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Pipeline:
+    from adaqf_train.pipeline import Pipeline
+
+    pipeline = Pipeline(run, config, data, base=base)
+    run.write_config(config, data)
+    return pipeline
+
+
+def _everything(pipeline: Pipeline) -> None:
+    pipeline.extractors()
+    pipeline.evaluator()
+    for arm in ("baseline", "adaqf"):
+        pipeline.train(arm)
+    _report(pipeline)
+
+
+def _report(pipeline: Pipeline) -> None:
+    if not pipeline.accelerator.is_main_process:
+        return
+    report = pipeline.evaluate()
+    report.save(pipeline.run.path)
+    page = pipeline.page(report)
+    report.show(pipeline.console)
+    pipeline.console.print(f"adapter {pipeline.run / 'adaclip'} · report {pipeline.run / 'report.md'} · motions {page}")

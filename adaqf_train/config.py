@@ -1,0 +1,347 @@
+"""Every setting of a run, as frozen dataclasses that check themselves and are saved with every run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from adaclip import AdaCLIPError
+
+POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
+
+
+class ConfigError(AdaCLIPError, ValueError):
+    """A setting that does not exist or does not hold; the message names it and what would."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """The procedural data set that `demo` makes for people who have none."""
+
+    clips: int = 3000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.clips >= 100, f"synthetic.clips must be at least 100 for three usable splits, got {self.clips}.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which clips are used and how they are cut (HumanML3D's loader)."""
+
+    min_frames: int = 40  # HumanML3D; KIT-ML 24
+    max_frames: int = 200  # exclusive, so at most 196 after cutting to whole units
+    unit_frames: int = 4  # the extractors halve the frame rate twice
+
+    def __post_init__(self) -> None:
+        _require(self.unit_frames >= 1, f"data.unit_frames must be at least 1, got {self.unit_frames}.")
+        _require(
+            self.unit_frames <= self.min_frames < self.max_frames,
+            f"data needs unit_frames <= min_frames < max_frames, got {self.unit_frames}, {self.min_frames}, "
+            f"{self.max_frames}.",
+        )
+
+
+@dataclass(frozen=True)
+class PocketClipConfig:
+    """The miniature of CLIP: a text tower trained against single still poses."""
+
+    vocabulary: int = 1000  # entries of its byte-pair encoding
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 512
+    projection: int = 128
+    steps: int = 300
+    batch: int = 128
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.vocabulary >= 514, f"pocket_clip.vocabulary must hold all bytes (>= 514), got {self.vocabulary}.")
+        _require(
+            self.width % self.heads == 0, f"pocket_clip.width {self.width} is not divisible by {self.heads} heads."
+        )
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The text encoder and what of it is trained."""
+
+    base: str = "openai/clip-vit-base-patch32"  # Hub id, folder, or "pocket"
+    tuning: Literal["lora", "frozen"] = "lora"
+    rank: int = 16  # the paper's, for all modules
+    alpha: int = 16  # scale 1; not given in the paper
+    dropout: float = 0.0  # not given in the paper
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """The text and motion extractors that give feedback (T2M's GRU design; defaults are its sizes)."""
+
+    movement: int = 512  # channels of the movement convolution
+    motion_hidden: int = 1024  # per direction of the motion BiGRU
+    text_hidden: int = 512  # per direction of the text BiGRU
+    embedding: int = 512  # co-embedding width
+    dropout: float = 0.2
+    temperature: float = 0.1  # TMR's; the paper does not say, and 1 floors the loss at 2.5-3.2
+    steps: int = 20_000  # about 55 epochs of HumanML3D
+    batch: int = 64
+    learning_rate: float = 1e-4
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, f"extractors.temperature must be positive, got {self.temperature}.")
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig:
+    """The independent evaluator: transformers instead of GRUs, another seed, its own word vectors (TMR's family)."""
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    feedforward: int = 1024
+    embedding: int = 256
+    dropout: float = 0.1
+    temperature: float = 0.1
+    steps: int = 30_000
+    batch: int = 64
+    learning_rate: float = 1e-4
+    seed: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.width % self.heads == 0, f"evaluator.width {self.width} is not divisible by {self.heads} heads.")
+        _require(self.temperature > 0, f"evaluator.temperature must be positive, got {self.temperature}.")
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """MDM's transformer decoder; defaults are its sizes (26.3 M parameters)."""
+
+    width: int = 512
+    layers: int = 8
+    heads: int = 4
+    feedforward: int = 1024
+    dropout: float = 0.1
+    conditioning: Literal["tokens", "pooled"] = "tokens"  # pooled: MDM's one-token memory
+    frames_per_token: int = 1  # more makes the sequence shorter, for machines without a GPU
+
+    def __post_init__(self) -> None:
+        _require(self.width % self.heads == 0, f"denoiser.width {self.width} is not divisible by {self.heads} heads.")
+        _require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
+        _require(self.frames_per_token >= 1, f"denoiser.frames_per_token must be >= 1, got {self.frames_per_token}.")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Gaussian diffusion with x0-prediction on the cosine schedule (MDM)."""
+
+    steps: int = 50  # section 4.1, in training and inference
+    text_drop: float = 0.1  # MDM's probability of training without text
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 2, f"diffusion.steps must be at least 2, got {self.steps}.")
+        _require(0 <= self.text_drop < 1, f"diffusion.text_drop must lie in [0, 1), got {self.text_drop}.")
+
+
+@dataclass(frozen=True)
+class FeedbackConfig:
+    """Motion quality feedback (Eq. 3-5)."""
+
+    motion: float = 10.0  # lambda_M, section 4.4
+    text: float = 2.0  # lambda_T, section 4.4
+    on_dropped_text: bool = False  # text feedback on items whose text the denoiser did not see
+    weighting: Literal["uniform", "alpha_bar"] = "uniform"  # over timesteps; the paper has none
+
+    def __post_init__(self) -> None:
+        _require(self.motion >= 0 and self.text >= 0, "feedback.motion and feedback.text must not be negative.")
+
+    @property
+    def active(self) -> bool:
+        return self.motion > 0 or self.text > 0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The co-optimisation of denoiser and adapter; defaults are section 4.1."""
+
+    steps: int = 600_000
+    batch: int = 64  # over all processes
+    learning_rate: float = 1e-4
+    adapter_learning_rate: float | None = None  # None: the same for the adapter
+    weight_decay: float = 0.0  # MDM
+    drop_at: int | None = 300_000  # learning rate times drop_by from this step on
+    drop_by: float = 0.1
+    clip_norm: float | None = None  # MDM clips nothing
+    ema: float | None = 0.9999  # MDM's option; None: no moving average
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = 4  # processes that prepare batches
+    checkpoint_every: int = 10_000
+    log_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1 and self.batch >= 2, "training.steps must be >= 1 and training.batch >= 2.")
+        _require(self.checkpoint_every >= 1, f"training.checkpoint_every must be >= 1, got {self.checkpoint_every}.")
+        _require(self.log_every >= 1, f"training.log_every must be >= 1, got {self.log_every}.")
+        _require(self.learning_rate > 0, f"training.learning_rate must be positive, got {self.learning_rate}.")
+        _require(
+            self.ema is None or 0 < self.ema < 1, f"training.ema must lie between 0 and 1 or be none, got {self.ema}."
+        )
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How motions are drawn from the trained model."""
+
+    guidance: float = 2.5  # classifier-free guidance weight; MDM's
+    scheduler: Literal["ddpm", "ddim"] = "ddpm"
+    steps: int = 50
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1 and self.batch >= 1, "sampling.steps and sampling.batch must be at least 1.")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The protocol of Guo et al. 2022."""
+
+    split: Literal["test", "val"] = "test"  # val while options are being chosen
+    replications: int = 20
+    pool: int = 32  # captions among which R-precision looks for the right one
+    diversity_pairs: int = 300
+    max_samples: int | None = None  # None: the whole split
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.replications >= 1, f"evaluation.replications must be at least 1, got {self.replications}.")
+        _require(self.pool >= 2, f"evaluation.pool must be at least 2, got {self.pool}.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: data in, a baseline, an AdaQF model, an adapter and a report out."""
+
+    recipe: str = "humanml3d"
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    pocket_clip: PocketClipConfig = field(default_factory=PocketClipConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    extractors: ExtractorConfig = field(default_factory=ExtractorConfig)
+    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.data.unit_frames % self.denoiser.frames_per_token == 0,
+            f"data.unit_frames ({self.data.unit_frames}) must be a multiple of denoiser.frames_per_token "
+            f"({self.denoiser.frames_per_token}).",
+        )
+        _require(
+            self.sampling.steps <= self.diffusion.steps,
+            f"sampling.steps ({self.sampling.steps}) exceeds diffusion.steps ({self.diffusion.steps}).",
+        )
+
+    def baseline(self) -> RunConfig:
+        """The same run without feedback and with a frozen encoder; nothing else differs."""
+        return replace(
+            self,
+            feedback=replace(self.feedback, motion=0.0, text=0.0),
+            encoder=replace(self.encoder, tuning="frozen"),
+        )
+
+
+def to_dict(config: object) -> dict:
+    """A configuration as nested dictionaries, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(content: Mapping[str, object]) -> RunConfig:
+    """The configuration that `to_dict` wrote; ConfigError for a field that does not exist."""
+    hints = typing.get_type_hints(RunConfig)
+    try:
+        return RunConfig(
+            **{
+                name: hints[name](**value) if dataclasses.is_dataclass(hints.get(name)) else value
+                for name, value in content.items()
+            }
+        )
+    except TypeError as error:
+        raise ConfigError(f"The saved configuration does not fit this version: {error}.") from error
+
+
+def digest(content: object) -> str:
+    """A short hash of anything JSON can write."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
+    """The configuration with settings such as "diffusion.steps=50" applied in order.
+
+    Raises ConfigError for a field that does not exist (naming the nearest one) or a value of another type.
+    """
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected name=value, such as diffusion.steps=50.")
+        config = _set(config, name.strip(), value.strip())
+    return config
+
+
+def _set(config: RunConfig, name: str, text: str) -> RunConfig:
+    known = {path: hint for path, hint in _fields(RunConfig)}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
+        raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
+    value = _parse(text, known[name], name)
+    group, _, leaf = name.rpartition(".")
+    if not group:
+        return replace(config, **{leaf: value})
+    return replace(config, **{group: replace(getattr(config, group), **{leaf: value})})
+
+
+def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, object]]:
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _fields(hint, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, hint
+
+
+def _parse(text: str, hint: object, name: str) -> object:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):  # only "X | None" occurs
+        if text.lower() == "none":
+            return None
+        return _parse(text, next(a for a in arguments if a is not type(None)), name)
+    if origin is Literal:
+        _require(text in arguments, f"{name}={text}: choose from {', '.join(map(str, arguments))}.")
+        return text
+    if hint is bool:
+        _require(text.lower() in ("true", "false"), f"{name}={text}: expected true or false.")
+        return text.lower() == "true"
+    try:
+        return hint(text.replace("_", "")) if hint is int else hint(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text}: expected {hint.__name__}.") from None

@@ -1,0 +1,166 @@
+"""HumanML3D's folder layout: where its files are, how its caption lines read, how a folder is written.
+
+new_joint_vecs/NAME.npy   features (N, 263 | 251), float32
+new_joints/NAME.npy       joint positions (N, J, 3), float32
+texts/NAME.txt            one caption a line: caption#word/POS word/POS#from#to   (seconds; 0, 0: the whole clip)
+Mean.npy, Std.npy         of the training split's features
+train.txt, val.txt, test.txt, train_val.txt, all.txt
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from adaclip import AdaCLIPError
+from adaclip.files import atomic_folder, write_json
+from adaqf_train.motion import features as motion_features
+
+VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
+SPLITS = ("train", "val", "test")
+
+
+class DataError(AdaCLIPError, ValueError):
+    """A data file that cannot be used; the message names it, says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and the part of the clip it describes, in seconds; None: the whole clip."""
+
+    text: str
+    segment: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class CaptionedMotion:
+    """A clip on its way into a folder."""
+
+    name: str
+    joints: np.ndarray  # (T, J, 3), the skeleton's own units, Y up, at its frame rate
+    captions: tuple[str, ...]
+    split: str
+    parameters: Mapping[str, object] = field(default_factory=dict)  # written to parameters/NAME.json when not empty
+
+
+def parse_captions(path: Path) -> list[Caption]:
+    """The captions of a clip's text file. DataError names the line that is malformed."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    captions = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        parts = line.split("#")
+        if len(parts) != 4:
+            raise DataError(f"{path}, line {number}: expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
+        try:
+            start, stop = (0.0 if math.isnan(float(part)) else float(part) for part in parts[2:])
+        except ValueError:
+            raise DataError(f"{path}, line {number}: from and to must be seconds, found {parts[2:]}.") from None
+        if not parts[0].strip():
+            raise DataError(f"{path}, line {number}: the caption is empty. Remove the line.")
+        if stop < start or start < 0:
+            raise DataError(f"{path}, line {number}: the segment from {start} s to {stop} s is no interval.")
+        captions.append(Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None))
+    if not captions:
+        raise DataError(f"{path}: no captions. Add at least one line, or remove the clip from the split lists.")
+    return captions
+
+
+def caption_line(text: str) -> str:
+    """A caption in the official line format, for the whole clip.
+
+    Part-of-speech tags are OTHER: the official loaders need the field, nothing here reads it.
+    """
+    text = " ".join(text.replace("#", " ").split())
+    words = "".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split()
+    return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#0.0#0.0"
+
+
+def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, int]:
+    """Writes clips as a HumanML3D folder, whole or not at all, and returns the number of clips per split.
+
+    Joints are retargeted, put on the floor and turned by `features.encode`. Raises DataError for a clip that
+    is not finite or too short, for a name that comes twice, and for a split that stays empty.
+    """
+    names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    statistics = None
+    with atomic_folder(folder) as staging:
+        for part in (VECTORS, JOINTS, TEXTS):
+            (staging / part).mkdir()
+        for clip in clips:
+            if (staging / TEXTS / f"{clip.name}.txt").exists():
+                raise DataError(f"{clip.name}: two clips have this name. Rename one.")
+            vectors = _encode(clip)
+            np.save(staging / VECTORS / f"{clip.name}.npy", vectors)
+            np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
+            lines = "".join(caption_line(text) + "\n" for text in clip.captions)
+            (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
+            if clip.parameters:
+                (staging / PARAMETERS).mkdir(exist_ok=True)
+                write_json(staging / PARAMETERS / f"{clip.name}.json", clip.parameters)
+            names[clip.split].append(clip.name)
+            if clip.split == "train":
+                statistics = statistics or RunningStatistics(vectors.shape[1])
+                statistics.add(vectors)
+        empty = [split for split in SPLITS if not names[split]]
+        if empty:
+            raise DataError(f"{folder}: no clip is in split {', '.join(empty)}. Add clips or give split lists.")
+        mean, std = statistics.result()
+        np.save(staging / "Mean.npy", mean)
+        np.save(staging / "Std.npy", std)
+        _write_splits(staging, names)
+    return {split: len(names[split]) for split in SPLITS}
+
+
+class RunningStatistics:
+    """Mean and standard deviation of features, computed clip by clip in float64."""
+
+    def __init__(self, features: int) -> None:
+        self.count = 0
+        self.sum = np.zeros(features)
+        self.squares = np.zeros(features)
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Counts vectors (N, D) in."""
+        vectors = vectors.astype(np.float64)
+        self.count += len(vectors)
+        self.sum += vectors.sum(axis=0)
+        self.squares += np.square(vectors).sum(axis=0)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and Std (D,), float32; Std is averaged within each feature group (`cal_mean_variance` upstream)."""
+        mean = self.sum / self.count
+        std = np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0))
+        for where in motion_features.slices_of_width(len(mean)).groups().values():
+            std[where] = std[where].mean()
+        # A group that never changes (no foot ever lifted) must not divide by zero.
+        return mean.astype(np.float32), np.maximum(std, 1e-4).astype(np.float32)
+
+
+def _encode(clip: CaptionedMotion) -> np.ndarray:
+    if not np.isfinite(clip.joints).all():
+        frame = int(np.argwhere(~np.isfinite(clip.joints))[0][0])
+        raise DataError(f"{clip.name}: joint positions are NaN or infinite at frame {frame}. Repair or remove it.")
+    try:
+        vectors = motion_features.encode(np.asarray(clip.joints, dtype=np.float64)).astype(np.float32)
+    except ValueError as error:
+        raise DataError(f"{clip.name}: {error}") from error
+    if not np.isfinite(vectors).all():
+        raise DataError(f"{clip.name}: its features are not finite; two joined joints coincide. Repair or remove it.")
+    return vectors
+
+
+def _write_splits(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
+    lists = {split: sorted(names[split]) for split in SPLITS}
+    lists["train_val"] = sorted([*names["train"], *names["val"]])
+    lists["all"] = sorted(name for split in SPLITS for name in names[split])
+    for split, members in lists.items():
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in members), encoding="utf-8")

@@ -1,0 +1,204 @@
+"""`run.py prepare`: other people's motions into HumanML3D's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from adaqf_train.data.dataset import load_array
+from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, DataError, parse_captions, write_folder
+from adaqf_train.motion.skeleton import Skeleton, skeleton_of
+from adaqf_train.motion.synthetic import generate
+
+# Where no split lists are given: shares of val and test, by a hash of the clip's name.
+VAL_SHARE, TEST_SHARE = 0.05, 0.15
+
+_MIRRORED_WORDS = {
+    "left": "right",
+    "right": "left",
+    "clockwise": "counterclockwise",
+    "counterclockwise": "clockwise",
+    "counter-clockwise": "clockwise",
+}
+
+
+def prepare_joints(source: Path, folder: Path, *, fps: float = 20.0, mirror: bool = False) -> dict[str, int]:
+    """Joint positions with captions -> a HumanML3D folder; returns the number of clips per split.
+
+    source: a pack ({train,val,test}.npz with positions, scale, offsets, names; captions.json), or a folder of
+    NAME.npy joints (T, 22 | 21, 3), Y up, any unit, with NAME.txt captions, side by side or in joints/ (or
+    new_joints/) and texts/, and optional split lists. fps: frame rate of the source; resampled to the
+    skeleton's. mirror: add a mirrored copy M... of every training clip.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder. Give a folder of joints and captions.")
+    check_output(folder)
+    clips = _pack(source, fps) if (source / "train.npz").is_file() else _plain(source, fps)
+    return write_folder(folder, _with_mirrored(clips) if mirror else clips)
+
+
+def prepare_synthetic(folder: Path, *, clips: int, seed: int) -> dict[str, int]:
+    """Procedural motions -> a HumanML3D folder with each clip's parameters beside it."""
+    check_output(folder)
+    source = tqdm(generate(clips, seed), total=clips, desc="Generating motions", unit="clip")
+    return write_folder(
+        folder,
+        (
+            CaptionedMotion(clip.name, clip.joints, clip.captions, clip.split, {"actions": list(clip.actions)})
+            for clip in source
+        ),
+    )
+
+
+def check_output(folder: Path) -> None:
+    """Raises DataError when `folder` already holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: already exists. Give another output folder, or delete this one.")
+
+
+def mirrored_caption(text: str) -> str:
+    """The caption of the mirrored motion: left and right, clockwise and counterclockwise swapped, case kept."""
+
+    def swap(match: re.Match[str]) -> str:
+        word = match.group()
+        other = _MIRRORED_WORDS[word.lower()]
+        return other.capitalize() if word[0].isupper() else other
+
+    words = "|".join(sorted(_MIRRORED_WORDS, key=len, reverse=True))
+    return re.sub(rf"\b(?:{words})\b", swap, text, flags=re.IGNORECASE)
+
+
+def resample(joints: np.ndarray, source_fps: float, target_fps: float) -> np.ndarray:
+    """Joint positions (T, J, 3) at another frame rate, linearly between frames; the same array at the same rate."""
+    if source_fps == target_fps:
+        return joints
+    times = np.arange(0, (len(joints) - 1) / source_fps + 1e-9, 1 / target_fps) * source_fps
+    below = np.minimum(times.astype(int), len(joints) - 2)
+    share = (times - below)[:, None, None]
+    return (1 - share) * joints[below] + share * joints[below + 1]
+
+
+def _with_mirrored(clips: Iterator[CaptionedMotion]) -> Iterator[CaptionedMotion]:
+    for clip in clips:
+        yield clip
+        if clip.split == "train":
+            joints = _skeleton(clip.name, clip.joints).mirror(torch.from_numpy(clip.joints)).numpy()
+            captions = tuple(mirrored_caption(text) for text in clip.captions)
+            yield CaptionedMotion(f"M{clip.name}", joints, captions, clip.split)
+
+
+def _pack(source: Path, fps: float) -> Iterator[CaptionedMotion]:
+    captions = _caption_table(source / "captions.json")
+    for split in SPLITS:
+        path = source / f"{split}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                positions, scale = archive["positions"], float(archive["scale"])
+                names, offsets = archive["names"].astype(str), archive["offsets"]
+                fps = float(archive["fps"]) if "fps" in archive else fps
+        except FileNotFoundError:
+            raise DataError(f"{path}: missing. A pack has train.npz, val.npz and test.npz.") from None
+        except (KeyError, ValueError, EOFError, OSError) as error:
+            raise DataError(f"{path}: not a pack of positions, scale, offsets and names ({error}).") from error
+        if len(offsets) != len(names) + 1 or offsets[-1] != len(positions):
+            raise DataError(f"{path}: offsets do not fit names and positions. Download the pack again.")
+        for name, a, b in tqdm(
+            zip(names, offsets, offsets[1:], strict=False), total=len(names), desc=split, unit="clip"
+        ):
+            if name not in captions:
+                raise DataError(f"{source / 'captions.json'}: no captions for {name}. Add them or remove the clip.")
+            joints = positions[a:b].astype(np.float64) * scale
+            yield CaptionedMotion(str(name), _at_rate(str(name), joints, fps), captions[name], split)
+
+
+def _plain(source: Path, fps: float) -> Iterator[CaptionedMotion]:
+    motions_at = next((source / d for d in ("joints", JOINTS) if (source / d).is_dir()), source)
+    texts_at = source / TEXTS if (source / TEXTS).is_dir() else source
+    motions = {path.stem: path for path in sorted(motions_at.glob("*.npy")) if path.stem not in ("Mean", "Std")}
+    lists = {split: source / f"{split}.txt" for split in SPLITS}
+    given = {split: path.read_text(encoding="utf-8").split() for split, path in lists.items() if path.is_file()}
+    texts = {
+        path.stem: path
+        for path in sorted(texts_at.glob("*.txt"))
+        if texts_at != source or path.stem not in (*SPLITS, "all", "train_val")
+    }
+    if not motions:
+        raise DataError(f"{motions_at}: no .npy files of joints. Put NAME.npy (frames, 22, 3) and NAME.txt there.")
+    for kind, have, need in (
+        ("captions without a motion", texts, motions),
+        ("a motion without captions", motions, texts),
+    ):
+        lonely = sorted(have.keys() - need.keys())
+        if lonely:
+            other = (
+                (motions_at / f"{lonely[0]}.npy") if kind.startswith("captions") else (texts_at / f"{lonely[0]}.txt")
+            )
+            raise DataError(f"{have[lonely[0]]}: {kind} ({len(lonely)} such files). Add {other} or remove it.")
+    split_of = {name: split for split, names in given.items() for name in names}
+    for name, path in tqdm(motions.items(), desc="Converting", unit="clip"):
+        if given and name not in split_of:
+            continue
+        joints = load_array(path)
+        captions = tuple(_plain_captions(texts[name]))
+        yield CaptionedMotion(
+            name, _at_rate(str(path), joints, fps), captions, split_of.get(name) or _hashed_split(name)
+        )
+
+
+def _plain_captions(path: Path) -> list[str]:
+    """One caption a line, bare or in the official format."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    if any("#" in line for line in lines):
+        return [caption.text for caption in parse_captions(path)]
+    if not lines:
+        raise DataError(f"{path}: no captions. Write one a line, or remove the clip.")
+    return lines
+
+
+def _caption_table(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing. It maps each clip's name to a list of captions.") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}).") from error
+    for name, captions in table.items():
+        if (
+            not isinstance(captions, list)
+            or not captions
+            or not all(isinstance(c, str) and c.strip() for c in captions)
+        ):
+            raise DataError(f"{path}: {name} needs a non-empty list of captions.")
+    return {name: tuple(captions) for name, captions in table.items()}
+
+
+def _at_rate(name: str, joints: np.ndarray, fps: float) -> np.ndarray:
+    return resample(joints, fps, _skeleton(name, joints).fps)
+
+
+def _skeleton(name: str, joints: np.ndarray) -> Skeleton:
+    if joints.ndim != 3 or joints.shape[-1] != 3:
+        raise DataError(f"{name}: shape {joints.shape}, expected joint positions (frames, 22 or 21, 3).")
+    if len(joints) < 2:
+        raise DataError(f"{name}: {len(joints)} frames, expected at least 2. Remove the clip.")
+    try:
+        return skeleton_of(joints.shape[1])
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from error
+
+
+def _hashed_split(name: str) -> str:
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+    if share < VAL_SHARE:
+        return "val"
+    return "test" if share < VAL_SHARE + TEST_SHARE else "train"

@@ -1,0 +1,103 @@
+"""The field's metrics as pure functions of arrays (Guo et al. 2022; `utils/metrics.py` of text-to-motion)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adaqf_train.motion.skeleton import Skeleton
+
+SKATING_SPEED = 0.5  # metres a second, along the floor
+SKATING_HEIGHT = 0.05  # metres
+SKATING_WINDOW = 5  # frames of the speed's moving mean
+
+
+def fid(real: np.ndarray, generated: np.ndarray) -> float:
+    """Fréchet distance of two Gaussians fitted to embeddings (N, E) and (M, E), in float64.
+
+    The trace of the covariances' square root is that of a symmetric matrix, taken by eigenvalues; rounding
+    errors below zero are cut. ValueError for fewer than two rows or values that are not finite.
+    """
+    real, generated = _embeddings(real, "real"), _embeddings(generated, "generated")
+    difference = real.mean(axis=0) - generated.mean(axis=0)
+    cov_real, cov_generated = np.atleast_2d(np.cov(real.T)), np.atleast_2d(np.cov(generated.T))
+    root = _square_root(cov_real)
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov_generated @ root), 0, None)).sum()
+    return float(max(difference @ difference + np.trace(cov_real) + np.trace(cov_generated) - 2 * cross, 0.0))
+
+
+def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int = 3) -> np.ndarray:
+    """Share of texts whose own motion is among the k nearest of its pool, for k = 1..top. Returns (top,).
+
+    text, motion: (N, E), row i a pair; pools are consecutive rows, the incomplete last one is dropped. Ties are
+    ranked by position, as upstream's argsort does: collapsed embeddings score chance, not 1.
+    """
+    text, motion = _pairs(text, motion)
+    if not top <= pool <= len(text):
+        raise ValueError(f"R-precision needs top <= pool <= rows, got {top}, {pool} and {len(text)}.")
+    pools = len(text) // pool
+    hits = np.zeros(top)
+    for start in range(0, pools * pool, pool):
+        rows = slice(start, start + pool)
+        nearest = np.argsort(distances(text[rows], motion[rows]), axis=1, kind="stable")[:, :top]
+        hits += np.cumsum(nearest == np.arange(pool)[:, None], axis=1).sum(axis=0)
+    return hits / (pools * pool)
+
+
+def mm_dist(text: np.ndarray, motion: np.ndarray) -> float:
+    """Mean Euclidean distance of each text to its motion. (N, E), (N, E)."""
+    text, motion = _pairs(text, motion)
+    return float(np.linalg.norm(text - motion, axis=1).mean())
+
+
+def diversity(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float:
+    """Mean distance of that many pairs of different motions (N, E), drawn without replacement."""
+    motion = _embeddings(motion, "motion")
+    if not 1 <= pairs <= len(motion) // 2:
+        raise ValueError(f"Diversity needs 1 to {len(motion) // 2} pairs for {len(motion)} motions, got {pairs}.")
+    order = rng.permutation(len(motion))
+    return float(np.linalg.norm(motion[order[:pairs]] - motion[order[pairs : 2 * pairs]], axis=1).mean())
+
+
+def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
+    """Share of frame pairs in which a foot slides on the floor (Karunratanakul et al. 2023, `metrics.py` of GMD).
+
+    joints: (T, J, 3) of one clip, cut to its length. A toe slides where it is below 5 cm in both frames and its
+    horizontal speed and that speed's 5-frame mean exceed 0.5 m/s.
+    """
+    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]] / skeleton.units_per_metre
+    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * skeleton.fps
+    low = toes[..., 1] < SKATING_HEIGHT
+    padded = np.pad(speed, ((SKATING_WINDOW // 2, SKATING_WINDOW // 2), (0, 0)))  # zeros beyond the ends, as upstream
+    mean = np.lib.stride_tricks.sliding_window_view(padded, SKATING_WINDOW, axis=0).mean(axis=-1)
+    sliding = (speed > SKATING_SPEED) & (mean > SKATING_SPEED) & low[1:] & low[:-1]
+    return float(sliding.any(axis=1).mean())
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distances (N, M) of rows. Squares are cut at zero: rounding would make NaN of identical rows."""
+    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(np.clip(squared, 0, None))
+
+
+def _square_root(matrix: np.ndarray) -> np.ndarray:
+    """Symmetric square root of a positive semi-definite matrix (E, E)."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def _embeddings(array: np.ndarray, name: str) -> np.ndarray:
+    array = np.asarray(array, dtype=np.float64)
+    if array.ndim != 2 or len(array) < 2:
+        raise ValueError(f"{name}: expected embeddings (rows, width) with at least 2 rows, got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError(
+            f"{name}: embeddings hold NaN or infinity in row {int(np.argwhere(~np.isfinite(array))[0][0])}."
+        )
+    return array
+
+
+def _pairs(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    text, motion = _embeddings(text, "text"), _embeddings(motion, "motion")
+    if text.shape != motion.shape:
+        raise ValueError(f"Texts {text.shape} and motions {motion.shape} are no pairs.")
+    return text, motion

@@ -1,0 +1,119 @@
+"""The protocol of Guo et al. 2022: replications with 95 % confidence intervals and a ground-truth row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaqf_train.config import EvaluationConfig
+from adaqf_train.data.batches import crop
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import DataError
+from adaqf_train.evaluation import metrics
+from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.motion.features import decode
+
+MIN_SAMPLES = 8  # below that no figure means anything
+
+# (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
+Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one replication asks for: a caption and a crop of every item, in a drawn order."""
+
+    captions: list[str]
+    motions: list[np.ndarray]  # real, de-normalised features (T_i, D)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(motion) for motion in self.motions]
+
+
+def draw(dataset: MotionDataset, config: EvaluationConfig, replication: int) -> Sampled:
+    """Captions, crops and order of a replication: the same for every model that is compared."""
+    rng = np.random.default_rng([config.seed, replication])
+    order = rng.permutation(len(dataset))[: config.max_samples]
+    items = [dataset.items[i] for i in order]
+    captions = [item.captions[rng.integers(len(item.captions))] for item in items]
+    return Sampled(captions, [crop(item.vectors, dataset.config.unit_frames, rng) for item in items])
+
+
+def evaluate(
+    generate: Generate | None,
+    dataset: MotionDataset,
+    evaluator: Evaluator,
+    config: EvaluationConfig,
+    *,
+    judge: Evaluator | None = None,
+) -> dict[str, dict[str, float]]:
+    """One row of the report: {metric: {"mean", "ci95"}} over the replications.
+
+    generate: the model, or None for the ground-truth row (whose FID compares the real motions of two different
+    replications' crops). evaluator: the independent one. judge: the feedback's own extractors, whose
+    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met.
+    """
+    if len(dataset) < MIN_SAMPLES:
+        raise DataError(
+            f"{dataset.folder}: the {dataset.split} split has {len(dataset)} items; evaluation needs at least "
+            f"{MIN_SAMPLES}."
+        )
+    rows = [_replicate(generate, dataset, evaluator, judge, config, r) for r in range(config.replications)]
+    return {name: interval([row[name] for row in rows]) for name in rows[0]}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and half width of the 95 % confidence interval, 1.96 std / sqrt(n) (the field's form, ddof 0)."""
+    return {"mean": float(np.mean(values)), "ci95": float(1.96 * np.std(values) / np.sqrt(len(values)))}
+
+
+def sample_counts(dataset: MotionDataset, config: EvaluationConfig) -> Mapping[str, object]:
+    """Samples, pool and pairs in use; "standard" is False where the split is too small for the protocol's."""
+    samples = min(len(dataset), config.max_samples or len(dataset))
+    pool, pairs = min(config.pool, samples), min(config.diversity_pairs, samples // 2)
+    standard = pool == 32 and pairs == 300 and config.replications == 20 and samples == len(dataset)
+    return {"samples": samples, "pool": pool, "diversity_pairs": pairs, "standard": standard}
+
+
+def _replicate(
+    generate: Generate | None,
+    dataset: MotionDataset,
+    evaluator: Evaluator,
+    judge: Evaluator | None,
+    config: EvaluationConfig,
+    replication: int,
+) -> dict[str, float]:
+    sampled = draw(dataset, config, replication)
+    counts = sample_counts(dataset, config)
+    if generate is None:
+        motions = sampled.motions
+        # Real against real: other crops of the same clips, as T2M's ground-truth loader draws them.
+        reference = draw(dataset, config, config.replications + replication).motions
+    else:
+        motions = generate(sampled.captions, sampled.lengths, (config.seed, replication))
+        reference = sampled.motions
+    text, motion = evaluator.embed_texts(sampled.captions), evaluator.embed_motions(motions)
+    precision = metrics.r_precision(text, motion, counts["pool"])
+    row = {
+        "fid": metrics.fid(evaluator.embed_motions(reference), motion),
+        **{f"r_precision_{k}": float(value) for k, value in enumerate(precision, start=1)},
+        "mm_dist": metrics.mm_dist(text, motion),
+        "diversity": metrics.diversity(
+            motion, counts["diversity_pairs"], np.random.default_rng([config.seed, replication, 1])
+        ),
+        "skating": float(np.mean([metrics.skating(decode(m), dataset.skeleton) for m in motions])),
+    }
+    if judge is not None:
+        own = metrics.r_precision(
+            _unit(judge.embed_texts(sampled.captions)), _unit(judge.embed_motions(motions)), counts["pool"]
+        )
+        row["r_precision_3_extractors"] = float(own[2])
+    return row
+
+
+def _unit(embeddings: np.ndarray) -> np.ndarray:
+    """Rows at length 1: the extractors are trained on cosines."""
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -1,0 +1,124 @@
+"""The report of a run: what was scored, on what, with what, as JSON, Markdown and a table on the screen."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from adaclip.files import atomic_file, write_json
+from adaqf_train.config import RunConfig, to_dict
+from adaqf_train.data.dataset import MotionDataset
+
+PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy")
+COLUMNS = {
+    "fid": "FID ↓",
+    "r_precision_1": "R@1 ↑",
+    "r_precision_2": "R@2 ↑",
+    "r_precision_3": "R@3 ↑",
+    "mm_dist": "MM-dist ↓",
+    "diversity": "Diversity →",
+    "skating": "Skating ↓",
+    "r_precision_3_extractors": "R@3 by extractors",
+}
+NAMES = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows of {metric: {"mean", "ci95"}} and the manifest that says how they came about."""
+
+    rows: dict[str, dict[str, dict[str, float]]]
+    manifest: dict[str, object]
+
+    @classmethod
+    def of(
+        cls,
+        rows: dict[str, dict[str, dict[str, float]]],
+        config: RunConfig,
+        counts: Mapping[str, object],
+        dataset: MotionDataset,
+        seconds: Mapping[str, float],
+    ) -> Report:
+        """A report with its manifest. seconds: wall time by stage."""
+        seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
+        return cls(
+            rows,
+            {
+                **counts,
+                "split": dataset.split,
+                "data_fingerprint": dataset.fingerprint(),
+                "replications": config.evaluation.replications,
+                "seeds": seeds,
+                "seconds": dict(seconds),
+                "threads": torch.get_num_threads(),
+                "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+                "config": to_dict(config),
+            },
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes report.json and report.md."""
+        write_json(folder / "report.json", {"rows": self.rows, **self.manifest})
+        with atomic_file(folder / "report.md") as staging:
+            staging.write_text(self.markdown(), encoding="utf-8")
+
+    def table(self) -> list[dict[str, str]]:
+        """The rows as text: the model's name, then a cell a metric."""
+        return [
+            {"model": NAMES.get(name, name)}
+            | {title: f"{row[m]['mean']:.3f} ± {row[m]['ci95']:.3f}" for m, title in COLUMNS.items() if m in row}
+            for name, row in self.rows.items()
+        ]
+
+    def markdown(self) -> str:
+        """The table with the notes a reader needs."""
+        rows = self.table()
+        titles = list(rows[0])
+        lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+        lines += [f"| {' | '.join(row.values())} |" for row in rows]
+        return "\n".join(["# Report", "", *lines, "", *self.notes(), ""])
+
+    def notes(self) -> list[str]:
+        """What the figures are and are not."""
+        m = self.manifest
+        notes = [
+            f"{m['samples']} samples of the {m['split']} split, {m['replications']} replications, mean ± 95 % CI; "
+            f"pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity."
+        ]
+        if not m["standard"]:
+            notes.append("Not the full protocol (20 replications, pools of 32, 300 pairs, the whole split).")
+        notes.append(
+            "Scored by the independent evaluator; the last column is the opinion of the extractors that gave the "
+            "feedback, which a model can learn to please."
+        )
+        truth = self.rows["gt"]["r_precision_3"]["mean"]
+        above = [NAMES[name] for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
+        if above:
+            notes.append(f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success.")
+        return notes
+
+    def show(self, console: Console) -> None:
+        """Prints the table."""
+        rows = self.table()
+        table = Table(title=f"{self.manifest['split']} split, {self.manifest['samples']} samples")
+        for title in rows[0]:
+            table.add_column(title, justify="left" if title == "model" else "right")
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+        for note in self.notes():
+            console.print(note, style="dim")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the package is used from a checkout
+        return "not installed"

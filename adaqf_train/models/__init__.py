@@ -1,0 +1,1 @@
+"""The networks: extractors, denoiser, diffusion, pocket CLIP, and the generator they make together."""

@@ -1,0 +1,63 @@
+"""Pieces that several networks share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+
+def sinusoidal_table(positions: int, width: int) -> Tensor:
+    """Vaswani et al.'s position codes, (positions, width); width even."""
+    angle = torch.arange(positions)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+class PositionCodes(nn.Module):
+    """Adds position codes to (B, T, width), then dropout, as MDM does. Any length: the table grows when needed."""
+
+    def __init__(self, width: int, dropout: float, positions: int = 256) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("table", sinusoidal_table(positions, width), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > len(self.table):
+            self.table = sinusoidal_table(x.shape[1], x.shape[2]).to(self.table)
+        return self.dropout(x + self.table[: x.shape[1]])
+
+
+class BiGRU(nn.Module):
+    """A bidirectional GRU with a learnt first state; gives the last hidden states of both directions, joined."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, hidden, batch_first=True, bidirectional=True)
+        self.start = nn.Parameter(torch.randn(2, 1, hidden))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, inputs), lengths (B,) >= 1 -> (B, 2 * hidden)."""
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.gru(packed, self.start.expand(-1, len(x), -1).contiguous())
+        return last.transpose(0, 1).flatten(1)
+
+
+def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """T2M's output head: Linear, LayerNorm, LeakyReLU, Linear."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.LeakyReLU(0.2, inplace=True), nn.Linear(hidden, outputs)
+    )
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """No gradients into the module, no dropout inside, and gradients still flow through its input.
+
+    GRUs stay in training mode: cuDNN refuses their backward pass in eval mode, and they have no dropout.
+    """
+    module.requires_grad_(False).eval()
+    for part in module.modules():
+        if isinstance(part, nn.GRU):
+            part.train()
+    return module

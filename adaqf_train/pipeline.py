@@ -1,0 +1,201 @@
+"""The stages of a run, in order: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from rich.console import Console
+from tqdm import tqdm
+
+from adaclip import hub
+from adaclip.files import atomic_folder
+from adaqf_train.config import POCKET_BASE, RunConfig
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.evaluation.report import Report
+from adaqf_train.models import store
+from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.motion.features import decode
+from adaqf_train.run_folder import RunFolder
+from adaqf_train.training import fit_adaqf, fit_contrastive
+from adaqf_train.viewing.page import Scene, Take, write_page
+
+ARMS = ("baseline", "adaqf")
+LABELS = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
+PAGE_PROMPTS = 8
+
+
+class Pipeline:
+    """One run on one data set. Every method is a stage: it does its work once, and earlier stages first."""
+
+    def __init__(
+        self, run: RunFolder, config: RunConfig, data: Path, *, base: Path | None = None, console: Console | None = None
+    ) -> None:
+        """base: a folder of a CLIP text model to use as the pocket base instead of training one."""
+        self.run, self.config, self.data, self.base_folder = run, config, data, base
+        self.accelerator: Accelerator = run.accelerator
+        self.console = console or Console(quiet=not self.accelerator.is_main_process)
+        self._datasets: dict[str, MotionDataset] = {}
+        self.inputs = {"data": asdict(config.data), "train": self.dataset("train").fingerprint()}
+
+    def dataset(self, split: str) -> MotionDataset:
+        """A split of the data, read once."""
+        if split not in self._datasets:
+            self._datasets[split] = MotionDataset(self.data, split, self.config.data)
+        return self._datasets[split]
+
+    def base(self) -> tuple[str, str]:
+        """The CLIP text encoder to adapt, a folder or a Hub id, and a digest of what it is."""
+        name = self.config.encoder.base
+        if name != POCKET_BASE:
+            return name, name
+        folder = self.run / "pocket_clip"
+        settings = {"base": str(self.base_folder.resolve())} if self.base_folder else asdict(self.config.pocket_clip)
+
+        def make() -> None:
+            if self.base_folder:
+                hub.load_base(str(self.base_folder), hub.LoadOptions(local_files_only=True))
+                if self.accelerator.is_main_process:
+                    with atomic_folder(folder) as staging:
+                        shutil.copytree(self.base_folder, staging, dirs_exist_ok=True)
+                return
+            self._say("Pocket CLIP: a text encoder trained against still poses")
+            model, tokenizer = fit_contrastive.fit_pocket_clip(
+                self.accelerator, self.dataset("train"), self.config.pocket_clip, self._log("pocket_clip")
+            )
+            if self.accelerator.is_main_process:
+                store.save_clip(folder, model, tokenizer)
+
+        return str(folder), self.run.stage("pocket_clip", settings | self.inputs, make)
+
+    def extractors(self) -> str:
+        """Trains the feedback's extractors; returns their digest."""
+        base, base_key = self.base()
+
+        def make() -> None:
+            self._say("Extractors: text and motion into one space (Eq. 2)")
+            model, tokenizer = hub.load_base(base, hub.LoadOptions())
+            words = model.get_input_embeddings().weight.detach()
+            train = self.dataset("train")
+            extractors = fit_contrastive.fit_extractors(
+                self.accelerator, train, tokenizer, words, self.config.extractors, self._log("extractors")
+            )
+            if self.accelerator.is_main_process:
+                folder = self.run / "extractors"
+                store.save_extractors(folder, extractors, train.features, self.config.extractors, tokenizer)
+
+        settings = asdict(self.config.extractors) | self.inputs | {"base": base_key}
+        return self.run.stage("extractors", settings, make)
+
+    def evaluator(self) -> str:
+        """Trains the independent evaluator; returns its digest."""
+        base, base_key = self.base()
+
+        def make() -> None:
+            self._say("Evaluator: independent of the extractors")
+            _, tokenizer = hub.load_base(base, hub.LoadOptions())
+            train = self.dataset("train")
+            matcher = fit_contrastive.fit_evaluator(
+                self.accelerator, train, tokenizer, self.config.evaluator, self._log("evaluator")
+            )
+            if self.accelerator.is_main_process:
+                store.save_evaluator(self.run / "evaluator", matcher, train.features, self.config.evaluator, tokenizer)
+
+        settings = asdict(self.config.evaluator) | self.inputs | {"tokenizer": base_key}
+        return self.run.stage("evaluator", settings, make)
+
+    def train(self, arm: str) -> str:
+        """Trains the baseline or AdaQF; returns its digest. AdaQF's adapter is also written to adaclip/."""
+        config = self.config if arm == "adaqf" else self.config.baseline()
+        base, base_key = self.base()
+        parts = ("encoder", "denoiser", "diffusion", "feedback", "training")
+        settings = {part: asdict(getattr(config, part)) for part in parts} | self.inputs | {"base": base_key}
+        extractors = None
+        if config.feedback.active:
+            settings["extractors"] = self.extractors()
+            extractors, _ = store.load_extractors(self.run / "extractors")
+
+        def make() -> None:
+            self._say(f"{LABELS[arm]}: training the generator")
+            generator = fit_adaqf.fit(
+                self.accelerator,
+                self.dataset("train"),
+                base,
+                extractors,
+                config,
+                name=arm,
+                checkpoints=self.run / "checkpoints" / arm,
+                log=self._log(arm),
+            )
+            if self.accelerator.is_main_process:
+                if arm == "adaqf":
+                    generator.encoder.save_pretrained(self.run / "adaclip")
+                generator.save_pretrained(self.run / arm)
+
+        return self.run.stage(arm, settings, make)
+
+    def evaluate(self) -> Report:
+        """Scores ground truth and both arms, on the main process."""
+        evaluation = self.config.evaluation
+        dataset = self.dataset(evaluation.split)
+        device = self.accelerator.device
+        judges = []
+        for load, name in ((store.load_evaluator, "evaluator"), (store.load_extractors, "extractors")):
+            towers, tokenizer = load(self.run / name)
+            judges.append(Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std))
+        rows = {}
+        for arm in ("gt", *ARMS):
+            started = time.monotonic()
+            generate = None if arm == "gt" else self._sampler(arm)
+            rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1])
+            self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
+        seconds = {name: entry["seconds"] for name, entry in self.run.stages().items()}
+        return Report.of(rows, self.config, protocol.sample_counts(dataset, evaluation), dataset, seconds)
+
+    def page(self, report: Report) -> Path:
+        """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
+        evaluation = replace(self.config.evaluation, max_samples=PAGE_PROMPTS)
+        dataset = self.dataset(evaluation.split)
+        sampled = protocol.draw(dataset, evaluation, 0)
+        takes = {"gt": sampled.motions}
+        for arm in ARMS:
+            takes[arm] = self._load(arm).generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
+        scenes = [
+            Scene(caption, tuple(Take(LABELS[arm], np.asarray(decode(takes[arm][i]))) for arm in takes))
+            for i, caption in enumerate(sampled.captions)
+        ]
+        return write_page(
+            self.run / "motions.html",
+            scenes,
+            title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
+            fps=dataset.fps,
+            summary=report.table(),
+        )
+
+    def _load(self, arm: str) -> MotionGenerator:
+        return MotionGenerator.from_pretrained(self.run / arm, device=self.accelerator.device)
+
+    def _sampler(self, arm: str) -> protocol.Generate:
+        generator = self._load(arm)
+        generator.sampling = self.config.sampling
+
+        def generate(captions, lengths, seed):
+            batches = -(-len(captions) // generator.sampling.batch)
+            with tqdm(
+                total=batches * generator.sampling.steps, desc=f"sampling {arm}", unit="step", leave=False
+            ) as bar:
+                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
+
+        return generate
+
+    def _log(self, name: str) -> Path:
+        return self.run / "logs" / f"{name}.jsonl"
+
+    def _say(self, message: str) -> None:
+        self.console.print(f"[bold]·[/bold] {message}")

@@ -1,0 +1,15 @@
+"""Named configurations, one file each."""
+
+from __future__ import annotations
+
+from adaqf_train.config import ConfigError, RunConfig
+from adaqf_train.recipes import demo, humanml3d, kit, pocket
+
+RECIPES = {module.RECIPE.recipe: module.RECIPE for module in (demo, pocket, humanml3d, kit)}
+
+
+def load(name: str) -> RunConfig:
+    """The recipe of that name, or ConfigError with the names there are."""
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe {name!r}: choose from {', '.join(RECIPES)}.")
+    return RECIPES[name]

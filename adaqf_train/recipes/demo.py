@@ -1,0 +1,7 @@
+"""What `run.py` does with no arguments: procedural motions, pocket sizes, under ten minutes on two cores."""
+
+from dataclasses import replace
+
+from adaqf_train.recipes.pocket import RECIPE as POCKET
+
+RECIPE = replace(POCKET, recipe="demo", evaluation=replace(POCKET.evaluation, replications=3))

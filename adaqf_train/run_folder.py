@@ -1,0 +1,132 @@
+"""A run's folder: one writer at a time, stages that are done stay done, settings that changed are noticed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from adaclip import AdaCLIPError
+from adaclip.files import read_json, remove_partial, write_json
+from adaqf_train.config import RunConfig, digest, from_dict, to_dict
+
+LOCK, STAGES, CONFIG = ".lock", "stages.json", "run.json"
+
+
+class RunError(AdaCLIPError, RuntimeError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+class RunFolder:
+    """Where a run keeps everything; see the README for the list."""
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        self.path, self.accelerator = Path(path), accelerator
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process (and the others of its launch); RunError names a second writer."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # The kernel drops this lock when the process ends, however it ends: nothing stale is left behind.
+            lock = (self.path / LOCK).open("a+")
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror}). Give another --out.") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                pid = lock.read().strip() or "unknown"
+                raise RunError(
+                    f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
+                ) from None
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            remove_partial(self.path)
+            yield
+
+    def stage(self, name: str, settings: dict, make: Callable[[], None]) -> str:
+        """Runs `make` unless this stage is recorded with the same settings; returns the settings' digest.
+
+        make: leaves its result in `self / name`, atomically, on the main process. settings: everything the
+        result depends on; the digests of earlier stages go in it. RunError when the stage was made with others.
+        """
+        key = digest(settings)
+        done = self.stages().get(name)
+        if done and (self / name).exists():
+            if done["digest"] == key:
+                return key
+            raise RunError(
+                f"{self / name}: made with other settings ({_differences(done['settings'], settings)}). "
+                "Give another --out, or delete this run."
+            )
+        started = time.monotonic()
+        make()
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            entry = {"digest": key, "seconds": round(time.monotonic() - started, 1), "settings": settings}
+            write_json(self / STAGES, self.stages() | {name: entry})
+        self.accelerator.wait_for_everyone()
+        return key
+
+    def stages(self) -> dict[str, dict]:
+        """What is done, by stage."""
+        path = self / STAGES
+        return read_json(path) if path.is_file() else {}
+
+    def adopt(self, other: Path, names: tuple[str, ...]) -> None:
+        """Copies finished stages of another run; they are used where their settings are this run's."""
+        if not (other / STAGES).is_file():
+            raise RunError(f"{other}: not a run ({STAGES} is missing). Give the --out of an earlier run.")
+        if self.accelerator.is_main_process:
+            theirs = read_json(other / STAGES)
+            mine = self.stages()
+            for name in names:
+                if name in theirs and name not in mine:
+                    shutil.copytree(other / name, self / name, dirs_exist_ok=True)
+                    mine[name] = theirs[name] | {"seconds": 0.0}
+            write_json(self / STAGES, mine)
+        self.accelerator.wait_for_everyone()
+
+    def write_config(self, config: RunConfig, data: Path) -> None:
+        """run.json: the configuration and where the data are (relative when inside the run)."""
+        inside = data.resolve().is_relative_to(self.path.resolve())
+        where = os.path.relpath(data, self.path) if inside else str(data.resolve())
+        if self.accelerator.is_main_process:
+            write_json(self / CONFIG, {"data": where, "config": to_dict(config)})
+
+
+def read_config(path: Path) -> tuple[RunConfig, Path]:
+    """The configuration of a run and where its data are; RunError when it is not a run."""
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path}: not a run ({CONFIG} is missing). Give the --out of an earlier run.")
+    content = read_json(path / CONFIG)
+    return from_dict(content["config"]), (path / content["data"])
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> str:
+    """Which settings differ, as "name: old -> new"."""
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = _differences(a, b, f"{prefix}{name}.")
+            found += [inner] if inner else []
+        elif a != b:
+            found.append(f"{prefix}{name}: {a} -> {b}")
+    return ", ".join(found)

@@ -1,0 +1,1 @@
+"""Losses, the contrastive fits, the AdaQF co-optimisation, and checkpoints that resume."""

@@ -1,0 +1,131 @@
+"""Fits of two towers to each other: the pocket CLIP, the extractors (section 3.2) and the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
+from adaclip.text import tokenize
+from adaqf_train import seeding
+from adaqf_train.config import EvaluatorConfig, ExtractorConfig, PocketClipConfig
+from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.models import pocket_clip
+from adaqf_train.models.extractors import Extractors
+from adaqf_train.models.matcher import Matcher
+from adaqf_train.motion.features import slices_of_width
+from adaqf_train.training import loop
+from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.losses import caption_ids, contrastive
+
+
+def fit_pocket_clip(
+    accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, log: Path
+) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
+    """A still-pose CLIP of the training split: its text tower and tokenizer."""
+    tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
+    torch.manual_seed(seeding.mix(config.seed))
+    where = slices_of_width(dataset.features)
+    still = slice(where.root_height.start, where.positions.stop)  # a pose: root height and joint positions
+    towers = pocket_clip.StillPoseClip(pocket_clip.build(tokenizer, config), still.stop - still.start, config)
+
+    def one_pose(batch: MotionBatch) -> Tensor:
+        # A frame per clip, drawn from the sample's own noise so that it is the same on any number of processes.
+        share = torch.special.ndtr(batch.noise[:, 0, 0])
+        frame = (share * batch.lengths).long().clamp(max=batch.motion.shape[1] - 1)
+        return batch.motion[torch.arange(len(frame), device=frame.device), frame][:, still]
+
+    _fit(accelerator, towers, dataset, tokenizer, config, log, temperature=0.07, cosine_weight=0.0, view=one_pose)
+    return towers.text_model.eval(), tokenizer
+
+
+def fit_extractors(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    words: Tensor,
+    config: ExtractorConfig,
+    log: Path,
+) -> Extractors:
+    """The extractors, with the corrected Eq. 2. words: (vocabulary, width) token embeddings of the base CLIP."""
+    torch.manual_seed(seeding.mix(config.seed))
+    extractors = Extractors(dataset.features, *words.shape, config)
+    extractors.text.set_words(words)
+    _fit(accelerator, extractors, dataset, tokenizer, config, log, temperature=config.temperature, cosine_weight=1.0)
+    return extractors.eval()
+
+
+def fit_evaluator(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: EvaluatorConfig,
+    log: Path,
+) -> Matcher:
+    """The independent evaluator, with InfoNCE alone."""
+    torch.manual_seed(seeding.mix(config.seed))
+    matcher = Matcher(dataset.features, len(tokenizer), config)
+    _fit(accelerator, matcher, dataset, tokenizer, config, log, temperature=config.temperature, cosine_weight=0.0)
+    return matcher.eval()
+
+
+def _fit(
+    accelerator: Accelerator,
+    towers: nn.Module,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig | ExtractorConfig | EvaluatorConfig,
+    log: Path,
+    *,
+    temperature: float,
+    cosine_weight: float,
+    view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
+) -> None:
+    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings."""
+    source = StepBatches(
+        dataset,
+        config.batch,
+        config.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    trainable = [p for p in towers.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=0.01)
+    wrapped, optimizer = accelerator.prepare(towers, optimizer)
+
+    def losses(batch: MotionBatch) -> loop.Losses:
+        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, batch.captions))
+        text, motion = wrapped(ids, mask, view(batch), batch.mask)
+        same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
+        text, motion = _all_rows(accelerator, text), _all_rows(accelerator, motion)
+        loss = contrastive(text, motion, same, temperature, cosine_weight)
+        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
+        return loss * accelerator.num_processes, {"loss": loss}
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / 50) * (0.1 if step >= 0.8 * config.steps else 1.0)
+
+    settings = loop.LoopSettings(name=log.stem, steps=config.steps, seed=config.seed, log=log, rate=rate, clip_norm=1.0)
+    towers.train()
+    loop.run(
+        accelerator,
+        TrainState({"towers": towers}, optimizer),
+        settings,
+        lambda s: source.from_step(s, config.steps),
+        losses,
+    )
+    accelerator.free_memory()
+
+
+def _all_rows(accelerator: Accelerator, own: Tensor) -> Tensor:
+    """The rows of all processes, (B, E) -> (B * processes, E); gradients flow into this process's rows."""
+    if accelerator.num_processes == 1:
+        return own
+    rows = list(accelerator.gather(own.detach()).split(len(own)))
+    rows[accelerator.process_index] = own
+    return torch.cat(rows)

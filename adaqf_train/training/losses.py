@@ -1,0 +1,47 @@
+"""The losses, pure functions of tensors. Per-sample ones return (B,)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+
+def masked_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the real frames of each clip (MDM's `masked_l2`).
+
+    predicted, target: (B, T, D); mask: (B, T), True = real. Returns (B,).
+    """
+    squared = (predicted - target).square().sum(dim=-1) * mask
+    return squared.sum(dim=-1) / (mask.sum(dim=-1) * target.shape[-1])
+
+
+def consistency(generated: Tensor, reference: Tensor) -> Tensor:
+    """1 - cosine similarity of embeddings: L_M (Eq. 3) and L_T (Eq. 4). (B, E), (B, E) -> (B,)."""
+    return 1 - cosine_similarity(generated, reference, dim=-1)
+
+
+def contrastive(
+    text: Tensor, motion: Tensor, ids: Tensor, temperature: float | Tensor, cosine_weight: float = 1.0
+) -> Tensor:
+    """Symmetric InfoNCE plus the mean of 1 - cos of the pairs (Eq. 2 with its sign corrected), a scalar.
+
+    As printed, Eq. 2 is -1 times this loss: minimising it would drive paired embeddings apart.
+    text, motion: (N, E); ids: (N,), equal where two items count as the same (`caption_ids`), so that neither is
+    the other's negative. cosine_weight: 0 leaves InfoNCE alone.
+    """
+    similarity = normalize(text, dim=-1) @ normalize(motion, dim=-1).T
+    others = (ids[:, None] == ids) & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+    logits = (similarity / temperature).masked_fill(others, float("-inf"))
+    target = torch.arange(len(logits), device=logits.device)
+    info_nce = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    return info_nce + cosine_weight * (1 - similarity.diagonal()).mean()
+
+
+def caption_ids(captions: Sequence[str]) -> Tensor:
+    """(B,) long, equal for captions that are equal but for case and white space, on any process."""
+    texts = (" ".join(caption.lower().split()).encode() for caption in captions)
+    return torch.tensor([int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), signed=True) for t in texts])
