@@ -101,7 +101,7 @@ class AdaCLIP(nn.Module):
         mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
         # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed inside.
         states = self.text_model(input_ids=input_ids).last_hidden_state
-        B, L, H = states.shape  # prompts, tokens, hidden size
+        B, L = mask.shape  # prompts, tokens
         last = (mask * torch.arange(1, L + 1, device=mask.device)).argmax(dim=-1)
         pooled = self._projection(states[torch.arange(B, device=states.device), last])
         return TextFeatures(pooled, states * mask[..., None], mask)

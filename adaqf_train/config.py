@@ -308,7 +308,7 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
 
 
 def _set(config: RunConfig, name: str, text: str) -> RunConfig:
-    known = {path: hint for path, hint in _fields(RunConfig)}
+    known = dict(_fields(RunConfig))
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
         raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")

@@ -136,7 +136,8 @@ class MotionDataset:
         if vectors.ndim != 2 or vectors.shape[1] != self.features:
             width = f"{vectors.shape[1]} features per frame" if vectors.ndim == 2 else f"shape {vectors.shape}"
             raise DataError(
-                f"{path}: {width}, expected {self.features}. Raw joints? Convert them with: run.py prepare joints SRC OUT."
+                f"{path}: {width}, expected {self.features}. "
+                "Raw joints? Convert them with: run.py prepare joints SRC OUT."
             )
         if not np.isfinite(vectors).all():
             frame = int(np.argwhere(~np.isfinite(vectors))[0][0])

@@ -66,8 +66,8 @@ class MotionGenerator:
     def generate(self, prompts: Sequence[str], *, seconds: float = 4.0, seed: int = 0) -> list[np.ndarray]:
         """One motion for each prompt: joints (T, 22, 3), metres, Y up, at the skeleton's frame rate.
 
-        seconds: rounded down to whole units of frames; ConfigError (a ValueError) outside what the model was trained on.
-        seed: motion i draws from (seed, i) alone.
+        seconds: rounded down to whole units of frames. seed: motion i draws from (seed, i) alone. Raises
+        ConfigError (a ValueError) for a length outside what the model was trained on.
         """
         frames = int(seconds * self.skeleton.fps) // self.unit_frames * self.unit_frames
         if not self.unit_frames <= frames < self.max_frames:

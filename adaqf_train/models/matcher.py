@@ -58,7 +58,7 @@ class Matcher(nn.Module):
         return self.scale * normalize(self.text_encoder(self.words(ids), mask), dim=-1)
 
     def embed_motion(self, motion: Tensor, mask: Tensor) -> Tensor:
-        """Normalised features (B, T, D), mask (B, T) -> (B, E). T: a multiple of 4; what lies beyond a clip is ignored."""
+        """Normalised features (B, T, D), mask (B, T) -> (B, E). T is a multiple of 4; padding is ignored."""
         B, T, _ = motion.shape
         frames = (motion[..., : self.inputs] * mask[..., None]).reshape(B, T // FRAMES_PER_TOKEN, -1)
         return self.scale * normalize(self.motion_encoder(self.frames_in(frames), mask[:, ::FRAMES_PER_TOKEN]), dim=-1)

@@ -12,6 +12,7 @@ included, because the statistics and the evaluators of the field were computed w
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class Slices:
     def of(cls, skeleton: Skeleton) -> Slices:
         j = len(skeleton)
         bounds = np.cumsum([0, 1, 2, 1, 3 * (j - 1), 6 * (j - 1), 3 * j, 4])
-        return cls(*(slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)))
+        return cls(*(slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)))
 
     def groups(self) -> dict[str, slice]:
         return dict(vars(self))

@@ -6,6 +6,7 @@ EricGuo5513/HumanML3D), which is also the order of SMPL's first 22 joints.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,7 +53,7 @@ class Skeleton:
         """Parent of each joint, -1 for the root."""
         parents = [-1] * len(self)
         for chain in self.chains:
-            for parent, joint in zip(chain, chain[1:], strict=False):
+            for parent, joint in itertools.pairwise(chain):
                 parents[joint] = parent
         return tuple(parents)
 
@@ -61,7 +62,7 @@ class Skeleton:
         """Joint whose rotation each joint's rotation is relative to: its parent, or the root at a chain's start."""
         relative_to = [0] * len(self)
         for chain in self.chains:
-            for parent, joint in zip(chain[1:], chain[2:], strict=False):
+            for parent, joint in itertools.pairwise(chain[1:]):
                 relative_to[joint] = parent
         return tuple(relative_to)
 

@@ -178,7 +178,7 @@ def _heading_of(segment: Segment) -> float:
 
 
 def _same(first: dict, second: dict) -> bool:
-    """Whether two actions in a row are one action to a reader: the same, and neither side nor direction tells them apart."""
+    """Whether two actions in a row read as one: the same, with neither side nor direction to tell them apart."""
     return all(first.get(key) == second.get(key) for key in ("action", "side", "direction"))
 
 

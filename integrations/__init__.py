@@ -1,0 +1,1 @@
+"""AdaCLIP inside other people's text-to-motion codebases; installed as `adaclip_integrations`."""
