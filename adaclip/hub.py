@@ -119,6 +119,7 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
         raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
+    config.base_model_name_or_path = model.name_or_path  # the base in use may be another than the recorded one
     wrapped = get_peft_model(model, config)
     expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     _compare({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in stored.items()}, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit code. Bad input is one line on stderr and 1."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=__doc__)
+    _quiet_libraries()
     try:
         verb()
     except (AdaCLIPError, OSError) as error:
@@ -228,6 +230,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
+
+
+def _quiet_libraries() -> None:
+    """Leaves the screen to our own progress: models of a megabyte need no bars for loading and writing."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # transformers warns about an attribute that peft reads; there is nothing a user could do about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class MotionDataset:
         self.folder, self.split, self.config = Path(folder), split, config or DataConfig()
         self.mean, self.std = self._statistics()
         self.skeleton: Skeleton = skeleton_of_width(len(self.mean))
+        self._check_texts()
         names = self._names()
         self.items: list[Item] = [item for name in names for item in self._items(name)]
         if not self.items:
@@ -96,6 +97,16 @@ class MotionDataset:
             raise DataError(f"{self.folder}: Mean.npy and Std.npy differ in width. Compute both again: run.py prepare.")
         return loaded[0], loaded[1]
 
+    def _check_texts(self) -> None:
+        """Captions whose motion is missing point to a file that was lost, whether or not a split lists them."""
+        motions = {path.stem for path in (self.folder / VECTORS).glob("*.npy")}
+        for path in sorted((self.folder / TEXTS).glob("*.txt")):
+            if path.stem not in motions and path.stem not in OFFICIAL_NAN_CLIPS:
+                raise DataError(
+                    f"{path}: captions without a motion. Restore {self.folder / VECTORS / path.stem}.npy, or delete "
+                    "the captions and take the name out of the split lists."
+                )
+
     def _names(self) -> list[str]:
         path = self.folder / f"{self.split}.txt"
         if not path.is_file():
@@ -110,10 +121,9 @@ class MotionDataset:
 
     def _items(self, name: str) -> Iterator[Item]:
         motion, text = self.folder / VECTORS / f"{name}.npy", self.folder / TEXTS / f"{name}.txt"
-        for path, other in ((motion, text), (text, motion)):
+        for path in (motion, text):
             if not path.is_file():
-                has = f"{other} has none to go with" if other.is_file() else f"{name} is listed in {self.split}.txt"
-                raise DataError(f"{path}: missing, though {has}. Restore it or take {name} out of the split lists.")
+                raise DataError(f"{path}: missing, though {self.split}.txt lists {name}. Restore it or edit the list.")
         vectors = self._vectors(motion)
         whole: list[str] = []
         for number, caption in enumerate(parse_captions(text)):

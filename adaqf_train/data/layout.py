@@ -42,7 +42,7 @@ class CaptionedMotion:
 
     name: str
     joints: np.ndarray  # (T, J, 3), the skeleton's own units, Y up, at its frame rate
-    captions: tuple[str, ...]
+    captions: tuple[Caption, ...]
     split: str
     parameters: Mapping[str, object] = field(default_factory=dict)  # written to parameters/NAME.json when not empty
 
@@ -74,14 +74,15 @@ def parse_captions(path: Path) -> list[Caption]:
     return captions
 
 
-def caption_line(text: str) -> str:
-    """A caption in the official line format, for the whole clip.
+def caption_line(caption: Caption) -> str:
+    """A caption in the official line format.
 
     Part-of-speech tags are OTHER: the official loaders need the field, nothing here reads it.
     """
-    text = " ".join(text.replace("#", " ").split())
+    text = " ".join(caption.text.replace("#", " ").split())
     words = "".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split()
-    return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#0.0#0.0"
+    start, stop = caption.segment or (0.0, 0.0)
+    return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#{start}#{stop}"
 
 
 def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, int]:
@@ -101,7 +102,7 @@ def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, in
             vectors = _encode(clip)
             np.save(staging / VECTORS / f"{clip.name}.npy", vectors)
             np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
-            lines = "".join(caption_line(text) + "\n" for text in clip.captions)
+            lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
             (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
             if clip.parameters:
                 (staging / PARAMETERS).mkdir(exist_ok=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,16 @@ import torch
 from tqdm import tqdm
 
 from adaqf_train.data.dataset import load_array
-from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, DataError, parse_captions, write_folder
+from adaqf_train.data.layout import (
+    JOINTS,
+    SPLITS,
+    TEXTS,
+    Caption,
+    CaptionedMotion,
+    DataError,
+    parse_captions,
+    write_folder,
+)
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 from adaqf_train.motion.synthetic import generate
 
@@ -51,7 +62,7 @@ def prepare_synthetic(folder: Path, *, clips: int, seed: int) -> dict[str, int]:
     return write_folder(
         folder,
         (
-            CaptionedMotion(clip.name, clip.joints, clip.captions, clip.split, {"actions": list(clip.actions)})
+            CaptionedMotion(clip.name, clip.joints, _whole(clip.captions), clip.split, {"actions": list(clip.actions)})
             for clip in source
         ),
     )
@@ -90,7 +101,7 @@ def _with_mirrored(clips: Iterator[CaptionedMotion]) -> Iterator[CaptionedMotion
         yield clip
         if clip.split == "train":
             joints = _skeleton(clip.name, clip.joints).mirror(torch.from_numpy(clip.joints)).numpy()
-            captions = tuple(mirrored_caption(text) for text in clip.captions)
+            captions = tuple(replace(caption, text=mirrored_caption(caption.text)) for caption in clip.captions)
             yield CaptionedMotion(f"M{clip.name}", joints, captions, clip.split)
 
 
@@ -102,20 +113,19 @@ def _pack(source: Path, fps: float) -> Iterator[CaptionedMotion]:
             with np.load(path, allow_pickle=False) as archive:
                 positions, scale = archive["positions"], float(archive["scale"])
                 names, offsets = archive["names"].astype(str), archive["offsets"]
-                fps = float(archive["fps"]) if "fps" in archive else fps
+                rate = float(archive["fps"]) if "fps" in archive else fps
         except FileNotFoundError:
             raise DataError(f"{path}: missing. A pack has train.npz, val.npz and test.npz.") from None
         except (KeyError, ValueError, EOFError, OSError) as error:
             raise DataError(f"{path}: not a pack of positions, scale, offsets and names ({error}).") from error
         if len(offsets) != len(names) + 1 or offsets[-1] != len(positions):
             raise DataError(f"{path}: offsets do not fit names and positions. Download the pack again.")
-        for name, a, b in tqdm(
-            zip(names, offsets, offsets[1:], strict=False), total=len(names), desc=split, unit="clip"
-        ):
+        clips = zip(map(str, names), itertools.pairwise(offsets), strict=True)
+        for name, (start, stop) in tqdm(clips, total=len(names), desc=split, unit="clip"):
             if name not in captions:
                 raise DataError(f"{source / 'captions.json'}: no captions for {name}. Add them or remove the clip.")
-            joints = positions[a:b].astype(np.float64) * scale
-            yield CaptionedMotion(str(name), _at_rate(str(name), joints, fps), captions[name], split)
+            joints = positions[start:stop].astype(np.float64) * scale
+            yield CaptionedMotion(name, _at_rate(name, joints, rate), _whole(captions[name]), split)
 
 
 def _plain(source: Path, fps: float) -> Iterator[CaptionedMotion]:
@@ -131,38 +141,39 @@ def _plain(source: Path, fps: float) -> Iterator[CaptionedMotion]:
     }
     if not motions:
         raise DataError(f"{motions_at}: no .npy files of joints. Put NAME.npy (frames, 22, 3) and NAME.txt there.")
-    for kind, have, need in (
-        ("captions without a motion", texts, motions),
-        ("a motion without captions", motions, texts),
-    ):
-        lonely = sorted(have.keys() - need.keys())
-        if lonely:
-            other = (
-                (motions_at / f"{lonely[0]}.npy") if kind.startswith("captions") else (texts_at / f"{lonely[0]}.txt")
-            )
-            raise DataError(f"{have[lonely[0]]}: {kind} ({len(lonely)} such files). Add {other} or remove it.")
-    split_of = {name: split for split, names in given.items() for name in names}
-    for name, path in tqdm(motions.items(), desc="Converting", unit="clip"):
-        if given and name not in split_of:
-            continue
-        joints = load_array(path)
-        captions = tuple(_plain_captions(texts[name]))
-        yield CaptionedMotion(
-            name, _at_rate(str(path), joints, fps), captions, split_of.get(name) or _hashed_split(name)
+    for name in sorted(texts.keys() ^ motions.keys())[:1]:
+        what, path, other = (
+            ("captions without a motion", texts[name], motions_at / f"{name}.npy")
+            if name in texts
+            else ("a motion without captions", motions[name], texts_at / f"{name}.txt")
         )
+        raise DataError(f"{path}: {what}. Add {other}, or remove the file.")
+    split_of = {name: split for split, names in given.items() for name in names}
+    for name, split in split_of.items():
+        if name not in motions:
+            raise DataError(f"{lists[split]}: lists {name}, which has no {motions_at / name}.npy. Add it or remove it.")
+    for name in tqdm([n for n in motions if not given or n in split_of], desc="Converting", unit="clip"):
+        path = motions[name]
+        joints, captions = _at_rate(str(path), load_array(path), fps), _plain_captions(texts[name])
+        yield CaptionedMotion(name, joints, captions, split_of.get(name) or _hashed_split(name))
 
 
-def _plain_captions(path: Path) -> list[str]:
-    """One caption a line, bare or in the official format."""
+def _whole(texts: Iterable[str]) -> tuple[Caption, ...]:
+    """Captions that describe all of a clip."""
+    return tuple(Caption(text) for text in texts)
+
+
+def _plain_captions(path: Path) -> tuple[Caption, ...]:
+    """One caption a line, bare or in the official format (whose segments are kept)."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
     if any("#" in line for line in lines):
-        return [caption.text for caption in parse_captions(path)]
+        return tuple(parse_captions(path))
     if not lines:
         raise DataError(f"{path}: no captions. Write one a line, or remove the clip.")
-    return lines
+    return _whole(lines)
 
 
 def _caption_table(path: Path) -> dict[str, tuple[str, ...]]:
@@ -173,11 +184,8 @@ def _caption_table(path: Path) -> dict[str, tuple[str, ...]]:
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}).") from error
     for name, captions in table.items():
-        if (
-            not isinstance(captions, list)
-            or not captions
-            or not all(isinstance(c, str) and c.strip() for c in captions)
-        ):
+        texts = captions if isinstance(captions, list) else []
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise DataError(f"{path}: {name} needs a non-empty list of captions.")
     return {name: tuple(captions) for name, captions in table.items()}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -148,7 +149,7 @@ class MotionGenerator:
                 encoder, config["features"], DenoiserConfig(**config["denoiser"]), diffusion.config.steps
             )
             denoiser.load_state_dict(load_file(folder / DENOISER))
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise AdaCLIPError(f"{folder}: not a complete generator ({error}). Train or copy it again.") from error
         return cls(
             encoder,

@@ -13,6 +13,8 @@ from adaqf_train.config import (
     EvaluationConfig,
     EvaluatorConfig,
     ExtractorConfig,
+    FeedbackConfig,
+    PocketClipConfig,
     SamplingConfig,
     TrainingConfig,
 )
@@ -21,16 +23,19 @@ from adaqf_train.recipes.humanml3d import RECIPE as HUMANML3D
 RECIPE = replace(
     HUMANML3D,
     recipe="pocket",
+    pocket_clip=PocketClipConfig(width=96, layers=3, feedforward=384, projection=96, steps=300, batch=64),
     encoder=EncoderConfig(base=POCKET_BASE),
     extractors=ExtractorConfig(
         movement=128, motion_hidden=96, text_hidden=96, embedding=64, steps=500, learning_rate=1e-3
     ),
     evaluator=EvaluatorConfig(width=96, layers=2, feedforward=192, embedding=64, steps=600, learning_rate=1e-3),
     denoiser=DenoiserConfig(width=128, layers=4, feedforward=256, frames_per_token=4),
+    feedback=FeedbackConfig(motion=1.0, text=0.5, weighting="alpha_bar"),
     training=TrainingConfig(
-        steps=1000,
+        steps=1200,
+        batch=32,
         learning_rate=5e-4,
-        drop_at=800,
+        drop_at=1000,
         ema=0.99,  # a horizon of 100 steps; MDM's 0.9999 would still hold the random start
         workers=0,
         checkpoint_every=200,
