@@ -24,13 +24,13 @@ class MotionExtractor(nn.Module):
         """features: width D of the generator's normalised features; foot contacts are not looked at."""
         super().__init__()
         self.inputs = slices_of_width(features).contacts.start
-        self.movement = nn.Sequential(
-            nn.Conv1d(self.inputs, config.movement, 4, stride=2, padding=1),
-            nn.Dropout(config.dropout),
-            nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv1d(config.movement, config.movement, 4, stride=2, padding=1),
-            nn.Dropout(config.dropout),
-            nn.LeakyReLU(0.2, inplace=True),
+        self.movement = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(inputs, config.movement, 4, stride=2, padding=1),
+                nn.Dropout(config.dropout),
+                nn.LeakyReLU(0.2, inplace=True),
+            )
+            for inputs in (self.inputs, config.movement)
         )
         self.movement_out = nn.Linear(config.movement, config.movement)
         self.project = nn.Linear(config.movement, config.motion_hidden)
@@ -40,12 +40,13 @@ class MotionExtractor(nn.Module):
     def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
         """Embeddings of normalised features: (B, T, D), mask (B, T) True = real -> (B, embedding).
 
-        Frames beyond a clip are zeroed first: the last convolution window reaches three frames past the end.
-        Clips must have at least 4 frames.
+        What lies beyond a clip is zeroed before each convolution, whose windows reach past the end: so an embedding
+        depends neither on padding nor on the other clips of the batch. T even; clips have at least 4 frames.
         """
-        motion = motion[..., : self.inputs] * mask[..., None]
-        movement = self.movement(motion.transpose(1, 2)).transpose(1, 2)
-        return self.head(self.gru(self.project(self.movement_out(movement)), mask.sum(dim=-1) // 4))
+        movement, real = motion[..., : self.inputs].transpose(1, 2), mask
+        for halve in self.movement:
+            movement, real = halve(movement * real[:, None]), real[:, 1::2]
+        return self.head(self.gru(self.project(self.movement_out(movement.transpose(1, 2))), mask.sum(dim=-1) // 4))
 
 
 class TextExtractor(nn.Module):

@@ -1,0 +1,85 @@
+"""Fixtures that several test files share: the shared data when present, and a tiny data set and configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adaqf_train import recipes
+from adaqf_train.config import (
+    DenoiserConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    EvaluatorConfig,
+    ExtractorConfig,
+    PocketClipConfig,
+    RunConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
+from adaqf_train.motion.synthetic import generate
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TINY_CLIPS = 80
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """shared(name): a folder of the shared motion data, or a skip that says where it was looked for."""
+    root = Path(os.environ.get("ADACLIP_SHARED", CHECKOUT.parent / "shared"))
+
+    def find(name: str) -> Path:
+        for folder in (root / "data" / name, root / name):
+            if folder.is_dir():
+                return folder
+        pytest.skip(f"{name} is not in {root} (set ADACLIP_SHARED to the folder of the shared data)")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A HumanML3D folder of a few procedural clips. Read it, do not write to it."""
+    folder = tmp_path_factory.mktemp("tiny") / "data"
+    clips = (
+        CaptionedMotion(
+            clip.name,
+            clip.joints,
+            tuple(map(Caption, clip.captions)),
+            ("train", "train", "train", "val", "test")[index % 5],  # small splits that are never empty
+        )
+        for index, clip in enumerate(generate(TINY_CLIPS, seed=5))
+    )
+    write_folder(folder, clips)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_train(tiny_data: Path) -> MotionDataset:
+    return MotionDataset(tiny_data, "train")
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> RunConfig:
+    """The pocket recipe with networks of a few thousand parameters and a handful of steps."""
+    return replace(
+        recipes.load("pocket"),
+        pocket_clip=PocketClipConfig(
+            vocabulary=600, width=16, layers=2, heads=2, feedforward=32, projection=16, steps=3, batch=8
+        ),
+        encoder=EncoderConfig(base="pocket", rank=2, alpha=2),
+        extractors=ExtractorConfig(movement=16, motion_hidden=8, text_hidden=8, embedding=8, steps=3, batch=8),
+        evaluator=EvaluatorConfig(width=16, layers=1, heads=2, feedforward=16, embedding=4, steps=3, batch=8),
+        denoiser=DenoiserConfig(width=16, layers=2, heads=2, feedforward=16, frames_per_token=4),
+        training=TrainingConfig(
+            steps=6, batch=8, learning_rate=1e-3, drop_at=4, ema=0.9, workers=0, checkpoint_every=2, log_every=1
+        ),
+        sampling=SamplingConfig(scheduler="ddim", steps=2),
+        evaluation=EvaluationConfig(replications=2),
+    )

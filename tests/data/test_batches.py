@@ -1,0 +1,101 @@
+"""Batches are functions of the step: the same on any number of processes, after any interruption."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adaqf_train.config import DiffusionConfig
+from adaqf_train.data.batches import MotionBatch, StepBatches, crop, pad
+from adaqf_train.data.layout import DataError
+
+
+def tensors(batch: MotionBatch) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in vars(batch).items() if isinstance(v, torch.Tensor)}
+
+
+def test_a_batch_depends_on_seed_and_step_only(tiny_train):
+    one, two, other = StepBatches(tiny_train, 8, 0), StepBatches(tiny_train, 8, 0), StepBatches(tiny_train, 8, 1)
+    two[3]  # what was drawn before leaves no trace
+    assert one[5].keys == two[5].keys
+    assert one[5].captions == two[5].captions
+    for name, value in tensors(one[5]).items():
+        assert torch.equal(value, tensors(two[5])[name])
+    assert one[5].keys != one[4].keys
+    assert one[5].keys != other[5].keys
+
+
+def test_processes_share_out_the_same_global_batch(tiny_train):
+    whole = StepBatches(tiny_train, 8, 0)[7]
+    parts = [StepBatches(tiny_train, 8, 0, process=p, processes=2)[7] for p in range(2)]
+    assert parts[0].keys + parts[1].keys == whole.keys
+    assert parts[0].captions + parts[1].captions == whole.captions
+    assert torch.equal(torch.cat([p.timestep for p in parts]), whole.timestep)
+    for row, part in ((0, parts[0]), (4, parts[1])):
+        length = int(part.lengths[0])
+        assert torch.equal(part.motion[0, :length], whole.motion[row, :length])
+        assert torch.equal(part.noise[0, :length], whole.noise[row, :length])
+
+
+def test_an_epoch_visits_each_item_at_most_once(tiny_train):
+    batches = StepBatches(tiny_train, 8, 0)
+    per_epoch = len(tiny_train) // 8
+    epochs = [[k for s in range(e * per_epoch, (e + 1) * per_epoch) for k in batches[s].keys] for e in range(2)]
+    for keys in epochs:
+        assert len(set(keys)) == len(keys) == per_epoch * 8
+    assert epochs[0] != epochs[1]
+
+
+def test_padding_is_zero_and_masked(tiny_train):
+    batch = StepBatches(tiny_train, 8, 0)[0]
+    assert batch.motion.shape[1] % 4 == 0
+    assert not batch.mask.all()
+    assert (batch.motion[~batch.mask] == 0).all()
+    assert (batch.noise[~batch.mask] == 0).all()
+    assert batch.lengths.tolist() == batch.mask.sum(1).tolist()
+    assert int(batch.lengths.max()) == batch.motion.shape[1]
+
+
+def test_timesteps_and_dropped_texts_have_the_asked_distribution(tiny_train):
+    source = StepBatches(tiny_train, 32, 0, diffusion=DiffusionConfig(steps=10, text_drop=0.25))
+    drawn = [source[s] for s in range(60)]
+    steps = torch.cat([b.timestep for b in drawn])
+    assert set(steps.tolist()) == set(range(10))
+    assert torch.cat([b.keep_text for b in drawn]).float().mean().item() == pytest.approx(0.75, abs=0.03)
+    kept = StepBatches(tiny_train, 32, 0, diffusion=DiffusionConfig(text_drop=0.0))[0]
+    assert kept.keep_text.all()
+
+
+def test_crops_are_whole_units_two_thirds_of_them_the_longest():
+    vectors = np.arange(50, dtype=np.float32)[:, None]
+    rng = np.random.default_rng(0)
+    crops = [crop(vectors, 4, rng) for _ in range(600)]
+    lengths = np.array([len(c) for c in crops])
+    assert set(lengths) == {48, 44}
+    assert (lengths == 48).mean() == pytest.approx(2 / 3, abs=0.06)
+    assert {int(c[0, 0]) for c in crops if len(c) == 44} == set(range(7))
+    assert all((np.diff(c[:, 0]) == 1).all() for c in crops)
+    assert len(crop(vectors[:5], 4, rng)) == 4  # a single unit is never cut to nothing
+
+
+def test_worker_processes_give_the_same_batches(tiny_train):
+    source = StepBatches(tiny_train, 4, 0)
+    for step, batch in enumerate(source.from_step(2, 5, workers=1), start=2):
+        assert batch.keys == source[step].keys
+        assert torch.equal(batch.noise, source[step].noise)
+    assert step == 4
+
+
+def test_pad_and_its_mask():
+    padded, mask = pad([np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)])
+    assert padded.shape == (2, 4, 3)
+    assert mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert padded[0, 2:].abs().sum() == 0
+
+
+def test_batches_that_cannot_be_made_are_refused(tiny_train):
+    with pytest.raises(DataError, match="fewer than a batch of 1000"):
+        StepBatches(tiny_train, 1000, 0)
+    with pytest.raises(DataError, match="cannot be divided over 3 processes"):
+        StepBatches(tiny_train, 8, 0, processes=3)

@@ -1,0 +1,259 @@
+"""`prepare`: other people's motions into HumanML3D's layout, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, RunningStatistics, write_folder
+from adaqf_train.data.prepare import mirrored_caption, prepare_joints, prepare_synthetic, resample
+from adaqf_train.motion.features import canonicalise, encode
+from adaqf_train.motion.synthetic import generate
+
+CLIPS = list(generate(12, seed=9))
+SPLIT = ("train", "train", "val", "test")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """Joints and captions as somebody would have them: one .npy and one .txt a clip, and split lists."""
+    source = tmp_path / "source"
+    source.mkdir()
+    lists = {split: [] for split in SPLIT}
+    for index, clip in enumerate(CLIPS):
+        np.save(source / f"{clip.name}.npy", clip.joints)
+        (source / f"{clip.name}.txt").write_text("".join(f"{caption}\n" for caption in clip.captions))
+        lists[SPLIT[index % 4]].append(clip.name)
+    for split, names in lists.items():
+        (source / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    return source
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """The same clips as a pack of integer positions."""
+    source = tmp_path / "pack"
+    source.mkdir()
+    for split in ("train", "val", "test"):
+        clips = [clip for index, clip in enumerate(CLIPS) if SPLIT[index % 4] == split]
+        positions = np.concatenate([np.round(clip.joints * 4096).astype(np.int16) for clip in clips])
+        offsets = np.cumsum([0, *(len(clip.joints) for clip in clips)])
+        names = np.array([clip.name for clip in clips])
+        np.savez(source / f"{split}.npz", positions=positions, scale=1 / 4096, offsets=offsets, names=names, fps=20)
+    (source / "captions.json").write_text(json.dumps({clip.name: clip.captions for clip in CLIPS}))
+    return source
+
+
+def nothing_left(folder: Path) -> bool:
+    return not folder.exists() and not list(folder.parent.glob(".*partial*"))
+
+
+def test_a_plain_folder_becomes_a_readable_data_set(plain, tmp_path):
+    out = tmp_path / "out"
+    assert prepare_joints(plain, out) == {"train": 6, "val": 3, "test": 3}
+    dataset = MotionDataset(out, "test")
+    for item in dataset.items:
+        clip = next(clip for clip in CLIPS if clip.name == item.key)
+        assert item.captions == clip.captions
+        assert np.abs(item.vectors - encode(clip.joints.astype(np.float64))).max() < 1e-5
+        joints = np.load(out / "new_joints" / f"{item.key}.npy")
+        assert np.abs(joints - canonicalise(clip.joints.astype(np.float64))[:-1]).max() < 1e-4
+    assert len((out / "all.txt").read_text().split()) == 12
+    assert len((out / "train_val.txt").read_text().split()) == 9
+
+
+def test_a_pack_gives_the_same_within_its_resolution(plain, pack, tmp_path):
+    prepare_joints(plain, tmp_path / "a")
+    prepare_joints(pack, tmp_path / "b")
+    for path in sorted((tmp_path / "a" / "new_joints").glob("*.npy")):
+        other = np.load(tmp_path / "b" / "new_joints" / path.name)
+        assert np.abs(np.load(path) - other).max() < 5e-3
+
+
+def test_any_unit_and_any_frame_rate_of_the_source(plain, tmp_path):
+    prepare_joints(plain, tmp_path / "metres")
+    for clip in CLIPS:
+        np.save(plain / f"{clip.name}.npy", resample(clip.joints * 100, 20, 40))  # centimetres at 40 frames a second
+    prepare_joints(plain, tmp_path / "fast", fps=40.0)
+    for clip in CLIPS:
+        a, b = (np.load(tmp_path / name / "new_joints" / f"{clip.name}.npy") for name in ("metres", "fast"))
+        assert a.shape == b.shape
+        assert np.abs(a - b).max() < 1e-3
+
+
+def test_segments_of_official_caption_lines_are_kept(plain, tmp_path):
+    name = (plain / "train.txt").read_text().split()[0]
+    (plain / f"{name}.txt").write_text("walks#walk/VERB#0.0#0.0\nstops#stop/VERB#0.5#2.0\n")
+    prepare_joints(plain, tmp_path / "out")
+    lines = (tmp_path / "out" / "texts" / f"{name}.txt").read_text().splitlines()
+    assert [line.split("#")[2:] for line in lines] == [["0.0", "0.0"], ["0.5", "2.0"]]
+
+
+def test_mirroring_adds_training_clips_with_sides_swapped(plain, tmp_path):
+    assert prepare_joints(plain, tmp_path / "out", mirror=True) == {"train": 12, "val": 3, "test": 3}
+    name = (plain / "train.txt").read_text().split()[0]
+    joints, mirrored = (np.load(tmp_path / "out" / "new_joints" / f"{n}.npy") for n in (name, f"M{name}"))
+    # Mirroring keeps the standard skeleton only as far as its sides are alike.
+    assert np.abs(mirrored[:, 20] - joints[:, 21] * [-1, 1, 1]).max() < 0.1
+    assert np.abs(mirrored[:, 20] - joints[:, 20]).max() > 0.2
+    texts = [(tmp_path / "out" / "texts" / f"{n}.txt").read_text() for n in (name, f"M{name}")]
+    assert mirrored_caption(texts[0]) == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "mirrored"),
+    [
+        ("Left foot, then right.", "Right foot, then left."),
+        ("turns clockwise, then counter-clockwise", "turns counterclockwise, then clockwise"),
+        ("a leftover is upright", "a leftover is upright"),
+    ],
+)
+def test_mirrored_captions(text, mirrored):
+    assert mirrored_caption(text) == mirrored
+
+
+def lose(path: Path, name: str) -> None:
+    (path / f"{name}.npy").unlink()
+
+
+def unnamed(path: Path, name: str) -> None:
+    (path / f"{name}.txt").unlink()
+
+
+def features_instead(path: Path, name: str) -> None:
+    np.save(path / f"{name}.npy", np.zeros((50, 263), np.float32))
+
+
+def other_skeleton(path: Path, name: str) -> None:
+    np.save(path / f"{name}.npy", np.zeros((50, 24, 3), np.float32))
+
+
+def holes(path: Path, name: str) -> None:
+    joints = np.load(path / f"{name}.npy")
+    joints[9, 3] = np.nan
+    np.save(path / f"{name}.npy", joints)
+
+
+def collapsed(path: Path, name: str) -> None:
+    np.save(path / f"{name}.npy", np.zeros((50, 22, 3), np.float32))
+
+
+def silent(path: Path, name: str) -> None:
+    (path / f"{name}.txt").write_text("\n")
+
+
+def no_val(path: Path, name: str) -> None:
+    (path / "val.txt").write_text("")
+
+
+def unknown_in_list(path: Path, name: str) -> None:
+    (path / "val.txt").write_text("somebody_else\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lose, "captions without a motion"),
+        (unnamed, "a motion without captions"),
+        (features_instead, r"shape \(50, 263\), expected joint positions"),
+        (other_skeleton, "24"),
+        (holes, "NaN or infinite at frame 9"),
+        (collapsed, "coincide"),
+        (silent, "no captions"),
+        (no_val, "no clip is in split val"),
+        (unknown_in_list, "lists somebody_else, which has no"),
+    ],
+)
+def test_bad_sources_are_named_and_leave_nothing_behind(plain, tmp_path, damage, message):
+    damage(plain, CLIPS[4].name)
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=message) as caught:
+        prepare_joints(plain, out)
+    assert "\n" not in str(caught.value)
+    assert nothing_left(out)
+
+
+def test_packs_that_are_damaged(pack, tmp_path):
+    captions = json.loads((pack / "captions.json").read_text())
+    missing = captions.pop(CLIPS[0].name)
+    (pack / "captions.json").write_text(json.dumps(captions))
+    with pytest.raises(DataError, match=f"no captions for {CLIPS[0].name}"):
+        prepare_joints(pack, tmp_path / "out")
+    (pack / "captions.json").write_text(json.dumps(captions | {CLIPS[0].name: missing}))
+    (pack / "val.npz").write_bytes(b"PK not a zip")
+    with pytest.raises(DataError, match=r"val\.npz: not a pack"):
+        prepare_joints(pack, tmp_path / "out")
+    assert nothing_left(tmp_path / "out")
+
+
+def test_an_existing_output_is_never_overwritten(plain, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    with pytest.raises(DataError, match="already exists"):
+        prepare_joints(plain, out)
+    with pytest.raises(DataError, match="already exists"):
+        prepare_synthetic(out, clips=10, seed=0)
+    assert (out / "precious.txt").read_text() == "mine"
+
+
+def test_a_name_may_not_come_twice(tmp_path):
+    clip = CaptionedMotion("same", CLIPS[0].joints, (Caption("a"),), "train")
+    with pytest.raises(DataError, match="two clips have this name"):
+        write_folder(tmp_path / "out", [clip, clip])
+
+
+def test_synthetic_folders_keep_each_clips_parameters(tmp_path):
+    counts = prepare_synthetic(tmp_path / "out", clips=100, seed=0)
+    assert sum(counts.values()) == 100
+    names = (tmp_path / "out" / "all.txt").read_text().split()
+    for name in names:
+        actions = json.loads((tmp_path / "out" / "parameters" / f"{name}.json").read_text())["actions"]
+        assert actions[0]["action"]
+
+
+def test_running_statistics_equal_those_of_everything_at_once():
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(3, 2, (n, 263)).astype(np.float32) for n in (50, 7, 90)]
+    running = RunningStatistics(263)
+    for part in parts:
+        running.add(part)
+    mean, std = running.result()
+    whole = np.concatenate(parts)
+    np.testing.assert_allclose(mean, whole.mean(0), atol=1e-5)
+    np.testing.assert_allclose(std[4:67], whole.std(0)[4:67].mean(), atol=1e-5)
+
+
+def test_resampling_keeps_the_path_and_the_duration():
+    joints = np.linspace(0, 1, 31)[:, None, None] * np.ones((31, 22, 3))  # one second at 30 frames a second
+    half = resample(joints, 30, 20)
+    assert len(half) == 21
+    assert np.abs(half[:, 0, 0] - np.linspace(0, 1, 21)).max() < 1e-9
+    assert resample(joints, 20, 20) is joints
+
+
+@pytest.mark.data
+def test_bandai_namco_clips_convert(shared, tmp_path):
+    source, cut = shared("bandai-namco"), tmp_path / "pack"
+    cut.mkdir()
+    for split in ("train", "val", "test"):
+        with np.load(source / f"{split}.npz") as archive:
+            offsets = archive["offsets"][:7]
+            np.savez(
+                cut / f"{split}.npz",
+                positions=archive["positions"][: offsets[-1]],
+                scale=archive["scale"],
+                offsets=offsets,
+                names=archive["names"][:6],
+                fps=archive["fps"],
+            )
+    (cut / "captions.json").write_bytes((source / "captions.json").read_bytes())
+    assert prepare_joints(cut, tmp_path / "out") == {"train": 6, "val": 6, "test": 6}
+    dataset = MotionDataset(tmp_path / "out", "test")
+    assert len(dataset) > 0
+    heights = [item.vectors[:, 3].mean() for item in dataset.items]
+    assert 0.5 < np.median(heights) < 1.1  # metres of a pelvis above the floor

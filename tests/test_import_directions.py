@@ -1,0 +1,81 @@
+"""Imports point one way: the encoder knows nothing of motions, and each layer of the trainer only what is below it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# A layer may import itself and what stands before it.
+LAYERS = (
+    ("config", "seeding", "motion"),
+    ("recipes", "data"),
+    ("models",),
+    ("training",),
+    ("evaluation", "viewing"),
+    ("run_folder", "pipeline"),
+    ("cli",),
+    ("run",),
+)
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+SIDEWAYS = {("training", "evaluation"), ("evaluation", "viewing"), ("viewing", "evaluation"), ("motion", "data")}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Absolute names of all modules a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(CHECKOUT / "adaqf_train").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("folder", ["adaclip", "integrations"])
+def test_the_encoder_and_its_integrations_know_nothing_of_training(folder):
+    files = list((CHECKOUT / folder).rglob("*.py"))
+    assert files
+    forbidden = {"adaqf_train"} | ({"adaclip_integrations"} if folder == "adaclip" else set())
+    for path in files:
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & forbidden, path
+
+
+def test_the_trainers_layers_only_look_down():
+    looked_at = 0
+    for path in (CHECKOUT / "adaqf_train").rglob("*.py"):
+        if path.name == "__init__.py" and path.parent.name == "adaqf_train":
+            continue
+        own = part_of(path)
+        for name in imported(path):
+            top, _, rest = name.partition(".")
+            other = rest.split(".")[0]
+            if top != "adaqf_train" or other == own or other not in RANK:
+                continue
+            looked_at += 1
+            assert RANK[other] <= RANK[own], f"{path} imports {name}"
+            assert (own, other) not in SIDEWAYS, f"{path} imports {name}"
+    assert looked_at > 50
+
+
+def test_every_part_of_the_trainer_has_a_layer():
+    parts = {part_of(path) for path in (CHECKOUT / "adaqf_train").rglob("*.py")} - {"__init__"}
+    assert parts == set(RANK)
+
+
+def test_no_file_hides_a_module_when_run_as_a_script(monkeypatch):
+    """run.py takes its own folder off the path, so `config`, `data` and the like stay other people's names."""
+    import runpy
+    import sys
+
+    script = CHECKOUT / "adaqf_train" / "run.py"
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+    runpy.run_path(str(script), run_name="not_main")
+    assert str(script.parent) not in sys.path
