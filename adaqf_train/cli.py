@@ -59,7 +59,7 @@ class Demo:
     def __call__(self) -> None:
         config = override(recipes.load("demo"), self.settings)
         data = self.out / "data"
-        with _open_run(self.out) as run:
+        with _open_run(self.out, config.training.precision) as run:
             settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
 
             def make() -> None:
@@ -242,26 +242,32 @@ def _quiet_libraries() -> None:
 
 
 @contextmanager
-def _open_run(out: Path) -> Iterator[RunFolder]:
+def _open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
     import torch
     from accelerate import Accelerator
 
     from adaqf_train.run_folder import RunFolder
 
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    # Launchers export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number is the user's.
-    if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
-    run = RunFolder(out, Accelerator())
+    # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
+    # number without a launcher, is the user's.
+    launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
+    if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    run = RunFolder(out, Accelerator(mixed_precision=precision))
     with run.locked():
         yield run
+
+
+def _cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def _opened(options: RunOptions) -> Iterator[Pipeline]:
     config = options.config()
-    with _open_run(options.out) as run:
+    with _open_run(options.out, config.training.precision) as run:
         if options.reuse is not None:
             run.adopt(options.reuse, ("pocket_clip", "extractors", "evaluator"))
         yield _pipeline(run, config, options.data, options.base)

@@ -187,7 +187,7 @@ class TrainingConfig:
     drop_by: float = 0.1
     clip_norm: float | None = None  # MDM clips nothing
     ema: float | None = 0.9999  # MDM's option; None: no moving average
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16", "fp16"] | None = None  # None: as accelerate was launched
     workers: int = 4  # processes that prepare batches
     checkpoint_every: int = 10_000
     log_every: int = 100

@@ -79,7 +79,9 @@ class RunFolder:
         make()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            entry = {"digest": key, "seconds": round(time.monotonic() - started, 1), "settings": settings}
+            seconds = round(time.monotonic() - started, 1)
+            processes = self.accelerator.num_processes
+            entry = {"digest": key, "seconds": seconds, "processes": processes, "settings": settings}
             write_json(self / STAGES, self.stages() | {name: entry})
         self.accelerator.wait_for_everyone()
         return key

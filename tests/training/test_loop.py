@@ -1,0 +1,144 @@
+"""Checkpoints and the loop: resumed equals uninterrupted, nothing is lost, and divergence is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.training import checkpoint, loop
+from adaqf_train.training.checkpoint import CheckpointError, TrainState
+from adaqf_train.training.loop import DivergenceError, LoopSettings
+
+STEPS = 9
+
+
+class Fit:
+    """A small network with dropout that learns to predict a motion's first feature."""
+
+    def __init__(self, folder: Path, dataset, steps: int = STEPS, **settings) -> None:
+        torch.manual_seed(1)
+        self.network = torch.nn.Sequential(torch.nn.Linear(263, 4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 1))
+        optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
+        self.state = TrainState({"network": self.network}, optimizer)
+        self.source, self.steps = StepBatches(dataset, 4, 0), steps
+        self.settings = LoopSettings(
+            name="fit",
+            steps=steps,
+            seed=0,
+            log=folder / "fit.jsonl",
+            checkpoints=folder / "checkpoints",
+            checkpoint_every=2,
+            log_every=1,
+            average_decay=0.9,
+            rate=lambda step: 0.1 if step >= 6 else 1.0,
+            **settings,
+        )
+
+    def losses(self, batch: MotionBatch) -> loop.Losses:
+        loss = (self.network(batch.motion).squeeze(-1) - batch.motion[..., 0]).square().mean()
+        return loss, {"loss": loss}
+
+    def run(self, stop_after: int | None = None) -> None:
+        """stop_after: raise Interrupted when the batch after that many is asked for."""
+
+        def batches(start: int) -> Iterator[MotionBatch]:
+            for step in range(start, self.steps):
+                if step == stop_after:
+                    raise InterruptedError
+                yield self.source[step]
+
+        loop.run(Accelerator(cpu=True), self.state, self.settings, batches, self.losses)
+
+
+def equal(a: Fit, b: Fit) -> bool:
+    left, right = a.state.tensors(), b.state.tensors()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+@pytest.fixture
+def whole(tiny_train, tmp_path) -> Fit:
+    fit = Fit(tmp_path / "whole", tiny_train)
+    fit.run()
+    return fit
+
+
+@pytest.mark.parametrize("stop", range(1, STEPS))
+def test_resumed_at_any_step_equals_uninterrupted(whole, tiny_train, tmp_path, stop):
+    interrupted = Fit(tmp_path / "again", tiny_train)
+    with pytest.raises(InterruptedError):
+        interrupted.run(stop_after=stop)
+    assert not equal(interrupted, whole)
+    resumed = Fit(tmp_path / "again", tiny_train)
+    resumed.run()
+    assert equal(resumed, whole)
+    lines = [json.loads(line) for line in resumed.settings.log.read_text().splitlines()]
+    assert lines == [json.loads(line) for line in whole.settings.log.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+
+
+def test_another_seed_gives_other_weights(whole, tiny_train, tmp_path):
+    other = Fit(tmp_path / "other", tiny_train)
+    other.source = StepBatches(tiny_train, 4, 1)
+    other.run()
+    assert not equal(other, whole)
+
+
+def test_only_the_newest_checkpoints_are_kept(whole):
+    assert [path.name for path in sorted(whole.settings.checkpoints.iterdir())] == ["step_00000006", "step_00000008"]
+
+
+def test_the_rate_schedule_and_the_average(whole):
+    assert whole.state.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    before = [p.detach().clone() for p in whole.state.parameters()]
+    average = [value.clone() for value in whole.state.average]
+    assert any(not torch.equal(a, b) for a, b in zip(before, average, strict=True))
+    loop.use_average(whole.state)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state.parameters(), average, strict=True))
+
+
+def test_a_writer_that_was_killed_leaves_nothing_that_counts(whole, tiny_train, tmp_path):
+    folder = tmp_path / "killed"
+    first = Fit(folder, tiny_train)
+    with pytest.raises(InterruptedError):
+        first.run(stop_after=5)
+    half = first.settings.checkpoints / ".step_00000006.x.partial"
+    half.mkdir()
+    (half / "tensors.safetensors").write_bytes(b"half a file")
+    resumed = Fit(folder, tiny_train)
+    resumed.run()
+    assert equal(resumed, whole)
+    assert not half.exists()
+
+
+def test_a_damaged_checkpoint_is_named(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train)
+    with pytest.raises(InterruptedError):
+        fit.run(stop_after=5)
+    path = fit.settings.checkpoints / "step_00000004" / "tensors.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"step_00000004: this checkpoint cannot be read.*Delete it"):
+        Fit(tmp_path, tiny_train).run()
+
+
+def test_checkpoints_hold_only_what_is_trained(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train)
+    frozen = torch.nn.Linear(2, 2).requires_grad_(False)
+    state = TrainState({"network": fit.network, "frozen": frozen}, fit.state.optimizer)
+    checkpoint.save(tmp_path / "checkpoints", state)
+    assert not [name for name in state.tensors() if name.startswith("frozen")]
+    assert checkpoint.resume(tmp_path / "checkpoints", state)
+    assert not checkpoint.resume(tmp_path / "nowhere", state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train)
+    with torch.no_grad():
+        fit.network[0].weight.fill_(float("nan"))
+    with pytest.raises(DivergenceError, match=f"after step 1; the last batch was {fit.source[0].keys[0]}"):
+        fit.run()

@@ -1,0 +1,143 @@
+"""The losses: the corrected Eq. 2, feedback per sample, and masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from adaqf_train.config import FeedbackConfig
+from adaqf_train.data.batches import MotionBatch
+from adaqf_train.training.fit_adaqf import Feedback
+from adaqf_train.training.losses import caption_ids, consistency, contrastive, masked_mse
+
+N, E = 6, 5
+IDS = torch.arange(N)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def pairs(rng, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    text = torch.randn(N, E, generator=rng)
+    return text, text + noise * torch.randn(N, E, generator=rng)
+
+
+def test_contrastive_is_the_corrected_equation(rng):
+    text, motion = pairs(rng, 1.0)
+    s = normalize(text, dim=-1) @ normalize(motion, dim=-1).T
+    infonce = (cross_entropy(s / 0.1, IDS) + cross_entropy(s.T / 0.1, IDS)) / 2
+    expected = infonce + (1 - s.diagonal()).mean()
+    torch.testing.assert_close(contrastive(text, motion, IDS, 0.1), expected)
+    torch.testing.assert_close(contrastive(text, motion, IDS, 0.1, cosine_weight=0.0), infonce)
+
+
+def test_minimising_contrastive_brings_pairs_together(rng):
+    """As printed, Eq. 2 has the opposite sign and drives the cosines of pairs to -1."""
+    start = torch.randn(2, N, E, generator=rng)
+    cosines = {}
+    for name, sign in (("corrected", 1.0), ("printed", -1.0)):
+        both = start.clone().requires_grad_()
+        optimizer = torch.optim.Adam([both], lr=0.05)
+        for _ in range(300):
+            optimizer.zero_grad()
+            (sign * contrastive(both[0], both[1], IDS, 0.1)).backward()
+            optimizer.step()
+        cosines[name] = (normalize(both[0], dim=-1) * normalize(both[1], dim=-1)).sum(-1).mean().item()
+    assert cosines["corrected"] > 0.95
+    assert cosines["printed"] < -0.8
+
+
+def test_equal_captions_are_not_each_others_negatives(rng):
+    text, motion = pairs(rng, 0.3)
+    text[1], motion[1] = text[0], motion[0] + 0.01
+    ids = IDS.clone()
+    ids[1] = ids[0]
+    masked, unmasked = contrastive(text, motion, ids, 0.1), contrastive(text, motion, IDS, 0.1)
+    assert masked < unmasked - 0.1
+    everyone_the_same = torch.zeros(N, dtype=torch.long)
+    assert contrastive(text, motion, everyone_the_same, 0.1, cosine_weight=0.0) == 0  # no negatives are left
+
+
+def test_caption_ids_are_equal_for_equal_captions_only():
+    a, b, c = caption_ids(["a person walks", "a person runs", "a person walks"]).tolist()
+    assert a == c != b
+
+
+def test_masked_mse_counts_real_frames_only(rng):
+    target = torch.randn(2, 6, 3, generator=rng)
+    predicted = target.clone()
+    mask = torch.arange(6)[None] < torch.tensor([6, 3])[:, None]
+    predicted[1, 3:] += 100
+    assert masked_mse(predicted, target, mask).tolist() == [0, 0]
+    predicted[1, 0] += 3
+    torch.testing.assert_close(masked_mse(predicted, target, mask), torch.tensor([0.0, 9.0 / 3]))
+
+
+def test_consistency_is_zero_for_parallel_and_two_for_opposite_embeddings(rng):
+    x = torch.randn(3, E, generator=rng)
+    torch.testing.assert_close(consistency(x, 7 * x), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(consistency(x, -x), torch.full((3,), 2.0))
+
+
+class Sums(torch.nn.Module):
+    """Extractors whose embeddings are sums over real frames and real words."""
+
+    def motion(self, motion, mask):
+        return (motion * mask[..., None]).sum(1)
+
+    def text(self, ids, mask):
+        return torch.stack([ids.float().sum(1), mask.float().sum(1), torch.ones(len(ids))], dim=-1)
+
+
+@pytest.fixture
+def batch(rng) -> MotionBatch:
+    mask = torch.arange(4)[None] < torch.tensor([4, 4, 2])[:, None]
+    motion = torch.randn(3, 4, 3, generator=rng) * mask[..., None]
+    return MotionBatch(
+        keys=["a", "b", "c"],
+        captions=["a", "b", "c"],
+        motion=motion,
+        mask=mask,
+        timestep=torch.tensor([0, 1, 2]),
+        noise=torch.zeros_like(motion),
+        keep_text=torch.tensor([True, False, True]),
+    )
+
+
+WORD_IDS, WORD_MASK = torch.tensor([[1, 2], [3, 4], [5, 6]]), torch.ones(3, 2, dtype=torch.bool)
+
+
+def feedback(**settings) -> Feedback:
+    return Feedback(Sums(), FeedbackConfig(**settings), torch.tensor([0.9, 0.5, 0.1]))
+
+
+def test_feedback_compares_with_the_real_motion_and_the_text(batch, rng):
+    generated = torch.randn(3, 4, 3, generator=rng).requires_grad_()
+    motion, text = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
+    embedding = Sums().motion(generated, batch.mask)
+    torch.testing.assert_close(motion, consistency(embedding, Sums().motion(batch.motion, batch.mask)))
+    torch.testing.assert_close(text, consistency(embedding, Sums().text(WORD_IDS, WORD_MASK)))
+    exact, _ = feedback()(batch.motion, batch, WORD_IDS, WORD_MASK)
+    torch.testing.assert_close(exact, torch.zeros(3), atol=1e-6, rtol=0)
+    motion.sum().backward()
+    assert generated.grad[batch.mask].abs().sum() > 0
+    assert generated.grad[~batch.mask].abs().sum() == 0
+
+
+def test_text_feedback_leaves_out_what_was_generated_without_text(batch, rng):
+    generated = torch.randn(3, 4, 3, generator=rng)
+    _, text = feedback()(generated, batch, WORD_IDS, WORD_MASK)
+    _, everywhere = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
+    assert text[1] == 0 != everywhere[1]
+    assert torch.equal(text[[0, 2]], everywhere[[0, 2]])
+
+
+def test_feedback_can_be_weighted_by_how_clean_the_input_was(batch, rng):
+    generated = torch.randn(3, 4, 3, generator=rng)
+    plain = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
+    weighted = feedback(on_dropped_text=True, weighting="alpha_bar")(generated, batch, WORD_IDS, WORD_MASK)
+    for a, b in zip(plain, weighted, strict=True):
+        torch.testing.assert_close(b, a * torch.tensor([0.9, 0.5, 0.1]))
