@@ -96,6 +96,7 @@ class ExtractorConfig:
     text_hidden: int = 512  # per direction of the text BiGRU
     embedding: int = 512  # co-embedding width
     dropout: float = 0.2
+    noise: float = 0.0  # standard deviation of what is added to normalised motions while the extractors learn
     temperature: float = 0.1  # TMR's; the paper does not say, and 1 floors the loss at 2.5-3.2
     steps: int = 20_000  # about 55 epochs of HumanML3D
     batch: int = 64
@@ -104,6 +105,7 @@ class ExtractorConfig:
 
     def __post_init__(self) -> None:
         _require(self.temperature > 0, f"extractors.temperature must be positive, got {self.temperature}.")
+        _require(self.noise >= 0, f"extractors.noise must not be negative, got {self.noise}.")
 
 
 @dataclass(frozen=True)
@@ -295,28 +297,23 @@ def digest(content: object) -> str:
 
 
 def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
-    """The configuration with settings such as "diffusion.steps=50" applied in order.
+    """The configuration with settings such as "diffusion.steps=50"; of two for one field the later counts.
 
-    Raises ConfigError for a field that does not exist (naming the nearest one) or a value of another type.
+    Settings are applied together, so two that only hold together may come in any order. Raises ConfigError for a field that does not exist (naming the nearest one) or a value of another type.
     """
+    known = dict(_fields(RunConfig))
+    changes: dict[str, dict[str, object]] = {}  # by group; "" holds the fields outside of groups
     for setting in settings:
-        name, equals, value = setting.partition("=")
+        name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ConfigError(f"--set {setting}: expected name=value, such as diffusion.steps=50.")
-        config = _set(config, name.strip(), value.strip())
-    return config
-
-
-def _set(config: RunConfig, name: str, text: str) -> RunConfig:
-    known = dict(_fields(RunConfig))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
-        raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
-    value = _parse(text, known[name], name)
-    group, _, leaf = name.rpartition(".")
-    if not group:
-        return replace(config, **{leaf: value})
-    return replace(config, **{group: replace(getattr(config, group), **{leaf: value})})
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
+            raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
+        group, _, leaf = name.rpartition(".")
+        changes.setdefault(group, {})[leaf] = _parse(text, known[name], name)
+    top = changes.pop("", {})
+    return replace(config, **top, **{group: replace(getattr(config, group), **new) for group, new in changes.items()})
 
 
 def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, object]]:

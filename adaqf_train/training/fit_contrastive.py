@@ -56,7 +56,23 @@ def fit_extractors(
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
     extractors.text.set_words(words)
-    _fit(accelerator, extractors, dataset, tokenizer, config, log, temperature=config.temperature, cosine_weight=1.0)
+
+    def disturbed(batch: MotionBatch) -> Tensor:
+        # An extractor that has only seen clean motions can be pleased by jitter nobody sees: its gradient is the
+        # feedback, so it must be right in the neighbourhood of real motions, not on them alone.
+        return batch.motion + config.noise * batch.noise
+
+    _fit(
+        accelerator,
+        extractors,
+        dataset,
+        tokenizer,
+        config,
+        log,
+        temperature=config.temperature,
+        cosine_weight=1.0,
+        view=disturbed,
+    )
     return extractors.eval()
 
 
