@@ -299,7 +299,8 @@ def digest(content: object) -> str:
 def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
     """The configuration with settings such as "diffusion.steps=50"; of two for one field the later counts.
 
-    Settings are applied together, so two that only hold together may come in any order. Raises ConfigError for a field that does not exist (naming the nearest one) or a value of another type.
+    Settings are applied together, so two that only hold together may come in any order. Raises ConfigError for a
+    field that does not exist (naming the nearest one) or a value of another type.
     """
     known = dict(_fields(RunConfig))
     changes: dict[str, dict[str, object]] = {}  # by group; "" holds the fields outside of groups

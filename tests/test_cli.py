@@ -1,0 +1,222 @@
+"""The command line: one line for what is wrong, the whole road on a tiny data set, verbs that find their way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from transformers import CLIPTextModelWithProjection
+
+from adaclip import AdaCLIP
+from adaqf_train.cli import main
+from adaqf_train.config import RunConfig, to_dict
+
+PROMPTS = ["a person slowly walks backward", "someone waves the left hand twice", "a person turns right"]
+ROWS = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "skating"}
+
+
+def settings_of(config: RunConfig) -> list[str]:
+    return [
+        part
+        for group, values in to_dict(config).items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        for part in ("--set", f"{group}.{name}={value}")
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data, tiny_config, tmp_path_factory) -> Path:
+    """A finished run of `pipeline` on the tiny data set."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert (
+        main(["pipeline", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), *settings_of(tiny_config)])
+        == 0
+    )
+    return out
+
+
+def error_of(capsys, arguments: list[str]) -> str:
+    """Runs a command that must fail; returns its one line of error."""
+    capsys.readouterr()
+    assert main(arguments) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_run_folder_holds_what_the_readme_says(run):
+    present = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert {"adaclip", "adaqf", "baseline", "pocket_clip", "extractors", "evaluator"} <= present
+    assert {"run.json", "report.json", "report.md", "motions.html"} <= present
+    assert len(list(run.rglob("report.json"))) == 1
+    assert not (run / "adaclip" / "config.json").exists()
+    for arm in ("adaqf", "baseline"):
+        assert (run / arm / "config.json").is_file()
+    report = json.loads((run / "report.json").read_text())
+    assert set(report["rows"]) == {"gt", "baseline", "adaqf"}
+    for row in report["rows"].values():
+        assert set(row) >= ROWS
+        assert all(set(cell) == {"mean", "ci95"} for cell in row.values())
+    assert report["split"] == "test"
+    assert report["seeds"]["training"] == 0
+    assert not list(run.rglob("*.partial"))
+
+
+def test_the_adapter_encodes_wherever_the_run_is_moved(run, tmp_path):
+    expected = AdaCLIP.from_pretrained(run / "adaclip").encode(PROMPTS)
+    moved = Path(shutil.copytree(run, tmp_path / "moved" / "elsewhere"))
+    shutil.move(run, run.with_name("hidden"))  # so that nothing is found at the old place
+    try:
+        found = AdaCLIP.from_pretrained(moved / "adaclip").encode(PROMPTS)
+    finally:
+        shutil.move(run.with_name("hidden"), run)
+    assert torch.equal(found, expected)
+    base = AdaCLIP.from_base(run / "pocket_clip").encode(PROMPTS)
+    assert (base - expected).abs().max() > 1e-6  # control: it was trained
+
+
+def test_plain_peft_gives_the_same_vectors(run):
+    encoder = AdaCLIP.from_pretrained(run / "adaclip")
+    base = CLIPTextModelWithProjection.from_pretrained(run / "pocket_clip")
+    model = PeftModel.from_pretrained(base, run / "adaclip").eval()
+    ids, mask = encoder.tokenize(PROMPTS)
+    with torch.no_grad():
+        plain = model(input_ids=ids, attention_mask=mask.long()).text_embeds
+    assert (plain - encoder.encode(PROMPTS)).abs().max() <= 1e-6
+
+
+def test_the_same_command_again_does_nothing_twice(run, tiny_data, tiny_config):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
+    assert (
+        main(["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(run), *settings_of(tiny_config)])
+        == 0
+    )
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")} == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(run, tiny_data, tiny_config, capsys):
+    command = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(run), *settings_of(tiny_config)]
+    message = error_of(capsys, [*command, "--set", "training.learning_rate=0.5"])
+    assert "made with other settings (training.learning_rate: 0.001 -> 0.5)" in message
+    assert "Give another --out" in message
+
+
+def test_evaluate_scores_a_run_again(run, tmp_path):
+    run = Path(shutil.copytree(run, tmp_path / "copy"))
+    before = json.loads((run / "report.json").read_text())
+    assert main(["evaluate", "--run", str(run)]) == 0
+    again = json.loads((run / "report.json").read_text())
+    assert again["rows"] == before["rows"]
+    assert main(["evaluate", "--run", str(run), "--set", "evaluation.split=val"]) == 0
+    assert json.loads((run / "report.json").read_text())["split"] == "val"
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".html"])
+def test_sample_needs_only_a_generator(run, tmp_path, suffix):
+    out = tmp_path / f"motions{suffix}"
+    model = Path(shutil.copytree(run / "adaqf", tmp_path / "adaqf"))
+    prompts = [part for prompt in PROMPTS for part in ("--prompt", prompt)]
+    assert main(["sample", "--model", str(model), *prompts, "--out", str(out), "--seconds", "2.0"]) == 0
+    if suffix == ".npy":
+        joints = np.load(out)
+        assert joints.shape == (3, 40, 22, 3)
+        assert np.isfinite(joints).all()
+    else:
+        assert all(prompt in out.read_text() for prompt in PROMPTS)
+
+
+def test_a_reused_run_lends_what_fits_and_trains_the_rest(run, tiny_data, tiny_config, tmp_path):
+    out = tmp_path / "seed1"
+    arguments = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), "--reuse", str(run)]
+    assert main([*arguments, *settings_of(tiny_config), "--set", "training.seed=1"]) == 0
+    for name in ("pocket_clip", "extractors"):
+        assert (out / name / "model.safetensors").read_bytes() == (run / name / "model.safetensors").read_bytes()
+    weights = "adaclip/adapter_model.safetensors"
+    assert (out / weights).read_bytes() != (run / weights).read_bytes()
+
+
+def test_a_base_of_ones_own_is_used_as_it_is(run, tiny_data, tiny_config, tmp_path):
+    out = tmp_path / "own"
+    arguments = ["extractors", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
+    assert main([*arguments, "--base", str(run / "pocket_clip"), *settings_of(tiny_config)]) == 0
+    base = "pocket_clip/model.safetensors"
+    assert (out / base).read_bytes() == (run / base).read_bytes()
+
+
+def wrong_width(data: Path, name: str) -> None:
+    np.save(data / "new_joint_vecs" / f"{name}.npy", np.zeros((60, 66), np.float32))
+
+
+def not_finite(data: Path, name: str) -> None:
+    np.save(data / "new_joint_vecs" / f"{name}.npy", np.full((60, 263), np.nan, np.float32))
+
+
+def lost(data: Path, name: str) -> None:
+    (data / "new_joint_vecs" / f"{name}.npy").unlink()
+
+
+def empty_split(data: Path, name: str) -> None:
+    (data / "train.txt").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (wrong_width, "66 features per frame, expected 263"),
+        (not_finite, "NaN or infinite at frame 0"),
+        (lost, "captions without a motion"),
+        (empty_split, "the train split is empty"),
+    ],
+)
+def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config, tmp_path, capsys, damage, says):
+    data, out = Path(shutil.copytree(tiny_data, tmp_path / "data")), tmp_path / "run"
+    damage(data, (data / "train.txt").read_text().split()[0])
+    message = error_of(capsys, ["pipeline", "--data", str(data), "--out", str(out), *settings_of(tiny_config)])
+    assert says in message
+    assert str(data) in message
+    assert [path for path in out.rglob("*") if path.name != ".lock"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--set", "training.step=3"], "The nearest one is 'training.steps'"),
+        (["pipeline", "--data", "x", "--out", "y", "--recipe", "huge"], "no recipe 'huge': choose from"),
+        (["pipeline", "--data", "nowhere", "--out", "OUT"], "nowhere: no such folder"),
+        (["evaluate", "--run", "nowhere"], "nowhere: not a run"),
+        (["train", "--data", "DATA", "--out", "OUT", "--reuse", "nowhere"], "nowhere: not a run"),
+        (
+            ["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.npy"],
+            "missing. Give the folder of a generator",
+        ),
+        (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.bvh"], "name a .npy or .html file"),
+        (["prepare", "joints", "nowhere", "OUT"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_arguments_are_one_line(tiny_data, tmp_path, capsys, arguments, says):
+    places = {"OUT": str(tmp_path / "out"), "DATA": str(tiny_data)}
+    assert says in error_of(capsys, [places.get(a, a) for a in arguments])
+
+
+@pytest.mark.parametrize("arguments", [["--out", "x"], ["walk"], ["pipeline"], ["train", "--arm", "both"]])
+def test_only_the_bare_command_leaves_out_the_verb(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code != 0
+
+
+def test_no_arguments_run_the_demo(monkeypatch):
+    from adaqf_train import cli
+
+    called = []
+    monkeypatch.setattr(cli.Demo, "__call__", lambda self: called.append(self))
+    assert main([]) == 0
+    assert main(["demo", "--out", "elsewhere", "--set", "training.steps=5", "--set", "training.seed=2"]) == 0
+    assert [str(verb.out) for verb in called] == ["runs/demo", "elsewhere"]
+    assert called[1].settings == ("training.steps=5", "training.seed=2")
