@@ -95,9 +95,8 @@ def load_base(
         source = str(tokenizer_folder) if has_tokenizer else base
         tokenizer = CLIPTokenizer.from_pretrained(source, **({} if has_tokenizer else load.download()))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AdaCLIPError(
-            f"The base CLIP model {base} cannot be loaded: {reason} "
+            f"The base CLIP model {base} cannot be loaded: {_reason(error)} "
             "Check the name, connect once so that it is cached, or pass base= with a local folder."
         ) from error
     if report["missing_keys"]:
@@ -117,11 +116,17 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
         stored = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
-    config.base_model_name_or_path = model.name_or_path  # the base in use may be another than the recorded one
-    wrapped = get_peft_model(model, config)
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+        config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
+        config.base_model_name_or_path = model.name_or_path  # the base in use may be another than the recorded one
+        wrapped = get_peft_model(model, config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise AdaCLIPError(
+            f"{folder / CONFIG}: does not fit the base {model.name_or_path}: {_reason(error)}"
+        ) from error
     expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    stored = _as_with_projection(stored)
     _compare({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in stored.items()}, path)
     set_peft_model_state_dict(wrapped, stored)
     for name, value in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items():
@@ -149,6 +154,22 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str
     return folder
 
 
+def _as_with_projection(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Adapter tensors under the names they have in CLIPTextModelWithProjection.
+
+    transformers 5.6 flattened CLIPTextModel: an adapter made on one names its tensors `encoder.…`, and peft would
+    load none of them, with a warning. Earlier versions and full CLIP models say `text_model.encoder.…`, as here.
+    """
+    flat, nested = "base_model.model.encoder.", "base_model.model.text_model.encoder."
+    return {nested + name.removeprefix(flat) if name.startswith(flat) else name: t for name, t in stored.items()}
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's message: what a person needs of a traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _compare(expected: dict[str, torch.Size], stored: dict[str, torch.Size], path: Path) -> None:
     missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
     if missing or unknown:
@@ -174,8 +195,7 @@ def _download(repo_id: str, load: LoadOptions) -> Path:
         patterns = ["*.json", "*.safetensors", "*.txt", "README.md"]
         return Path(snapshot_download(repo_id, allow_patterns=patterns, **load.download()))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AdaCLIPError(
-            f"The adapter {repo_id} is neither a folder nor available from the Hub: {reason} "
+            f"The adapter {repo_id} is neither a folder nor available from the Hub: {_reason(error)} "
             "Check the name, and connect once so that it is cached."
         ) from error

@@ -87,8 +87,8 @@ class AdaCLIP(nn.Module):
         """
         load = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), load)
-        recorded = hub.recorded_base(folder)
-        base = str(base) if base is not None else recorded
+        hub.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
+        base = str(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
         return cls(hub.attach_adapter(text_model, folder), tokenizer, base).to(load.device).eval()
 
@@ -142,8 +142,10 @@ class AdaCLIP(nn.Module):
             starts = tqdm(starts, desc="Encoding", unit="batch")
         was_training = self.training
         self.eval()
-        batches = [self(*self.tokenize(distinct[i : i + batch_size])) for i in starts]
-        self.train(was_training)
+        try:
+            batches = [self(*self.tokenize(distinct[i : i + batch_size])) for i in starts]
+        finally:
+            self.train(was_training)
 
         row = {text: i for i, text in enumerate(distinct)}
         features = self._stack(batches)
