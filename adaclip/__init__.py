@@ -17,12 +17,13 @@ _HOME = {
     "AdaCLIP": "adaclip.model",
     "AdaCLIPError": "adaclip.config",
     "LoRASettings": "adaclip.config",
-    "TextFeatures": "adaclip.model",
+    "TextFeatures": "adaclip.encoding",
 }
 
 if TYPE_CHECKING:
     from adaclip.config import AdaCLIPError, LoRASettings
-    from adaclip.model import AdaCLIP, TextFeatures
+    from adaclip.encoding import TextFeatures
+    from adaclip.model import AdaCLIP
 
 
 def __getattr__(name: str) -> object:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from adaclip.config import AdaCLIPError
+from adaclip.config import AdaCLIPError, LoRASettings
 from adaclip.files import atomic_folder, read_json, write_json
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
 CONFIG = "adapter_config.json"
@@ -105,9 +107,71 @@ def load_base(
     return model, tokenizer
 
 
+def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> PeftModel:
+    """The model wrapped with a fresh adapter: A drawn from torch's global generator, B = 0."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+        bias="none",
+        task_type=None,  # FEATURE_EXTRACTION would break CLIP's forward
+    )
+    return get_peft_model(model, lora)
+
+
 def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftModel:
     """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model
+
+    stored = _read_weights(folder)
+    with _naming(folder, model.name_or_path):
+        wrapped = get_peft_model(model, _lora_config(folder, model.name_or_path))
+    _fill(wrapped, "default", stored, folder)
+    return wrapped
+
+
+def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
+    """Puts a further adapter of the same base, named `name`, beside those `wrapped` has. Whole, or AdaCLIPError."""
+    if name in wrapped.peft_config or not name.isidentifier():
+        raise AdaCLIPError(f"{name!r} cannot name another adapter: taken are {', '.join(wrapped.peft_config)}.")
+    active, learns = wrapped.active_adapter, {n: p.requires_grad for n, p in wrapped.named_parameters()}
+    stored, base = _read_weights(folder), wrapped.base_model.model.name_or_path
+    try:
+        with _naming(folder, base):
+            wrapped.add_adapter(name, _lora_config(folder, base))
+        _fill(wrapped, name, stored, folder)
+    except AdaCLIPError:
+        if name in wrapped.peft_config:
+            wrapped.delete_adapter(name)
+        raise
+    finally:
+        wrapped.set_adapter(active)
+        for parameter, value in wrapped.named_parameters():
+            value.requires_grad_(learns.get(parameter, False))
+
+
+def _lora_config(folder: Path, base: str) -> LoraConfig:
+    from peft import LoraConfig
+
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
+    config.base_model_name_or_path = base  # the base in use may be another than the recorded one
+    return config
+
+
+@contextmanager
+def _naming(folder: Path, base: str) -> Iterator[None]:
+    """Turns what peft raises for a configuration it cannot apply into an error that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {_reason(error)}") from error
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -116,23 +180,23 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
         stored = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
-    try:
-        config = LoraConfig.from_pretrained(str(folder))
-        config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
-        config.base_model_name_or_path = model.name_or_path  # the base in use may be another than the recorded one
-        wrapped = get_peft_model(model, config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise AdaCLIPError(
-            f"{folder / CONFIG}: does not fit the base {model.name_or_path}: {_reason(error)}"
-        ) from error
-    expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    stored = _as_with_projection(stored)
-    _compare({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in stored.items()}, path)
-    set_peft_model_state_dict(wrapped, stored)
-    for name, value in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items():
-        if not torch.equal(value.cpu(), stored[name].to(value.dtype)):
-            raise AdaCLIPError(f"{path}: tensor {name} did not reach the model. Please report this as a bug.")
-    return wrapped
+    return _as_with_projection(stored)
+
+
+def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copies the tensors into the adapter called `name` and checks that each arrived."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    path = folder / WEIGHTS
+
+    def held() -> dict[str, torch.Tensor]:
+        return get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+
+    _compare({k: v.shape for k, v in held().items()}, {k: v.shape for k, v in stored.items()}, path)
+    set_peft_model_state_dict(wrapped, stored, adapter_name=name)
+    for tensor, value in held().items():
+        if not torch.equal(value.cpu(), stored[tensor].to(value.dtype)):
+            raise AdaCLIPError(f"{path}: tensor {tensor} did not reach the model. Please report this as a bug.")
 
 
 def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, folder: Path) -> Path:
@@ -145,7 +209,14 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str
         recorded = os.path.relpath(base, folder)
         recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
     with atomic_folder(folder) as staging:
-        model.save_pretrained(str(staging), safe_serialization=True, save_embedding_layers=False)
+        active = model.active_adapter
+        model.save_pretrained(
+            str(staging), safe_serialization=True, save_embedding_layers=False, selected_adapters=[active]
+        )
+        if (staging / active).is_dir():  # where peft puts every adapter not called "default"
+            for path in (staging / active).iterdir():
+                path.rename(staging / path.name)
+            (staging / active).rmdir()
         config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
         write_json(staging / CONFIG, config)
         write_json(staging / SETTINGS, {"adaclip_version": __version__})

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import random
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
 import torch
 
 from adaclip import AdaCLIP, TextFeatures
+from adaclip.batching import sub_batches
+from adaclip.text import token_ids
 
 MIXED = ["hi", *tiny.PROMPTS, "", "a person walks", "hi", "a person walks "]
 
@@ -76,22 +83,134 @@ def test_anything_but_strings_is_refused(encoder: AdaCLIP, wrong: object) -> Non
         encoder.encode(wrong)
 
 
-def test_encode_ignores_and_restores_training_mode(encoder: AdaCLIP) -> None:
+def test_encode_leaves_training_mode_alone_and_its_dropout_out(base: Path) -> None:
+    encoder = tiny.perturb(AdaCLIP.from_base(base, rank=4, alpha=8, dropout=0.5).eval())
     expected = encoder.encode(tiny.PROMPTS)
     encoder.train()
+    encoder.cache.clear()
     assert torch.equal(encoder.encode(tiny.PROMPTS), expected)
     assert encoder.training
-    encoder.eval()
-    encoder.encode(tiny.PROMPTS)
-    assert not encoder.training
 
 
-def test_an_error_leaves_training_mode_as_it_was(encoder: AdaCLIP, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("out of memory")
+LONG = "a person walks slowly. then he turns left and waves. then he sits down, and then he gets up and runs away again"
 
-    encoder.train()
-    monkeypatch.setattr(encoder, "tokenize", fail)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        encoder.encode(["a prompt nobody encoded before"])
-    assert encoder.training
+
+def test_a_long_prompt_warns_naming_the_words_lost(encoder: AdaCLIP) -> None:
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 prompts exceed 77 tokens; of 'a person walks.*does not see '.*again'"
+    ):
+        cut = encoder.encode(["hi", LONG])
+    with pytest.warns(UserWarning, match="exceed"):
+        assert torch.equal(encoder.encode([LONG + " and again"])[0], cut[1])  # what is cut off has no influence
+    with pytest.raises(ValueError, match=r"does not see '.*again'"):
+        encoder.encode(["hi", LONG], long="error")
+    with pytest.raises(ValueError, match="long must be"):
+        encoder.encode(["hi"], long="cut")
+
+
+def test_a_long_prompt_in_chunks_is_seen_to_its_end(encoder: AdaCLIP) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pooled = encoder.encode(["hi", LONG, LONG + " and again"], long="chunk")
+        features = encoder.encode(["hi", LONG], long="chunk", output="both")
+    assert torch.equal(features.pooled, pooled[:2])
+    assert not torch.allclose(pooled[1], pooled[2], atol=1e-3)
+    pieces = token_ids(encoder.tokenizer, [LONG], "chunk")[0]
+    assert len(pieces) > 1
+    assert features.mask[1].sum() == sum(map(len, pieces)) > 77
+    assert torch.equal(pooled[0], encoder.encode("hi")[0])  # a prompt that fits is not changed by the policy
+
+
+def test_repeated_prompts_are_encoded_once(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, __, inputs: seen.append(len(inputs["input_ids"])), with_kwargs=True)
+    first = encoder.encode(["hi", "HI ", "a person walks", "hi"])
+    assert sum(seen) == 2
+    assert torch.equal(encoder.encode(["a person walks", "hi"]), first[[2, 0]])
+    assert sum(seen) == 2  # remembered
+    encoder.encode(["hi", "hi"], output="tokens")
+    assert sum(seen) == 3  # the tokens were not asked for before
+    encoder.cache.clear()
+    encoder.encode(["hi"])
+    assert sum(seen) == 4
+
+
+def test_the_cache_is_bounded(encoder: AdaCLIP) -> None:
+    encoder.cache.max_bytes = 10 * encoder.projection_size * 4
+    encoder.encode([f"prompt {i}" for i in range(30)])
+    assert len(encoder.cache) == 10
+    assert encoder.cache.nbytes == encoder.cache.max_bytes
+    encoder.cache.max_bytes = 0
+    encoder.encode(["hi"])
+    assert len(encoder.cache) == 0
+
+
+@pytest.mark.parametrize("edit", ["in place", "through .data", "load_state_dict", "optimizer", "replaced", "base"])
+def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
+    before = encoder.encode(tiny.PROMPTS)
+    weight = next(p for name, p in encoder.named_parameters() if "q_proj.lora_A" in name)
+    if edit == "in place":
+        with torch.no_grad():
+            weight.mul_(2)
+    elif edit == "through .data":
+        weight.data.mul_(2)  # as averages of weights are often copied; raises no version counter
+    elif edit == "load_state_dict":
+        encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()})
+    elif edit == "optimizer":
+        optimizer = torch.optim.AdamW(encoder.adapter_parameters(), lr=0.1)
+        encoder(*encoder.tokenize(tiny.PROMPTS)).pooled.sum().backward()
+        optimizer.step()
+    elif edit == "replaced":
+        weight.data = 2 * weight.data
+    elif edit == "base":
+        with torch.no_grad():
+            next(p for name, p in encoder.named_parameters() if "k_proj.base_layer.weight" in name).mul_(2)
+    after = encoder.encode(tiny.PROMPTS)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with torch.no_grad():
+        forward = encoder.eval()(*encoder.tokenize(tiny.PROMPTS)).pooled
+    torch.testing.assert_close(after, forward, rtol=1e-5, atol=1e-5)
+
+
+def test_copies_and_half_precision_keep_their_own_weights(encoder: AdaCLIP) -> None:
+    expected = encoder.encode(tiny.PROMPTS)
+    twin = copy.deepcopy(encoder)
+    tiny.perturb(twin, seed=3)
+    assert not torch.allclose(twin.encode(tiny.PROMPTS), expected, atol=1e-2)
+    assert torch.equal(encoder.encode(tiny.PROMPTS), expected)
+    half = copy.deepcopy(encoder).to(torch.bfloat16).encode(tiny.PROMPTS)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, expected)
+    assert torch.nn.functional.cosine_similarity(half, expected).min() > 0.99
+
+
+def test_only_what_the_adapter_touches_is_copied(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    own = {p.data_ptr() for p in encoder.parameters()}
+    copied = {name for name, p in model.named_parameters() if p.data_ptr() not in own}
+    assert copied == {
+        f"text_model.encoder.layers.{i}.{module}.{kind}"
+        for i in range(2)
+        for module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc1", "mlp.fc2")
+        for kind in ("weight", "bias")
+    }
+
+
+def test_sub_batches_cover_every_prompt_within_the_budget() -> None:
+    lengths = torch.randint(2, 78, (500,), generator=torch.Generator().manual_seed(0)).tolist()
+    groups = sub_batches(lengths, rows=16, tokens=512)
+    assert sorted(i for group in groups for i in group) == list(range(500))
+    assert all(len(group) <= 16 and len(group) * max(lengths[i] for i in group) <= 512 for group in groups)
+    assert [lengths[i] for group in groups for i in group] == sorted(lengths, reverse=True)
+    assert sub_batches([77, 77], rows=64, tokens=10) == [[0], [1]]
+    assert sub_batches([], rows=64, tokens=10) == []
+
+
+def test_random_strings_give_finite_vectors(encoder: AdaCLIP) -> None:
+    draw = random.Random(0)
+    alphabet = "ab c\n\t.,;<>|&#'\"%\\0\x00\x07\x7f\u200b\u202e’é日本🏃👩‍🦽\ud800\uffff"
+    texts = ["".join(draw.choices(alphabet, k=draw.randrange(25))) for _ in range(200)]
+    vectors = encoder.encode(texts, long="chunk")
+    assert vectors.shape == (200, encoder.projection_size)
+    assert vectors.isfinite().all()
