@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adaclip import adapter as adapter_files
 from adaclip import hub
+from adaclip.card import CardDetails, model_card
 from adaclip.config import DEFAULT_BASE, LoRASettings
 from adaclip.encoding import PromptEncoder, TextFeatures, end_positions, join_pieces, stack
 from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
@@ -37,6 +40,7 @@ class AdaCLIP(nn.Module):
         self.base = base
         # OpenAI's configs on the Hub name token 2 as the end token; the tokenizer knows the real one.
         self.eos_token_id: int = tokenizer.eos_token_id
+        self.details = CardDetails()  # licence, data sets and metrics, for the model card
         self.cache = PromptCache()
         self._weights = InferenceWeights()
         self._disabled = False
@@ -61,21 +65,23 @@ class AdaCLIP(nn.Module):
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
         load = hub.LoadOptions(**load)
         text_model, tokenizer = hub.load_base(str(base), load)
-        return cls(hub.new_adapter(text_model, settings), tokenizer, str(base)).to(load.device)
+        return cls(adapter_files.new_adapter(text_model, settings), tokenizer, str(base)).to(load.device)
 
     @classmethod
     def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
         """A trained adapter from a folder or a Hub repository, every tensor of it, or AdaCLIPError.
 
         base: Hub id or folder of the base to use instead of the recorded one. load: dtype, device, revision,
-        token, cache_dir, local_files_only. Starts in eval mode.
+        token, cache_dir, local_files_only, subfolder. Starts in eval mode.
         """
         load = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), load)
-        hub.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
+        adapter_files.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
         base = str(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
-        return cls(hub.attach_adapter(text_model, folder), tokenizer, base).to(load.device).eval()
+        encoder = cls(adapter_files.attach_adapter(text_model, folder), tokenizer, base)
+        encoder.details = adapter_files.saved_details(folder)
+        return encoder.to(load.device).eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
         """Text features of token ids, right-padded.
@@ -175,7 +181,9 @@ class AdaCLIP(nn.Module):
         load: device stays this encoder's; revision, token, cache_dir, local_files_only and subfolder as in
         `from_pretrained`. AdaCLIPError when it does not fit this base or the name is taken or impossible.
         """
-        hub.add_adapter(self.text_model, hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load)), name)
+        adapter_files.add_adapter(
+            self.text_model, hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load)), name
+        )
         self.to(self.device)
 
     def set_adapter(self, name: str) -> None:
@@ -204,13 +212,47 @@ class AdaCLIP(nn.Module):
         """A plain transformers model with the active adapter folded into its weights; this encoder is left as it is."""
         return merge(self.text_model, self.active_adapter, share=False)
 
-    def save_pretrained(self, folder: str | Path, *, base: str | Path | None = None) -> Path:
-        """Writes a standard PEFT adapter folder (weights, config, model card, tokenizer) and returns its path.
+    def save_pretrained(
+        self, folder: str | Path, *, base: str | Path | None = None, details: CardDetails | None = None
+    ) -> Path:
+        """Writes the active adapter as a standard PEFT folder (weights, config, model card, tokenizer); its path.
 
         base: what to record as the base; by default what this encoder was made from. A local folder is recorded
-        by its path relative to `folder`. The folder appears whole or not at all.
+        by its path relative to `folder`. details: licence, data sets and metrics for the card; by default those it
+        was loaded with. The folder appears whole or not at all.
         """
-        return hub.save_adapter(self.text_model, self.tokenizer, str(base or self.base), Path(folder))
+        return self._save(Path(folder), base, details)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        base: str | Path | None = None,
+        details: CardDetails | None = None,
+        subfolder: str = "",
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload AdaCLIP adapter",
+    ) -> str:
+        """Uploads the active adapter to the Hugging Face Hub, with its base if that is a local folder.
+
+        repo_id: owner/name, made if it does not exist. base, details: as in `save_pretrained`. subfolder: where in
+        the repository. revision: branch to push to. Returns the commit's address; AdaCLIPError when it fails.
+        """
+        with tempfile.TemporaryDirectory() as staging:
+            folder = self._save(Path(staging) / "adapter", base, details, with_base=True)
+            card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            return hub.push_folder(
+                folder,
+                repo_id,
+                subfolder=subfolder,
+                token=token,
+                private=private,
+                revision=revision,
+                message=commit_message,
+            )
 
     @property
     def device(self) -> torch.device:
@@ -235,6 +277,18 @@ class AdaCLIP(nn.Module):
             raise ValueError(f"Every row of input_ids must hold the end token ({self.eos_token_id}); use .tokenize().")
         ends_before = is_end.cumsum(dim=-1) - is_end.long()
         return ends_before == 0
+
+    def _save(
+        self, folder: Path, base: str | Path | None, details: CardDetails | None, *, with_base: bool = False
+    ) -> Path:
+        return adapter_files.save_adapter(
+            self.text_model,
+            self.tokenizer,
+            str(base or self.base),
+            folder,
+            details=details or self.details,
+            with_base=with_base,
+        )
 
     def _adapter_in_use(self, name: str | None) -> str | None:
         """The adapter of a call; None when adapters are disabled."""
