@@ -45,7 +45,7 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
     """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
     from peft import get_peft_model
 
-    stored = _read_weights(folder)
+    stored = read_weights(folder)
     with _naming(folder, model.name_or_path):
         wrapped = get_peft_model(model, _lora_config(folder, model.name_or_path))
     _fill(wrapped, "default", stored, folder)
@@ -57,7 +57,7 @@ def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
     if name in wrapped.peft_config or not name.isidentifier():
         raise AdaCLIPError(f"{name!r} cannot name another adapter: taken are {', '.join(wrapped.peft_config)}.")
     active, learns = wrapped.active_adapter, {n: p.requires_grad for n, p in wrapped.named_parameters()}
-    stored, base = _read_weights(folder), wrapped.base_model.model.name_or_path
+    stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
     try:
         with _naming(folder, base):
             wrapped.add_adapter(name, _lora_config(folder, base))
@@ -90,7 +90,7 @@ def _naming(folder: Path, base: str) -> Iterator[None]:
         raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {first_line(error)}") from error
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

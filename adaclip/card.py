@@ -87,7 +87,10 @@ class CardDetails:
 def model_card(
     config: Mapping[str, object], details: CardDetails | None = None, name: str = _UNNAMED, subfolder: str = ""
 ) -> str:
-    """README.md of an adapter with that adapter_config.json; name, subfolder: where on the Hub it can be loaded from."""
+    """README.md of an adapter with that adapter_config.json.
+
+    name, subfolder: the Hub repository it can be loaded from, and where in it.
+    """
     details = details or CardDetails()
     base = str(config["base_model_name_or_path"])
     local = base.startswith(".")
