@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import resource
 import statistics
 import subprocess
 import sys
@@ -60,7 +59,7 @@ def main() -> None:
         return report(measure_time(contestants, prompts, options), options)
     for start in range(0, 4 * options.batch, options.batch):
         contestants[options.only](prompts[start : start + options.batch])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_memory())
     return None
 
 
@@ -215,6 +214,12 @@ def report(results: dict[str, tuple[list[float], float]], options: Options) -> N
         ratio = statistics.median(theirs / mine for theirs, mine in zip(seconds, ours, strict=True))
         note = "not compared" if name == BASE else f"{difference:.1e}"
         print(f"| {name:<28} | {rate:9.1f} | {ratio:8.2f} × | {note:>14} |")
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process in MB (Linux; getrusage would count the parent's from before exec)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def measure_memory(arguments: list[str]) -> None:
