@@ -11,16 +11,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["AdaCLIP", "AdaCLIPError", "LoRASettings", "TextFeatures", "__version__"]
+__all__ = ["AdaCLIP", "AdaCLIPError", "CardDetails", "LoRASettings", "TextFeatures", "__version__"]
 
 _HOME = {
     "AdaCLIP": "adaclip.model",
     "AdaCLIPError": "adaclip.config",
+    "CardDetails": "adaclip.card",
     "LoRASettings": "adaclip.config",
     "TextFeatures": "adaclip.encoding",
 }
 
 if TYPE_CHECKING:
+    from adaclip.card import CardDetails
     from adaclip.config import AdaCLIPError, LoRASettings
     from adaclip.encoding import TextFeatures
     from adaclip.model import AdaCLIP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,8 +55,9 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
 
 def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
     """Puts a further adapter of the same base, named `name`, beside those `wrapped` has. Whole, or AdaCLIPError."""
-    if name in wrapped.peft_config or not name.isidentifier():
-        raise AdaCLIPError(f"{name!r} cannot name another adapter: taken are {', '.join(wrapped.peft_config)}.")
+    if name in wrapped.peft_config or not re.fullmatch(r"[\w-]+", name):
+        taken = ", ".join(wrapped.peft_config)
+        raise AdaCLIPError(f"{name!r} cannot name another adapter: use letters, digits, _ and -; taken: {taken}.")
     active, learns = wrapped.active_adapter, {n: p.requires_grad for n, p in wrapped.named_parameters()}
     stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
     try:

@@ -71,7 +71,7 @@ def token_ids(
         return []
     limit = tokenizer.model_max_length
     # Truncation is done here, so that what is cut can be named.
-    rows = tokenizer(cleaned)["input_ids"]
+    rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning says less than ours
     too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
     if long == "chunk":
         return [
@@ -97,11 +97,11 @@ def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[l
     room = limit - 2  # the start and the end token
     parts: list[list[int]] = []
     for sentence in _PIECE.split(text):
-        ids = tokenizer(sentence, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(sentence, add_special_tokens=False, verbose=False)["input_ids"]
         if len(ids) <= room:
             parts.append(ids)
             continue
-        for word in tokenizer(sentence.split(), add_special_tokens=False)["input_ids"]:
+        for word in tokenizer(sentence.split(), add_special_tokens=False, verbose=False)["input_ids"]:
             parts += [word[i : i + room] for i in range(0, len(word), room)]
     pieces: list[list[int]] = [[]]
     for part in parts:

@@ -197,6 +197,19 @@ def test_only_what_the_adapter_touches_is_copied(encoder: AdaCLIP) -> None:
     }
 
 
+def test_little_padding_is_computed(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    computed: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: computed.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(["walks", "the", "to", "a"], k=draw.randint(2, 20))) for _ in range(64)]
+    real = sum(len(ids) for (ids,) in {tuple(map(tuple, p)) for p in token_ids(encoder.tokenizer, texts)})
+    encoder.encode(texts)
+    assert real <= sum(computed) < 1.2 * real  # padded to 77 it would be more than five times as many
+
+
 def test_sub_batches_cover_every_prompt_within_the_budget() -> None:
     lengths = torch.randint(2, 78, (500,), generator=torch.Generator().manual_seed(0)).tolist()
     groups = sub_batches(lengths, rows=16, tokens=512)

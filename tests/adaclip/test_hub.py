@@ -204,16 +204,42 @@ def test_an_adapter_of_another_model_class_loads_completely(kind: type, base: Pa
         assert not torch.allclose(model(input_ids=ids).last_hidden_state[mask], tokens[mask], atol=1e-2)
 
 
-def test_an_adapter_of_a_vision_tower_is_refused(base: Path, tmp_path: Path) -> None:
-    text = CLIPTextModelWithProjection.from_pretrained(base).config
+def full_clip(base: Path) -> CLIPModel:
+    """A whole CLIP around the tiny text tower."""
+    text = CLIPTextModelWithProjection.from_pretrained(base)
     vision = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPModel.config_class(
-        text_config=text.to_dict(), vision_config=vision | {"image_size": 8, "patch_size": 4}, projection_dim=6
+        text_config=text.config.to_dict(), vision_config=vision | {"image_size": 8, "patch_size": 4}, projection_dim=6
     )
-    model = get_peft_model(CLIPModel(config), LoraConfig(r=2, target_modules=["q_proj"]))
+    model = CLIPModel(config)
+    model.load_state_dict(text.state_dict(), strict=False)
+    return model.eval()
+
+
+def test_an_adapter_of_a_whole_clip_loads_completely(base: Path, tmp_path: Path) -> None:
+    lora = LoraConfig(r=2, lora_alpha=2, target_modules=LoRASettings().target_modules, init_lora_weights=False)
+    model = get_peft_model(full_clip(base), lora).eval()
+    model.save_pretrained(str(tmp_path / "a"))
+    loaded = AdaCLIP.from_pretrained(tmp_path / "a", base=base)
+    ids, mask = loaded.tokenize(tiny.PROMPTS)
+    with torch.no_grad():
+        expected = model.get_text_features(input_ids=ids, attention_mask=mask.long()).pooler_output
+    torch.testing.assert_close(loaded.encode(tiny.PROMPTS), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_adapter_of_a_vision_tower_is_refused(base: Path, tmp_path: Path) -> None:
+    model = get_peft_model(full_clip(base), LoraConfig(r=2, target_modules=["q_proj"]))
     model.save_pretrained(str(tmp_path / "a"))
     with pytest.raises(AdaCLIPError, match=r"2 unknown \(first: .*vision_model"):
         AdaCLIP.from_pretrained(tmp_path / "a", base=base)
+
+
+def test_a_base_inside_the_folder_survives_saving_over_it(encoder: AdaCLIP, adapter: Path, base: Path) -> None:
+    shutil.copytree(base, adapter / "base")
+    edit_config(adapter, base_model_name_or_path="./base")
+    loaded = tiny.perturb(AdaCLIP.from_pretrained(adapter), seed=7)
+    loaded.save_pretrained(adapter)
+    assert torch.equal(AdaCLIP.from_pretrained(adapter).encode(["hi"]), loaded.encode(["hi"]))
 
 
 def test_saving_is_atomic(encoder: AdaCLIP, adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:

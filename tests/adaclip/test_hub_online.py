@@ -20,6 +20,7 @@ from hub_server import Hub
 from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.adapter import CONFIG, WEIGHTS
 from adaclip.card import CardDetails
+from adaclip.cli import main
 
 REPO = "me/adaclip-tiny"
 
@@ -126,6 +127,20 @@ def test_several_adapters_in_one_repository(online: Hub, encoder: AdaCLIP, tmp_p
     assert torch.equal(loaded.encode(tiny.PROMPTS, adapter="humanml3d"), encoder.encode(tiny.PROMPTS))
     with pytest.raises(AdaCLIPError, match="bandai"):
         fetch(tmp_path, subfolder="bandai")
+
+
+def test_the_command_pushes_and_reads(
+    online: Hub, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    arguments = ["--token", "hf_x", "--license", "mit", "--dataset", "KIT-ML", "--dataset", "mine", "--metric", "fid=1"]
+    assert main(["push", str(adapter), REPO, *arguments]) == 0
+    assert capsys.readouterr().out.startswith(f"{online.address}/{REPO}/commit/")
+    assert main(["info", REPO]) == 0
+    told = capsys.readouterr().out
+    assert "mit" in told
+    assert "KIT-ML, mine" in told
+    assert "fid 1" in told
 
 
 def test_a_refused_push_is_one_sentence(online: Hub, encoder: AdaCLIP, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,3 +137,36 @@ def test_lora_dropout_is_active_in_training_only(base: Path) -> None:
     assert not torch.equal(encoder(*batch).pooled, encoder(*batch).pooled)
     encoder.eval()
     assert torch.equal(encoder(*batch).pooled, encoder(*batch).pooled)
+
+
+def test_an_end_token_inside_a_prompt_ends_it_as_for_openai(encoder: AdaCLIP) -> None:
+    """OpenAI's CLIP pools at the first end token; its tokenizer, like ours, reads one written out in a prompt."""
+    pooled = encoder.encode(["hi <|endoftext|> a person walks", "hi", "a person walks"])
+    torch.testing.assert_close(pooled[0], pooled[1], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(pooled[0], pooled[2], atol=1e-2)
+
+
+def test_forward_computes_no_padding(encoder: AdaCLIP) -> None:
+    seen: list[int] = []
+    encoder.text_model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    ids, mask = encoder.tokenize(tiny.PROMPTS)
+    longest = ids.shape[1]
+    wide = torch.nn.functional.pad(ids, (0, 77 - longest), value=encoder.eos_token_id)
+    features = encoder(wide, torch.nn.functional.pad(mask, (0, 77 - longest)))
+    assert seen == [longest]
+    assert features.tokens.shape == (len(ids), 77, encoder.hidden_size)  # the caller's shape all the same
+    short = encoder(ids, mask)
+    assert torch.equal(features.pooled, short.pooled)
+    assert torch.equal(features.tokens[:, :longest], short.tokens)
+    assert not features.tokens[:, longest:].any()
+
+
+def test_half_precision_can_be_asked_for(adapter: Path, encoder: AdaCLIP) -> None:
+    half = AdaCLIP.from_pretrained(adapter, dtype=torch.bfloat16)
+    assert {p.dtype for p in half.merged().parameters()} == {torch.bfloat16}
+    vectors, expected = half.encode(tiny.PROMPTS), encoder.encode(tiny.PROMPTS)
+    assert vectors.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(vectors, expected).min() > 0.99
+    assert not torch.equal(vectors, expected)
