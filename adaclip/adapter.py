@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,16 +55,32 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
 
 def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
     """Puts a further adapter of the same base, named `name`, beside those `wrapped` has. Whole, or AdaCLIPError."""
+    stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
+    with _adding(wrapped, name):
+        with _naming(folder, base):
+            wrapped.add_adapter(name, _lora_config(folder, base))
+        _fill(wrapped, name, stored, folder)
+
+
+def mix_adapters(wrapped: PeftModel, weights: Mapping[str, float], name: str) -> None:
+    """Puts an adapter beside the others whose change of the base is the weighted sum of theirs."""
+    if not weights:
+        raise AdaCLIPError(f"{name}: a mix needs at least one adapter.")
+    with _adding(wrapped, name):
+        # "cat" sets the matrices side by side, which is the exact sum; "linear" would multiply A's and B's mixtures.
+        wrapped.add_weighted_adapter(list(weights), list(weights.values()), name, combination_type="cat")
+
+
+@contextmanager
+def _adding(wrapped: PeftModel, name: str) -> Iterator[None]:
+    """Checks the name of a new adapter, undoes a failure, and keeps which adapter is active and which learns."""
     if name in wrapped.peft_config or not re.fullmatch(r"[\w-]+", name):
         taken = ", ".join(wrapped.peft_config)
         raise AdaCLIPError(f"{name!r} cannot name another adapter: use letters, digits, _ and -; taken: {taken}.")
     active, learns = wrapped.active_adapter, {n: p.requires_grad for n, p in wrapped.named_parameters()}
-    stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
     try:
-        with _naming(folder, base):
-            wrapped.add_adapter(name, _lora_config(folder, base))
-        _fill(wrapped, name, stored, folder)
-    except AdaCLIPError:
+        yield
+    except Exception:
         if name in wrapped.peft_config:
             wrapped.delete_adapter(name)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import posixpath
 import sys
@@ -73,6 +74,25 @@ def recorded_base(folder: Path) -> str:
     if base.startswith((".", "/")):
         raise AdaCLIPError(f"{folder / CONFIG}: the base {base} is not at {beside}. Move it there or pass base=.")
     return base
+
+
+def check_same_base(folder: Path, base: str) -> None:
+    """AdaCLIPError if the adapter in `folder` was surely made for another base than `base`.
+
+    Two Hub ids are compared by name, two folders by their weights; of a Hub id and a folder nothing can be told.
+    """
+    try:
+        recorded = recorded_base(folder)
+    except AdaCLIPError:
+        return  # not recorded, or not there any more
+    local = [Path(name).is_dir() for name in (recorded, base)]
+    if all(local):
+        weights = [Path(name) / "model.safetensors" for name in (recorded, base)]
+        differs = all(path.is_file() for path in weights) and not filecmp.cmp(*weights, shallow=False)
+    else:
+        differs = not any(local) and recorded != base
+    if differs:
+        raise AdaCLIPError(f"{folder}: this adapter was made for the base {recorded}, this encoder's is {base}.")
 
 
 def load_base(

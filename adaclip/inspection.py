@@ -84,7 +84,7 @@ def _with_all(adapters: Sequence[str], base: str | None) -> AdaCLIP:
 
     encoder = AdaCLIP.from_pretrained(adapters[0], base=base)
     for number, name in enumerate(adapters[1:], 2):
-        encoder.load_adapter(name, f"adapter{number}")
+        encoder.load_adapter(name, f"adapter{number}", check_base=base is None)
     return encoder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -91,7 +91,8 @@ class AdaCLIP(nn.Module):
         """
         mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
         B, L = mask.shape  # prompts, tokens
-        longest = int(mask.any(dim=0).sum()) if L else 0
+        filled = mask.any(dim=0).nonzero()
+        longest = int(filled[-1]) + 1 if len(filled) else L
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
         # and no mask is needed inside.
         ids, real = input_ids[:, :longest], mask[:, :longest]
@@ -175,16 +176,28 @@ class AdaCLIP(nn.Module):
         """The adapter that `forward` and `encode` use, that learns, and that is saved and merged."""
         return self.text_model.active_adapter
 
-    def load_adapter(self, repo_or_path: str | Path, name: str, **load: object) -> None:
+    def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: object) -> None:
         """Adds a trained adapter of the same base under a name; the active one stays active.
 
-        load: device stays this encoder's; revision, token, cache_dir, local_files_only and subfolder as in
-        `from_pretrained`. AdaCLIPError when it does not fit this base or the name is taken or impossible.
+        check_base: refuse an adapter that was made for another base. load: revision, token, cache_dir,
+        local_files_only, subfolder, as in `from_pretrained`. AdaCLIPError when it does not fit this base or the
+        name is taken or impossible.
         """
-        adapter_files.add_adapter(
-            self.text_model, hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load)), name
-        )
+        folder = hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load))
+        if check_base:
+            hub.check_same_base(folder, self.base)
+        adapter_files.add_adapter(self.text_model, folder, name)
         self.to(self.device)
+
+    def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
+        """Adds an adapter that changes the base by the weighted sum of what others change; the active one stays active.
+
+        weights: of `adapters`, by name; their ranks add up in the mix. It is a snapshot: it does not follow when the
+        others learn on. ValueError for an unknown adapter, AdaCLIPError for a name that is taken or impossible.
+        """
+        for adapter in weights:
+            self._check_adapter(adapter)
+        adapter_files.mix_adapters(self.text_model, weights, name)
 
     def set_adapter(self, name: str) -> None:
         """Makes an adapter the active one; ValueError if there is none of that name."""

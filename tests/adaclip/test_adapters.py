@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,47 @@ def test_names_and_bases_that_do_not_fit_are_refused(encoder: AdaCLIP, other: Pa
     wide = tiny.save_base(tmp_path / "wide", intermediate_size=24)
     misfit = AdaCLIP.from_base(wide).save_pretrained(tmp_path / "misfit")
     with pytest.raises(AdaCLIPError, match="the base needs"):
-        encoder.load_adapter(misfit, "kit")
+        encoder.load_adapter(misfit, "kit", check_base=False)
     assert encoder.adapters == ["default"]
     assert torch.equal(encoder.encode(tiny.PROMPTS), before)
     encoder.load_adapter(other, "kit")
+
+
+def test_an_adapter_of_another_base_is_refused(encoder: AdaCLIP, other: Path, base: Path, tmp_path: Path) -> None:
+    stranger = AdaCLIP.from_base(tiny.save_base(tmp_path / "stranger", seed=3)).save_pretrained(tmp_path / "a")
+    with pytest.raises(AdaCLIPError, match=r"made for the base .*stranger, this encoder's is"):
+        encoder.load_adapter(stranger, "kit")
+    encoder.load_adapter(stranger, "forced", check_base=False)
+    shutil.copytree(base, tmp_path / "copy")
+    same = AdaCLIP.from_base(tmp_path / "copy").save_pretrained(tmp_path / "b")
+    encoder.load_adapter(same, "of-a-copy")
+    encoder.save_pretrained(tmp_path / "c", base="someone/clip")
+    encoder.load_adapter(tmp_path / "c", "unknown")  # a Hub id and a folder: nothing can be told
+    encoder.base = "somebody/else"
+    with pytest.raises(AdaCLIPError, match="made for the base someone/clip, this encoder's is somebody/else"):
+        encoder.load_adapter(tmp_path / "c", "known")
+
+
+def test_a_mix_changes_the_base_by_the_weighted_sum(encoder: AdaCLIP, other: Path, base: Path, tmp_path: Path) -> None:
+    encoder.load_adapter(other, "kit")
+    encoder.mix_adapters({"default": 0.25, "kit": 2.0}, "mix")
+    assert encoder.active_adapter == "default"
+    assert not any(p.requires_grad for name, p in encoder.named_parameters() if ".mix." in name)
+
+    def weights(name: str | None) -> dict[str, torch.Tensor]:
+        return encoder._weights.get(encoder.text_model, name)[0].state_dict()
+
+    plain, first = weights(None), weights("default")
+    second, mix = weights("kit"), weights("mix")
+    for tensor, value in mix.items():
+        expected = plain[tensor] + 0.25 * (first[tensor] - plain[tensor]) + 2 * (second[tensor] - plain[tensor])
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+    vectors = encoder.encode(tiny.PROMPTS, adapter="mix")
+    assert not torch.allclose(vectors, encoder.encode(tiny.PROMPTS, adapter="kit"), atol=1e-2)
+    encoder.set_adapter("mix")
+    saved = AdaCLIP.from_pretrained(encoder.save_pretrained(tmp_path / "mix"))
+    assert torch.equal(saved.encode(tiny.PROMPTS), vectors)
+    with pytest.raises(AdaCLIPError, match="cannot name"):
+        encoder.mix_adapters({"kit": 1.0}, "mix")
+    with pytest.raises(AdaCLIPError, match="at least one"):
+        encoder.mix_adapters({}, "none")
