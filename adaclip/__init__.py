@@ -11,18 +11,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["AdaCLIP", "AdaCLIPError", "LoRASettings", "TextFeatures", "__version__"]
+__all__ = ["AdaCLIP", "AdaCLIPError", "CardDetails", "LoRASettings", "TextFeatures", "__version__"]
 
 _HOME = {
     "AdaCLIP": "adaclip.model",
     "AdaCLIPError": "adaclip.config",
+    "CardDetails": "adaclip.card",
     "LoRASettings": "adaclip.config",
-    "TextFeatures": "adaclip.model",
+    "TextFeatures": "adaclip.encoding",
 }
 
 if TYPE_CHECKING:
+    from adaclip.card import CardDetails
     from adaclip.config import AdaCLIPError, LoRASettings
-    from adaclip.model import AdaCLIP, TextFeatures
+    from adaclip.encoding import TextFeatures
+    from adaclip.model import AdaCLIP
 
 
 def __getattr__(name: str) -> object:

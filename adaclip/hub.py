@@ -1,25 +1,27 @@
-"""Adapter folders: found, checked, loaded whole, saved whole. Safetensors only."""
+"""Where adapters and their bases come from and go to: folders, and repositories of the Hugging Face Hub."""
 
 from __future__ import annotations
 
-import os
+import filecmp
+import hashlib
+import posixpath
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from adaclip.adapter import BASE_FILES, CONFIG, SETTINGS, WEIGHTS, adapter_config, first_line
 from adaclip.config import AdaCLIPError
-from adaclip.files import atomic_folder, read_json, write_json
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adaclip.json"  # ours: the folder must hold no config.json, which breaks plain transformers
 TOKENIZER = "tokenizer_config.json"
+# What is downloaded of an adapter's repository: never pickles, and nothing of other adapters beside it.
+ADAPTER_FILES = (CONFIG, WEIGHTS, SETTINGS, "README.md", TOKENIZER)
+ADAPTER_FILES += ("tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class LoadOptions:
     token: str | bool | None = None
     cache_dir: str | Path | None = None
     local_files_only: bool = False
+    subfolder: str = ""  # of the repository or folder, when it holds several adapters
 
     def for_base(self) -> LoadOptions:
-        """The same options for the base model: the adapter's revision says nothing about the base's."""
-        return replace(self, revision=None)
+        """The same options for the base model: the adapter's revision and place say nothing about the base's."""
+        return replace(self, revision=None, subfolder="")
 
     def download(self) -> dict[str, object]:
         names = ("revision", "token", "cache_dir", "local_files_only")
@@ -49,6 +52,9 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
         if folder.exists() or repo_or_path.startswith((".", "/", "~")) or repo_or_path.count("/") != 1:
             raise AdaCLIPError(f"{repo_or_path}: no such adapter folder. Give a folder or a Hub id (owner/name).")
         folder = _download(repo_or_path, load)
+    folder = folder / load.subfolder
+    if not folder.is_dir():
+        raise AdaCLIPError(f"{repo_or_path}: there is no folder {load.subfolder} in it.")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
@@ -70,15 +76,23 @@ def recorded_base(folder: Path) -> str:
     return base
 
 
-def adapter_config(folder: Path) -> dict:
-    """adapter_config.json as a dictionary; AdaCLIPError when it is not one."""
+def check_same_base(folder: Path, base: str) -> None:
+    """AdaCLIPError if the adapter in `folder` was surely made for another base than `base`.
+
+    Two Hub ids are compared by name, two folders by their weights; of a Hub id and a folder nothing can be told.
+    """
     try:
-        config = read_json(folder / CONFIG)
-    except (OSError, ValueError) as error:
-        raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
-    if config.get("peft_type") != "LORA":
-        raise AdaCLIPError(f"{folder / CONFIG}: expected the configuration of a LoRA adapter (peft_type LORA).")
-    return config
+        recorded = recorded_base(folder)
+    except AdaCLIPError:
+        return  # not recorded, or not there any more
+    local = [Path(name).is_dir() for name in (recorded, base)]
+    if all(local):
+        weights = [Path(name) / "model.safetensors" for name in (recorded, base)]
+        differs = all(path.is_file() for path in weights) and not filecmp.cmp(*weights, shallow=False)
+    else:
+        differs = not any(local) and recorded != base
+    if differs:
+        raise AdaCLIPError(f"{folder}: this adapter was made for the base {recorded}, this encoder's is {base}.")
 
 
 def load_base(
@@ -95,9 +109,8 @@ def load_base(
         source = str(tokenizer_folder) if has_tokenizer else base
         tokenizer = CLIPTokenizer.from_pretrained(source, **({} if has_tokenizer else load.download()))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AdaCLIPError(
-            f"The base CLIP model {base} cannot be loaded: {reason} "
+            f"The base CLIP model {base} cannot be loaded: {first_line(error)} "
             "Check the name, connect once so that it is cached, or pass base= with a local folder."
         ) from error
     if report["missing_keys"]:
@@ -106,76 +119,87 @@ def load_base(
     return model, tokenizer
 
 
-def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftModel:
-    """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    *,
+    subfolder: str,
+    token: str | bool | None,
+    private: bool | None,
+    revision: str | None,
+    message: str,
+) -> str:
+    """Uploads an adapter's folder, making the repository if need be; returns the address of the commit."""
+    from huggingface_hub import HfApi
 
-    path = folder / WEIGHTS
+    api = HfApi(token=token)
     try:
-        stored = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
-    config.base_model_name_or_path = model.name_or_path  # the base in use may be another than the recorded one
-    wrapped = get_peft_model(model, config)
-    expected = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    _compare({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in stored.items()}, path)
-    set_peft_model_state_dict(wrapped, stored)
-    for name, value in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items():
-        if not torch.equal(value.cpu(), stored[name].to(value.dtype)):
-            raise AdaCLIPError(f"{path}: tensor {name} did not reach the model. Please report this as a bug.")
-    return wrapped
-
-
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, folder: Path) -> Path:
-    """Writes the adapter folder, whole or not at all. A local base is recorded relative to it."""
-    from adaclip import __version__
-    from adaclip.card import model_card
-
-    recorded = base
-    if Path(base).is_dir():
-        recorded = os.path.relpath(base, folder)
-        recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
-    with atomic_folder(folder) as staging:
-        model.save_pretrained(str(staging), safe_serialization=True, save_embedding_layers=False)
-        config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
-        write_json(staging / CONFIG, config)
-        write_json(staging / SETTINGS, {"adaclip_version": __version__})
-        tokenizer.save_pretrained(str(staging))
-        (staging / "README.md").write_text(model_card(config), encoding="utf-8")
-    return folder
-
-
-def _compare(expected: dict[str, torch.Size], stored: dict[str, torch.Size], path: Path) -> None:
-    missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
-    if missing or unknown:
-        both = ((missing, "missing"), (unknown, "unknown"))
-        parts = [f"{len(names)} {what} (first: {names[0]})" for names, what in both if names]
-        raise AdaCLIPError(
-            f"{path}: {' and '.join(parts)} of {len(expected)} adapter tensors. "
-            "The adapter was made for another base or model class; pass the right base=."
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            folder_path=folder,
+            repo_id=repo_id,
+            path_in_repo=subfolder or None,
+            revision=revision,
+            commit_message=message,
         )
-    for name, shape in expected.items():
-        if stored[name] != shape:
-            raise AdaCLIPError(
-                f"{path}: tensor {name} has shape {tuple(stored[name])}, the base needs {tuple(shape)}. "
-                "The adapter was made for another base; pass the right base=."
-            )
+    except _hub_errors() as error:
+        raise AdaCLIPError(
+            f"The adapter cannot be pushed to {repo_id}: {first_line(error)} "
+            "Check the name and the connection, and log in with `hf auth login` or pass token=."
+        ) from error
+    return str(commit.commit_url)
 
 
 def _download(repo_id: str, load: LoadOptions) -> Path:
+    """The snapshot folder of a repository with one adapter's files, and its base's if that lies beside it."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    def fetch(patterns: list[str], **changes: object) -> Path:
+        return Path(snapshot_download(repo_id, allow_patterns=patterns, **(load.download() | changes)))
 
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "README.md"]
-        return Path(snapshot_download(repo_id, allow_patterns=patterns, **load.download()))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        snapshot = fetch([posixpath.join(load.subfolder, name) for name in ADAPTER_FILES])
+        fetched = [snapshot / load.subfolder / WEIGHTS]
+        if (snapshot / load.subfolder / CONFIG).is_file():
+            base = str(adapter_config(snapshot / load.subfolder).get("base_model_name_or_path"))
+            inside = posixpath.normpath(posixpath.join(load.subfolder, base))
+            if base.startswith(".") and not inside.startswith(".."):
+                # The snapshot's name is its commit: both halves are of one version, whatever is pushed in between.
+                fetch([posixpath.join(inside, pattern) for pattern in BASE_FILES], revision=snapshot.name)
+                fetched += sorted((snapshot / inside).glob("*.safetensors"))
+    except _hub_errors() as error:
         raise AdaCLIPError(
-            f"The adapter {repo_id} is neither a folder nor available from the Hub: {reason} "
+            f"The adapter {repo_id} is neither a folder nor available from the Hub: {first_line(error)} "
             "Check the name, and connect once so that it is cached."
         ) from error
+    for path in fetched:
+        _check_digest(path)
+    return snapshot
+
+
+def _check_digest(path: Path) -> None:
+    """Compares a downloaded file with the digest under which the Hub's cache keeps it."""
+    if not path.is_file() or not path.is_symlink():
+        return  # missing is for others to say; without symbolic links the cache knows no digest
+    blob = path.resolve()
+    if len(blob.name) == 64:  # a large file: its SHA-256
+        with blob.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    elif len(blob.name) == 40:  # a small one: git's name for it
+        content = blob.read_bytes()
+        digest = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    else:
+        return
+    if digest != blob.name:
+        raise AdaCLIPError(f"{path}: damaged in the download (its digest is wrong). Delete {blob} and load again.")
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises when the Hub cannot be reached, refuses, or does not know a name."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    # huggingface_hub 1 talks through httpx, 2 through httpx2; whichever it is has been imported by now.
+    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, *(c.HTTPError for c in clients)

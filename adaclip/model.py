@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adaclip import adapter as adapter_files
 from adaclip import hub
+from adaclip.card import CardDetails, model_card
 from adaclip.config import DEFAULT_BASE, LoRASettings
-from adaclip.text import check_texts, tokenize
+from adaclip.encoding import PromptEncoder, TextFeatures, end_positions, join_pieces, stack
+from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
+from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
-
-
-class TextFeatures(NamedTuple):
-    """What a generator is conditioned on."""
-
-    pooled: Tensor  # (B, P): projected state of the end token; what MDM and MoMask read
-    tokens: Tensor  # (B, L, H): last hidden states, zero where mask is False; what SALAD reads
-    mask: Tensor  # (B, L) bool, True = real token, start and end token included
-
-    def to(self, device: torch.device | str) -> TextFeatures:
-        return TextFeatures(*(part.to(device) for part in self))
 
 
 class AdaCLIP(nn.Module):
@@ -46,6 +40,10 @@ class AdaCLIP(nn.Module):
         self.base = base
         # OpenAI's configs on the Hub name token 2 as the end token; the tokenizer knows the real one.
         self.eos_token_id: int = tokenizer.eos_token_id
+        self.details = CardDetails()  # licence, data sets and metrics, for the model card
+        self.cache = PromptCache()
+        self._weights = InferenceWeights()
+        self._disabled = False
 
     @classmethod
     def from_base(
@@ -60,37 +58,30 @@ class AdaCLIP(nn.Module):
     ) -> AdaCLIP:
         """A fresh adapter on a CLIP text encoder: B = 0, so it equals its base exactly until trained.
 
-        base: Hub id or folder of a CLIP model. load: dtype, device, revision, token, cache_dir,
-        local_files_only, as in `from_pretrained`. A is drawn from torch's global generator.
+        base: Hub id or folder of a CLIP model. rank, alpha, dropout, modules: see `LoRASettings`. load: dtype,
+        device, revision, token, cache_dir, local_files_only, as in `from_pretrained`. A is drawn from torch's
+        global generator.
         """
-        from peft import LoraConfig, get_peft_model
-
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
         load = hub.LoadOptions(**load)
         text_model, tokenizer = hub.load_base(str(base), load)
-        lora = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules=settings.target_modules,
-            bias="none",
-            task_type=None,  # FEATURE_EXTRACTION would break CLIP's forward
-        )
-        return cls(get_peft_model(text_model, lora), tokenizer, str(base)).to(load.device)
+        return cls(adapter_files.new_adapter(text_model, settings), tokenizer, str(base)).to(load.device)
 
     @classmethod
     def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
         """A trained adapter from a folder or a Hub repository, every tensor of it, or AdaCLIPError.
 
         base: Hub id or folder of the base to use instead of the recorded one. load: dtype, device, revision,
-        token, cache_dir, local_files_only. Starts in eval mode.
+        token, cache_dir, local_files_only, subfolder. Starts in eval mode.
         """
         load = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), load)
-        recorded = hub.recorded_base(folder)
-        base = str(base) if base is not None else recorded
+        adapter_files.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
+        base = str(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
-        return cls(hub.attach_adapter(text_model, folder), tokenizer, base).to(load.device).eval()
+        encoder = cls(adapter_files.attach_adapter(text_model, folder), tokenizer, base)
+        encoder.details = adapter_files.saved_details(folder)
+        return encoder.to(load.device).eval()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
         """Text features of token ids, right-padded.
@@ -99,12 +90,17 @@ class AdaCLIP(nn.Module):
         end token. Returns pooled (B, P), tokens (B, L, H), mask (B, L). Gradients flow into the adapter.
         """
         mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
-        # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed inside.
-        states = self.text_model(input_ids=input_ids).last_hidden_state
         B, L = mask.shape  # prompts, tokens
-        last = (mask * torch.arange(1, L + 1, device=mask.device)).argmax(dim=-1)
-        pooled = self._projection(states[torch.arange(B, device=states.device), last])
-        return TextFeatures(pooled, states * mask[..., None], mask)
+        filled = mask.any(dim=0).nonzero()
+        longest = int(filled[-1]) + 1 if len(filled) else L
+        # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
+        # and no mask is needed inside.
+        ids, real = input_ids[:, :longest], mask[:, :longest]
+        states = self.text_model(input_ids=ids).last_hidden_state
+        ends = end_positions(ids, real, self.eos_token_id)
+        pooled = self._projection(states[torch.arange(B, device=states.device), ends])
+        tokens = nn.functional.pad(states * real[..., None], (0, 0, 0, L - longest))
+        return TextFeatures(pooled, tokens, mask)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and mask of prompts on this model's device: (B, L) long, (B, L) bool, padded to the longest."""
@@ -121,54 +117,155 @@ class AdaCLIP(nn.Module):
         normalize: bool = False,
         convert_to_numpy: bool = False,
         show_progress_bar: bool | None = None,
+        long: LongPrompts = "warn",
+        adapter: str | None = None,
     ) -> Tensor | np.ndarray | TextFeatures:
-        """Features of prompts, in eval mode and without gradients, as float32 on the CPU.
+        """Features of prompts, without dropout or gradients, as float32 on the CPU.
 
         texts: prompts; a single string is a batch of one. output: "pooled" gives (B, P), a numpy array with
-        convert_to_numpy; "tokens" and "both" give TextFeatures padded to the longest prompt. normalize: unit
-        length pooled vectors. show_progress_bar: None shows one for more than ten batches.
-        Prompts are encoded longest first, each distinct one once. Raises TypeError for anything but strings.
+        convert_to_numpy; "tokens" and "both" give TextFeatures padded to the longest prompt. batch_size: prompts
+        encoded together at most; long ones go in smaller groups. normalize: unit length pooled vectors.
+        show_progress_bar: None shows one for a thousand prompts or more. adapter: one of `adapters` to use in this
+        call; None: the active one.
+
+        long: for prompts over CLIP's 77 tokens. "warn" cuts the end off and names the words lost; "error" raises
+        ValueError instead; "chunk" encodes the prompt in pieces that end where sentences or actions do: pooled is
+        then the mean of the pieces' vectors weighted by their tokens (at the mean of their lengths), tokens are the
+        pieces' tokens one after another, so L may exceed 77.
+
+        Each distinct prompt is encoded once, neighbours in length together, with the adapter merged into the
+        weights; prompts encoded last are remembered (`self.cache`) until the weights change. Raises TypeError for
+        anything but strings.
         """
         if output not in ("pooled", "tokens", "both"):
             raise ValueError(f"output must be 'pooled', 'tokens' or 'both', got {output!r}.")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-        starts = range(0, len(distinct), batch_size)
-        if show_progress_bar or (show_progress_bar is None and len(starts) > 10):
-            from tqdm.auto import tqdm
-
-            starts = tqdm(starts, desc="Encoding", unit="batch")
-        was_training = self.training
-        self.eval()
-        batches = [self(*self.tokenize(distinct[i : i + batch_size])) for i in starts]
-        self.train(was_training)
-
-        row = {text: i for i, text in enumerate(distinct)}
-        features = self._stack(batches)
-        features = TextFeatures(*(part[[row[text] for text in texts]] for part in features))
-        if normalize:
-            features = features._replace(pooled=nn.functional.normalize(features.pooled, dim=-1))
+        pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
+        model, state = self._weights.get(self.text_model, self._adapter_in_use(adapter))
+        encode = PromptEncoder(
+            model,
+            state,
+            self.cache,
+            padding=self.tokenizer.pad_token_id,
+            eos_token_id=self.eos_token_id,
+            with_tokens=output != "pooled",
+        )
+        rows = [ids for prompt in pieces for ids in prompt]
+        encoded = iter(encode(rows, batch_size=batch_size, show_progress_bar=show_progress_bar))
+        prompts = [join_pieces([next(encoded) for _ in prompt]) for prompt in pieces]
         if output != "pooled":
-            return features
-        return features.pooled.numpy() if convert_to_numpy else features.pooled
+            features = stack(prompts, self.projection_size, self.hidden_size)
+            pooled = features.pooled
+        else:
+            pooled = torch.stack([p.pooled for p in prompts]) if prompts else torch.zeros(0, self.projection_size)
+        if normalize:
+            pooled = nn.functional.normalize(pooled, dim=-1)
+        if output != "pooled":
+            return features._replace(pooled=pooled)
+        return pooled.numpy() if convert_to_numpy else pooled
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters in this encoder; the first is called "default"."""
+        return list(self.text_model.peft_config)
+
+    @property
+    def active_adapter(self) -> str:
+        """The adapter that `forward` and `encode` use, that learns, and that is saved and merged."""
+        return self.text_model.active_adapter
+
+    def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: object) -> None:
+        """Adds a trained adapter of the same base under a name; the active one stays active.
+
+        check_base: refuse an adapter that was made for another base. load: revision, token, cache_dir,
+        local_files_only, subfolder, as in `from_pretrained`. AdaCLIPError when it does not fit this base or the
+        name is taken or impossible.
+        """
+        folder = hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load))
+        if check_base:
+            hub.check_same_base(folder, self.base)
+        adapter_files.add_adapter(self.text_model, folder, name)
+        self.to(self.device)
+
+    def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
+        """Adds an adapter that changes the base by the weighted sum of what others change; the active one stays active.
+
+        weights: of `adapters`, by name; their ranks add up in the mix. It is a snapshot: it does not follow when the
+        others learn on. ValueError for an unknown adapter, AdaCLIPError for a name that is taken or impossible.
+        """
+        for adapter in weights:
+            self._check_adapter(adapter)
+        adapter_files.mix_adapters(self.text_model, weights, name)
+
+    def set_adapter(self, name: str) -> None:
+        """Makes an adapter the active one; ValueError if there is none of that name."""
+        self._check_adapter(name)
+        self.text_model.set_adapter(name)
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Within this context `forward` and `encode` use the base alone."""
+        learns = {name: p.requires_grad for name, p in self.named_parameters()}
+        before, self._disabled = self._disabled, True
+        try:
+            with self.text_model.disable_adapter():
+                yield
+        finally:
+            self._disabled = before
+            for name, parameter in self.named_parameters():  # peft switches gradients on again, wanted or not
+                parameter.requires_grad_(learns[name])
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
-        """The LoRA matrices, and nothing else."""
-        return (parameter for name, parameter in self.named_parameters() if "lora_" in name)
+        """The active adapter's LoRA matrices, and nothing else."""
+        return (p for name, p in self.text_model.named_parameters() if is_of(name, self.active_adapter))
 
     def merged(self) -> CLIPTextModelWithProjection:
-        """A plain transformers model with the adapter folded into its weights; this encoder is left as it is."""
-        return copy.deepcopy(self.text_model).merge_and_unload().eval()
+        """A plain transformers model with the active adapter folded into its weights; this encoder is left as it is."""
+        return merge(self.text_model, self.active_adapter, share=False)
 
-    def save_pretrained(self, folder: str | Path, *, base: str | Path | None = None) -> Path:
-        """Writes a standard PEFT adapter folder (weights, config, model card, tokenizer) and returns its path.
+    def save_pretrained(
+        self, folder: str | Path, *, base: str | Path | None = None, details: CardDetails | None = None
+    ) -> Path:
+        """Writes the active adapter as a standard PEFT folder (weights, config, model card, tokenizer); its path.
 
         base: what to record as the base; by default what this encoder was made from. A local folder is recorded
-        by its path relative to `folder`. The folder appears whole or not at all.
+        by its path relative to `folder`. details: licence, data sets and metrics for the card; by default those it
+        was loaded with. The folder appears whole or not at all.
         """
-        return hub.save_adapter(self.text_model, self.tokenizer, str(base or self.base), Path(folder))
+        return self._save(Path(folder), base, details)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        base: str | Path | None = None,
+        details: CardDetails | None = None,
+        subfolder: str = "",
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload AdaCLIP adapter",
+    ) -> str:
+        """Uploads the active adapter to the Hugging Face Hub, with its base if that is a local folder.
+
+        repo_id: owner/name, made if it does not exist. base, details: as in `save_pretrained`. subfolder: where in
+        the repository. revision: branch to push to. Returns the commit's address; AdaCLIPError when it fails.
+        """
+        with tempfile.TemporaryDirectory() as staging:
+            folder = self._save(Path(staging) / "adapter", base, details, with_base=True)
+            card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            return hub.push_folder(
+                folder,
+                repo_id,
+                subfolder=subfolder,
+                token=token,
+                private=private,
+                revision=revision,
+                message=commit_message,
+            )
 
     @property
     def device(self) -> torch.device:
@@ -194,16 +291,25 @@ class AdaCLIP(nn.Module):
         ends_before = is_end.cumsum(dim=-1) - is_end.long()
         return ends_before == 0
 
-    def _stack(self, batches: list[TextFeatures]) -> TextFeatures:
-        """Batches of different lengths as one, zero-padded, float32, on the CPU."""
-        longest = max((batch.mask.shape[1] for batch in batches), default=0)
-        pooled = [batch.pooled.float().cpu() for batch in batches]
-        tokens = [nn.functional.pad(b.tokens.float().cpu(), (0, 0, 0, longest - b.mask.shape[1])) for b in batches]
-        mask = [nn.functional.pad(b.mask.cpu(), (0, longest - b.mask.shape[1])) for b in batches]
-        if not batches:
-            return TextFeatures(
-                torch.zeros(0, self.projection_size),
-                torch.zeros(0, 0, self.hidden_size),
-                torch.zeros(0, 0, dtype=torch.bool),
-            )
-        return TextFeatures(torch.cat(pooled), torch.cat(tokens), torch.cat(mask))
+    def _save(
+        self, folder: Path, base: str | Path | None, details: CardDetails | None, *, with_base: bool = False
+    ) -> Path:
+        return adapter_files.save_adapter(
+            self.text_model,
+            self.tokenizer,
+            str(base or self.base),
+            folder,
+            details=details or self.details,
+            with_base=with_base,
+        )
+
+    def _adapter_in_use(self, name: str | None) -> str | None:
+        """The adapter of a call; None when adapters are disabled."""
+        if name is not None:
+            self._check_adapter(name)
+            return name
+        return None if self._disabled else self.active_adapter
+
+    def _check_adapter(self, name: str) -> None:
+        if name not in self.adapters:
+            raise ValueError(f"No adapter {name!r} in this encoder: choose from {', '.join(self.adapters)}.")

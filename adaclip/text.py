@@ -6,13 +6,19 @@ import html
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import ftfy
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+LongPrompts = Literal["warn", "error", "chunk"]
+
+# Ends of sentences, and the words with which a motion prompt goes on to its next action.
+_PIECE = re.compile(r"(?<=[.!?;])\s+|\s+(?=(?:and )?then\b)")
 
 
 def clean(text: str) -> str:
@@ -36,17 +42,74 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 
     Start and end token included. A prompt over the tokenizer's limit (CLIP: 77) loses its end and warns.
     """
+    pieces = token_ids(tokenizer, texts, "warn", stacklevel=4)
+    return pad([ids for (ids,) in pieces], tokenizer.pad_token_id)
+
+
+def pad(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids as one rectangle, padded on the right: (B, L) long, (B, L) bool, True = real token."""
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    longest = int(lengths.max()) if rows else 0
+    ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], dtype=torch.long)
+    return ids.view(len(rows), longest), torch.arange(longest) < lengths[:, None]
+
+
+def token_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], long: LongPrompts = "warn", *, stacklevel: int = 2
+) -> list[list[list[int]]]:
+    """Every prompt as pieces of token ids that the encoder can hold, start and end token included.
+
+    long: what becomes of a prompt over the tokenizer's limit (CLIP: 77). "warn" cuts its end off and names the
+    words lost, "error" raises ValueError with the same words, "chunk" gives several pieces, divided where a
+    sentence ends or an action follows another, within a sentence only where it is too long by itself. A prompt
+    that fits is always one piece. TypeError for anything but strings.
+    """
+    if long not in ("warn", "error", "chunk"):
+        raise ValueError(f"long must be 'warn', 'error' or 'chunk', got {long!r}.")
     cleaned = [clean(text) for text in check_texts(texts)]
-    # Truncation is done here, so that what is cut can be counted and said.
-    encoded = [tokenizer(text)["input_ids"] for text in cleaned]
+    if not cleaned:
+        return []
     limit = tokenizer.model_max_length
-    too_long = [ids for ids in encoded if len(ids) > limit]
+    # Truncation is done here, so that what is cut can be named.
+    rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning says less than ours
+    too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
+    if long == "chunk":
+        return [
+            _chunks(tokenizer, text, limit) if len(ids) > limit else [ids]
+            for text, ids in zip(cleaned, rows, strict=True)
+        ]
     if too_long:
-        warnings.warn(
-            f"{len(too_long)} of {len(encoded)} prompts exceed {limit} tokens (the longest has "
-            f"{max(map(len, too_long))}); the encoder does not see their ends. Shorten them.",
-            stacklevel=3,
+        first = too_long[0]
+        lost = tokenizer.decode(rows[first][limit - 1 : -1]).strip()
+        message = (
+            f"{len(too_long)} of {len(rows)} prompts exceed {limit} tokens; of {_shorten(cleaned[first], 40)!r} "
+            f"({len(rows[first])} tokens) the encoder does not see {_shorten(lost, 200)!r}. Shorten such prompts, or "
+            "encode them with long='chunk'."
         )
-    encoded = [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in encoded]
-    batch = tokenizer.pad({"input_ids": encoded}, padding=True, padding_side="right", return_tensors="pt")
-    return batch["input_ids"], batch["attention_mask"].bool()
+        if long == "error":
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=stacklevel)
+    return [[ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]] for ids in rows]
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[list[int]]:
+    """As few pieces as whole sentences allow; a sentence that is too long falls into words, a word into tokens."""
+    room = limit - 2  # the start and the end token
+    parts: list[list[int]] = []
+    for sentence in _PIECE.split(text):
+        ids = tokenizer(sentence, add_special_tokens=False, verbose=False)["input_ids"]
+        if len(ids) <= room:
+            parts.append(ids)
+            continue
+        for word in tokenizer(sentence.split(), add_special_tokens=False, verbose=False)["input_ids"]:
+            parts += [word[i : i + room] for i in range(0, len(word), room)]
+    pieces: list[list[int]] = [[]]
+    for part in parts:
+        if len(pieces[-1]) + len(part) > room:
+            pieces.append([])
+        pieces[-1] += part
+    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in pieces]
+
+
+def _shorten(words: str, limit: int) -> str:
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"

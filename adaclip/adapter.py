@@ -1,0 +1,234 @@
+"""The adapter's own files: made, loaded whole or refused, saved whole. Safetensors only."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from adaclip.card import CardDetails, model_card
+from adaclip.config import AdaCLIPError, LoRASettings
+from adaclip.files import atomic_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adaclip.json"  # ours: the folder must hold no config.json, which breaks plain transformers
+BASE = "base"  # folder of a base that travels inside the adapter's
+BASE_FILES = ("*.json", "*.safetensors", "*.txt")
+
+
+def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> PeftModel:
+    """The model wrapped with a fresh adapter: A drawn from torch's global generator, B = 0."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+        bias="none",
+        task_type=None,  # FEATURE_EXTRACTION would break CLIP's forward
+    )
+    return get_peft_model(model, lora)
+
+
+def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftModel:
+    """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
+    from peft import get_peft_model
+
+    stored = read_weights(folder)
+    with _naming(folder, model.name_or_path):
+        wrapped = get_peft_model(model, _lora_config(folder, model.name_or_path))
+    _fill(wrapped, "default", stored, folder)
+    return wrapped
+
+
+def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
+    """Puts a further adapter of the same base, named `name`, beside those `wrapped` has. Whole, or AdaCLIPError."""
+    stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
+    with _adding(wrapped, name):
+        with _naming(folder, base):
+            wrapped.add_adapter(name, _lora_config(folder, base))
+        _fill(wrapped, name, stored, folder)
+
+
+def mix_adapters(wrapped: PeftModel, weights: Mapping[str, float], name: str) -> None:
+    """Puts an adapter beside the others whose change of the base is the weighted sum of theirs."""
+    if not weights:
+        raise AdaCLIPError(f"{name}: a mix needs at least one adapter.")
+    with _adding(wrapped, name):
+        # "cat" sets the matrices side by side, which is the exact sum; "linear" would multiply A's and B's mixtures.
+        wrapped.add_weighted_adapter(list(weights), list(weights.values()), name, combination_type="cat")
+
+
+@contextmanager
+def _adding(wrapped: PeftModel, name: str) -> Iterator[None]:
+    """Checks the name of a new adapter, undoes a failure, and keeps which adapter is active and which learns."""
+    if name in wrapped.peft_config or not re.fullmatch(r"[\w-]+", name):
+        taken = ", ".join(wrapped.peft_config)
+        raise AdaCLIPError(f"{name!r} cannot name another adapter: use letters, digits, _ and -; taken: {taken}.")
+    active, learns = wrapped.active_adapter, {n: p.requires_grad for n, p in wrapped.named_parameters()}
+    try:
+        yield
+    except Exception:
+        if name in wrapped.peft_config:
+            wrapped.delete_adapter(name)
+        raise
+    finally:
+        wrapped.set_adapter(active)
+        for parameter, value in wrapped.named_parameters():
+            value.requires_grad_(learns.get(parameter, False))
+
+
+def _lora_config(folder: Path, base: str) -> LoraConfig:
+    from peft import LoraConfig
+
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
+    config.base_model_name_or_path = base  # the base in use may be another than the recorded one
+    return config
+
+
+@contextmanager
+def _naming(folder: Path, base: str) -> Iterator[None]:
+    """Turns what peft raises for a configuration it cannot apply into an error that names the file."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {first_line(error)}") from error
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
+    return _as_with_projection(stored)
+
+
+def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copies the tensors into the adapter called `name` and checks that each arrived."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    path = folder / WEIGHTS
+
+    def held() -> dict[str, torch.Tensor]:
+        return get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+
+    _compare({k: v.shape for k, v in held().items()}, {k: v.shape for k, v in stored.items()}, path)
+    set_peft_model_state_dict(wrapped, stored, adapter_name=name)
+    for tensor, value in held().items():
+        if not torch.equal(value.cpu(), stored[tensor].to(value.dtype)):
+            raise AdaCLIPError(f"{path}: tensor {tensor} did not reach the model. Please report this as a bug.")
+
+
+def save_adapter(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    base: str,
+    folder: Path,
+    *,
+    details: CardDetails,
+    with_base: bool = False,
+) -> Path:
+    """Writes the active adapter's folder, whole or not at all.
+
+    A local base is recorded relative to the folder; with_base copies it into the folder, so that the two travel
+    together, as does a base that lies in the folder already.
+    """
+    from adaclip import __version__
+
+    recorded, local = base, Path(base) if Path(base).is_dir() else None
+    if local is not None:
+        with_base = with_base or local.resolve().is_relative_to(folder.resolve())
+        recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
+        recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
+    with atomic_folder(folder) as staging:
+        _save_active(model, staging)
+        config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
+        write_json(staging / CONFIG, config)
+        write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
+        tokenizer.save_pretrained(str(staging))
+        (staging / "README.md").write_text(model_card(config, details), encoding="utf-8")
+        if local is not None and with_base:
+            (staging / BASE).mkdir()
+            for path in sorted(path for pattern in BASE_FILES for path in local.glob(pattern)):
+                shutil.copy2(path, staging / BASE / path.name)
+    return folder
+
+
+def saved_details(folder: Path) -> CardDetails:
+    """Licence, data sets and metrics that an adapter folder records; empty when it was not saved by this package."""
+    if not (folder / SETTINGS).is_file():
+        return CardDetails()
+    try:
+        return CardDetails.from_dict(read_json(folder / SETTINGS))
+    except (ValueError, TypeError) as error:
+        raise AdaCLIPError(f"{folder / SETTINGS}: {first_line(error)} Download or save the adapter again.") from error
+
+
+def _save_active(model: PeftModel, folder: Path) -> None:
+    active = model.active_adapter
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, selected_adapters=[active])
+    if (folder / active).is_dir():  # where peft puts every adapter not called "default"
+        for path in (folder / active).iterdir():
+            path.rename(folder / path.name)
+        (folder / active).rmdir()
+
+
+def adapter_config(folder: Path) -> dict:
+    """adapter_config.json as a dictionary; AdaCLIPError when it is not one."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (OSError, ValueError) as error:
+        raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
+    if config.get("peft_type") != "LORA":
+        raise AdaCLIPError(f"{folder / CONFIG}: expected the configuration of a LoRA adapter (peft_type LORA).")
+    return config
+
+
+def _as_with_projection(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Adapter tensors under the names they have in CLIPTextModelWithProjection.
+
+    transformers 5.6 flattened CLIPTextModel: an adapter made on one names its tensors `encoder.…`, and peft would
+    load none of them, with a warning. Earlier versions and full CLIP models say `text_model.encoder.…`, as here.
+    """
+    flat, nested = "base_model.model.encoder.", "base_model.model.text_model.encoder."
+    return {nested + name.removeprefix(flat) if name.startswith(flat) else name: t for name, t in stored.items()}
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message: what a person needs of a traceback."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _compare(expected: dict[str, torch.Size], stored: dict[str, torch.Size], path: Path) -> None:
+    missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
+    if missing or unknown:
+        both = ((missing, "missing"), (unknown, "unknown"))
+        parts = [f"{len(names)} {what} (first: {names[0]})" for names, what in both if names]
+        raise AdaCLIPError(
+            f"{path}: {' and '.join(parts)} of {len(expected)} adapter tensors. "
+            "The adapter was made for another base or model class; pass the right base=."
+        )
+    for name, shape in expected.items():
+        if stored[name] != shape:
+            raise AdaCLIPError(
+                f"{path}: tensor {name} has shape {tuple(stored[name])}, the base needs {tuple(shape)}. "
+                "The adapter was made for another base; pass the right base=."
+            )

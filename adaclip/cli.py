@@ -1,0 +1,274 @@
+"""The command `adaclip`: encode prompts, look into adapters, compare them, export and publish them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from adaclip.config import DEFAULT_BASE, AdaCLIPError
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+# Prompts that differ in what a still image does not show.
+PAIRS = (
+    ("a person walks", "a person runs"),
+    ("a person walks slowly", "a person walks quickly"),
+    ("a person turns left", "a person turns right"),
+    ("a person walks forward", "a person walks backward"),
+    ("a person jumps once", "a person jumps twice"),
+    ("a person waves with the left hand", "a person waves with the right hand"),
+    ("a person sits down then waves", "a person waves then sits down"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfAdapter:
+    """What every verb about one adapter is told."""
+
+    adapter: tyro.conf.Positional[str]
+    """Folder or Hub id of the adapter."""
+    base: str | None = None
+    """Folder or Hub id of the base to use instead of the recorded one."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+    subfolder: str = ""
+    """Where in the repository or folder the adapter lies."""
+    device: str = "cpu"
+    """Where to compute, such as cuda."""
+
+    def load(self) -> AdaCLIP:
+        from adaclip.model import AdaCLIP
+
+        _quiet_libraries()
+        return AdaCLIP.from_pretrained(
+            self.adapter, base=self.base, revision=self.revision, subfolder=self.subfolder, device=self.device
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode(_OfAdapter):
+    """Vectors of prompts: given as words, in a file (one a line), or on standard input."""
+
+    prompts: tyro.conf.Positional[tuple[str, ...]] = ()
+    """The prompts; none: read them from --file or from standard input."""
+    file: Path | None = None
+    """Text file with one prompt a line."""
+    out: Path | None = None
+    """.npy: pooled vectors; .safetensors: with the output asked for, and the prompts; .jsonl; none: JSONL on the
+    screen."""
+    output: Literal["pooled", "both"] = "pooled"
+    """both adds the token states and their mask (.safetensors only)."""
+    normalize: bool = False
+    """Vectors of unit length."""
+    batch_size: int = 64
+    """Prompts encoded together at most."""
+    long: Literal["warn", "error", "chunk"] = "warn"
+    """What becomes of prompts over 77 tokens."""
+
+    def __call__(self) -> None:
+        kind = ".jsonl" if self.out is None else self.out.suffix
+        if kind not in (".npy", ".safetensors", ".jsonl"):
+            raise ValueError(
+                f"{self.out}: cannot write {kind or 'a file without ending'}; use .npy, .safetensors, .jsonl."
+            )
+        if self.output == "both" and kind != ".safetensors":
+            raise ValueError("Token states need a .safetensors file: --out FILE.safetensors")
+        prompts = self._read()
+        features = self.load().encode(
+            prompts, output="both", batch_size=self.batch_size, normalize=self.normalize, long=self.long
+        )
+        self._write(prompts, features, kind)
+
+    def _read(self) -> list[str]:
+        if self.prompts and self.file:
+            raise ValueError("Give prompts as words or with --file, not both.")
+        if self.prompts:
+            return list(self.prompts)
+        try:
+            text = self.file.read_text(encoding="utf-8") if self.file else sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.file or 'standard input'}: not UTF-8 text ({error}).") from error
+        prompts = [line.strip() for line in text.splitlines() if line.strip()]
+        if not prompts:
+            raise ValueError(f"{self.file or 'standard input'}: no prompts in it; expected one a line.")
+        return prompts
+
+    def _write(self, prompts: list[str], features: Sequence, kind: str) -> None:
+        from adaclip.files import atomic_file
+
+        pooled, tokens, mask = features
+        lines = (
+            json.dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n"
+            for text, vector in zip(prompts, pooled.tolist(), strict=True)
+        )
+        if self.out is None:
+            sys.stdout.writelines(lines)
+            return
+        with atomic_file(self.out) as staging:
+            if kind == ".npy":
+                import numpy as np
+
+                with staging.open("wb") as file:
+                    np.save(file, pooled.numpy(), allow_pickle=False)
+            elif kind == ".jsonl":
+                staging.write_text("".join(lines), encoding="utf-8")
+            else:
+                from safetensors.torch import save_file
+
+                tensors = {"pooled": pooled}
+                if self.output == "both":
+                    tensors |= {"tokens": tokens, "mask": mask}
+                save_file(tensors, staging, metadata={"prompts": json.dumps(prompts)})
+        print(f"{len(prompts)} prompts, {pooled.shape[1]} numbers each, in {self.out}", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(_OfAdapter):
+    """What an adapter is: base, rank, tensors, size, licence, metrics. Loads no model."""
+
+    def __call__(self) -> None:
+        from adaclip.inspection import describe
+
+        for name, value in describe(self.adapter, self.revision, self.subfolder).items():
+            print(f"{name:<11} {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """What adapters learnt: the similarity of prompts under the base and each adapter, and how much of the base's
+    geometry they kept."""
+
+    adapters: tyro.conf.Positional[tuple[str, ...]]
+    """Folders or Hub ids of adapters of the same base."""
+    base: str | None = None
+    """Folder or Hub id of the base to use instead of the recorded one."""
+    file: Path | None = None
+    """Pairs to compare, one a line, the two prompts divided by a tab; none: pairs that differ in speed, side, count
+    and order."""
+
+    def __call__(self) -> None:
+        from adaclip.inspection import compare, read_pairs
+
+        if not self.adapters:
+            raise ValueError("Name at least one adapter to compare with its base.")
+        pairs = read_pairs(self.file) if self.file else list(PAIRS)
+        _quiet_libraries()
+        print(compare(self.adapters, pairs, base=self.base))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(_OfAdapter):
+    """The adapted encoder, merged, in another program's format."""
+
+    out: tyro.conf.Positional[Path]
+    """File or folder to write."""
+    to: str = "hf"
+    """hf (a full CLIP folder), openai (for clip.load), text-encoder (CLIPTextModelWithProjection) or onnx."""
+
+    def __call__(self) -> None:
+        from adaclip import export
+
+        if self.to not in export.FORMATS:
+            raise ValueError(f"--to {self.to}: no such format. Choose from {', '.join(export.FORMATS)}.")
+        export.FORMATS[self.to](self.load(), self.out)
+        print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push(_OfAdapter):
+    """Publishes an adapter on the Hugging Face Hub, with its base if that is a local folder."""
+
+    repo_id: tyro.conf.Positional[str]
+    """owner/name; made if it does not exist."""
+    to_subfolder: str = ""
+    """Where in the repository."""
+    branch: str | None = None
+    """Branch to push to; none: main."""
+    private: bool = False
+    """A new repository is private."""
+    token: str | None = field(default=None, repr=False)
+    """Access token; none: the one of `hf auth login`."""
+    license: str | None = None
+    """The Hub's identifier of the licence, such as cc-by-nc-4.0; none: what the adapter records."""
+    dataset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Data set it was trained on. Repeatable."""
+    metric: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=VALUE measured on the first data set, such as fid=0.1. Repeatable."""
+
+    def __call__(self) -> None:
+        from adaclip.card import CardDetails
+
+        encoder = self.load()
+        old = encoder.details
+        details = CardDetails(
+            self.license or old.license,
+            self.dataset or old.datasets,
+            dict(map(_metric, self.metric)) or old.metrics,
+        )
+        address = encoder.push_to_hub(
+            self.repo_id,
+            details=details,
+            subfolder=self.to_subfolder,
+            token=self.token,
+            private=self.private or None,
+            revision=self.branch,
+        )
+        print(address)
+
+
+VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "push": Push}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit code: 0, 1 for a failure said in one line on stderr, 2 for a wrong command line."""
+    try:
+        verb = tyro.extras.subcommand_cli_from_dict(
+            VERBS, prog="adaclip", description=f"{__doc__} The usual base is {DEFAULT_BASE}.", args=arguments
+        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            verb()
+    except (AdaCLIPError, ValueError, OSError, ImportError) as error:
+        print(f"adaclip: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("adaclip: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if not (name and equals):
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"--metric {text}: expected NAME=NUMBER.") from None
+
+
+def _quiet_libraries() -> None:
+    """The command speaks for itself: progress of loading and advice to programmers only hide it."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"adaclip: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What an adapter is, and what it changed: for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from adaclip import hub
+from adaclip.adapter import WEIGHTS, adapter_config, read_weights, saved_details
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+
+def describe(repo_or_path: str, revision: str | None = None, subfolder: str = "") -> dict[str, str]:
+    """Facts about an adapter by name, from its files alone. AdaCLIPError when they are damaged."""
+    folder = hub.resolve_adapter(repo_or_path, hub.LoadOptions(revision=revision, subfolder=subfolder))
+    config, details, tensors = adapter_config(folder), saved_details(folder), read_weights(folder)
+    layers = {name.rpartition(".lora_")[0] for name in tensors}
+    modules = dict.fromkeys(name.rpartition(".")[2] for name in sorted(layers))
+    size, numbers = (folder / WEIGHTS).stat().st_size, sum(t.numel() for t in tensors.values())
+    dtypes = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()})
+    return {
+        "adapter": repo_or_path,
+        "base": str(config.get("base_model_name_or_path") or "not recorded"),
+        "rank": f"{config['r']} (alpha {config['lora_alpha']}, dropout {config.get('lora_dropout', 0)})",
+        "adapts": f"{', '.join(modules)} in {len(layers)} places",
+        "tensors": f"{len(tensors)} ({', '.join(dtypes)}), {numbers:,} parameters",
+        "size": f"{size:,} bytes",
+        "licence": details.license or "not stated",
+        "data sets": ", ".join(details.datasets) or "not stated",
+        "metrics": ", ".join(f"{name} {value:g}" for name, value in details.metrics.items()) or "none recorded",
+    }
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Pairs of prompts, one a line, divided by a tab; ValueError names the line that is none."""
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        parts = [part.strip() for part in line.split("\t")]
+        if len(parts) != 2 or not all(parts):
+            raise ValueError(f"{path}, line {number}: expected two prompts divided by a tab.")
+        pairs.append((parts[0], parts[1]))
+    if not pairs:
+        raise ValueError(f"{path}: no pairs in it; expected two prompts a line, divided by a tab.")
+    return pairs
+
+
+def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str | None = None) -> str:
+    """A table of cosine similarities of pairs under the base and each adapter, and what was kept of the base.
+
+    Kept geometry: the correlation, over all pairs of prompts named, between similarities under the base and under
+    the adapter (1: the same neighbours at the same relative distances); drift: the mean cosine distance of a
+    prompt's vector from where the base puts it.
+    """
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    encoder = _with_all(adapters, base)
+    columns = [Path(name).name or name for name in adapters]
+    with encoder.disable_adapter():
+        vectors = [encoder.encode(texts, normalize=True)]
+    vectors += [encoder.encode(texts, normalize=True, adapter=name) for name in encoder.adapters]
+    width = max(len(f"{a} | {b}") for a, b in pairs)
+    widths = [max(len(name), 7) for name in ("base", *columns)]
+    header = "  ".join(f"{name:>{w}}" for name, w in zip(("base", *columns), widths, strict=True))
+    lines = [f"{'cosine similarity':<{width}}  {header}"]
+    for a, b in pairs:
+        cosines = [float(v[texts.index(a)] @ v[texts.index(b)]) for v in vectors]
+        cells = "  ".join(f"{value:>{w}.3f}" for value, w in zip(cosines, widths, strict=True))
+        lines.append(f"{f'{a} | {b}':<{width}}  {cells}")
+    for name, measure in (("kept geometry (correlation)", _correlation), ("drift (cosine distance)", _drift)):
+        cells = "  ".join(f"{measure(vectors[0], v):>{w}.3f}" for v, w in zip(vectors, widths, strict=True))
+        lines.append(f"{name:<{width}}  {cells}")
+    return "\n".join(lines)
+
+
+def _with_all(adapters: Sequence[str], base: str | None) -> AdaCLIP:
+    from adaclip.model import AdaCLIP
+
+    encoder = AdaCLIP.from_pretrained(adapters[0], base=base)
+    for number, name in enumerate(adapters[1:], 2):
+        encoder.load_adapter(name, f"adapter{number}", check_base=base is None)
+    return encoder
+
+
+def _correlation(before: Tensor, after: Tensor) -> float:
+    """Of the similarities of every two rows, (N, P) both; nan for fewer than three rows."""
+    upper = torch.triu_indices(len(before), len(before), 1)
+    similarities = torch.stack([(v @ v.T)[upper[0], upper[1]] for v in (before, after)])
+    return float(torch.corrcoef(similarities)[0, 1]) if similarities.shape[1] > 1 else float("nan")
+
+
+def _drift(before: Tensor, after: Tensor) -> float:
+    return float(1 - nn.functional.cosine_similarity(before, after).mean())

@@ -1,0 +1,233 @@
+"""Throughput of `AdaCLIP.encode` against the usual ways to encode prompts, at ViT-B/32 text size on random weights.
+
+python benchmarks/encoder.py --prompts captions.txt
+python benchmarks/encoder.py --prompts captions.txt --memory
+
+Every contestant gets the same prompts, from strings to pooled vectors, in turns within one run; medians over the
+rounds. The tokenizer is CLIP's real one when openai-clip is installed (its package carries the vocabulary).
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from adaclip import AdaCLIP
+
+Contestant = Callable[[list[str]], torch.Tensor]
+OURS, PADDED, SORTED, OPENAI, BASE = "adaclip", "HF padded to 77", "HF sorted, padded to longest", "openai-clip", "base"
+VERBS = ("walks", "slowly runs", "jumps twice", "turns left", "kicks with the right foot", "sits down", "waves")
+WAYS = ("", "forward", "in a big circle", "and then stops", "while holding both arms up", "to the left very quickly")
+
+
+@dataclass(frozen=True)
+class Options:
+    prompts: Path | None = None  # one prompt a line; None: made up
+    batch: int = 64  # prompts a call
+    rounds: int = 7
+    threads: int | None = None  # None: torch's choice
+    memory: bool = False  # measure the peak memory of a process for each contestant instead of time
+    only: str | None = None  # of --memory: the contestant of this process
+    folder: Path | None = None  # of --memory: the adapter; its base is beside it
+    seed: int = 0
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    prompts = read_prompts(options)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.memory and options.only is None:
+            adapter = save_models(Path(folder), options.seed)
+            return measure_memory([*sys.argv[1:], "--folder", str(adapter)])
+        adapter = options.folder or save_models(Path(folder), options.seed)
+        contestants = build(adapter, options.only)
+    if options.only is None:
+        return report(measure_time(contestants, prompts, options), options)
+    for start in range(0, 4 * options.batch, options.batch):
+        contestants[options.only](prompts[start : start + options.batch])
+    print(peak_memory())
+    return None
+
+
+def read_prompts(options: Options) -> list[str]:
+    """Distinct prompts, shuffled."""
+    if options.prompts is None:
+        lines = [f"a person {verb} {way} for {n} seconds" for verb in VERBS for way in WAYS for n in range(20)]
+    else:
+        lines = options.prompts.read_text(encoding="utf-8").splitlines()
+    lines = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(options.seed)).tolist()
+    return [lines[i] for i in order]
+
+
+def save_models(folder: Path, seed: int) -> Path:
+    """A random base of ViT-B/32's text size, and beside it an adapter of the paper's size, moved off zero."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    torch.manual_seed(seed)
+    CLIPTextModelWithProjection(CLIPTextConfig()).save_pretrained(folder / "base")
+    real_tokenizer().save_pretrained(folder / "base")
+    encoder = AdaCLIP.from_base(folder / "base")
+    with torch.no_grad():
+        for parameter in encoder.adapter_parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    encoder.merged().save_pretrained(folder / "merged")
+    return encoder.save_pretrained(folder / "adapter")
+
+
+def build(adapter: Path, only: str | None) -> dict[str, Contestant]:
+    """Every way to encode with the same weights, or one of them with nothing else in memory."""
+    if only in (None, OURS):
+        encoder = AdaCLIP.from_pretrained(adapter)
+        encoder.cache.max_bytes = 0  # remembering answers is not speed
+
+        def ours(texts: list[str]) -> torch.Tensor:
+            return encoder.encode(texts)
+
+        def base(texts: list[str]) -> torch.Tensor:
+            with encoder.disable_adapter():
+                return encoder.encode(texts)
+
+        if only:
+            return {OURS: ours}
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer, merged = real_tokenizer(), CLIPTextModelWithProjection.from_pretrained(adapter.parent / "merged").eval()
+
+    @torch.no_grad()
+    def padded(texts: list[str], padding: str | bool = "max_length") -> torch.Tensor:
+        batch = tokenizer(texts, padding=padding, truncation=True, max_length=77, return_tensors="pt")
+        return merged(**batch).text_embeds
+
+    def by_length(texts: list[str]) -> torch.Tensor:  # sentence-transformers: sort by length, groups of 32
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        groups = [order[i : i + 32] for i in range(0, len(order), 32)]
+        vectors = torch.cat([padded([texts[i] for i in group], True) for group in groups])
+        return vectors[torch.tensor(order).argsort()]
+
+    found: dict[str, Contestant] = {PADDED: padded, SORTED: by_length}
+    if only is None:
+        found = {OURS: ours, **found, BASE: base}
+    openai = openai_clip(merged) if only in (None, OPENAI) else None
+    return {**found, OPENAI: openai} if openai else found
+
+
+def real_tokenizer():
+    """CLIP's byte-pair encoding out of the openai-clip package, read without importing it."""
+    from transformers import CLIPTokenizer
+
+    spec = importlib.util.find_spec("clip")
+    if spec is None or spec.origin is None:
+        sys.exit("The vocabulary of CLIP is missing: pip install openai-clip")
+    packed = (Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes()
+    lines = gzip.decompress(packed).decode("utf-8").split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    letters = [chr(i) for i in visible] + [chr(256 + i) for i in range(256 - len(visible))]
+    entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    entries += ["<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={entry: i for i, entry in enumerate(entries)}, merges=merges, model_max_length=77)
+
+
+def openai_clip(merged: torch.nn.Module) -> Contestant | None:
+    """OpenAI's own model with the same weights; None when its package cannot be imported."""
+    stubs = {name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms")}
+    for name in ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize", "InterpolationMode"):
+        setattr(stubs["torchvision.transforms"], name, types.SimpleNamespace(BICUBIC=None))
+    absent = {name: stub for name, stub in stubs.items() if name not in sys.modules}
+    sys.modules.update(absent)  # it asks for torchvision, whose image transforms play no part here
+    try:
+        import clip
+        from clip.model import CLIP
+    except ImportError:
+        return None
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    model = CLIP(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).eval()
+    ours = merged.state_dict()
+    theirs = {
+        "positional_embedding": ours["text_model.embeddings.position_embedding.weight"],
+        "token_embedding.weight": ours["text_model.embeddings.token_embedding.weight"],
+        "text_projection": ours["text_projection.weight"].T,
+    }
+    pairs = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+    pairs["attn.out_proj"] = "self_attn.out_proj"
+    for kind in ("weight", "bias"):
+        theirs[f"ln_final.{kind}"] = ours[f"text_model.final_layer_norm.{kind}"]
+        for i in range(12):
+            layer, block = f"text_model.encoder.layers.{i}", f"transformer.resblocks.{i}"
+            qkv = [ours[f"{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            theirs[f"{block}.attn.in_proj_{kind}"] = torch.cat(qkv)
+            theirs |= {f"{block}.{new}.{kind}": ours[f"{layer}.{old}.{kind}"] for new, old in pairs.items()}
+    missing, unexpected = model.load_state_dict(theirs, strict=False)
+    if unexpected or not all(name.startswith(("visual.", "logit_scale")) for name in missing):
+        raise RuntimeError(f"openai-clip's text tower has other tensors than expected: {missing}, {unexpected}")
+
+    @torch.no_grad()
+    def encode(texts: list[str]) -> torch.Tensor:
+        return model.encode_text(clip.tokenize(texts, truncate=True))
+
+    return encode
+
+
+def measure_time(
+    contestants: dict[str, Contestant], prompts: list[str], options: Options
+) -> dict[str, tuple[list[float], float]]:
+    """Seconds of each round, and the largest difference to the padded model's pooled vectors."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    worst = dict.fromkeys(contestants, 0.0)
+    for step in range(options.rounds + 1):  # the first is for warming up
+        texts = [prompts[(step * options.batch + i) % len(prompts)] for i in range(options.batch)]
+        vectors = {}
+        for name in sorted(contestants, key=lambda name: hash((name, step))):  # nobody always comes after the same
+            start = time.perf_counter()
+            vectors[name] = contestants[name](texts)
+            if step:
+                seconds[name].append(time.perf_counter() - start)
+        for name, vector in vectors.items():
+            worst[name] = max(worst[name], float((vector - vectors[PADDED]).abs().max()))
+    return {name: (seconds[name], worst[name]) for name in contestants}
+
+
+def report(results: dict[str, tuple[list[float], float]], options: Options) -> None:
+    print(f"{options.batch} prompts a call, {options.rounds} rounds, {torch.get_num_threads()} threads, CPU float32\n")
+    print(f"| {'encoder':<28} | prompts/s | adaclip is | max difference |")
+    print(f"|{'-' * 30}|----------:|-----------:|---------------:|")
+    ours = results[OURS][0]
+    for name, (seconds, difference) in results.items():
+        rate = options.batch / statistics.median(seconds)
+        ratio = statistics.median(theirs / mine for theirs, mine in zip(seconds, ours, strict=True))
+        note = "not compared" if name == BASE else f"{difference:.1e}"
+        print(f"| {name:<28} | {rate:9.1f} | {ratio:8.2f} × | {note:>14} |")
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process in MB (Linux; getrusage would count the parent's from before exec)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def measure_memory(arguments: list[str]) -> None:
+    for name in (OURS, PADDED, SORTED, OPENAI):
+        command = [sys.executable, __file__, *arguments, "--only", name]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f"{name:<28} {run.stdout.split()[-1]:>6} MB peak")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""`encode`: any list of prompts to vectors, in the order given."""
+
+from __future__ import annotations
+
+import copy
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from adaclip import AdaCLIP, TextFeatures
+from adaclip.batching import sub_batches
+from adaclip.text import token_ids
+
+MIXED = ["hi", *tiny.PROMPTS, "", "a person walks", "hi", "a person walks "]
+
+
+def test_order_is_kept_with_duplicates_and_mixed_lengths(encoder: AdaCLIP) -> None:
+    alone = torch.cat([encoder.encode([text]) for text in MIXED])
+    for batch_size in (1, 2, 64):
+        vectors = encoder.encode(MIXED, batch_size=batch_size)
+        assert vectors.shape == (len(MIXED), encoder.projection_size)
+        torch.testing.assert_close(vectors, alone, rtol=1e-5, atol=1e-5)
+    assert torch.equal(vectors[0], vectors[7])
+    assert not torch.allclose(alone, alone.flip(0), atol=1e-2)
+
+
+def test_encode_equals_forward(encoder: AdaCLIP) -> None:
+    with torch.no_grad():
+        expected = encoder(*encoder.tokenize(MIXED))
+    features = encoder.encode(MIXED, output="both", batch_size=3)
+    assert torch.equal(features.mask, expected.mask)
+    torch.testing.assert_close(features.pooled, expected.pooled, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(features.tokens, expected.tokens, rtol=1e-5, atol=1e-5)
+    assert not features.tokens[~features.mask].any()
+
+
+def test_a_single_string_is_a_batch_of_one(encoder: AdaCLIP) -> None:
+    assert torch.equal(encoder.encode("a person walks"), encoder.encode(["a person walks"]))
+
+
+def test_an_empty_list_gives_empty_features(encoder: AdaCLIP) -> None:
+    assert encoder.encode([]).shape == (0, encoder.projection_size)
+    assert encoder.encode([], normalize=True, convert_to_numpy=True).shape == (0, encoder.projection_size)
+    pooled, tokens, mask = encoder.encode([], output="both")
+    assert pooled.shape == (0, encoder.projection_size)
+    assert tokens.shape == (0, 0, encoder.hidden_size)
+    assert mask.shape == (0, 0)
+
+
+def test_normalize_gives_unit_length(encoder: AdaCLIP) -> None:
+    raw, unit = encoder.encode(tiny.PROMPTS), encoder.encode(tiny.PROMPTS, normalize=True)
+    torch.testing.assert_close(unit.norm(dim=-1), torch.ones(len(unit)))
+    torch.testing.assert_close(unit * raw.norm(dim=-1, keepdim=True), raw)
+    assert ((raw.norm(dim=-1) - 1).abs() > 0.05).any()
+
+
+def test_outputs(encoder: AdaCLIP) -> None:
+    pooled = encoder.encode(tiny.PROMPTS)
+    assert pooled.dtype == torch.float32
+    assert pooled.device.type == "cpu"
+    assert not pooled.requires_grad
+    array = encoder.encode(tiny.PROMPTS, convert_to_numpy=True)
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, pooled.numpy())
+    for output in ("tokens", "both"):
+        features = encoder.encode(tiny.PROMPTS, output=output)
+        assert isinstance(features, TextFeatures)
+        assert torch.equal(features.pooled, pooled)
+    with pytest.raises(ValueError, match="output"):
+        encoder.encode(tiny.PROMPTS, output="mean")
+    with pytest.raises(ValueError, match="batch_size"):
+        encoder.encode(tiny.PROMPTS, batch_size=0)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"walks", [b"walks"], ["hi", None], ["hi", float("nan")], [["hi"]], {"hi"}])
+def test_anything_but_strings_is_refused(encoder: AdaCLIP, wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"prompt|Prompt"):
+        encoder.encode(wrong)
+
+
+def test_encode_leaves_training_mode_alone_and_its_dropout_out(base: Path) -> None:
+    encoder = tiny.perturb(AdaCLIP.from_base(base, rank=4, alpha=8, dropout=0.5).eval())
+    expected = encoder.encode(tiny.PROMPTS)
+    encoder.train()
+    encoder.cache.clear()
+    assert torch.equal(encoder.encode(tiny.PROMPTS), expected)
+    assert encoder.training
+
+
+LONG = "a person walks slowly. then he turns left and waves. then he sits down, and then he gets up and runs away again"
+
+
+def test_a_long_prompt_warns_naming_the_words_lost(encoder: AdaCLIP) -> None:
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 prompts exceed 77 tokens; of 'a person walks.*does not see '.*again'"
+    ):
+        cut = encoder.encode(["hi", LONG])
+    with pytest.warns(UserWarning, match="exceed"):
+        assert torch.equal(encoder.encode([LONG + " and again"])[0], cut[1])  # what is cut off has no influence
+    with pytest.raises(ValueError, match=r"does not see '.*again'"):
+        encoder.encode(["hi", LONG], long="error")
+    with pytest.raises(ValueError, match="long must be"):
+        encoder.encode(["hi"], long="cut")
+
+
+def test_a_long_prompt_in_chunks_is_seen_to_its_end(encoder: AdaCLIP) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pooled = encoder.encode(["hi", LONG, LONG + " and again"], long="chunk")
+        features = encoder.encode(["hi", LONG], long="chunk", output="both")
+    assert torch.equal(features.pooled, pooled[:2])
+    assert not torch.allclose(pooled[1], pooled[2], atol=1e-3)
+    pieces = token_ids(encoder.tokenizer, [LONG], "chunk")[0]
+    assert len(pieces) > 1
+    assert features.mask[1].sum() == sum(map(len, pieces)) > 77
+    assert torch.equal(pooled[0], encoder.encode("hi")[0])  # a prompt that fits is not changed by the policy
+
+
+def test_repeated_prompts_are_encoded_once(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    seen: list[int] = []
+    model.register_forward_pre_hook(lambda _, __, inputs: seen.append(len(inputs["input_ids"])), with_kwargs=True)
+    first = encoder.encode(["hi", "HI ", "a person walks", "hi"])
+    assert sum(seen) == 2
+    assert torch.equal(encoder.encode(["a person walks", "hi"]), first[[2, 0]])
+    assert sum(seen) == 2  # remembered
+    encoder.encode(["hi", "hi"], output="tokens")
+    assert sum(seen) == 3  # the tokens were not asked for before
+    encoder.cache.clear()
+    encoder.encode(["hi"])
+    assert sum(seen) == 4
+
+
+def test_the_cache_is_bounded(encoder: AdaCLIP) -> None:
+    encoder.cache.max_bytes = 10 * encoder.projection_size * 4
+    encoder.encode([f"prompt {i}" for i in range(30)])
+    assert len(encoder.cache) == 10
+    assert encoder.cache.nbytes == encoder.cache.max_bytes
+    encoder.cache.max_bytes = 0
+    encoder.encode(["hi"])
+    assert len(encoder.cache) == 0
+
+
+@pytest.mark.parametrize("edit", ["in place", "through .data", "load_state_dict", "optimizer", "replaced", "base"])
+def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
+    before = encoder.encode(tiny.PROMPTS)
+    weight = next(p for name, p in encoder.named_parameters() if "q_proj.lora_A" in name)
+    if edit == "in place":
+        with torch.no_grad():
+            weight.mul_(2)
+    elif edit == "through .data":
+        weight.data.mul_(2)  # as averages of weights are often copied; raises no version counter
+    elif edit == "load_state_dict":
+        encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()})
+    elif edit == "optimizer":
+        optimizer = torch.optim.AdamW(encoder.adapter_parameters(), lr=0.1)
+        encoder(*encoder.tokenize(tiny.PROMPTS)).pooled.sum().backward()
+        optimizer.step()
+    elif edit == "replaced":
+        weight.data = 2 * weight.data
+    elif edit == "base":
+        with torch.no_grad():
+            next(p for name, p in encoder.named_parameters() if "k_proj.base_layer.weight" in name).mul_(2)
+    after = encoder.encode(tiny.PROMPTS)
+    assert not torch.allclose(after, before, atol=1e-3)
+    with torch.no_grad():
+        forward = encoder.eval()(*encoder.tokenize(tiny.PROMPTS)).pooled
+    torch.testing.assert_close(after, forward, rtol=1e-5, atol=1e-5)
+
+
+def test_copies_and_half_precision_keep_their_own_weights(encoder: AdaCLIP) -> None:
+    expected = encoder.encode(tiny.PROMPTS)
+    twin = copy.deepcopy(encoder)
+    tiny.perturb(twin, seed=3)
+    assert not torch.allclose(twin.encode(tiny.PROMPTS), expected, atol=1e-2)
+    assert torch.equal(encoder.encode(tiny.PROMPTS), expected)
+    half = copy.deepcopy(encoder).to(torch.bfloat16).encode(tiny.PROMPTS)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, expected)
+    assert torch.nn.functional.cosine_similarity(half, expected).min() > 0.99
+
+
+def test_only_what_the_adapter_touches_is_copied(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    own = {p.data_ptr() for p in encoder.parameters()}
+    copied = {name for name, p in model.named_parameters() if p.data_ptr() not in own}
+    assert copied == {
+        f"text_model.encoder.layers.{i}.{module}.{kind}"
+        for i in range(2)
+        for module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc1", "mlp.fc2")
+        for kind in ("weight", "bias")
+    }
+
+
+def test_little_padding_is_computed(encoder: AdaCLIP) -> None:
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    computed: list[int] = []
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: computed.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(["walks", "the", "to", "a"], k=draw.randint(2, 20))) for _ in range(64)]
+    real = sum(len(ids) for (ids,) in {tuple(map(tuple, p)) for p in token_ids(encoder.tokenizer, texts)})
+    encoder.encode(texts)
+    assert real <= sum(computed) < 1.2 * real  # padded to 77 it would be more than five times as many
+
+
+def test_sub_batches_cover_every_prompt_within_the_budget() -> None:
+    lengths = torch.randint(2, 78, (500,), generator=torch.Generator().manual_seed(0)).tolist()
+    groups = sub_batches(lengths, rows=16, tokens=512)
+    assert sorted(i for group in groups for i in group) == list(range(500))
+    assert all(len(group) <= 16 and len(group) * max(lengths[i] for i in group) <= 512 for group in groups)
+    assert [lengths[i] for group in groups for i in group] == sorted(lengths, reverse=True)
+    assert sub_batches([77, 77], rows=64, tokens=10) == [[0], [1]]
+    assert sub_batches([], rows=64, tokens=10) == []
+
+
+def test_random_strings_give_finite_vectors(encoder: AdaCLIP) -> None:
+    draw = random.Random(0)
+    alphabet = "ab c\n\t.,;<>|&#'\"%\\0\x00\x07\x7f\u200b\u202e’é日本🏃👩‍🦽\ud800\uffff"
+    texts = ["".join(draw.choices(alphabet, k=draw.randrange(25))) for _ in range(200)]
+    vectors = encoder.encode(texts, long="chunk")
+    assert vectors.shape == (200, encoder.projection_size)
+    assert vectors.isfinite().all()
