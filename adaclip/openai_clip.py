@@ -196,7 +196,8 @@ def tokenize(
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
     rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
     for row, text in zip(rows, texts, strict=True):
-        ids = tokenizer(clean(text))["input_ids"]
+        # Lowered here: the tokenizers library lowers letter by letter, which Greek's final sigma tells from Python's.
+        ids = tokenizer(clean(text).lower(), verbose=False)["input_ids"]
         if len(ids) > context_length:
             if not truncate:
                 raise RuntimeError(

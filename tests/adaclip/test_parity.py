@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from openai_reference import captions, openai_package, real_tokenizer, scramble, text_config
@@ -20,7 +22,7 @@ AWKWARD = [
     "jumps 🏃‍♂️🏃 and 👍🏽 waves 🇩🇪",
     "schÃ¶n, cafÃ©, itâ€™s",  # mojibake
     "人が歩いている。一个人在走路 사람이 걷는다",
-    "человек идёт Ελλάδα ΟΔΥΣΣΕΥΣ מהלך انسان",
+    "человек идёт Ελλάδα מהלך انسان",
     "walks\x00 \x07runs\x1b[31m\x7f \u200bjumps\ufeff\u2028twice",
     "it's they've we'll he'd I'm isn't you're IT'S",
     "1234567890 3.14 1,000 ½ ² ① 10° 5km/h",
@@ -35,6 +37,9 @@ AWKWARD = [
     "word " * 500,
 ]
 
+# Python lowers a word's last capital sigma to ς, the tokenizers library to σ.
+FINAL_SIGMA = "ο ΟΔΥΣΣΕΥΣ περπατάει"
+
 
 def openai_ids(clip, text: str) -> list[int]:
     """The ids OpenAI's tokenizer gives, of any length, between start and end token."""
@@ -42,39 +47,27 @@ def openai_ids(clip, text: str) -> list[int]:
 
 
 def our_ids(text: str) -> list[int]:
-    return openai_clip.tokenize(text, context_length=2000, tokenizer=real_tokenizer())[0].tolist()
+    ids = openai_clip.tokenize(text, context_length=2000, tokenizer=real_tokenizer())[0]
+    return ids[: int(ids.argmax()) + 1].tolist() if "<|endoftext|>" not in text else ids[ids > 0].tolist()
 
 
-def assert_same_ids(clip, texts: list[str]) -> None:
-    wrong = []
-    for text in texts:
-        theirs = openai_ids(clip, text)
-        ours = our_ids(text)
-        if ours != theirs + [0] * (2000 - len(theirs)):
-            wrong.append(text)
-    assert not wrong, f"{len(wrong)} of {len(texts)} differ, first: {wrong[:3]!a}"
+def differing(clip, texts: list[str], encode: Callable[[str], list[int]] = our_ids) -> list[str]:
+    return [text for text in texts if encode(text) != openai_ids(clip, text)]
 
 
 def test_vocabulary_is_clips():
-    tokenizer = real_tokenizer()
-    clip = openai_package()
-    assert len(tokenizer) == 49408
-    assert tokenizer.get_vocab() == clip.clip._tokenizer.encoder
+    assert len(real_tokenizer()) == 49408
+    assert real_tokenizer().get_vocab() == openai_package().clip._tokenizer.encoder
 
 
 def test_awkward_strings_give_the_same_ids():
-    assert_same_ids(openai_package(), AWKWARD)
+    assert differing(openai_package(), [*AWKWARD, FINAL_SIGMA]) == []
 
 
-def test_control_another_string_gives_other_ids():
-    clip = openai_package()
+def test_control_cleaning_is_what_makes_them_the_same():
+    raw = differing(openai_package(), AWKWARD, lambda text: real_tokenizer()(text)["input_ids"])
+    assert {text for text in AWKWARD if "&amp;" in text or "Ã" in text or "’" in text} <= set(raw)
     assert our_ids("a person walks left") != our_ids("a person walks right")
-    with pytest.raises(AssertionError, match="1 of 1 differ"):
-        clip.clip._tokenizer.cache["left</w>" if False else "left"] = "right</w>"
-        try:
-            assert_same_ids(clip, ["a person walks left"])
-        finally:
-            clip.clip._tokenizer.cache.pop("left")
 
 
 def test_adaclip_tokenizes_as_openai_does_up_to_padding(recwarn):
@@ -86,13 +79,16 @@ def test_adaclip_tokenizes_as_openai_does_up_to_padding(recwarn):
     width = ids.shape[1]
     assert torch.equal(ids.where(mask, 0).int(), theirs[:, :width])
     assert not theirs[:, width:].any()
+    assert not torch.equal(ids.where(mask, 0).int(), theirs.roll(1, 0)[:, :width])
 
 
 @pytest.mark.data
 def test_all_captions_give_the_same_ids():
     texts = captions()
     assert len(texts) == 6134
-    assert_same_ids(openai_package(), texts)
+    clip = openai_package()
+    assert differing(clip, texts) == []
+    assert len(differing(clip, texts, lambda text: our_ids(text + " now"))) == len(texts)
 
 
 @pytest.fixture(scope="module", params=[2, 49407], ids=["eos-2", "eos-49407"])
@@ -139,7 +135,9 @@ def test_pooled_vectors_equal_openais(full_size, recwarn):
     assert expected.abs().mean() > 0.05  # a difference of 1e-5 means something
     served = openai_clip.serve(encoder, "cpu")
     ids = openai_clip.tokenize(texts, truncate=True, tokenizer=encoder.tokenizer)
-    assert (encoder.encode(texts) - expected).abs().max() < 1e-5
+    # A prompt that spells out the end token ends there for OpenAI; AdaCLIP's own interface reads on to the real end.
+    usual = torch.tensor(["<|endoftext|>" not in text for text in texts])
+    assert (encoder.encode(texts) - expected)[usual].abs().max() < 1e-5
     assert (served.encode_text(ids) - expected).abs().max() < 1e-5
 
     theirs.transformer.resblocks[11].attn.in_proj_bias[1024:] += 0.01  # the control: one bias, one layer, values only
