@@ -88,16 +88,10 @@ class TextTower(nn.Module):
     """A CLIP text encoder whose parts and weights are named as in OpenAI's package; the adapter is merged in."""
 
     def __init__(self, adaclip: AdaCLIP) -> None:
-        """AdaCLIPError when the end token is not the highest id: OpenAI's pooling (argmax of the ids) needs that."""
+        """Takes a copy of the weights, on their device and in their precision; `adaclip` is left as it is."""
         from transformers.activations import ACT2FN
 
         super().__init__()
-        highest = max(adaclip.tokenizer.get_vocab().values())
-        if adaclip.eos_token_id != highest:
-            raise AdaCLIPError(
-                f"The end token of {adaclip.base} is {adaclip.eos_token_id}, but its highest token id is {highest}: "
-                "OpenAI's interface finds the end by the highest id. Use AdaCLIP.encode instead."
-            )
         model = adaclip.merged()
         config = model.config
         width = config.hidden_size
@@ -171,7 +165,8 @@ def load(
 
 
 def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTower:
-    """An encoder that is already loaded, as `load` returns it."""
+    """An encoder that is already loaded, as `load` returns it. AdaCLIPError when OpenAI's interface cannot hold it."""
+    check_end_token(adaclip)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = TextTower(adaclip).float().to(device)
     if device.type != "cpu":
@@ -217,6 +212,16 @@ def convert_weights(model: nn.Module) -> None:
                 parameter.data = parameter.data.half()
         elif isinstance(module, TextTower):
             module.text_projection.data = module.text_projection.data.half()
+
+
+def check_end_token(adaclip: AdaCLIP) -> None:
+    """AdaCLIPError unless the end token has the highest id: OpenAI's pooling finds it by the argmax of the ids."""
+    highest = max(adaclip.tokenizer.get_vocab().values())
+    if adaclip.eos_token_id != highest:
+        raise AdaCLIPError(
+            f"The end token of {adaclip.base} is {adaclip.eos_token_id}, but its highest token id is {highest}: "
+            "OpenAI's CLIP finds the end of a prompt by the highest id. Use AdaCLIP.encode or another export."
+        )
 
 
 def refuse_image(image: object) -> Tensor:

@@ -144,9 +144,7 @@ def save_base(folder: Path, *, vision: bool = False, eos: int | None = None, see
                 projection_dim=text.projection_dim,
             )
             model = CLIPModel(
-                CLIPConfig(
-                    text_config=text.to_dict(), vision_config=eyes.to_dict(), projection_dim=text.projection_dim
-                )
+                CLIPConfig(text_config=text.to_dict(), vision_config=eyes.to_dict(), projection_dim=text.projection_dim)
             )
         else:
             model = CLIPTextModelWithProjection(text)
