@@ -1,4 +1,4 @@
-"""`adaclip.openai_clip`: the surface of OpenAI's package, and code that reaches into the model finds what it expects."""
+"""`adaclip.openai_clip`: the surface of OpenAI's package, for code that reaches into the model too."""
 
 from __future__ import annotations
 
