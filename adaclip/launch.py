@@ -119,6 +119,10 @@ def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
         undo.enter_context(_in_sys_modules(package, package.clip, package.model))
         for name in CLASSES:
             undo.enter_context(_served(getattr(transformers, name), replacement))
+        if not hasattr(transformers.utils, "move_cache"):
+            # SALAD calls it before it loads CLIP; transformers 5 dropped it with the old cache it moved.
+            transformers.utils.move_cache = lambda *_, **__: None
+            undo.callback(delattr, transformers.utils, "move_cache")
         yield replacement
 
 

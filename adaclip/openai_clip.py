@@ -188,7 +188,7 @@ def tokenize(
     """
     if tokenizer is None:
         tokenizer = _loaded_tokenizer or _openai_tokenizer()
-    texts = [texts] if isinstance(texts, str) else check_texts(texts)
+    texts = [texts] if isinstance(texts, str) else check_texts(_listed(texts))
     rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
     for row, text in zip(rows, texts, strict=True):
         # Lowered here: the tokenizers library lowers letter by letter, which Greek's final sigma tells from Python's.
@@ -227,6 +227,11 @@ def check_end_token(adaclip: AdaCLIP) -> None:
 def refuse_image(image: object) -> Tensor:
     """Stands where OpenAI's `load` returns image preprocessing; always raises NotImplementedError."""
     raise NotImplementedError("AdaCLIP has no vision tower, so there is no image preprocessing. Load CLIP for images.")
+
+
+def _listed(texts: object) -> object:
+    """Arrays and tuples of prompts, which data loaders hand out, as a list; anything else as it is."""
+    return texts.tolist() if hasattr(texts, "tolist") else texts
 
 
 def _openai_tokenizer() -> PreTrainedTokenizerBase:

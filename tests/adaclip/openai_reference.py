@@ -14,6 +14,7 @@ import os
 import sys
 import types
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,26 @@ def _import_openai() -> types.ModuleType:
         package = importlib.import_module("clip")
         package.simple_tokenizer = importlib.import_module("clip.simple_tokenizer")
         return package
+
+
+@contextmanager
+def open_clip_openai():
+    """open_clip's reader of OpenAI files, `open_clip.openai`; skips the test when open-clip-torch is not installed.
+
+    The package as a whole asks for torchvision and timm, which text does not need: only this part is imported.
+    """
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None:
+        pytest.skip("open-clip-torch is not installed (pip install --no-deps open-clip-torch)")
+    importlib.import_module("transformers.models.clip.modeling_clip")  # before the stubs, which would mislead it
+    with modules_kept("open_clip", "torchvision", "timm"):
+        for name in ("torchvision", "torchvision.ops", "torchvision.ops.misc", "timm"):
+            sys.modules[name] = types.ModuleType(name)
+            sys.modules[name].__spec__ = ModuleSpec(name, None)
+        sys.modules["torchvision.ops.misc"].FrozenBatchNorm2d = torch.nn.BatchNorm2d
+        package = sys.modules["open_clip"] = types.ModuleType("open_clip")
+        package.__path__ = spec.submodule_search_locations
+        yield importlib.import_module("open_clip.openai")
 
 
 def _alphabet() -> list[str]:

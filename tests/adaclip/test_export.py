@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_reference import adapted, openai_package, save_base
+from openai_reference import adapted, open_clip_openai, openai_package, save_base
 
 from adaclip import AdaCLIP, AdaCLIPError, export, openai_clip, openai_weights
 
@@ -139,6 +139,16 @@ def test_openai_archive_loads_in_openais_package(encoder, tmp_path):
     else:
         assert not model.encode_image(image).any()
         assert "stub" in record["vision"]
+
+
+@torch.no_grad()
+def test_openai_archive_loads_in_open_clip(encoder, tmp_path):
+    path = export.to_openai(encoder, tmp_path / "model.pt")
+    with open_clip_openai() as reader:
+        model = reader.load_openai_model(str(path), precision="fp32", device="cpu").eval()
+        vectors = model.encode_text(openai_clip.tokenize(PROMPTS, tokenizer=encoder.tokenizer))
+    assert (vectors - encoder.encode(PROMPTS)).abs().max() < 0.02  # it rounds to float16 as well
+    assert (vectors - base_vectors(encoder)).abs().max() > 0.05
 
 
 def test_openai_archive_goes_back_to_hugging_face_bit_by_bit(text_encoder, tmp_path):

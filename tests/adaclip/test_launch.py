@@ -37,7 +37,9 @@ WITH_TRANSFORMERS = f"""
     import sys
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import move_cache
 
+    move_cache()
     name = "./checkpoints/clip-vit-base-patch32"
     tokenizer = AutoTokenizer.from_pretrained(name)
     model = AutoModel.from_pretrained(name).eval()
@@ -79,6 +81,7 @@ def nothing_left_behind():
         classes = [getattr(transformers, name) for name in CLASSES]
         mine = {k: m for k, m in sys.modules.items() if k.partition(".")[0] == "clip"}
         own = [(cls, "from_pretrained" in vars(cls), cls.from_pretrained.__func__) for cls in classes]
+        own.append(hasattr(transformers.utils, "move_cache"))
         return own, mine, sys.argv[:], sys.path[:], set(Path(tempfile.gettempdir()).glob("adaclip-launch-*"))
 
     before = patched()

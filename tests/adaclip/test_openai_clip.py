@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from openai_reference import adapted, save_base, tiny_tokenizer
@@ -108,6 +109,8 @@ def test_tokenize(folder):
     assert one[0, : len(ids)].tolist() == ids
     assert not one[0, len(ids) :].any()
     assert openai_clip.tokenize([]).shape == (0, 77)
+    for batch in (tuple(PROMPTS), np.array(PROMPTS)):
+        assert torch.equal(openai_clip.tokenize(batch), openai_clip.tokenize(PROMPTS))
 
     long = "walks " * 100
     with pytest.raises(RuntimeError, match=r"102 tokens.*22.*walks"):
