@@ -277,8 +277,8 @@ def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
     special = {
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,
-        "unk_token": tokenizer.eos_token,  # CLIP's: bytes cover everything, so it never appears
-        "pad_token": tokenizer.eos_token,
+        "unk_token": tokenizer.unk_token or tokenizer.eos_token,  # bytes cover everything, so it never appears
+        "pad_token": tokenizer.pad_token or tokenizer.eos_token,
     }
     config = {
         "tokenizer_class": "CLIPTokenizer",

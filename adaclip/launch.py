@@ -5,7 +5,8 @@
 
 While it runs, in this process only: `import clip` gives AdaCLIP under the surface of OpenAI's package (which need not
 be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path, loads AdaCLIP,
-adapter merged. The first use of each is reported on stderr. Processes that the script starts are not affected.
+adapter merged. The first use of each is reported on stderr. Processes that the script starts are not affected; for
+several processes launch each so: `torchrun … -m adaclip.launch --weights ADAPTER script.py …`.
 """
 
 from __future__ import annotations
@@ -76,8 +77,7 @@ class Replacement:
         package = _module("clip", load=load, tokenize=tokenize, available_models=available_models)
         package.__path__ = []  # a package: its submodules can be imported, and others cannot
         package.clip = _module("clip.clip", load=load, tokenize=tokenize, available_models=available_models)
-        convert, tower = openai_clip.convert_weights, openai_clip.TextTower
-        package.model = _module("clip.model", convert_weights=convert, CLIP=tower)
+        package.model = _module("clip.model", **vars(openai_clip.model))
         return package
 
     def redirect(self, name: object, cls: type) -> object:
@@ -215,14 +215,14 @@ def _in_sys_modules(*modules: types.ModuleType) -> Iterator[None]:
 
 @contextmanager
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
-    """`cls.from_pretrained` goes where the replacement says, unless AdaCLIP itself asks: it needs the true base."""
+    """`cls.from_pretrained` goes where the replacement says, unless whoever asks will adapt the base himself."""
     original: Callable = cls.from_pretrained.__func__
     own = cls.__dict__.get("from_pretrained")
 
     def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
         name = pretrained_model_name_or_path
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.partition(".")[0] != "adaclip":
+        if caller.partition(".")[0] not in ("adaclip", "peft"):  # they would adapt it twice
             name = replacement.redirect(name, asked)
         return original(asked, name, *args, **kwargs)
 

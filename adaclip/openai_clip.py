@@ -11,6 +11,7 @@ weight names; there is no vision tower.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from adaclip.model import AdaCLIP
 
-__all__ = ["TextTower", "available_models", "convert_weights", "load", "tokenize"]
+__all__ = ["TextTower", "available_models", "convert_weights", "load", "model", "tokenize"]
 
 _loaded_tokenizer: PreTrainedTokenizerBase | None = None  # of the model that `load` returned last
 
@@ -222,6 +223,10 @@ def check_end_token(adaclip: AdaCLIP) -> None:
             f"The end token of {adaclip.base} is {adaclip.eos_token_id}, but its highest token id is {highest}: "
             "OpenAI's CLIP finds the end of a prompt by the highest id. Use AdaCLIP.encode or another export."
         )
+
+
+# OpenAI's submodule `clip.model`, as far as callers use it.
+model = types.SimpleNamespace(convert_weights=convert_weights, CLIP=TextTower)
 
 
 def refuse_image(image: object) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import stat
 import warnings
@@ -12,6 +13,7 @@ import torch
 from openai_reference import adapted, open_clip_openai, openai_package, save_base
 
 from adaclip import AdaCLIP, AdaCLIPError, export, openai_clip, openai_weights
+from adaclip.onnx_graph import PACKAGES
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly with the left hand", "", "runs"]
 
@@ -244,10 +246,12 @@ def test_a_base_that_went_away_is_said(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
-def test_half_precision_encoders_export(tmp_path):
+def test_half_precision_and_training_encoders_export(tmp_path):
     encoder = adapted(save_base(tmp_path / "base")).to(torch.float16)
+    encoder.train()
     for form, write in export.FORMATS.items():
-        if form != "onnx":
+        if form != "onnx" or all(importlib.util.find_spec(name) for name in PACKAGES):
             write(encoder, tmp_path / form)
+    assert encoder.training
     assert torch.jit.load(str(tmp_path / "openai")).state_dict()["text_projection"].dtype == torch.float32
     assert AdaCLIP.from_base(tmp_path / "hf").text_model.dtype == torch.float16

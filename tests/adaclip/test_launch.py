@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,10 @@ from adaclip import AdaCLIP
 from adaclip.launch import CLASSES, main, replaced
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
+AUTO_MAPPING = {
+    "base_model_class": "CLIPTextModelWithProjection",
+    "parent_library": "transformers.models.clip.modeling_clip",
+}
 WITH_CLIP = f"""
     import sys
     import clip
@@ -145,11 +151,24 @@ def test_every_class_is_served_and_other_models_are_not(root, encoder, base_vect
     assert all((v - base_vectors).abs().max() < 1e-5 for v in vectors(encoder.base).values())
 
 
-def test_adaclip_itself_still_finds_its_base(root, encoder):
+@torch.no_grad()
+def test_those_who_adapt_the_base_still_find_it(root, encoder, tmp_path):
+    from peft import AutoPeftModel
+    from transformers import CLIPTextModelWithProjection
+
+    for_peft = shutil.copytree(root / "adapter", tmp_path / "adapter")  # peft wants a base that does not depend on it
+    config = json.loads((for_peft / "adapter_config.json").read_text())
+    config |= {"base_model_name_or_path": encoder.base, "auto_mapping": AUTO_MAPPING}
+    (for_peft / "adapter_config.json").write_text(json.dumps(config))
     with replaced(encoder, "A"):
         again = AdaCLIP.from_pretrained(root / "adapter").encode(PROMPTS)
         base = AdaCLIP.from_base(encoder.base).encode(PROMPTS)
+        plain = AutoPeftModel.from_pretrained(for_peft)
+        served = CLIPTextModelWithProjection.from_pretrained(encoder.base)
     assert torch.equal(again, encoder.encode(PROMPTS))  # and is not adapted twice
+    ids = encoder.tokenize(PROMPTS)[0]
+    assert (plain(input_ids=ids).text_embeds - again).abs().max() < 1e-5
+    assert (served(ids).text_embeds - again).abs().max() < 1e-5
     assert (again - base).abs().max() > 1e-3
 
 
@@ -223,6 +242,8 @@ def test_the_name_follows_the_base(encoder):
         assert clip.available_models() == ["ViT-L/14"]
         with pytest.raises(RuntimeError, match="ViT-L/14"):
             clip.load("ViT-B/32")
+        vectors = clip.load("/models/ViT-L-14.pt", "cpu")[0].encode_text(clip.tokenize(PROMPTS))
+        assert (vectors - encoder.encode(PROMPTS)).abs().max() < 1e-5
 
 
 @pytest.mark.slow
