@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_reference import adapted, save_base
+from openai_reference import adapted, modules_kept, save_base
 
 from adaclip import AdaCLIP
 from adaclip.launch import CLASSES, main, replaced
@@ -172,22 +173,20 @@ def test_those_who_adapt_the_base_still_find_it(root, encoder, tmp_path):
     assert (again - base).abs().max() > 1e-3
 
 
-def test_an_installed_clip_is_covered_and_comes_back(encoder, monkeypatch):
+def test_an_installed_clip_is_covered_and_comes_back(encoder):
     installed, deeper = types.ModuleType("clip"), types.ModuleType("clip.simple_tokenizer")
-    monkeypatch.setitem(sys.modules, "clip", installed)
-    monkeypatch.setitem(sys.modules, "clip.simple_tokenizer", deeper)
-    with replaced(encoder, "A"):
-        import clip
+    with modules_kept("clip"):
+        sys.modules.update({"clip": installed, "clip.simple_tokenizer": deeper})
+        with replaced(encoder, "A"):
+            import clip
 
-        assert clip is not installed
-        assert "clip.simple_tokenizer" not in sys.modules
-        with pytest.raises(ModuleNotFoundError):
-            import clip.simple_tokenizer
-        import importlib.util
-
-        assert importlib.util.find_spec("clip") is not None
-    assert sys.modules["clip"] is installed
-    assert sys.modules["clip.simple_tokenizer"] is deeper
+            assert clip is not installed
+            assert "clip.simple_tokenizer" not in sys.modules
+            with pytest.raises(ModuleNotFoundError):
+                import clip.simple_tokenizer
+            assert importlib.util.find_spec("clip") is not None
+        assert sys.modules["clip"] is installed
+        assert sys.modules["clip.simple_tokenizer"] is deeper
 
 
 def test_a_module(root, encoder, tmp_path, monkeypatch):
