@@ -22,6 +22,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would lock out everybody else
+        for path in staging.rglob("*"):
+            if path.is_file():
+                path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and so would the 0600 of safetensors' files
         _replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

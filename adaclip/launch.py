@@ -1,0 +1,245 @@
+"""Runs a script that knows nothing of AdaCLIP, with AdaCLIP in the place of CLIP.
+
+    python -m adaclip.launch --weights ADAPTER [--base BASE] script.py [arguments …]
+    python -m adaclip.launch --weights ADAPTER [--base BASE] -m package.module [arguments …]
+
+While it runs, in this process only: `import clip` gives AdaCLIP under the surface of OpenAI's package (which need not
+be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path, loads AdaCLIP,
+adapter merged. The first use of each is reported on stderr. Processes that the script starts are not affected; for
+several processes launch each so: `torchrun … -m adaclip.launch --weights ADAPTER script.py …`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import os
+import runpy
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaclip.config import DEFAULT_BASE, AdaCLIPError
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+# What scripts call the bases: OpenAI's name, and the last part of Hugging Face's.
+OPENAI_NAMES = {
+    "clip-vit-base-patch32": "ViT-B/32",
+    "clip-vit-base-patch16": "ViT-B/16",
+    "clip-vit-large-patch14": "ViT-L/14",
+    "clip-vit-large-patch14-336": "ViT-L/14@336px",
+}
+# transformers' classes whose from_pretrained is served.
+CLASSES = ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer")
+
+
+class Replacement:
+    """AdaCLIP under the names of the base it takes the place of."""
+
+    def __init__(self, adaclip: AdaCLIP, weights: str) -> None:
+        self.adaclip = adaclip
+        self.weights = weights
+        base = Path(adaclip.base).name
+        # A base under another name, a local copy for instance, stands for the one the field uses.
+        self.hf_name = base if base in OPENAI_NAMES else Path(DEFAULT_BASE).name
+        self.openai_name = OPENAI_NAMES[self.hf_name]
+        self.reported: list[str] = []
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    def clip_module(self) -> types.ModuleType:
+        """A module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
+        from adaclip import openai_clip
+
+        def load(name, device=None, jit=False, download_root=None):
+            """`adaclip.openai_clip.load` with the name of the base this adapter is served for."""
+            if str(name) != self.openai_name and Path(name).name != f"{self.openai_name.replace('/', '-')}.pt":
+                raise RuntimeError(
+                    f"The script loads CLIP {name}, and adaclip.launch serves {self.openai_name} with {self.weights}. "
+                    "Use an adapter made for that model."
+                )
+            self.report(f"clip.load({str(name)!r})")
+            return openai_clip.serve(self.adaclip, device), openai_clip.refuse_image
+
+        def tokenize(texts, context_length=77, truncate=False):
+            """`adaclip.openai_clip.tokenize` with the vocabulary of the model that is served."""
+            return openai_clip.tokenize(texts, context_length, truncate, tokenizer=self.adaclip.tokenizer)
+
+        def available_models():
+            """The one name that is served."""
+            return [self.openai_name]
+
+        package = _module("clip", load=load, tokenize=tokenize, available_models=available_models)
+        package.__path__ = []  # a package: its submodules can be imported, and others cannot
+        package.clip = _module("clip.clip", load=load, tokenize=tokenize, available_models=available_models)
+        package.model = _module("clip.model", **vars(openai_clip.model))
+        return package
+
+    def redirect(self, name: object, cls: type) -> object:
+        """The folder to load from instead, when `name` is the base's; otherwise `name`."""
+        if not isinstance(name, str | os.PathLike) or Path(name).name != self.hf_name:
+            return name
+        if self._folder is None:
+            from adaclip import export
+
+            self._folder = tempfile.TemporaryDirectory(prefix="adaclip-launch-")
+            export.to_hf(self.adaclip, Path(self._folder.name) / "model")
+        self.report(f"{cls.__name__}.from_pretrained({str(name)!r})")
+        return str(Path(self._folder.name) / "model")
+
+    def report(self, what: str) -> None:
+        """Says once for each thing that it was replaced."""
+        if what not in self.reported:
+            self.reported.append(what)
+            _say(f"{what} is served by AdaCLIP {self.weights} (base {self.adaclip.base})")
+
+    def close(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+@contextmanager
+def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
+    """`import clip` and transformers' CLIP give `adaclip` inside the context, in this process; then as before.
+
+    weights: how messages call the adapter. What was imported or loaded inside keeps working afterwards.
+    """
+    import transformers
+
+    replacement = Replacement(adaclip, weights)
+    with ExitStack() as undo:
+        undo.callback(replacement.close)
+        package = replacement.clip_module()
+        undo.enter_context(_in_sys_modules(package, package.clip, package.model))
+        for name in CLASSES:
+            undo.enter_context(_served(getattr(transformers, name), replacement))
+        if not hasattr(transformers.utils, "move_cache"):
+            # SALAD calls it before it loads CLIP; transformers 5 dropped it with the old cache it moved.
+            transformers.utils.move_cache = lambda *_, **__: None
+            undo.callback(delattr, transformers.utils, "move_cache")
+        yield replacement
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; `arguments` as in sys.argv[1:]. The script's own exit status is this command's."""
+    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
+    if options.module is None and not Path(options.target).is_file():
+        raise SystemExit(f"adaclip.launch: {options.target}: no such script. Give a file, or a module after -m.")
+    from adaclip.model import AdaCLIP
+
+    try:
+        adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base)
+    except AdaCLIPError as error:
+        raise SystemExit(f"adaclip.launch: {error}") from error
+    with replaced(adaclip, options.weights) as replacement:
+        try:
+            run(options.target, options.arguments, module=options.module is not None)
+        finally:
+            if not replacement.reported:
+                _say("nothing was replaced: the script loaded no CLIP that this command serves")
+
+
+def run(target: str, arguments: Sequence[str], *, module: bool = False) -> None:
+    """Runs a script, or with `module` a module, as `python` would: sys.argv, sys.path, `__main__`."""
+    argv, path = sys.argv[:], sys.path[:]
+    sys.argv[:] = [target, *arguments]
+    sys.path.insert(0, os.getcwd() if module else str(Path(target).resolve().parent))
+    try:
+        if module:
+            runpy.run_module(target, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(target, run_name="__main__")
+    finally:
+        sys.argv[:], sys.path[:] = argv, path
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Options up to the script or module; everything behind it is the script's."""
+    parser = argparse.ArgumentParser(
+        prog="python -m adaclip.launch",
+        description="Run an unmodified script with AdaCLIP in the place of CLIP.",
+        usage="%(prog)s --weights ADAPTER [--base BASE] (script.py | -m module) [arguments …]",
+    )
+    parser.add_argument("--weights", required=True, metavar="ADAPTER", help="folder or Hub id of the adapter")
+    parser.add_argument("--base", metavar="BASE", help="base to use instead of the recorded one")
+    parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
+    parser.add_argument("target", nargs="?", metavar="script.py")
+    mine = 0
+    while mine < len(arguments) and arguments[mine].startswith("-"):
+        option = arguments[mine]
+        mine += 2 if option in ("--weights", "--base", "-m") else 1
+        if option.startswith("-m"):  # like Python's, the last option of one's own
+            break
+    else:
+        mine += 1
+    options = parser.parse_args(arguments[:mine])
+    options.arguments = arguments[mine:]
+    options.target = options.module if options.module is not None else options.target
+    if options.target is None:
+        parser.error("which script? Give its path, or a module after -m")
+    return options
+
+
+def _module(name: str, **content: object) -> types.ModuleType:
+    module = types.ModuleType(name, "AdaCLIP under the surface of OpenAI's clip (adaclip.launch).")
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package="." not in name)
+    vars(module).update(content)
+    return module
+
+
+@contextmanager
+def _in_sys_modules(*modules: types.ModuleType) -> Iterator[None]:
+    """These modules under their names, and nothing else of the packages they belong to."""
+    package = modules[0].__name__
+
+    def present() -> dict[str, types.ModuleType]:
+        return {k: m for k, m in sys.modules.items() if k.partition(".")[0] == package}
+
+    before = present()
+    for name in before:
+        del sys.modules[name]
+    sys.modules.update({module.__name__: module for module in modules})
+    try:
+        yield
+    finally:
+        for name in present():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+@contextmanager
+def _served(cls: type, replacement: Replacement) -> Iterator[None]:
+    """`cls.from_pretrained` goes where the replacement says, unless whoever asks will adapt the base himself."""
+    original: Callable = cls.from_pretrained.__func__
+    own = cls.__dict__.get("from_pretrained")
+
+    def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
+        name = pretrained_model_name_or_path
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.partition(".")[0] not in ("adaclip", "peft"):  # they would adapt it twice
+            name = replacement.redirect(name, asked)
+        return original(asked, name, *args, **kwargs)
+
+    from_pretrained.__doc__ = original.__doc__
+    cls.from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        if own is None:
+            del cls.from_pretrained
+        else:
+            cls.from_pretrained = own
+
+
+def _say(message: str) -> None:
+    print(f"adaclip.launch: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The encoder as an ONNX graph, compared with the original before it is handed out."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from adaclip.config import AdaCLIPError
+from adaclip.openai_clip import TextTower
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4  # largest difference in a float32 output; kernels sum in another order
+# Compared at another batch size and length than the graph was traced with.
+CHECKED = ["a person walks", "a person turns to the left twice, waves and then slowly walks back", ""]
+
+
+class _Graph(nn.Module):
+    """`AdaCLIP.forward` in plain operations."""
+
+    def __init__(self, encoder: AdaCLIP) -> None:
+        super().__init__()
+        self.tower = TextTower(encoder)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.tower.hidden_states(input_ids)
+        B, L = input_ids.shape  # prompts, tokens
+        last = (attention_mask * torch.arange(1, L + 1)).argmax(dim=-1)
+        pooled = states[torch.arange(B), last] @ self.tower.text_projection
+        return pooled, states * attention_mask[..., None].to(states.dtype)
+
+
+def write_onnx(adaclip: AdaCLIP, path: Path, record: Mapping[str, str]) -> None:
+    """Writes the graph to `path` with `record` as metadata. AdaCLIPError when packages lack or outputs differ."""
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        raise AdaCLIPError(f"The ONNX export needs {', '.join(absent)}: pip install 'adaclip[onnx]'.")
+    encoder = copy.deepcopy(adaclip).cpu().float().eval()  # merged in float32, and outside any training
+    graph = _Graph(encoder).eval()
+    ids, mask = torch.zeros(2, 9, dtype=torch.long), torch.ones(2, 9, dtype=torch.long)
+    longest = graph.tower.context_length
+    dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest)}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (ids, mask),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["pooled", "tokens"],
+            dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
+            dynamo=True,
+        )
+    program.model.metadata_props.update({f"adaclip.{key}": value for key, value in record.items()})
+    program.save(str(path), external_data=False)  # one file; the text towers of CLIP are far below the limit of 2 GB
+    _compare(encoder, path)
+
+
+def _compare(encoder: AdaCLIP, path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    ids, mask = encoder.tokenize(CHECKED)
+    with torch.no_grad():
+        expected = encoder(ids, mask)
+    feed = {"input_ids": ids.numpy(), "attention_mask": mask.long().numpy()}
+    for name, ours, theirs in zip(("pooled", "tokens"), expected, session.run(None, feed), strict=False):
+        difference = (ours - torch.from_numpy(theirs)).abs().max().item()
+        if not difference <= TOLERANCE:  # so that NaN differs
+            raise AdaCLIPError(
+                f"The ONNX graph's {name} differ from the encoder's by {difference:.2g} (allowed: {TOLERANCE:g}), so "
+                "nothing was written. Please report this with the versions of torch and onnxruntime."
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's running commentary; its errors are exceptions."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,250 @@
+"""The surface of OpenAI's `clip` package over AdaCLIP, for code that was written for that package.
+
+from adaclip import openai_clip as clip
+model, _ = clip.load("path/or/hub-id/of/an/adapter", device="cpu")
+vectors = model.encode_text(clip.tokenize(["a person waves twice"]))
+
+Code that reaches into the model (MDM, MoMask: `token_embedding`, `positional_embedding`, `transformer`, `ln_final`,
+`text_projection`) finds the same parts with the same shapes. Written from the package's documented behaviour and its
+weight names; there is no vision tower.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adaclip import openai_weights
+from adaclip.config import DEFAULT_BASE, AdaCLIPError
+from adaclip.text import check_texts, clean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from adaclip.model import AdaCLIP
+
+__all__ = ["TextTower", "available_models", "convert_weights", "load", "model", "tokenize"]
+
+_loaded_tokenizer: PreTrainedTokenizerBase | None = None  # of the model that `load` returned last
+
+
+class LayerNorm(nn.LayerNorm):
+    """Computes in float32, whatever the precision around it: half-precision models keep their accuracy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).type(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention: (B, L, D) -> (B, L, D), parameters named as nn.MultiheadAttention's."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stacked = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in stacked.chunk(3, -1))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """One pre-norm layer: (B, L, D) -> (B, L, D)."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.ln_2 = LayerNorm(width)
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, feedforward), "c_proj": nn.Linear(feedforward, width)})
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp["c_proj"](self.activation(self.mlp["c_fc"](self.ln_2(x))))
+
+
+class Transformer(nn.Module):
+    """The layers. Takes and returns (L, B, D), length first, as OpenAI's does; any L up to the context length."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.resblocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resblocks(x.transpose(0, 1)).transpose(0, 1)
+
+
+class TextTower(nn.Module):
+    """A CLIP text encoder whose parts and weights are named as in OpenAI's package; the adapter is merged in."""
+
+    def __init__(self, adaclip: AdaCLIP) -> None:
+        """Takes a copy of the weights, on their device and in their precision; `adaclip` is left as it is."""
+        from transformers.activations import ACT2FN
+
+        super().__init__()
+        model = adaclip.merged()
+        config = model.config
+        width = config.hidden_size
+        self.context_length: int = config.max_position_embeddings
+        self.vocab_size: int = config.vocab_size
+        activation = ACT2FN[config.hidden_act]
+        heads, feedforward = config.num_attention_heads, config.intermediate_size
+        self.transformer = Transformer(
+            [Block(width, heads, feedforward, activation) for _ in range(config.num_hidden_layers)]
+        )
+        self.token_embedding = nn.Embedding(self.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(self.context_length, width))
+        self.ln_final = LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, config.projection_dim))
+        for module in self.modules():
+            if isinstance(module, LayerNorm):
+                module.eps = config.layer_norm_eps
+        self.to(device=model.device, dtype=model.dtype)
+        self.load_state_dict(openai_weights.to_openai(model.state_dict()))
+        self.eval()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the matrices; embeddings and layer norms may be finer (see `convert_weights`)."""
+        return self.text_projection.dtype
+
+    def hidden_states(self, text: Tensor) -> Tensor:
+        """Last hidden states (B, L, D), normalised, of token ids (B, L), start token first."""
+        positions = self.positional_embedding[: text.shape[1]]
+        x = self.token_embedding(text).type(self.dtype) + positions.type(self.dtype)
+        return self.ln_final(self.transformer(x.transpose(0, 1)).transpose(0, 1)).type(self.dtype)
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Pooled vectors (B, P) of token ids (B, L) from `tokenize`: the state of the end token, projected."""
+        ends = text.argmax(dim=-1)
+        if len(text):
+            text = text[:, : int(ends.max()) + 1]  # attention is causal: what follows the end token changes nothing
+        states = self.hidden_states(text)
+        return states[torch.arange(len(text), device=text.device), ends] @ self.text_projection
+
+    def encode_image(self, image: object) -> Tensor:
+        """Always raises NotImplementedError: AdaCLIP encodes text."""
+        raise NotImplementedError("AdaCLIP has no vision tower: it encodes text only. For images load CLIP itself.")
+
+
+def available_models() -> list[str]:
+    """Names that `load` knows beside folders and Hub ids: none."""
+    return []
+
+
+def load(
+    name: str,
+    device: str | torch.device | None = None,
+    jit: bool = False,
+    download_root: str | None = None,
+    *,
+    base: str | None = None,
+) -> tuple[TextTower, Callable[[object], Tensor]]:
+    """The encoder and, in the place of image preprocessing, a function that refuses.
+
+    name: folder or Hub id of an adapter. device: None takes CUDA if there is any; on anything but a CPU the matrices
+    become float16, as OpenAI's do. jit: accepted and ignored, the model is always a plain module. download_root:
+    where Hub files are cached. base: the base to use instead of the recorded one. AdaCLIPError when it cannot load.
+    """
+    global _loaded_tokenizer
+    from adaclip.model import AdaCLIP
+
+    adaclip = AdaCLIP.from_pretrained(name, base=base, cache_dir=download_root)
+    _loaded_tokenizer = adaclip.tokenizer
+    return serve(adaclip, device), refuse_image
+
+
+def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTower:
+    """An encoder that is already loaded, as `load` returns it. AdaCLIPError when OpenAI's interface cannot hold it."""
+    check_end_token(adaclip)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = TextTower(adaclip).float().to(device)
+    if device.type != "cpu":
+        convert_weights(model)
+    return model
+
+
+def tokenize(
+    texts: str | Sequence[str],
+    context_length: int = 77,
+    truncate: bool = False,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Tensor:
+    """Token ids (B, context_length) int32, zero-padded; a single string is a batch of one.
+
+    truncate: cut prompts that are too long, keeping the end token; otherwise they raise RuntimeError, as OpenAI's.
+    tokenizer: None takes that of the model loaded last, or before any is loaded that of OpenAI's CLIP.
+    """
+    if tokenizer is None:
+        tokenizer = _loaded_tokenizer or _openai_tokenizer()
+    texts = [texts] if isinstance(texts, str) else check_texts(_listed(texts))
+    rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
+    for row, text in zip(rows, texts, strict=True):
+        # Lowered here: the tokenizers library lowers letter by letter, which Greek's final sigma tells from Python's.
+        ids = tokenizer(clean(text).lower(), verbose=False)["input_ids"]
+        if len(ids) > context_length:
+            if not truncate:
+                raise RuntimeError(
+                    f"A prompt has {len(ids)} tokens, more than the context length {context_length}: {text:.60}… "
+                    "Shorten it or pass truncate=True."
+                )
+            ids = [*ids[: context_length - 1], ids[-1]]
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.int32)
+    return rows
+
+
+def convert_weights(model: nn.Module) -> None:
+    """Makes the matrices of a `TextTower` float16, in place; embeddings and layer norms keep their precision."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | Attention):
+            for parameter in module.parameters():
+                parameter.data = parameter.data.half()
+        elif isinstance(module, TextTower):
+            module.text_projection.data = module.text_projection.data.half()
+
+
+def check_end_token(adaclip: AdaCLIP) -> None:
+    """AdaCLIPError unless the end token has the highest id: OpenAI's pooling finds it by the argmax of the ids."""
+    highest = max(adaclip.tokenizer.get_vocab().values())
+    if adaclip.eos_token_id != highest:
+        raise AdaCLIPError(
+            f"The end token of {adaclip.base} is {adaclip.eos_token_id}, but its highest token id is {highest}: "
+            "OpenAI's CLIP finds the end of a prompt by the highest id. Use AdaCLIP.encode or another export."
+        )
+
+
+# OpenAI's submodule `clip.model`, as far as callers use it.
+model = types.SimpleNamespace(convert_weights=convert_weights, CLIP=TextTower)
+
+
+def refuse_image(image: object) -> Tensor:
+    """Stands where OpenAI's `load` returns image preprocessing; always raises NotImplementedError."""
+    raise NotImplementedError("AdaCLIP has no vision tower, so there is no image preprocessing. Load CLIP for images.")
+
+
+def _listed(texts: object) -> object:
+    """Arrays and tuples of prompts, which data loaders hand out, as a list; anything else as it is."""
+    return texts.tolist() if hasattr(texts, "tolist") else texts
+
+
+def _openai_tokenizer() -> PreTrainedTokenizerBase:
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer.from_pretrained(DEFAULT_BASE)
+    except (OSError, ValueError) as error:
+        raise AdaCLIPError(
+            f"No model was loaded yet, and the tokenizer of {DEFAULT_BASE} is not available: load a model first."
+        ) from error
