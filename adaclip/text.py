@@ -22,9 +22,13 @@ _PIECE = re.compile(r"(?<=[.!?;])\s+|\s+(?=(?:and )?then\b)")
 
 
 def clean(text: str) -> str:
-    """Repairs mojibake, unescapes HTML twice and collapses white space (`clip/simple_tokenizer.py` of openai/CLIP)."""
+    """Repairs mojibake, unescapes HTML twice, collapses white space and lowers case, as openai/CLIP does it.
+
+    Source: `clip/simple_tokenizer.py`. Case is lowered here, by Python's rules: the tokenizers library has others for
+    a few characters, such as a Greek sigma at the end of a word.
+    """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+", " ", text).strip().lower()
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:

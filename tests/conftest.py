@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adaqf_train import recipes
+from adaqf_train.cli import main
 from adaqf_train.config import (
     DenoiserConfig,
     EncoderConfig,
@@ -24,6 +25,7 @@ from adaqf_train.config import (
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
 from adaqf_train.motion.synthetic import generate
+from tests.helpers import settings_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY_CLIPS = 80
@@ -83,3 +85,12 @@ def tiny_config() -> RunConfig:
         sampling=SamplingConfig(scheduler="ddim", steps=2),
         evaluation=EvaluationConfig(replications=2),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `pipeline` on the tiny data set. Read it, do not write to it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    command = ["pipeline", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
+    assert main([*command, *settings_of(tiny_config)]) == 0
+    return out

@@ -14,31 +14,15 @@ from transformers import CLIPTextModelWithProjection
 
 from adaclip import AdaCLIP
 from adaqf_train.cli import main
-from adaqf_train.config import RunConfig, to_dict
+from tests.helpers import settings_of
 
 PROMPTS = ["a person slowly walks backward", "someone waves the left hand twice", "a person turns right"]
 ROWS = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "skating"}
 
 
-def settings_of(config: RunConfig) -> list[str]:
-    return [
-        part
-        for group, values in to_dict(config).items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-        for part in ("--set", f"{group}.{name}={value}")
-    ]
-
-
-@pytest.fixture(scope="module")
-def run(tiny_data, tiny_config, tmp_path_factory) -> Path:
-    """A finished run of `pipeline` on the tiny data set."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert (
-        main(["pipeline", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), *settings_of(tiny_config)])
-        == 0
-    )
-    return out
+@pytest.fixture
+def run(tiny_run) -> Path:
+    return tiny_run
 
 
 def error_of(capsys, arguments: list[str]) -> str:

@@ -12,23 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from adaqf_train.config import RunConfig, to_dict
+from tests.helpers import settings_of
 
 RUN = Path(__file__).resolve().parents[2] / "adaqf_train" / "run.py"
 pytestmark = pytest.mark.slow
 TIMEOUT = 240  # seconds; a single start costs up to ten on a busy machine
-
-
-def settings_of(config: RunConfig, **changes: object) -> list[str]:
-    """A configuration as --set options, on top of the pocket recipe."""
-    flat = {
-        f"{group}.{name}": value
-        for group, values in to_dict(config).items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-    }
-    flat |= {name.replace("__", "."): value for name, value in changes.items()}
-    return [part for name, value in flat.items() for part in ("--set", f"{name}={value}")]
 
 
 def command(data: Path, out: Path, settings: list[str]) -> list[str]:

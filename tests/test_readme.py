@@ -1,0 +1,87 @@
+"""What the README shows works as written, on a tiny run in the place of the demo's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def place(tiny_run: Path, tmp_path: Path) -> Path:
+    """A working folder that has a run at runs/demo."""
+    shutil.copytree(tiny_run, tmp_path / "runs" / "demo")
+    return tmp_path
+
+
+def run(command: list[str], place: Path) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_python_snippets_run(place):
+    """All in one process, as somebody would paste them one after another."""
+    snippets = blocks("python")
+    assert len(snippets) >= 3
+    shapes = "print(tuple(vectors.shape), features.tokens.ndim, type(model).__name__, joints.shape)"
+    out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
+    assert out.splitlines()[-1] == "(2, 16) 3 PeftModel (80, 22, 3)"
+
+
+def test_the_commands_on_an_adapter_run(place):
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("adaclip ")]
+    assert len(lines) == 4
+    for line in lines:
+        arguments = shlex.split(line, comments=True)[1:]
+        if arguments[0] == "export":  # the pocket encoder's folder, as the line says
+            assert arguments[2:4] == ["--to", "text-encoder"]
+        run([sys.executable, "-m", "adaclip", *arguments], place)
+    assert (place / "vectors.npy").is_file()
+    assert (place / "text_encoder" / "config.json").is_file()
+
+
+def test_the_sample_command_runs(place):
+    (line,) = [line for block in blocks("sh") for line in block.splitlines() if "run.py sample" in line]
+    arguments = shlex.split(line)[2:]
+    run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+    assert (place / "motion.html").is_file()
+
+
+def test_the_readme_names_make_targets_and_files_that_exist():
+    makefile = (CHECKOUT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (CHECKOUT / link).exists(), link
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "says"),
+    [
+        ("encode_prompts", ["runs/demo/adaclip"], "a person jumps once"),
+        ("generate_motions", ["runs/demo/adaqf", "motions.html"], "motions.html"),
+        ("joints_to_features", [], "263"),
+    ],
+)
+def test_the_examples_run(place, script, arguments, says):
+    assert says in run([sys.executable, str(CHECKOUT / "examples" / f"{script}.py"), *arguments], place)
+
+
+def test_every_example_is_tested():
+    tested = {"encode_prompts", "generate_motions", "joints_to_features"}
+    assert {path.stem for path in (CHECKOUT / "examples").glob("*.py")} == tested
