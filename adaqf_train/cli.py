@@ -296,4 +296,5 @@ def _report(pipeline: Pipeline) -> None:
     report.save(pipeline.run.path)
     page = pipeline.page(report)
     report.show(pipeline.console)
-    pipeline.console.print(f"adapter {pipeline.run / 'adaclip'} · report {pipeline.run / 'report.md'} · motions {page}")
+    for what, path in (("adapter", "adaclip"), ("report", "report.md"), ("motions", page.name)):
+        pipeline.console.print(f"{what:<8}{pipeline.run / path}", soft_wrap=True)

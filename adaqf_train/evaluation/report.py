@@ -105,13 +105,14 @@ class Report:
         return notes
 
     def show(self, console: Console) -> None:
-        """Prints the table."""
+        """Prints the table, a metric a line, so that it fits a narrow terminal."""
         rows = self.table()
         table = Table(title=f"{self.manifest['split']} split, {self.manifest['samples']} samples")
-        for title in rows[0]:
-            table.add_column(title, justify="left" if title == "model" else "right")
+        table.add_column()
         for row in rows:
-            table.add_row(*row.values())
+            table.add_column(row["model"], justify="right")
+        for title in list(rows[0])[1:]:
+            table.add_row(title, *(row[title] for row in rows))
         console.print(table)
         for note in self.notes():
             console.print(note, style="dim")

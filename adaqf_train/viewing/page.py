@@ -20,28 +20,13 @@ from typing import Any
 import numpy as np
 
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
+from adaqf_train.viewing.camera import FIELD_OF_VIEW, camera
+from adaqf_train.viewing.flesh import LEG, body
 
 STEP = 0.001  # metres; a millimetre is well under a pixel at any sensible zoom
 FARTHEST = 500.0  # metres from the origin; beyond it the positions are in millimetres, not metres
 CONTACT_HEIGHT = 0.05  # metres above the floor; toe joints of a flat foot are 2 to 4.5 cm above it
 CONTACT_SPEED = 0.5  # metres per second
-LEG = 0.82  # metres, thigh + shank of HumanML3D's target skeleton: the body all radii below are for
-RADII = {  # metres, of the flesh around a limb's joint
-    "hip": 0.078,
-    "knee": 0.052,
-    "ankle": 0.038,
-    "midfoot": 0.034,
-    "foot": 0.030,
-    "toe": 0.024,
-    "shoulder": 0.052,
-    "elbow": 0.039,
-    "wrist": 0.029,
-}
-ASPECT = 1.1  # width / height of every canvas; page.css has the same number
-FIELD_OF_VIEW = 0.5  # radians, vertical; narrow, so that a body keeps its proportions wherever it stands
-PITCH = 0.25  # radians the camera looks down: enough to read paths and footprints on the floor
-MARGIN = 0.95  # share of the canvas that the whole motion fills, at most
-ROOM = 0.15  # metres left free around every joint, for the flesh and the head
 
 
 @dataclass(frozen=True)
@@ -145,7 +130,7 @@ def _payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any
         "fps": fps,
         "step": STEP,
         "fieldOfView": FIELD_OF_VIEW,
-        "bodies": {str(joints): _body(skeleton) for joints, skeleton in skeletons.items()},
+        "bodies": {str(joints): body(skeleton) for joints, skeleton in skeletons.items()},
         "scenes": [
             {"camera": camera(scene), "takes": [_packed(clip, skeletons[clip.shape[1]], fps) for clip in scene]}
             for scene in clips
@@ -195,108 +180,6 @@ def pack(joints: np.ndarray) -> str:
     last = (zigzag[:, None] >= 128 ** place[1:]).sum(axis=1, keepdims=True)
     groups = (zigzag[:, None] >> (7 * place)) & 127 | np.where(place < last, 128, 0)
     return base64.b64encode(groups[place <= last].astype(np.uint8).tobytes()).decode("ascii")
-
-
-def _body(skeleton: Skeleton) -> dict[str, Any]:
-    """How the player wraps a skeleton in flesh: parts, each the convex hull of a few balls.
-
-    A ball is {of: [[joint, weight], ...], ahead, radius}: its centre is that sum of joints (the weights add up to 1,
-    so it may lie beyond a bone's end, where hands, heels and the skull are) moved `ahead` metres to where the body
-    faces. A part's first and last ball are its axis. Metres are for a body whose legs are LEG long.
-    """
-    names = [name.partition("_") for name in skeleton.joints]  # ("left", "_", "knee"); the spine has no side
-    (spine,) = [chain for chain in skeleton.chains if not any(names[joint][2] for joint in chain)]
-    root, _, waist, *_, neck, head = spine
-    hips, shoulders = (
-        (skeleton.left_hip, skeleton.right_hip),
-        (skeleton.left_shoulder, skeleton.right_shoulder),
-    )
-
-    def ball(of: int | Mapping[int, float], radius: float, ahead: float = 0.0) -> dict[str, Any]:
-        weights = of if isinstance(of, Mapping) else {of: 1.0}
-        return {"of": [[joint, weight] for joint, weight in weights.items()], "radius": radius, "ahead": ahead}
-
-    def beyond(base: int, tip: int, share: float) -> dict[int, float]:
-        return {tip: 1 + share, base: -share}
-
-    skull = ball({head: 1.3, neck: -0.16, root: -0.14}, 0.1, ahead=0.01)
-    jaw = ball({head: 1.08, neck: -0.04, root: -0.04}, 0.068, ahead=0.045)
-    chest = ball({waist: 0.55, neck: 0.45}, 0.115, ahead=0.015)
-    trunk = [
-        [ball(neck, 0.05), ball(head, 0.05)],
-        [jaw, skull],
-        [ball(neck, 0.055), *(ball(joint, 0.05) for joint in shoulders), chest, ball(waist, 0.1)],
-        [ball(waist, 0.1), *(ball(joint, 0.085) for joint in hips), ball(root, 0.1)],
-    ]
-    parts = [{"tone": "body", "balls": balls} for balls in trunk]
-    for joint, parent in enumerate(skeleton.parents):  # a limb: a bone between two fleshy joints
-        side, _, part = names[joint]
-        if part in RADII and names[parent][2] in RADII:
-            parts.append({"tone": side, "balls": [ball(parent, RADII[names[parent][2]]), ball(joint, RADII[part])]})
-    feet = []
-    for chain in skeleton.chains:
-        side, _, part = names[chain[-1]]
-        if part == "wrist":
-            elbow, wrist = chain[-2:]
-            palm, tips = ball(beyond(elbow, wrist, 0.24), 0.04), ball(beyond(elbow, wrist, 0.48), 0.026)
-            parts.append({"tone": side, "balls": [ball(wrist, 0.03), palm, tips]})
-        elif names[chain[1]][2] == "hip":
-            knee, ankle, toe = chain[2], chain[3], chain[-1]
-            heel = ball({ankle: 1.44, knee: -0.14, toe: -0.3}, 0.034)
-            parts.append({"tone": side, "balls": [heel, ball(ankle, 0.036), ball(beyond(ankle, toe, 0.25), 0.026)]})
-            feet.append([ankle, toe, side])
-    return {"parts": parts, "feet": sorted(feet, key=lambda foot: foot[2]), "hips": hips}
-
-
-# The camera -----------------------------------------------------------------------------------------------------
-
-
-def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The view that a scene's takes (T, J, 3) share: from in front, at the angle that brings their motion closest.
-
-    Returns yaw and pitch in radians (yaw 0 looks from +Z), the target point, the distance from it in metres, and
-    the radius in metres of the ground the motion covers around the target.
-    """
-    seen = []
-    for clip in clips:
-        moments = clip[np.unique(np.linspace(0, len(clip) - 1, 40).astype(int))]
-        seen += [moments.reshape(-1, 3), moments[:, 0] * (1, 0, 1)]
-    points = np.concatenate(seen)
-    skeleton = skeleton_of(clips[0].shape[1])
-    across = clips[0][0, skeleton.left_hip] - clips[0][0, skeleton.right_hip]
-    front = math.atan2(-across[2], across[0])  # across turned by 90 degrees, as an angle from +Z
-
-    views = []
-    for turn in np.radians((30, -30, 45, -45, 60, -60, 75, -75)):
-        target, distance = _fitted(points, front + turn)
-        views.append((distance * (1 + 0.25 * abs(turn)), front + turn, target, distance))
-    _, yaw, target, distance = min(views, key=lambda view: view[0])
-    return {
-        "yaw": round(float(yaw), 3),
-        "pitch": PITCH,
-        "target": target.round(3).tolist(),
-        "distance": round(distance, 3),
-        "ground": round(max(2.0, float(np.linalg.norm((points - target)[:, [0, 2]], axis=1).max())), 2),
-    }
-
-
-def _fitted(points: np.ndarray, yaw: float) -> tuple[np.ndarray, float]:
-    """Target (3,) and distance of the nearest camera that has all points (P, 3) in view, with ROOM around them.
-
-    In the camera's axes (x right, y up, z towards the eye) a point is inside the left and right edges when
-    |x - eye_x| + ROOM <= slope * (eye_z - z): linear in the eye, so each pair of edges has a closed solution.
-    """
-    sin, cos, rise, level = math.sin(yaw), math.cos(yaw), math.sin(PITCH), math.cos(PITCH)
-    axes = np.array(((cos, 0, -sin), (-sin * rise, level, -cos * rise), (sin * level, rise, cos * level)))
-    x, y, z = axes @ points.T
-    eye, depths = [], []
-    slope = MARGIN * math.tan(FIELD_OF_VIEW / 2)
-    for side, slope_here in ((x, ASPECT * slope), (y, slope)):
-        high, low = (side + slope_here * z).max() + ROOM, (-side + slope_here * z).max() + ROOM
-        eye.append((high - low) / 2)
-        depths.append((high + low) / 2 / slope_here)
-    middle = (z.min() + z.max()) / 2
-    return np.array((*eye, middle)) @ axes, float(max(depths) - middle)
 
 
 # The document ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
-from adaqf_train.viewing import page
+from adaqf_train.viewing import camera, flesh, page
 from adaqf_train.viewing.page import Scene, Take, write_page
 
 NASTY = "a person </script><script>alert('x')</script> & \"waves\" <!-- \u2028 <b>twice</b> {title}"
@@ -93,7 +93,7 @@ def projected(points: np.ndarray, view: dict) -> np.ndarray:
     depth = view["distance"] - offset @ np.array((sin * level, rise, cos * level))
     assert (depth > 0).all()
     x, y = offset @ np.array((cos, 0, -sin)), offset @ np.array((-sin * rise, level, -cos * rise))
-    return np.stack((x / page.ASPECT, y), axis=-1) / depth[..., None] / math.tan(page.FIELD_OF_VIEW / 2)
+    return np.stack((x / camera.ASPECT, y), axis=-1) / depth[..., None] / math.tan(camera.FIELD_OF_VIEW / 2)
 
 
 # Content ----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_the_payload_is_the_motion(tmp_path: Path, skeleton: Skeleton) -> None:
 
 def test_a_left_limb_is_made_of_left_joints() -> None:
     for skeleton in (HUMANML3D, KIT):
-        for part in page._body(skeleton)["parts"]:
+        for part in flesh.body(skeleton)["parts"]:
             names = {skeleton.joints[joint] for ball in part["balls"] for joint, _ in ball["of"]}
             if part["tone"] != "body":
                 assert all(name.startswith(part["tone"]) for name in names)
@@ -138,7 +138,7 @@ def test_a_left_limb_is_made_of_left_joints() -> None:
 @pytest.mark.parametrize("speed", [0.0, 1.5, 6.0])
 def test_the_camera_sees_every_joint_of_every_take(speed: float) -> None:
     clips = [walk(frames=80, speed=speed), walk(frames=60, speed=speed, seed=1)[..., [2, 1, 0]]]
-    view = page.camera(clips)
+    view = camera.camera(clips)
     seen = np.concatenate([projected(clip, view).reshape(-1, 2) for clip in clips])
     assert np.abs(seen).max() < 1  # all of it is in view …
     assert np.ptp(seen, axis=0).max() > 1.4  # … and fills most of the canvas

@@ -1,0 +1,65 @@
+"""Where a page's camera stands: near, in front, and with the whole motion in view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adaqf_train.motion.skeleton import skeleton_of
+
+ASPECT = 1.1  # width / height of every canvas; page.css has the same number
+FIELD_OF_VIEW = 0.5  # radians, vertical; narrow, so that a body keeps its proportions wherever it stands
+PITCH = 0.25  # radians the camera looks down: enough to read paths and footprints on the floor
+MARGIN = 0.95  # share of the canvas that the whole motion fills, at most
+ROOM = 0.15  # metres left free around every joint, for the flesh and the head
+
+
+def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The view that a scene's takes (T, J, 3) share: from in front, at the angle that brings their motion closest.
+
+    Returns yaw and pitch in radians (yaw 0 looks from +Z), the target point, the distance from it in metres, and
+    the radius in metres of the ground the motion covers around the target.
+    """
+    seen = []
+    for clip in clips:
+        moments = clip[np.unique(np.linspace(0, len(clip) - 1, 40).astype(int))]
+        seen += [moments.reshape(-1, 3), moments[:, 0] * (1, 0, 1)]
+    points = np.concatenate(seen)
+    skeleton = skeleton_of(clips[0].shape[1])
+    across = clips[0][0, skeleton.left_hip] - clips[0][0, skeleton.right_hip]
+    front = math.atan2(-across[2], across[0])  # across turned by 90 degrees, as an angle from +Z
+
+    views = []
+    for turn in np.radians((30, -30, 45, -45, 60, -60, 75, -75)):
+        target, distance = _fitted(points, front + turn)
+        views.append((distance * (1 + 0.25 * abs(turn)), front + turn, target, distance))
+    _, yaw, target, distance = min(views, key=lambda view: view[0])
+    return {
+        "yaw": round(float(yaw), 3),
+        "pitch": PITCH,
+        "target": target.round(3).tolist(),
+        "distance": round(distance, 3),
+        "ground": round(max(2.0, float(np.linalg.norm((points - target)[:, [0, 2]], axis=1).max())), 2),
+    }
+
+
+def _fitted(points: np.ndarray, yaw: float) -> tuple[np.ndarray, float]:
+    """Target (3,) and distance of the nearest camera that has all points (P, 3) in view, with ROOM around them.
+
+    In the camera's axes (x right, y up, z towards the eye) a point is inside the left and right edges when
+    |x - eye_x| + ROOM <= slope * (eye_z - z): linear in the eye, so each pair of edges has a closed solution.
+    """
+    sin, cos, rise, level = math.sin(yaw), math.cos(yaw), math.sin(PITCH), math.cos(PITCH)
+    axes = np.array(((cos, 0, -sin), (-sin * rise, level, -cos * rise), (sin * level, rise, cos * level)))
+    x, y, z = axes @ points.T
+    eye, depths = [], []
+    slope = MARGIN * math.tan(FIELD_OF_VIEW / 2)
+    for side, slope_here in ((x, ASPECT * slope), (y, slope)):
+        high, low = (side + slope_here * z).max() + ROOM, (-side + slope_here * z).max() + ROOM
+        eye.append((high - low) / 2)
+        depths.append((high + low) / 2 / slope_here)
+    middle = (z.min() + z.max()) / 2
+    return np.array((*eye, middle)) @ axes, float(max(depths) - middle)

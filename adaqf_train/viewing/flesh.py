@@ -1,0 +1,72 @@
+"""The body a page shows: a skeleton wrapped in convex parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adaqf_train.motion.skeleton import Skeleton
+
+LEG = 0.82  # metres, thigh + shank of HumanML3D's target skeleton: the body all radii below are for
+RADII = {  # metres, of the flesh around a limb's joint
+    "hip": 0.078,
+    "knee": 0.052,
+    "ankle": 0.038,
+    "midfoot": 0.034,
+    "foot": 0.030,
+    "toe": 0.024,
+    "shoulder": 0.052,
+    "elbow": 0.039,
+    "wrist": 0.029,
+}
+
+
+def body(skeleton: Skeleton) -> dict[str, Any]:
+    """How the player wraps a skeleton in flesh: parts, each the convex hull of a few balls.
+
+    A ball is {of: [[joint, weight], ...], ahead, radius}: its centre is that sum of joints (the weights add up to 1,
+    so it may lie beyond a bone's end, where hands, heels and the skull are) moved `ahead` metres to where the body
+    faces. A part's first and last ball are its axis. Metres are for a body whose legs are LEG long.
+    """
+    names = [name.partition("_") for name in skeleton.joints]  # ("left", "_", "knee"); the spine has no side
+    (spine,) = [chain for chain in skeleton.chains if not any(names[joint][2] for joint in chain)]
+    root, _, waist, *_, neck, head = spine
+    hips, shoulders = (
+        (skeleton.left_hip, skeleton.right_hip),
+        (skeleton.left_shoulder, skeleton.right_shoulder),
+    )
+
+    def ball(of: int | Mapping[int, float], radius: float, ahead: float = 0.0) -> dict[str, Any]:
+        weights = of if isinstance(of, Mapping) else {of: 1.0}
+        return {"of": [[joint, weight] for joint, weight in weights.items()], "radius": radius, "ahead": ahead}
+
+    def beyond(base: int, tip: int, share: float) -> dict[int, float]:
+        return {tip: 1 + share, base: -share}
+
+    skull = ball({head: 1.3, neck: -0.16, root: -0.14}, 0.1, ahead=0.01)
+    jaw = ball({head: 1.08, neck: -0.04, root: -0.04}, 0.068, ahead=0.045)
+    chest = ball({waist: 0.55, neck: 0.45}, 0.115, ahead=0.015)
+    trunk = [
+        [ball(neck, 0.05), ball(head, 0.05)],
+        [jaw, skull],
+        [ball(neck, 0.055), *(ball(joint, 0.05) for joint in shoulders), chest, ball(waist, 0.1)],
+        [ball(waist, 0.1), *(ball(joint, 0.085) for joint in hips), ball(root, 0.1)],
+    ]
+    parts = [{"tone": "body", "balls": balls} for balls in trunk]
+    for joint, parent in enumerate(skeleton.parents):  # a limb: a bone between two fleshy joints
+        side, _, part = names[joint]
+        if part in RADII and names[parent][2] in RADII:
+            parts.append({"tone": side, "balls": [ball(parent, RADII[names[parent][2]]), ball(joint, RADII[part])]})
+    feet = []
+    for chain in skeleton.chains:
+        side, _, part = names[chain[-1]]
+        if part == "wrist":
+            elbow, wrist = chain[-2:]
+            palm, tips = ball(beyond(elbow, wrist, 0.24), 0.04), ball(beyond(elbow, wrist, 0.48), 0.026)
+            parts.append({"tone": side, "balls": [ball(wrist, 0.03), palm, tips]})
+        elif names[chain[1]][2] == "hip":
+            knee, ankle, toe = chain[2], chain[3], chain[-1]
+            heel = ball({ankle: 1.44, knee: -0.14, toe: -0.3}, 0.034)
+            parts.append({"tone": side, "balls": [heel, ball(ankle, 0.036), ball(beyond(ankle, toe, 0.25), 0.026)]})
+            feet.append([ankle, toe, side])
+    return {"parts": parts, "feet": sorted(feet, key=lambda foot: foot[2]), "hips": hips}
