@@ -257,6 +257,7 @@ def _open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     run = RunFolder(out, Accelerator(mixed_precision=precision))
     with run.locked():
         yield run
+    run.accelerator.end_training()
 
 
 def _cores() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -11,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 
 from adaclip import AdaCLIPError
 from adaclip.files import read_json, remove_partial, write_json
 from adaqf_train.config import RunConfig, digest, from_dict, to_dict
 
-LOCK, STAGES, CONFIG = ".lock", "stages.json", "run.json"
+LOCK, OWNER, STAGES, CONFIG = ".lock", ".pid", "stages.json", "run.json"
 
 
 class RunError(AdaCLIPError, RuntimeError):
@@ -38,27 +38,25 @@ class RunFolder:
         if not self.accelerator.is_main_process:
             yield
             return
+        # The system drops this lock when the process ends, however it ends: nothing stale is left behind.
+        lock, owner = FileLock(self.path / LOCK), self.path / OWNER
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            # The kernel drops this lock when the process ends, however it ends: nothing stale is left behind.
-            lock = (self.path / LOCK).open("a+")
+            lock.acquire(timeout=0)
+            owner.write_text(f"{os.getpid()}\n")
+        except Timeout:
+            pid = owner.read_text().strip() if owner.is_file() else "unknown"
+            raise RunError(
+                f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
+            ) from None
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}). Give another --out.") from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                pid = lock.read().strip() or "unknown"
-                raise RunError(
-                    f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
-                ) from None
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+        try:
             remove_partial(self.path)
             yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
 
     def stage(self, name: str, settings: dict, make: Callable[[], None]) -> str:
         """Runs `make` unless this stage is recorded with the same settings; returns the settings' digest.
