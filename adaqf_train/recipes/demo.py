@@ -4,4 +4,9 @@ from dataclasses import replace
 
 from adaqf_train.recipes.pocket import RECIPE as POCKET
 
-RECIPE = replace(POCKET, recipe="demo", evaluation=replace(POCKET.evaluation, replications=3))
+RECIPE = replace(
+    POCKET,
+    recipe="demo",
+    training=replace(POCKET.training, steps=600, drop_at=500),
+    evaluation=replace(POCKET.evaluation, replications=3),
+)
