@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adaclip.config import AdaCLIPError
+
 # A folder that is being written is called .<name>.<random>.partial until it is complete.
 PARTIAL = ".partial"
 
@@ -51,14 +53,18 @@ def write_json(path: Path, content: object) -> None:
         staging.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+class FileError(AdaCLIPError, ValueError):
+    """A file that does not hold what it should; the message names it."""
+
+
 def read_json(path: Path) -> dict:
-    """A JSON object from a file; ValueError names the file when it is not one."""
+    """A JSON object from a file; FileError names the file when it is not one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}).") from error
+        raise FileError(f"{path}: not valid JSON ({error}). Restore the file, or make it again.") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+        raise FileError(f"{path}: expected a JSON object, found {type(content).__name__}. Restore the file.")
     return content
 
 

@@ -16,7 +16,7 @@ import tyro
 from adaclip import AdaCLIPError
 from adaqf_train import recipes
 from adaqf_train.config import ConfigError, RunConfig, override
-from adaqf_train.data.prepare import prepare_joints, prepare_synthetic
+from adaqf_train.data.prepare import is_synthetic, prepare_joints, prepare_synthetic
 
 if TYPE_CHECKING:
     from adaqf_train.pipeline import Pipeline
@@ -39,9 +39,9 @@ class RunOptions:
     recipe: str = "pocket"
     """demo, pocket, humanml3d or kit."""
     base: Path | None = None
-    """Folder of a CLIP text model to use in place of a new pocket CLIP."""
+    """Folder of a CLIP text model to use as the base, in place of the recipe's."""
     reuse: Path | None = None
-    """Earlier run whose pocket CLIP, extractors and evaluator are copied where the settings are the same."""
+    """Earlier run whose finished stages are copied where their settings are the same."""
     settings: Overrides = ()
 
     def config(self) -> RunConfig:
@@ -63,11 +63,13 @@ class Demo:
             settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
 
             def make() -> None:
-                if run.accelerator.is_main_process:
+                # A run that was killed here may have its data already.
+                if run.accelerator.is_main_process and not is_synthetic(data, **settings):
                     prepare_synthetic(data, **settings)
 
             run.stage("data", settings, make)
-            _everything(_pipeline(run, config, data))
+            with _pipeline(run, config, data) as pipeline:
+                _everything(pipeline)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Train:
     """Trains AdaQF, the baseline, or both; what they need is trained first."""
 
     options: Annotated[RunOptions, tyro.conf.arg(name="")]
-    arm: Literal["adaqf", "baseline", "both"] = "adaqf"
+    arm: Literal["adaqf", "baseline", "both"] = "both"
 
     def __call__(self) -> None:
         with _opened(self.options) as pipeline:
@@ -115,13 +117,18 @@ class Evaluate:
     data: Path | None = None
     """Where its data are now, if they have moved."""
     settings: Overrides = ()
+    """Of the groups evaluation and sampling: what was trained is trained."""
 
     def __call__(self) -> None:
+        from adaqf_train.pipeline import Pipeline
         from adaqf_train.run_folder import read_config
 
+        for setting in self.settings:
+            if not setting.strip().startswith(("evaluation.", "sampling.")):
+                raise ConfigError(f"--set {setting}: evaluate takes settings of evaluation and sampling only.")
         config, data = read_config(self.run)
         with _open_run(self.run) as run:
-            _report(_pipeline(run, override(config, self.settings), self.data or data))
+            _report(Pipeline(run, override(config, self.settings), self.data or data))
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,8 @@ class Sample:
             raise ConfigError(f"--out {self.out}: cannot write {self.out.suffix or 'that'}; name a .npy or .html file.")
         if not self.prompt:
             raise ConfigError("--prompt is missing: say what happens, such as --prompt 'a person waves twice'.")
+        if self.seed < 0:
+            raise ConfigError(f"--seed must not be negative, got {self.seed}.")
         generator = MotionGenerator.from_pretrained(self.model)
         motions = generator.generate(self.prompt, seconds=self.seconds, seed=self.seed)
         if self.out.suffix == ".html":
@@ -167,8 +176,8 @@ class PrepareJoints:
     """A folder of NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or a pack of .npz splits."""
     folder: tyro.conf.Positional[Path]
     """Where the data set goes; must not exist yet."""
-    fps: float = 20.0
-    """Frame rate of the source."""
+    fps: float | None = None
+    """Frame rate of the source; none: what a pack says, or the skeleton's own (22 joints: 20, 21 joints: 12.5)."""
     mirror: bool = False
     """Add a mirrored copy of every training clip, left and right swapped in its captions."""
 
@@ -195,10 +204,11 @@ class PrepareSynthetic:
 class Prepare:
     """Motions into HumanML3D's layout."""
 
-    kind: (
+    kind: Annotated[
         Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
-        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)]
-    )
+        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)],
+        tyro.conf.arg(name=""),
+    ]
 
     def __call__(self) -> None:
         self.kind()
@@ -270,16 +280,21 @@ def _opened(options: RunOptions) -> Iterator[Pipeline]:
     config = options.config()
     with _open_run(options.out, config.training.precision) as run:
         if options.reuse is not None:
-            run.adopt(options.reuse, ("pocket_clip", "extractors", "evaluator"))
-        yield _pipeline(run, config, options.data, options.base)
+            run.borrow_from(options.reuse)
+        with _pipeline(run, config, options.data, options.base) as pipeline:
+            yield pipeline
 
 
-def _pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Pipeline:
+@contextmanager
+def _pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Iterator[Pipeline]:
+    """The stages of a run, whose run.json is brought up to date once nothing was refused."""
     from adaqf_train.pipeline import Pipeline
 
     pipeline = Pipeline(run, config, data, base=base)
+    pipeline.check()
+    run.write_config(config, data, replace=False)
+    yield pipeline
     run.write_config(config, data)
-    return pipeline
 
 
 def _everything(pipeline: Pipeline) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 from adaclip import AdaCLIPError
 
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
+MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
 
 
 class ConfigError(AdaCLIPError, ValueError):
@@ -26,6 +27,27 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _require_seed(group: str, seed: int) -> None:
+    _require(seed >= 0, f"{group}.seed must not be negative, got {seed}.")
+
+
+def _require_heads(group: str, config: object) -> None:
+    """Of networks that attend: positive sizes, and a width the heads can share."""
+    for name in ("width", "layers", "heads", "feedforward"):
+        value = getattr(config, name)
+        _require(value >= 1, f"{group}.{name} must be at least 1, got {value}.")
+    width, heads = config.width, config.heads
+    _require(width % heads == 0, f"{group}.width {width} is not divisible by {heads} heads.")
+
+
+def _require_fit(group: str, config: object) -> None:
+    """Of contrastive fits."""
+    _require(config.steps >= 1, f"{group}.steps must be at least 1, got {config.steps}.")
+    _require(config.batch >= 2, f"{group}.batch must be at least 2, got {config.batch}.")
+    _require(config.learning_rate > 0, f"{group}.learning_rate must be positive, got {config.learning_rate}.")
+    _require_seed(group, config.seed)
+
+
 @dataclass(frozen=True)
 class SyntheticConfig:
     """The procedural data set that `demo` makes for people who have none."""
@@ -35,6 +57,7 @@ class SyntheticConfig:
 
     def __post_init__(self) -> None:
         _require(self.clips >= 100, f"synthetic.clips must be at least 100 for three usable splits, got {self.clips}.")
+        _require_seed("synthetic", self.seed)
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,10 @@ class DataConfig:
     unit_frames: int = 4  # the extractors halve the frame rate twice
 
     def __post_init__(self) -> None:
-        _require(self.unit_frames >= 1, f"data.unit_frames must be at least 1, got {self.unit_frames}.")
+        _require(
+            self.unit_frames >= 4 and self.unit_frames % 4 == 0,
+            f"data.unit_frames must be a multiple of 4 (the extractors halve the rate twice), got {self.unit_frames}.",
+        )
         _require(
             self.unit_frames <= self.min_frames < self.max_frames,
             f"data needs unit_frames <= min_frames < max_frames, got {self.unit_frames}, {self.min_frames}, "
@@ -71,9 +97,8 @@ class PocketClipConfig:
 
     def __post_init__(self) -> None:
         _require(self.vocabulary >= 514, f"pocket_clip.vocabulary must hold all bytes (>= 514), got {self.vocabulary}.")
-        _require(
-            self.width % self.heads == 0, f"pocket_clip.width {self.width} is not divisible by {self.heads} heads."
-        )
+        _require_heads("pocket_clip", self)
+        _require_fit("pocket_clip", self)
 
 
 @dataclass(frozen=True)
@@ -104,6 +129,7 @@ class ExtractorConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        _require_fit("extractors", self)
         _require(self.temperature > 0, f"extractors.temperature must be positive, got {self.temperature}.")
         _require(self.noise >= 0, f"extractors.noise must not be negative, got {self.noise}.")
 
@@ -125,7 +151,8 @@ class EvaluatorConfig:
     seed: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.width % self.heads == 0, f"evaluator.width {self.width} is not divisible by {self.heads} heads.")
+        _require_heads("evaluator", self)
+        _require_fit("evaluator", self)
         _require(self.temperature > 0, f"evaluator.temperature must be positive, got {self.temperature}.")
 
 
@@ -142,7 +169,7 @@ class DenoiserConfig:
     frames_per_token: int = 1  # more makes the sequence shorter, for machines without a GPU
 
     def __post_init__(self) -> None:
-        _require(self.width % self.heads == 0, f"denoiser.width {self.width} is not divisible by {self.heads} heads.")
+        _require_heads("denoiser", self)
         _require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
         _require(self.frames_per_token >= 1, f"denoiser.frames_per_token must be >= 1, got {self.frames_per_token}.")
 
@@ -199,7 +226,11 @@ class TrainingConfig:
         _require(self.steps >= 1 and self.batch >= 2, "training.steps must be >= 1 and training.batch >= 2.")
         _require(self.checkpoint_every >= 1, f"training.checkpoint_every must be >= 1, got {self.checkpoint_every}.")
         _require(self.log_every >= 1, f"training.log_every must be >= 1, got {self.log_every}.")
-        _require(self.learning_rate > 0, f"training.learning_rate must be positive, got {self.learning_rate}.")
+        for name in ("learning_rate", "adapter_learning_rate"):
+            rate = getattr(self, name)
+            _require(rate is None or rate > 0, f"training.{name} must be positive, got {rate}.")
+        _require(self.workers >= 0, f"training.workers must not be negative, got {self.workers}.")
+        _require_seed("training", self.seed)
         _require(
             self.ema is None or 0 < self.ema < 1, f"training.ema must lie between 0 and 1 or be none, got {self.ema}."
         )
@@ -231,7 +262,13 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _require(self.replications >= 1, f"evaluation.replications must be at least 1, got {self.replications}.")
-        _require(self.pool >= 2, f"evaluation.pool must be at least 2, got {self.pool}.")
+        _require(self.pool >= 3, f"evaluation.pool must be at least 3 for R-precision at 3, got {self.pool}.")
+        _require(self.diversity_pairs >= 1, f"evaluation.diversity_pairs must be >= 1, got {self.diversity_pairs}.")
+        _require(
+            self.max_samples is None or self.max_samples >= MIN_SAMPLES,
+            f"evaluation.max_samples must be none or at least {MIN_SAMPLES}, got {self.max_samples}.",
+        )
+        _require_seed("evaluation", self.seed)
 
 
 @dataclass(frozen=True)
@@ -259,8 +296,9 @@ class RunConfig:
             f"({self.denoiser.frames_per_token}).",
         )
         _require(
-            self.sampling.steps <= self.diffusion.steps,
-            f"sampling.steps ({self.sampling.steps}) exceeds diffusion.steps ({self.diffusion.steps}).",
+            self.diffusion.steps % self.sampling.steps == 0,
+            f"sampling.steps ({self.sampling.steps}) must divide diffusion.steps ({self.diffusion.steps}): the sampler "
+            "strides over them evenly.",
         )
 
     def baseline(self) -> RunConfig:

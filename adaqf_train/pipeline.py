@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
 from tqdm import tqdm
 
 from adaclip import hub
 from adaclip.files import atomic_folder
-from adaqf_train.config import POCKET_BASE, RunConfig
+from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import DataError, check_split_lists
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.report import Report
 from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.motion.features import decode
-from adaqf_train.run_folder import RunFolder
+from adaqf_train.run_folder import RunError, RunFolder
 from adaqf_train.training import fit_adaqf, fit_contrastive
 from adaqf_train.viewing.page import Scene, Take, write_page
 
@@ -37,26 +38,47 @@ class Pipeline:
     def __init__(
         self, run: RunFolder, config: RunConfig, data: Path, *, base: Path | None = None, console: Console | None = None
     ) -> None:
-        """base: a folder of a CLIP text model to use as the pocket base instead of training one."""
+        """base: a folder of a CLIP text model to use as the base, whatever the recipe says."""
         self.run, self.config, self.data, self.base_folder = run, config, data, base
         self.accelerator: Accelerator = run.accelerator
         self.console = console or Console(quiet=not self.accelerator.is_main_process)
         self._datasets: dict[str, MotionDataset] = {}
+        check_split_lists(data)
         self.inputs = {"data": asdict(config.data), "train": self.dataset("train").fingerprint()}
 
     def dataset(self, split: str) -> MotionDataset:
         """A split of the data, read once."""
         if split not in self._datasets:
-            self._datasets[split] = MotionDataset(self.data, split, self.config.data)
+            dataset = self._datasets[split] = MotionDataset(self.data, split, self.config.data)
+            out = f", {dataset.left_out} left out for their length" if dataset.left_out else ""
+            self._say(f"{split}: {len(dataset)} captioned motions{out}")
         return self._datasets[split]
 
+    def check(self) -> None:
+        """Finds what would fail after all the training: the evaluation's split, and batches larger than the data."""
+        evaluation, train = self.config.evaluation, self.dataset("train")
+        protocol.check_samples(self.dataset(evaluation.split))
+        parts = ["extractors", "evaluator", "training"]
+        parts += ["pocket_clip"] if self.config.encoder.base == POCKET_BASE and self.base_folder is None else []
+        for part in parts:
+            batch = getattr(self.config, part).batch
+            if batch > len(train):
+                raise DataError(
+                    f"{train.folder}: the train split has {len(train)} items, fewer than {part}.batch ({batch}). "
+                    f"Lower it: --set {part}.batch={len(train)}."
+                )
+
     def base(self) -> tuple[str, str]:
-        """The CLIP text encoder to adapt, a folder or a Hub id, and a digest of what it is."""
+        """The CLIP text encoder to adapt, a folder or a Hub id, and a digest of what it is.
+
+        A pocket recipe's lies in the run; any other is used where it is.
+        """
         name = self.config.encoder.base
         if name != POCKET_BASE:
-            return name, name
+            name = str(self.base_folder or name)
+            return name, _weights_digest(Path(name)) if Path(name).is_dir() else name
         folder = self.run / "pocket_clip"
-        settings = {"base": str(self.base_folder.resolve())} if self.base_folder else asdict(self.config.pocket_clip)
+        settings = {"base": _weights_digest(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
 
         def make() -> None:
             if self.base_folder:
@@ -130,7 +152,8 @@ class Pipeline:
                 extractors,
                 config,
                 name=arm,
-                checkpoints=self.run / "checkpoints" / arm,
+                # What was trained with other settings is never gone on with.
+                checkpoints=self.run / "checkpoints" / arm / digest(settings),
                 log=self._log(arm),
             )
             if self.accelerator.is_main_process:
@@ -141,16 +164,21 @@ class Pipeline:
         return self.run.stage(arm, settings, make)
 
     def evaluate(self) -> Report:
-        """Scores ground truth and both arms, on the main process."""
-        evaluation = self.config.evaluation
+        """Scores ground truth and the arms that are trained, on the main process."""
+        evaluation, stages = self.config.evaluation, self.run.stages()
         dataset = self.dataset(evaluation.split)
+        for name, verb in (("extractors", "extractors"), ("evaluator", "extractors")):
+            if name not in stages:
+                raise RunError(f"{self.run / name}: not trained yet. Run: run.py {verb} with this run's options.")
+        if stages["evaluator"]["settings"]["train"] != self.inputs["train"]:
+            raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
         device = self.accelerator.device
         judges = []
         for load, name in ((store.load_evaluator, "evaluator"), (store.load_extractors, "extractors")):
             towers, tokenizer = load(self.run / name)
             judges.append(Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std))
         rows = {}
-        for arm in ("gt", *ARMS):
+        for arm in ("gt", *self._trained()):
             started = time.monotonic()
             generate = None if arm == "gt" else self._sampler(arm)
             rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1])
@@ -164,10 +192,11 @@ class Pipeline:
         dataset = self.dataset(evaluation.split)
         sampled = protocol.draw(dataset, evaluation, 0)
         takes = {"gt": sampled.motions}
-        for arm in ARMS:
+        for arm in self._trained():
             takes[arm] = self._load(arm).generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
+        unit = dataset.skeleton.units_per_metre
         scenes = [
-            Scene(caption, tuple(Take(LABELS[arm], np.asarray(decode(takes[arm][i]))) for arm in takes))
+            Scene(caption, tuple(Take(LABELS[arm], decode(takes[arm][i]) / unit) for arm in takes))
             for i, caption in enumerate(sampled.captions)
         ]
         return write_page(
@@ -177,6 +206,12 @@ class Pipeline:
             fps=dataset.fps,
             summary=report.table(),
         )
+
+    def _trained(self) -> list[str]:
+        arms = [arm for arm in ARMS if arm in self.run.stages()]
+        if not arms:
+            raise RunError(f"{self.run.path}: no generator is trained yet. Run: run.py train with this run's options.")
+        return arms
 
     def _load(self, arm: str) -> MotionGenerator:
         return MotionGenerator.from_pretrained(self.run / arm, device=self.accelerator.device)
@@ -199,3 +234,13 @@ class Pipeline:
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")
+
+
+def _weights_digest(folder: Path) -> str:
+    """A short hash of a model's weights, wherever its folder is."""
+    hasher = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+    return hasher.hexdigest()[:16]

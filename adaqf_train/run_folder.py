@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from adaclip import AdaCLIPError
-from adaclip.files import read_json, remove_partial, write_json
-from adaqf_train.config import RunConfig, digest, from_dict, to_dict
+from adaclip.files import atomic_folder, read_json, remove_partial, write_json
+from adaqf_train.config import ConfigError, RunConfig, digest, from_dict, to_dict
 
 LOCK, OWNER, STAGES, CONFIG = ".lock", ".pid", "stages.json", "run.json"
 
@@ -28,6 +28,7 @@ class RunFolder:
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         self.path, self.accelerator = Path(path), accelerator
+        self.lender: Path | None = None  # a run whose finished stages are copied where their settings are the same
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -74,10 +75,12 @@ class RunFolder:
                 "Give another --out, or delete this run."
             )
         started = time.monotonic()
-        make()
+        borrowed = self._borrow(name, key)
+        if not borrowed:
+            make()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            seconds = round(time.monotonic() - started, 1)
+            seconds = 0.0 if borrowed else round(time.monotonic() - started, 1)
             processes = self.accelerator.num_processes
             entry = {"digest": key, "seconds": seconds, "processes": processes, "settings": settings}
             write_json(self / STAGES, self.stages() | {name: entry})
@@ -86,29 +89,28 @@ class RunFolder:
 
     def stages(self) -> dict[str, dict]:
         """What is done, by stage."""
-        path = self / STAGES
-        return read_json(path) if path.is_file() else {}
+        return _stages(self.path)
 
-    def adopt(self, other: Path, names: tuple[str, ...]) -> None:
-        """Copies finished stages of another run; they are used where their settings are this run's."""
+    def borrow_from(self, other: Path) -> None:
+        """Lets stages be copied from another run where their settings are this run's."""
         if not (other / STAGES).is_file():
             raise RunError(f"{other}: not a run ({STAGES} is missing). Give the --out of an earlier run.")
-        if self.accelerator.is_main_process:
-            theirs = read_json(other / STAGES)
-            mine = self.stages()
-            for name in names:
-                if name in theirs and name not in mine:
-                    shutil.copytree(other / name, self / name, dirs_exist_ok=True)
-                    mine[name] = theirs[name] | {"seconds": 0.0}
-            write_json(self / STAGES, mine)
-        self.accelerator.wait_for_everyone()
+        self.lender = other
 
-    def write_config(self, config: RunConfig, data: Path) -> None:
+    def write_config(self, config: RunConfig, data: Path, *, replace: bool = True) -> None:
         """run.json: the configuration and where the data are (relative when inside the run)."""
         inside = data.resolve().is_relative_to(self.path.resolve())
         where = os.path.relpath(data, self.path) if inside else str(data.resolve())
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process and (replace or not (self / CONFIG).is_file()):
             write_json(self / CONFIG, {"data": where, "config": to_dict(config)})
+
+    def _borrow(self, name: str, key: str) -> bool:
+        if self.lender is None or _stages(self.lender).get(name, {}).get("digest") != key:
+            return False
+        if self.accelerator.is_main_process:
+            with atomic_folder(self / name) as staging:
+                shutil.copytree(self.lender / name, staging, dirs_exist_ok=True)
+        return True
 
 
 def read_config(path: Path) -> tuple[RunConfig, Path]:
@@ -116,7 +118,16 @@ def read_config(path: Path) -> tuple[RunConfig, Path]:
     if not (path / CONFIG).is_file():
         raise RunError(f"{path}: not a run ({CONFIG} is missing). Give the --out of an earlier run.")
     content = read_json(path / CONFIG)
-    return from_dict(content["config"]), (path / content["data"])
+    try:
+        return from_dict(content["config"]), path / content["data"]
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise RunError(
+            f"{path / CONFIG}: not a configuration this version wrote ({error}). Make the run again."
+        ) from error
+
+
+def _stages(path: Path) -> dict[str, dict]:
+    return read_json(path / STAGES) if (path / STAGES).is_file() else {}
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> str:

@@ -14,7 +14,9 @@ from transformers import CLIPTextModelWithProjection
 
 from adaclip import AdaCLIP
 from adaqf_train.cli import main
-from tests.helpers import settings_of
+from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
+from adaqf_train.models.generator import MotionGenerator
+from tests.helpers import kit_body, settings_of
 
 PROMPTS = ["a person slowly walks backward", "someone waves the left hand twice", "a person turns right"]
 ROWS = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "skating"}
@@ -85,10 +87,12 @@ def test_the_same_command_again_does_nothing_twice(run, tiny_data, tiny_config):
 
 
 def test_other_settings_in_the_same_folder_are_refused(run, tiny_data, tiny_config, capsys):
+    before = (run / "run.json").read_text()
     command = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(run), *settings_of(tiny_config)]
     message = error_of(capsys, [*command, "--set", "training.learning_rate=0.5"])
     assert "made with other settings (training.learning_rate: 0.001 -> 0.5)" in message
     assert "Give another --out" in message
+    assert (run / "run.json").read_text() == before
 
 
 def test_evaluate_scores_a_run_again(run, tmp_path):
@@ -99,6 +103,43 @@ def test_evaluate_scores_a_run_again(run, tmp_path):
     assert again["rows"] == before["rows"]
     assert main(["evaluate", "--run", str(run), "--set", "evaluation.split=val"]) == 0
     assert json.loads((run / "report.json").read_text())["split"] == "val"
+    assert main(["evaluate", "--run", str(run)]) == 0  # what was set for once is forgotten
+    assert json.loads((run / "report.json").read_text())["split"] == "test"
+
+
+def test_evaluate_takes_neither_other_training_nor_other_data(run, tiny_data, tmp_path, capsys):
+    message = error_of(capsys, ["evaluate", "--run", str(run), "--set", "feedback.motion=99"])
+    assert "evaluate takes settings of evaluation and sampling only" in message
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    np.save(data / "Mean.npy", np.load(data / "Mean.npy") + 1)
+    assert "not the data this run was trained on" in error_of(
+        capsys, ["evaluate", "--run", str(run), "--data", str(data)]
+    )
+
+
+def test_single_stages_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_config, tmp_path, capsys):
+    out = tmp_path / "steps"
+    options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), *settings_of(tiny_config)]
+    assert main(["extractors", *options]) == 0
+    assert "no generator is trained yet. Run: run.py train" in error_of(capsys, ["evaluate", "--run", str(out)])
+    assert main(["train", "--arm", "adaqf", *options]) == 0
+    assert main(["evaluate", "--run", str(out)]) == 0
+    assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "adaqf"}
+
+
+def test_a_stage_begun_with_other_settings_is_not_gone_on_with(run, tiny_data, tiny_config, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "copy"))
+    stages = json.loads((out / "stages.json").read_text())
+    del stages["baseline"]  # as if it had been killed near its end
+    (out / "stages.json").write_text(json.dumps(stages))
+    options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
+    assert main(["train", "--arm", "baseline", *options, *settings_of(tiny_config), "--set", "training.seed=7"]) == 0
+    weights = "baseline/denoiser.safetensors"
+    assert (out / weights).read_bytes() != (run / weights).read_bytes()
+    fresh = tmp_path / "fresh"
+    options[-1] = str(fresh)
+    assert main(["train", "--arm", "baseline", *options, *settings_of(tiny_config), "--set", "training.seed=7"]) == 0
+    assert (out / weights).read_bytes() == (fresh / weights).read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".html"])
@@ -118,7 +159,8 @@ def test_sample_needs_only_a_generator(run, tmp_path, suffix):
 def test_a_reused_run_lends_what_fits_and_trains_the_rest(run, tiny_data, tiny_config, tmp_path):
     out = tmp_path / "seed1"
     arguments = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), "--reuse", str(run)]
-    assert main([*arguments, *settings_of(tiny_config), "--set", "training.seed=1"]) == 0
+    changes = ["--set", "training.seed=1", "--set", "evaluator.seed=9"]
+    assert main([*arguments, "--arm", "adaqf", *settings_of(tiny_config), *changes]) == 0
     for name in ("pocket_clip", "extractors"):
         assert (out / name / "model.safetensors").read_bytes() == (run / name / "model.safetensors").read_bytes()
     weights = "adaclip/adapter_model.safetensors"
@@ -131,6 +173,12 @@ def test_a_base_of_ones_own_is_used_as_it_is(run, tiny_data, tiny_config, tmp_pa
     assert main([*arguments, "--base", str(run / "pocket_clip"), *settings_of(tiny_config)]) == 0
     base = "pocket_clip/model.safetensors"
     assert (out / base).read_bytes() == (run / base).read_bytes()
+    elsewhere = tmp_path / "elsewhere"  # a recipe that names a base of the Hub takes the folder as well
+    arguments[-1] = str(elsewhere)
+    settings = [*settings_of(tiny_config), "--set", "encoder.base=openai/clip-vit-base-patch32"]
+    assert main([*arguments, "--base", str(run / "pocket_clip"), *settings]) == 0
+    assert (elsewhere / "extractors" / "model.safetensors").is_file()
+    assert not (elsewhere / "pocket_clip").exists()
 
 
 def wrong_width(data: Path, name: str) -> None:
@@ -145,8 +193,30 @@ def lost(data: Path, name: str) -> None:
     (data / "new_joint_vecs" / f"{name}.npy").unlink()
 
 
-def empty_split(data: Path, name: str) -> None:
+def empty_train(data: Path, name: str) -> None:
     (data / "train.txt").write_text("")
+
+
+def empty_val(data: Path, name: str) -> None:
+    (data / "val.txt").write_text("")
+
+
+def empty_test(data: Path, name: str) -> None:
+    (data / "test.txt").write_text("\n")
+
+
+def bad_test_motion(data: Path, name: str) -> None:
+    wrong_width(data, (data / "test.txt").read_text().split()[0])
+
+
+def few_test_motions(data: Path, name: str) -> None:
+    lines = (data / "test.txt").read_text().splitlines()
+    (data / "test.txt").write_text("\n".join(lines[:3]))
+
+
+def few_train_motions(data: Path, name: str) -> None:
+    lines = (data / "train.txt").read_text().splitlines()
+    (data / "train.txt").write_text("\n".join(lines[:5]))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +225,12 @@ def empty_split(data: Path, name: str) -> None:
         (wrong_width, "66 features per frame, expected 263"),
         (not_finite, "NaN or infinite at frame 0"),
         (lost, "captions without a motion"),
-        (empty_split, "the train split is empty"),
+        (empty_train, "the train split is empty"),
+        (empty_val, "the val split is empty"),
+        (empty_test, "the test split is empty"),
+        (bad_test_motion, "66 features per frame, expected 263"),
+        (few_test_motions, "evaluation needs at least 8"),
+        (few_train_motions, "5 items, fewer than extractors.batch (8). Lower it: --set extractors.batch=5"),
     ],
 )
 def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config, tmp_path, capsys, damage, says):
@@ -180,6 +255,7 @@ def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config
             "missing. Give the folder of a generator",
         ),
         (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.bvh"], "name a .npy or .html file"),
+        (["sample", "--model", "x", "--prompt", "a", "--out", "a.npy", "--seed", "-1"], "--seed must not be negative"),
         (["prepare", "joints", "nowhere", "OUT"], "nowhere: no such folder"),
     ],
 )
@@ -193,6 +269,40 @@ def test_only_the_bare_command_leaves_out_the_verb(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code != 0
+
+
+def test_prepare_takes_its_options_and_names_the_bad_file(tmp_path, capsys):
+    assert main(["prepare", "synthetic", str(tmp_path / "made"), "--clips", "100", "--seed", "3"]) == 0
+    names = (tmp_path / "made" / "train.txt").read_text().split()
+    assert sum(1 for _ in (tmp_path / "made" / "texts").iterdir()) == 100
+    command = ["prepare", "joints", str(tmp_path / "made"), str(tmp_path / "fast"), "--fps", "40", "--mirror"]
+    assert main(command) == 0
+    lengths = [len(np.load(tmp_path / d / "new_joints" / f"{names[0]}.npy")) for d in ("made", "fast")]
+    assert lengths[1] == pytest.approx(lengths[0] / 2, abs=2)
+    assert (tmp_path / "fast" / "texts" / f"M{names[0]}.txt").is_file()
+    bad = tmp_path / "made" / "new_joints" / f"{names[5]}.npy"
+    np.save(bad, np.full((50, 22, 3), np.nan, np.float32))
+    command[3] = str(tmp_path / "again")
+    message = error_of(capsys, command)
+    assert str(bad) in message
+    assert "NaN or infinite at frame 0" in message
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.slow
+def test_kit_data_goes_the_whole_road(tiny_config, tmp_path):
+    clips = (
+        CaptionedMotion(f"{i}", kit_body(60, seed=i), (Caption(f"a person sways {i} times"),), split)
+        for i, split in enumerate(["train"] * 16 + ["val"] * 8 + ["test"] * 8)
+    )
+    write_folder(tmp_path / "data", clips)
+    out = tmp_path / "run"
+    options = ["--recipe", "pocket", "--data", str(tmp_path / "data"), "--out", str(out)]
+    assert main(["pipeline", *options, *settings_of(tiny_config), "--set", "training.steps=2"]) == 0
+    assert "motions.html" in {path.name for path in out.iterdir()}
+    joints = MotionGenerator.from_pretrained(out / "adaqf").generate(["a person sways"], seconds=2.0)[0]
+    assert joints.shape[1:] == (21, 3)
+    assert np.abs(joints[0]).max() < 20  # metres
 
 
 def test_no_arguments_run_the_demo(monkeypatch):

@@ -47,7 +47,7 @@ def test_overrides_all_count_in_order():
         RunConfig(),
         [
             "diffusion.steps=40",
-            "sampling.steps=20",
+            "sampling.steps=10",
             "training.learning_rate=2e-4",
             "training.steps=1_000",
             "training.ema=none",
@@ -56,7 +56,7 @@ def test_overrides_all_count_in_order():
             "diffusion.steps=30",
         ],
     )
-    assert (config.diffusion.steps, config.sampling.steps, config.training.steps) == (30, 20, 1000)
+    assert (config.diffusion.steps, config.sampling.steps, config.training.steps) == (30, 10, 1000)
     assert config.training.learning_rate == 2e-4
     assert config.training.ema is None
     assert config.feedback.on_dropped_text is True
@@ -78,7 +78,14 @@ def test_overrides_all_count_in_order():
         ("diffusion.text_drop=1.5", r"diffusion.text_drop must lie in \[0, 1\)"),
         ("denoiser.width=130", "denoiser.width 130 is not divisible by 4 heads"),
         ("denoiser.frames_per_token=3", r"must be a multiple of denoiser.frames_per_token"),
-        ("sampling.steps=60", r"sampling.steps \(60\) exceeds diffusion.steps \(50\)"),
+        ("sampling.steps=60", r"sampling.steps \(60\) must divide diffusion.steps \(50\)"),
+        ("sampling.steps=20", r"sampling.steps \(20\) must divide diffusion.steps \(50\)"),
+        ("denoiser.heads=0", "denoiser.heads must be at least 1"),
+        ("data.unit_frames=2", "data.unit_frames must be a multiple of 4"),
+        ("evaluation.pool=2", "evaluation.pool must be at least 3"),
+        ("evaluation.max_samples=1", "evaluation.max_samples must be none or at least 8"),
+        ("training.seed=-1", "training.seed must not be negative"),
+        ("training.adapter_learning_rate=0", "training.adapter_learning_rate must be positive"),
         ("training.learning_rate=0", "training.learning_rate must be positive"),
         ("synthetic.clips=10", "synthetic.clips must be at least 100"),
     ],

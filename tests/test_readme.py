@@ -62,6 +62,17 @@ def test_the_sample_command_runs(place):
     assert (place / "motion.html").is_file()
 
 
+def test_the_prepare_commands_run(place, tiny_data):
+    shutil.copytree(tiny_data, place / "MY_JOINTS")
+    lines = [line for block in blocks("sh") for line in block.splitlines() if "run.py prepare" in line]
+    assert len(lines) == 2
+    for line in lines:
+        arguments = shlex.split(line, comments=True)[2:]
+        run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+        assert (place / "my_data" / "Std.npy").is_file()
+        shutil.rmtree(place / "my_data")
+
+
 def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
+from adaclip import AdaCLIPError
 from adaclip.files import read_json
 from adaqf_train import recipes
 from adaqf_train.run_folder import RunError, RunFolder, read_config
@@ -84,12 +85,26 @@ def test_the_configuration_and_the_place_of_the_data_come_back(run, tmp_path):
         read_config(tmp_path)
 
 
-def test_adopted_stages_are_copies_and_ones_own_win(run, tmp_path):
+def test_stages_are_borrowed_where_their_settings_are_the_same(run, tmp_path):
     other = RunFolder(tmp_path / "other", run.accelerator)
     for name in ("base", "extractors"):
         other.stage(name, {"seed": 1}, maker(other / name, []))
-    run.stage("base", {"seed": 2}, maker(run / "base", []))
-    run.adopt(other.path, ("base", "extractors", "evaluator"))
-    assert run.stages()["base"]["settings"] == {"seed": 2}
+    (other / "extractors" / "weights").write_text("theirs")
+    run.borrow_from(other.path)
+    calls = []
+    run.stage("base", {"seed": 2}, maker(run / "base", calls))
+    assert calls == ["base"]  # other settings: made here
     assert run.stage("extractors", {"seed": 1}, pytest.fail) == other.stages()["extractors"]["digest"]
-    assert "evaluator" not in run.stages()
+    assert (run / "extractors" / "weights").read_text() == "theirs"
+    run.stage("evaluator", {"seed": 1}, maker(run / "evaluator", calls))
+    assert calls == ["base", "evaluator"]
+    with pytest.raises(RunError, match="not a run"):
+        run.borrow_from(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"training": {"speed": 1}}, "data": "x"}'])
+def test_damaged_files_of_a_run_are_named(run, content):
+    run.path.mkdir()
+    (run / "run.json").write_text(content)
+    with pytest.raises(AdaCLIPError, match=r"run\.json: "):
+        read_config(run.path)

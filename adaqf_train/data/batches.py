@@ -7,7 +7,7 @@ sees what an uninterrupted one would, and no generator state has to be saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -38,8 +38,15 @@ class MotionBatch:
         return self.mask.sum(dim=-1)
 
     def to(self, device: torch.device) -> MotionBatch:
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> MotionBatch:
+        """What DataLoader calls so that the copy to a GPU need not be waited for."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
         values = (getattr(self, f.name) for f in fields(self))
-        return MotionBatch(*(v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for v in values))
+        return MotionBatch(*(change(v) if isinstance(v, Tensor) else v for v in values))
 
 
 class StepBatches(Dataset):
@@ -62,7 +69,7 @@ class StepBatches(Dataset):
         if batch_size > len(dataset):
             raise DataError(
                 f"{dataset.folder}: the {dataset.split} split has {len(dataset)} items, fewer than a batch of "
-                f"{batch_size}. Lower the batch size with --set."
+                f"{batch_size}. Lower it with --set (training.batch, extractors.batch, …)."
             )
         if batch_size % processes:
             raise DataError(
@@ -93,7 +100,6 @@ class StepBatches(Dataset):
                 sampler=range(start, stop),
                 num_workers=workers,
                 pin_memory=torch.cuda.is_available(),
-                multiprocessing_context="spawn" if workers else None,
             )
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from adaqf_train.config import DataConfig
-from adaqf_train.data.layout import TEXTS, VECTORS, DataError, parse_captions
+from adaqf_train.data.layout import TEXTS, VECTORS, DataError, parse_captions, read_names
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
 
 # Clips that are NaN in the official release; upstream leaves them out too.
@@ -41,6 +41,7 @@ class MotionDataset:
         self.skeleton: Skeleton = skeleton_of_width(len(self.mean))
         self._check_texts()
         names = self._names()
+        self.left_out = 0  # clips and segments whose length is outside the filter
         self.items: list[Item] = [item for name in names for item in self._items(name)]
         if not self.items:
             raise DataError(
@@ -111,9 +112,7 @@ class MotionDataset:
         path = self.folder / f"{self.split}.txt"
         if not path.is_file():
             raise DataError(f"{path}: the list of the {self.split} split is missing. Write one clip name a line.")
-        names = path.read_text(encoding="utf-8").split()
-        if not names:
-            raise DataError(f"{path}: the {self.split} split is empty. Write one clip name a line.")
+        names = read_names(path)
         known = OFFICIAL_NAN_CLIPS.intersection(names)
         if known:
             warnings.warn(f"{path}: skipping {', '.join(sorted(known))}, NaN in the official release.", stacklevel=3)
@@ -157,11 +156,13 @@ class MotionDataset:
         return vectors.astype(np.float32)
 
     def _usable(self, vectors: np.ndarray) -> bool:
-        return self.config.min_frames <= len(vectors) < self.config.max_frames
+        usable = self.config.min_frames <= len(vectors) < self.config.max_frames
+        self.left_out += not usable
+        return usable
 
 
 def load_array(path: Path) -> np.ndarray:
-    """A numeric .npy file; DataError when it is missing, pickled, truncated or not numeric."""
+    """A .npy file of floats; DataError when it is missing, pickled, truncated or of another type."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -169,5 +170,7 @@ def load_array(path: Path) -> np.ndarray:
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
-        raise DataError(f"{path}: dtype {getattr(array, 'dtype', 'archive')}, expected floats.")
+        raise DataError(
+            f"{path}: dtype {getattr(array, 'dtype', 'archive')}, expected floats. Save it with .astype('float32')."
+        )
     return array

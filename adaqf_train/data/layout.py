@@ -21,6 +21,7 @@ from adaclip.files import atomic_folder, write_json
 from adaqf_train.motion import features as motion_features
 
 VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
+ORIGIN = "origin.json"
 SPLITS = ("train", "val", "test")
 
 
@@ -40,11 +41,12 @@ class Caption:
 class CaptionedMotion:
     """A clip on its way into a folder."""
 
-    name: str
+    name: str  # of its files
     joints: np.ndarray  # (T, J, 3), the skeleton's own units, Y up, at its frame rate
     captions: tuple[Caption, ...]
     split: str
     parameters: Mapping[str, object] = field(default_factory=dict)  # written to parameters/NAME.json when not empty
+    source: Path | None = None  # where it came from, for messages
 
 
 def parse_captions(path: Path) -> list[Caption]:
@@ -66,12 +68,31 @@ def parse_captions(path: Path) -> list[Caption]:
             raise DataError(f"{path}, line {number}: from and to must be seconds, found {parts[2:]}.") from None
         if not parts[0].strip():
             raise DataError(f"{path}, line {number}: the caption is empty. Remove the line.")
-        if stop < start or start < 0:
+        if not 0 <= start <= stop < math.inf:
             raise DataError(f"{path}, line {number}: the segment from {start} s to {stop} s is no interval.")
         captions.append(Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None))
     if not captions:
         raise DataError(f"{path}: no captions. Add at least one line, or remove the clip from the split lists.")
     return captions
+
+
+def read_names(path: Path) -> list[str]:
+    """The clip names of a split list, one a line. DataError when it is empty or not text."""
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    names = [name for name in names if name]
+    if not names:
+        raise DataError(f"{path}: the {path.stem} split is empty. Write one clip name a line.")
+    return names
+
+
+def check_split_lists(folder: Path) -> None:
+    """DataError for a split list that is there and empty: a sign of a data set that was not written to its end."""
+    for split in SPLITS:
+        if (folder / f"{split}.txt").is_file():
+            read_names(folder / f"{split}.txt")
 
 
 def caption_line(caption: Caption) -> str:
@@ -85,11 +106,14 @@ def caption_line(caption: Caption) -> str:
     return f"{text}#{' '.join(f'{word}/OTHER' for word in words)}#{start}#{stop}"
 
 
-def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, int]:
+def write_folder(
+    folder: Path, clips: Iterable[CaptionedMotion], *, origin: Mapping[str, object] | None = None
+) -> dict[str, int]:
     """Writes clips as a HumanML3D folder, whole or not at all, and returns the number of clips per split.
 
-    Joints are retargeted, put on the floor and turned by `features.encode`. Raises DataError for a clip that
-    is not finite or too short, for a name that comes twice, and for a split that stays empty.
+    origin: how the clips came about, kept as origin.json. Joints are retargeted, put on the floor and turned by
+    `features.encode`. Raises DataError for a clip that is not finite or too short, for a name that comes twice or
+    cannot be a file's, and for a split that stays empty.
     """
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     statistics = None
@@ -97,8 +121,9 @@ def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, in
         for part in (VECTORS, JOINTS, TEXTS):
             (staging / part).mkdir()
         for clip in clips:
+            _check_name(clip)
             if (staging / TEXTS / f"{clip.name}.txt").exists():
-                raise DataError(f"{clip.name}: two clips have this name. Rename one.")
+                raise DataError(f"{clip.source or clip.name}: two clips have the name {clip.name}. Rename one.")
             vectors = _encode(clip)
             np.save(staging / VECTORS / f"{clip.name}.npy", vectors)
             np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
@@ -118,6 +143,8 @@ def write_folder(folder: Path, clips: Iterable[CaptionedMotion]) -> dict[str, in
         np.save(staging / "Mean.npy", mean)
         np.save(staging / "Std.npy", std)
         _write_splits(staging, names)
+        if origin is not None:
+            write_json(staging / ORIGIN, origin)
     return {split: len(names[split]) for split in SPLITS}
 
 
@@ -146,16 +173,25 @@ class RunningStatistics:
         return mean.astype(np.float32), np.maximum(std, 1e-4).astype(np.float32)
 
 
+def _check_name(clip: CaptionedMotion) -> None:
+    name = clip.name
+    if not name or name != name.strip() or name.startswith(".") or any(c in name for c in "/\\\n\r\0"):
+        raise DataError(f"{clip.source or name!r}: {name!r} cannot be a file's name. Rename the clip.")
+    if not clip.captions or not all(" ".join(caption.text.replace("#", " ").split()) for caption in clip.captions):
+        raise DataError(f"{clip.source or name}: {name} has an empty caption. Write what happens, or remove it.")
+
+
 def _encode(clip: CaptionedMotion) -> np.ndarray:
+    where = f"{clip.source}: {clip.name}" if clip.source and clip.source.stem != clip.name else clip.source or clip.name
     if not np.isfinite(clip.joints).all():
         frame = int(np.argwhere(~np.isfinite(clip.joints))[0][0])
-        raise DataError(f"{clip.name}: joint positions are NaN or infinite at frame {frame}. Repair or remove it.")
+        raise DataError(f"{where}: joint positions are NaN or infinite at frame {frame}. Repair or remove it.")
     try:
         vectors = motion_features.encode(np.asarray(clip.joints, dtype=np.float64)).astype(np.float32)
     except ValueError as error:
-        raise DataError(f"{clip.name}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     if not np.isfinite(vectors).all():
-        raise DataError(f"{clip.name}: its features are not finite; two joined joints coincide. Repair or remove it.")
+        raise DataError(f"{where}: its features are not finite; two joined joints coincide. Repair or remove it.")
     return vectors
 
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adaqf_train.config import EvaluationConfig
+from adaqf_train.config import MIN_SAMPLES, EvaluationConfig
 from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.motion.features import decode
-
-MIN_SAMPLES = 8  # below that no figure means anything
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
@@ -56,13 +54,18 @@ def evaluate(
     replications' crops). evaluator: the independent one. judge: the feedback's own extractors, whose
     R-precision is reported beside it: a large gap means that the feedback was pleased rather than met.
     """
+    check_samples(dataset)
+    rows = [_replicate(generate, dataset, evaluator, judge, config, r) for r in range(config.replications)]
+    return {name: interval([row[name] for row in rows]) for name in rows[0]}
+
+
+def check_samples(dataset: MotionDataset) -> None:
+    """DataError for a split too small to be scored."""
     if len(dataset) < MIN_SAMPLES:
         raise DataError(
             f"{dataset.folder}: the {dataset.split} split has {len(dataset)} items; evaluation needs at least "
-            f"{MIN_SAMPLES}."
+            f"{MIN_SAMPLES}. Add clips to {dataset.split}.txt."
         )
-    rows = [_replicate(generate, dataset, evaluator, judge, config, r) for r in range(config.replications)]
-    return {name: interval([row[name] for row in rows]) for name in rows[0]}
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

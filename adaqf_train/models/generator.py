@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -65,19 +66,20 @@ class MotionGenerator:
         return self
 
     def generate(self, prompts: Sequence[str], *, seconds: float = 4.0, seed: int = 0) -> list[np.ndarray]:
-        """One motion for each prompt: joints (T, 22, 3), metres, Y up, at the skeleton's frame rate.
+        """One motion for each prompt: joints (T, J, 3), metres, Y up, at the skeleton's frame rate.
 
         seconds: rounded down to whole units of frames. seed: motion i draws from (seed, i) alone. Raises
         ConfigError (a ValueError) for a length outside what the model was trained on.
         """
-        frames = int(seconds * self.skeleton.fps) // self.unit_frames * self.unit_frames
+        finite = math.isfinite(seconds)
+        frames = int(seconds * self.skeleton.fps) // self.unit_frames * self.unit_frames if finite else 0
         if not self.unit_frames <= frames < self.max_frames:
             longest = (self.max_frames - 1) // self.unit_frames * self.unit_frames / self.skeleton.fps
             raise ConfigError(
                 f"seconds must lie between {self.unit_frames / self.skeleton.fps} and {longest}, got {seconds}."
             )
         vectors = self.generate_features(prompts, [frames] * len(prompts), seed=seed)
-        return [motion_features.decode(v) for v in vectors]
+        return [motion_features.decode(v) / self.skeleton.units_per_metre for v in vectors]
 
     @torch.no_grad()
     def generate_features(
@@ -149,6 +151,7 @@ class MotionGenerator:
                 encoder, config["features"], DenoiserConfig(**config["denoiser"]), diffusion.config.steps
             )
             denoiser.load_state_dict(load_file(folder / DENOISER))
+            sampling = SamplingConfig(**config["sampling"])
         except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
             raise AdaCLIPError(f"{folder}: not a complete generator ({error}). Train or copy it again.") from error
         return cls(
@@ -157,7 +160,7 @@ class MotionGenerator:
             diffusion,
             statistics["mean"],
             statistics["std"],
-            SamplingConfig(**config["sampling"]),
+            sampling,
             config["unit_frames"],
             config["max_frames"],
         ).to(device)

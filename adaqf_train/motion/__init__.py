@@ -1,0 +1,1 @@
+"""Skeletons, the motion representation both ways, and a procedural source of motions."""

@@ -113,8 +113,8 @@ def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
 def decode(features: Tensor) -> Tensor:
     """Joint positions from de-normalised features (Guo et al. 2022, `recover_from_ric`). Differentiable.
 
-    features: (..., N, 263 | 251); tensor or numpy array. Returns (..., N, J, 3): metres, Y up; frame 0 stands
-    over the origin facing +Z. Padding rows decode to garbage: cut clips to their length.
+    features: (..., N, 263 | 251); tensor or numpy array. Returns (..., N, J, 3): metres (KIT: its own units), Y up;
+    frame 0 stands over the origin facing +Z. Padding rows decode to garbage: cut clips to their length.
     """
     skeleton = skeleton_of_width(features.shape[-1])
     where = Slices.of(skeleton)

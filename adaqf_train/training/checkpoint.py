@@ -27,7 +27,7 @@ class TrainState:
     """Everything that changes during training. Draws are functions of the step (`data.batches`), so there is
     no generator state in it."""
 
-    modules: Mapping[str, nn.Module]  # only parameters that require gradients, and buffers, are saved
+    modules: Mapping[str, nn.Module]  # only parameters that require gradients are saved
     optimizer: torch.optim.Optimizer
     average: list[Tensor] | None = None  # moving average of the trainable parameters, in their order
     step: int = 0  # optimisation steps done

@@ -138,7 +138,8 @@ class Objective:
         groups = [{"params": list(denoiser.parameters()), "lr": rate}]
         adapter = [p for p in encoder.parameters() if p.requires_grad]
         if adapter:
-            groups.append({"params": adapter, "lr": config.training.adapter_learning_rate or rate})
+            own = config.training.adapter_learning_rate
+            groups.append({"params": adapter, "lr": rate if own is None else own})
         optimizer = torch.optim.AdamW(groups, weight_decay=config.training.weight_decay)
         self.denoiser: nn.Module = denoiser.train()
         self.encoder: nn.Module = encoder.train(bool(adapter))

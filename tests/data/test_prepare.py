@@ -13,6 +13,7 @@ from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, Running
 from adaqf_train.data.prepare import mirrored_caption, prepare_joints, prepare_synthetic, resample
 from adaqf_train.motion.features import canonicalise, encode
 from adaqf_train.motion.synthetic import generate
+from tests.helpers import kit_body
 
 CLIPS = list(generate(12, seed=9))
 SPLIT = ("train", "train", "val", "test")
@@ -109,6 +110,8 @@ def test_mirroring_adds_training_clips_with_sides_swapped(plain, tmp_path):
     [
         ("Left foot, then right.", "Right foot, then left."),
         ("turns clockwise, then counter-clockwise", "turns counterclockwise, then clockwise"),
+        ("a counter clockwise circle, anticlockwise", "a clockwise circle, clockwise"),
+        ("steps leftwards", "steps rightwards"),
         ("a leftover is upright", "a leftover is upright"),
     ],
 )
@@ -164,7 +167,7 @@ def unknown_in_list(path: Path, name: str) -> None:
         (holes, "NaN or infinite at frame 9"),
         (collapsed, "coincide"),
         (silent, "no captions"),
-        (no_val, "no clip is in split val"),
+        (no_val, r"val\.txt: the val split is empty"),
         (unknown_in_list, "lists somebody_else, which has no"),
     ],
 )
@@ -184,10 +187,85 @@ def test_packs_that_are_damaged(pack, tmp_path):
     with pytest.raises(DataError, match=f"no captions for {CLIPS[0].name}"):
         prepare_joints(pack, tmp_path / "out")
     (pack / "captions.json").write_text(json.dumps(captions | {CLIPS[0].name: missing}))
-    (pack / "val.npz").write_bytes(b"PK not a zip")
-    with pytest.raises(DataError, match=r"val\.npz: not a pack"):
+    whole = (pack / "val.npz").read_bytes()
+    for damaged in (b"PK not a zip", whole[: len(whole) // 2], whole[:2000] + b"xxxx" + whole[2004:], b""):
+        (pack / "val.npz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"val\.npz: not a pack"):
+            prepare_joints(pack, tmp_path / "out")
+    (pack / "captions.json").write_text("[1, 2]")
+    with pytest.raises(DataError, match=r"captions\.json: holds a list"):
         prepare_joints(pack, tmp_path / "out")
     assert nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "arrays", [{"scale": np.ones(3)}, {"offsets": np.array([0, 5])}, {"offsets": np.array(["a", "b"])}]
+)
+def test_packs_whose_arrays_do_not_fit(pack, tmp_path, arrays):
+    with np.load(pack / "test.npz") as archive:
+        content = dict(archive)
+    np.savez(pack / "test.npz", **(content | arrays))
+    with pytest.raises(DataError, match=r"test\.npz: "):
+        prepare_joints(pack, tmp_path / "out")
+    assert nothing_left(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "a/b", ".hidden", "two\nlines", " padded", ""])
+def test_names_that_cannot_be_files_are_refused(tmp_path, name):
+    clip = CaptionedMotion(name, CLIPS[0].joints, (Caption("a"),), "train")
+    with pytest.raises(DataError, match="cannot be a file's name"):
+        write_folder(tmp_path / "deep" / "er" / "out", [clip])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_names_with_spaces_and_other_letters_are_read_back(plain, tmp_path):
+    for number, clip in enumerate(CLIPS):
+        for suffix in (".npy", ".txt"):
+            (plain / f"{clip.name}{suffix}").rename(plain / f"gehe größer {number}{suffix}")
+    for split in ("train", "val", "test"):
+        (plain / f"{split}.txt").unlink()
+    (plain / "train.txt").write_text("".join(f"gehe größer {n}\n" for n in range(6)), encoding="utf-8")
+    (plain / "val.txt").write_text("gehe größer 6\n", encoding="utf-8")
+    (plain / "test.txt").write_text("gehe größer 7\n", encoding="utf-8")
+    prepare_joints(plain, tmp_path / "out")
+    assert {item.key for item in MotionDataset(tmp_path / "out", "train").items} == {
+        f"gehe größer {n}" for n in range(6)
+    }
+    (plain / "val.txt").write_bytes("größer\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"val\.txt: not UTF-8"):
+        prepare_joints(plain, tmp_path / "again")
+
+
+def test_a_number_sign_in_a_caption_is_not_a_separator(plain, tmp_path):
+    name = (plain / "train.txt").read_text().split()[0]
+    (plain / f"{name}.txt").write_text("person #1 walks\n")
+    prepare_joints(plain, tmp_path / "out")
+    (item,) = [item for item in MotionDataset(tmp_path / "out", "train").items if item.key == name]
+    assert item.captions == ("person 1 walks",)
+    (plain / f"{name}.txt").write_text("#\n")
+    with pytest.raises(DataError, match="empty caption"):
+        prepare_joints(plain, tmp_path / "again")
+
+
+def test_kit_positions_in_metres_are_refused(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    np.save(source / "a.npy", kit_body(frames=30) / 640)
+    (source / "a.txt").write_text("a person stands\n")
+    with pytest.raises(DataError, match=r"a\.npy: legs of .* units. .* 640 units a metre"):
+        prepare_joints(source, tmp_path / "out")
+
+
+def test_a_skeletons_own_frame_rate_is_the_default(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("a", "b", "c"):
+        np.save(source / f"{name}.npy", kit_body(frames=30))
+        (source / f"{name}.txt").write_text("a person stands\n")
+    for split, name in (("train", "a"), ("val", "b"), ("test", "c")):
+        (source / f"{split}.txt").write_text(f"{name}\n")
+    prepare_joints(source, tmp_path / "out")
+    assert np.load(tmp_path / "out" / "new_joint_vecs" / "a.npy").shape == (29, 251)
 
 
 def test_an_existing_output_is_never_overwritten(plain, tmp_path):
@@ -203,7 +281,7 @@ def test_an_existing_output_is_never_overwritten(plain, tmp_path):
 
 def test_a_name_may_not_come_twice(tmp_path):
     clip = CaptionedMotion("same", CLIPS[0].joints, (Caption("a"),), "train")
-    with pytest.raises(DataError, match="two clips have this name"):
+    with pytest.raises(DataError, match="two clips have the name same"):
         write_folder(tmp_path / "out", [clip, clip])
 
 

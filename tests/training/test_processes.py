@@ -20,7 +20,19 @@ TIMEOUT = 240  # seconds; a single start costs up to ten on a busy machine
 
 
 def command(data: Path, out: Path, settings: list[str]) -> list[str]:
-    return [str(RUN), "train", "--recipe", "pocket", "--data", str(data), "--out", str(out), *settings]
+    return [
+        str(RUN),
+        "train",
+        "--arm",
+        "adaqf",
+        "--recipe",
+        "pocket",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *settings,
+    ]
 
 
 def environment(**extra: str) -> dict[str, str]:
