@@ -82,7 +82,7 @@ def test_every_model_is_asked_for_the_same(tiny_train):
     assert protocol.draw(tiny_train, CONFIG, 2).captions != a.captions
     assert protocol.draw(tiny_train, replace(CONFIG, seed=1), 1).captions != a.captions
     assert len(a.captions) == len(tiny_train)
-    assert len(protocol.draw(tiny_train, replace(CONFIG, max_samples=5), 1).captions) == 5
+    assert len(protocol.draw(tiny_train, replace(CONFIG, max_samples=9), 1).captions) == 9
 
 
 def test_replications_are_seeded_apart(tiny_train, oracle):
@@ -115,11 +115,10 @@ def test_counts_say_when_the_protocol_is_not_the_standard_one(tiny_train):
 
 
 def test_a_split_too_small_to_score_is_refused(tiny_train, oracle):
-    few = replace(CONFIG, pool=2)
     small = type("Few", (), {"items": tiny_train.items[:5], "__len__": lambda self: 5})()
     small.folder, small.split = tiny_train.folder, "val"
     with pytest.raises(DataError, match="has 5 items; evaluation needs at least 8"):
-        protocol.evaluate(None, small, oracle, few)
+        protocol.evaluate(None, small, oracle, CONFIG)
 
 
 def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, tiny_config, tmp_path):
