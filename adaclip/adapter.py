@@ -25,6 +25,12 @@ WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adaclip.json"  # ours: the folder must hold no config.json, which breaks plain transformers
 BASE = "base"  # folder of a base that travels inside the adapter's
 BASE_FILES = ("*.json", "*.safetensors", "*.txt")
+CARD = "README.md"
+TOKENIZER = "tokenizer_config.json"
+TOKENIZER_FILES = (TOKENIZER, "tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+FILES = (CONFIG, WEIGHTS, SETTINGS, CARD, *TOKENIZER_FILES)  # all that an adapter's folder holds, but for its base
+# What this package itself reads of adapter_config.json; the rest is peft's.
+_FIELDS = {"r": int, "lora_alpha": int | float, "base_model_name_or_path": str | None}
 
 
 def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> PeftModel:
@@ -94,6 +100,7 @@ def _lora_config(folder: Path, base: str) -> LoraConfig:
     from peft import LoraConfig
 
     config = LoraConfig.from_pretrained(str(folder))
+    config.task_type = None  # whatever was recorded: peft's wrapper for FEATURE_EXTRACTION breaks CLIP's forward
     config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
     config.base_model_name_or_path = base  # the base in use may be another than the recorded one
     return config
@@ -104,7 +111,7 @@ def _naming(folder: Path, base: str) -> Iterator[None]:
     """Turns what peft raises for a configuration it cannot apply into an error that names the file."""
     try:
         yield
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # peft checks little: a wrong type or pattern fails wherever it is first used
         raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {first_line(error)}") from error
 
 
@@ -117,6 +124,12 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         stored = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise AdaCLIPError(f"{path}: not a readable safetensors file ({error}). Download or save it again.") from error
+    for name, tensor in stored.items():
+        if not tensor.isfinite().all():
+            raise AdaCLIPError(
+                f"{path}: tensor {name} holds NaN or infinity, so its training diverged or the file is damaged. "
+                "Take an earlier checkpoint, or download it again."
+            )
     return _as_with_projection(stored)
 
 
@@ -145,14 +158,16 @@ def save_adapter(
     details: CardDetails,
     with_base: bool = False,
 ) -> Path:
-    """Writes the active adapter's folder, whole or not at all.
+    """Writes the active adapter's folder, whole or not at all, in the place of an earlier save and of nothing else.
 
     A local base is recorded relative to the folder; with_base copies it into the folder, so that the two travel
     together, as does a base that lies in the folder already.
     """
     from adaclip import __version__
 
-    recorded, local = base, Path(base) if Path(base).is_dir() else None
+    folder = folder.expanduser().resolve()
+    _check_replaceable(folder)
+    recorded, local = base, Path(base).absolute() if Path(base).is_dir() else None
     if local is not None:
         with_base = with_base or local.resolve().is_relative_to(folder.resolve())
         recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
@@ -163,12 +178,25 @@ def save_adapter(
         write_json(staging / CONFIG, config)
         write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
         tokenizer.save_pretrained(str(staging))
-        (staging / "README.md").write_text(model_card(config, details), encoding="utf-8")
+        (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
         if local is not None and with_base:
             (staging / BASE).mkdir()
             for path in sorted(path for pattern in BASE_FILES for path in local.glob(pattern)):
                 shutil.copy2(path, staging / BASE / path.name)
     return folder
+
+
+def _check_replaceable(folder: Path) -> None:
+    """AdaCLIPError unless `folder` is free, or holds an adapter that this package saved and nothing beside it."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise AdaCLIPError(f"{folder}: is a file; an adapter is a folder. Give another name.")
+    names = {path.name for path in folder.iterdir()}
+    foreign = sorted(names - {*FILES, BASE})
+    if foreign or (names and SETTINGS not in names):
+        what = foreign[0] if foreign else "an adapter of another program"
+        raise AdaCLIPError(f"{folder}: holds {what}, which saving here would delete. Give another folder.")
 
 
 def saved_details(folder: Path) -> CardDetails:
@@ -198,6 +226,10 @@ def adapter_config(folder: Path) -> dict:
         raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
     if config.get("peft_type") != "LORA":
         raise AdaCLIPError(f"{folder / CONFIG}: expected the configuration of a LoRA adapter (peft_type LORA).")
+    for name, kind in _FIELDS.items():
+        value = config.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise AdaCLIPError(f"{folder / CONFIG}: {name} is {value!r}. Download or save the adapter again.")
     return config
 
 

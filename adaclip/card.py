@@ -138,6 +138,4 @@ def _metadata(base: str, local: bool, details: CardDetails) -> str:
             "metrics": [{"type": metric, "value": value} for metric, value in details.metrics.items()],
         }
         content["model-index"] = [{"name": "AdaCLIP", "results": [result]}]
-    plain = {"base_model", "base_model_relation", "library_name", "pipeline_tag", "license"}
-    lines = (f"{key}: {value if key in plain else json.dumps(value)}\n" for key, value in content.items())
-    return "".join(lines)
+    return "".join(f"{key}: {json.dumps(value)}\n" for key, value in content.items())

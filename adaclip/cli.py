@@ -16,6 +16,8 @@ import tyro
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from adaclip.model import AdaCLIP
 
 # Prompts that differ in what a still image does not show.
@@ -36,12 +38,18 @@ class _OfAdapter:
 
     adapter: tyro.conf.Positional[str]
     """Folder or Hub id of the adapter."""
-    base: str | None = None
-    """Folder or Hub id of the base to use instead of the recorded one."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
     subfolder: str = ""
     """Where in the repository or folder the adapter lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loading(_OfAdapter):
+    """What every verb that loads the encoder is told."""
+
+    base: str | None = None
+    """Folder or Hub id of the base to use instead of the recorded one."""
     device: str = "cpu"
     """Where to compute, such as cuda."""
 
@@ -55,7 +63,7 @@ class _OfAdapter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encode(_OfAdapter):
+class Encode(_Loading):
     """Vectors of prompts: given as words, in a file (one a line), or on standard input."""
 
     prompts: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -83,10 +91,11 @@ class Encode(_OfAdapter):
         if self.output == "both" and kind != ".safetensors":
             raise ValueError("Token states need a .safetensors file: --out FILE.safetensors")
         prompts = self._read()
-        features = self.load().encode(
-            prompts, output="both", batch_size=self.batch_size, normalize=self.normalize, long=self.long
+        encoded = self.load().encode(
+            prompts, output=self.output, batch_size=self.batch_size, normalize=self.normalize, long=self.long
         )
-        self._write(prompts, features, kind)
+        tensors = {"pooled": encoded} if self.output == "pooled" else encoded._asdict()
+        self._write(prompts, tensors, kind)
 
     def _read(self) -> list[str]:
         if self.prompts and self.file:
@@ -102,13 +111,12 @@ class Encode(_OfAdapter):
             raise ValueError(f"{self.file or 'standard input'}: no prompts in it; expected one a line.")
         return prompts
 
-    def _write(self, prompts: list[str], features: Sequence, kind: str) -> None:
+    def _write(self, prompts: list[str], tensors: dict[str, Tensor], kind: str) -> None:
         from adaclip.files import atomic_file
 
-        pooled, tokens, mask = features
+        pooled = tensors["pooled"]
         lines = (
-            json.dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n"
-            for text, vector in zip(prompts, pooled.tolist(), strict=True)
+            _json_line({"text": text, "vector": vector}) for text, vector in zip(prompts, pooled.tolist(), strict=True)
         )
         if self.out is None:
             sys.stdout.writelines(lines)
@@ -124,9 +132,6 @@ class Encode(_OfAdapter):
             else:
                 from safetensors.torch import save_file
 
-                tensors = {"pooled": pooled}
-                if self.output == "both":
-                    tensors |= {"tokens": tokens, "mask": mask}
                 save_file(tensors, staging, metadata={"prompts": json.dumps(prompts)})
         print(f"{len(prompts)} prompts, {pooled.shape[1]} numbers each, in {self.out}", file=sys.stderr)
 
@@ -166,7 +171,7 @@ class Compare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(_OfAdapter):
+class Export(_Loading):
     """The adapted encoder, merged, in another program's format."""
 
     out: tyro.conf.Positional[Path]
@@ -184,7 +189,7 @@ class Export(_OfAdapter):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Push(_OfAdapter):
+class Push(_Loading):
     """Publishes an adapter on the Hugging Face Hub, with its base if that is a local folder."""
 
     repo_id: tyro.conf.Positional[str]
@@ -244,6 +249,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("adaclip: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _json_line(content: dict[str, object]) -> str:
+    """One line of JSON lines. A command line that is not UTF-8 gives surrogates, which only an escape can say."""
+    line = json.dumps(content, ensure_ascii=False) + "\n"
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _metric(text: str) -> tuple[str, float]:

@@ -76,11 +76,14 @@ class PromptEncoder:
         return [known[ids] for ids in rows]
 
     def _encode(self, batch: list[tuple[int, ...]]) -> list[CachedPrompt]:
-        ids, mask = (part.to(self.model.device) for part in pad(batch, self.padding))
-        # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed inside.
-        states = self.model(input_ids=ids).last_hidden_state
-        ends = end_positions(ids, mask, self.eos_token_id)
-        pooled = self.model.text_projection(states[torch.arange(len(batch), device=ids.device), ends]).float().cpu()
+        device = self.model.device
+        ids, mask = (part.to(device) for part in pad(batch, self.padding))
+        # What is remembered must not depend on who asked first: the weights' own precision counts, not autocast's.
+        with torch.autocast(device.type, enabled=False):
+            # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed inside.
+            states = self.model(input_ids=ids).last_hidden_state
+            ends = end_positions(ids, mask, self.eos_token_id)
+            pooled = self.model.text_projection(states[torch.arange(len(batch), device=device), ends]).float().cpu()
         # Rows are cloned: a view would keep its whole batch in memory as long as it is cached.
         if not self.with_tokens:
             return [CachedPrompt(len(row), vector.clone(), None) for row, vector in zip(batch, pooled, strict=True)]
@@ -104,7 +107,7 @@ def join_pieces(pieces: Sequence[CachedPrompt]) -> CachedPrompt:
     if len(pieces) == 1:
         return pieces[0]
     lengths = [piece.length for piece in pieces]
-    weights = torch.tensor(lengths) / sum(lengths)
+    weights = torch.tensor(lengths, device="cpu") / sum(lengths)
     vectors = torch.stack([piece.pooled for piece in pieces])
     direction = nn.functional.normalize(weights @ vectors, dim=-1)
     tokens = None if pieces[0].tokens is None else torch.cat([piece.tokens for piece in pieces])
@@ -112,13 +115,14 @@ def join_pieces(pieces: Sequence[CachedPrompt]) -> CachedPrompt:
 
 
 def stack(entries: Sequence[CachedPrompt], projection_size: int, hidden_size: int) -> TextFeatures:
-    """Prompts of different lengths as one batch, zero-padded."""
+    """Prompts of different lengths as one batch, zero-padded; on the CPU, whatever torch's default device."""
     if not entries:
-        no_mask = torch.zeros(0, 0, dtype=torch.bool)
-        return TextFeatures(torch.zeros(0, projection_size), torch.zeros(0, 0, hidden_size), no_mask)
-    lengths = torch.tensor([entry.length for entry in entries])
+        empty = (torch.zeros(shape, device="cpu") for shape in ((0, projection_size), (0, 0, hidden_size), (0, 0)))
+        pooled, tokens, mask = empty
+        return TextFeatures(pooled, tokens, mask.bool())
+    lengths = torch.tensor([entry.length for entry in entries], device="cpu")
     return TextFeatures(
         torch.stack([entry.pooled for entry in entries]),
         nn.utils.rnn.pad_sequence([entry.tokens for entry in entries], batch_first=True),
-        torch.arange(int(lengths.max())) < lengths[:, None],
+        torch.arange(int(lengths.max()), device="cpu") < lengths[:, None],
     )

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from adaclip import openai_weights
+from adaclip.adapter import first_line
 from adaclip.config import AdaCLIPError
 from adaclip.files import atomic_file, atomic_folder, write_json
 from adaclip.openai_clip import check_end_token
@@ -158,7 +159,7 @@ def _merged(adaclip: AdaCLIP) -> CLIPTextModelWithProjection:
 
 def _full_clip(adaclip: AdaCLIP, merged: CLIPTextModelWithProjection) -> tuple[CLIPModel, bool]:
     """Both towers with the adapted text tower, and whether the vision tower is the base's."""
-    full = _base_clip(adaclip.base, merged.dtype)
+    full = _base_clip(adaclip, merged.dtype)
     real = full is not None
     if full is None:
         full = _with_stub(merged)
@@ -174,19 +175,21 @@ def _full_clip(adaclip: AdaCLIP, merged: CLIPTextModelWithProjection) -> tuple[C
     return full.eval(), real
 
 
-def _base_clip(base: str, dtype: torch.dtype) -> CLIPModel | None:
+def _base_clip(adaclip: AdaCLIP, dtype: torch.dtype) -> CLIPModel | None:
     """The base with both towers; None when it holds a text tower only."""
     from transformers import CLIPConfig, CLIPModel
 
+    base, found = adaclip.base, adaclip.base_options.download()
     try:
-        config, _ = CLIPConfig.get_config_dict(base)
+        config, _ = CLIPConfig.get_config_dict(base, **found)
         if config.get("model_type") != "clip" or config.get("adaclip", {}).get("vision") == "stub":
             return None
-        model, report = CLIPModel.from_pretrained(base, dtype=dtype, use_safetensors=True, output_loading_info=True)
+        model, report = CLIPModel.from_pretrained(
+            base, dtype=dtype, use_safetensors=True, output_loading_info=True, **found
+        )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AdaCLIPError(
-            f"{base}: the base, whose vision tower goes into this export, cannot be loaded: {reason} "
+            f"{base}: the base, whose vision tower goes into this export, cannot be loaded: {first_line(error)} "
             "Connect once so that it is cached, or load the adapter with base= and a local folder."
         ) from error
     return None if any(name.startswith("vis") for name in report["missing_keys"]) else model

@@ -18,7 +18,13 @@ PARTIAL = ".partial"
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `folder`, which takes its name, replacing an older one, if nothing fails."""
+    """Yields a temporary folder beside `folder`, which takes its name, replacing an older one, if nothing fails.
+
+    A symbolic link goes on pointing where it did. FileError for the working directory, which cannot be replaced.
+    """
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     try:
@@ -84,8 +90,13 @@ def _replace_folder(staging: Path, folder: Path) -> None:
     # A folder cannot be replaced by a rename while it has content: it is set aside first.
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     os.replace(folder, old / folder.name)
-    os.replace(staging, folder)
-    shutil.rmtree(old)
+    try:
+        os.replace(staging, folder)
+    except OSError:
+        os.replace(old / folder.name, folder)
+        raise
+    finally:
+        shutil.rmtree(old)
 
 
 def _umask() -> int:

@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from adaclip.adapter import BASE_FILES, CONFIG, SETTINGS, WEIGHTS, adapter_config, first_line
+from adaclip.adapter import BASE_FILES, CONFIG, FILES, TOKENIZER, WEIGHTS, adapter_config, first_line
 from adaclip.config import AdaCLIPError
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-TOKENIZER = "tokenizer_config.json"
-# What is downloaded of an adapter's repository: never pickles, and nothing of other adapters beside it.
-ADAPTER_FILES = (CONFIG, WEIGHTS, SETTINGS, "README.md", TOKENIZER)
-ADAPTER_FILES += ("tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+BYTES = 256  # every byte is an entry of CLIP's vocabulary: one with fewer was not read
 
 
 @dataclass(frozen=True)
 class LoadOptions:
     """How weights are found and where they go; the keyword arguments of `AdaCLIP.from_pretrained`."""
 
-    dtype: torch.dtype | None = None  # None: as stored
+    dtype: torch.dtype | None = None  # None: as stored; torch.float16 or bfloat16 for speed on an accelerator
     device: torch.device | str | None = None  # None: CPU
     revision: str | None = None
     token: str | bool | None = None
@@ -36,9 +33,19 @@ class LoadOptions:
     local_files_only: bool = False
     subfolder: str = ""  # of the repository or folder, when it holds several adapters
 
+    def __post_init__(self) -> None:
+        try:
+            torch.device(self.device or "cpu")
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {self.device!r}.") from error
+
     def for_base(self) -> LoadOptions:
         """The same options for the base model: the adapter's revision and place say nothing about the base's."""
         return replace(self, revision=None, subfolder="")
+
+    def without_secrets(self) -> LoadOptions:
+        """The same options without the token: what an object may carry along when it is pickled."""
+        return replace(self, token=None)
 
     def download(self) -> dict[str, object]:
         names = ("revision", "token", "cache_dir", "local_files_only")
@@ -61,6 +68,12 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
             hint = f" It holds {', '.join(other)}, which is refused: only safetensors are read." if other else ""
             raise AdaCLIPError(f"{folder}: {name} is missing, so this is not an adapter folder.{hint}")
     return folder
+
+
+def located(base: str | Path) -> str:
+    """A base as it is remembered: a Hub id as it is, a folder by its whole path, wherever the program goes later."""
+    folder = Path(base).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else str(base)
 
 
 def recorded_base(folder: Path) -> str:
@@ -99,16 +112,14 @@ def load_base(
     base: str, load: LoadOptions, *, tokenizer_folder: Path | None = None
 ) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
     """CLIP's text tower with its projection, and its tokenizer (the adapter's own, if its folder has one)."""
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+    from safetensors import SafetensorError
+    from transformers import CLIPTextModelWithProjection
 
-    has_tokenizer = tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file()
     try:
         model, report = CLIPTextModelWithProjection.from_pretrained(
             base, dtype=load.dtype, use_safetensors=True, output_loading_info=True, **load.download()
         )
-        source = str(tokenizer_folder) if has_tokenizer else base
-        tokenizer = CLIPTokenizer.from_pretrained(source, **({} if has_tokenizer else load.download()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise AdaCLIPError(
             f"The base CLIP model {base} cannot be loaded: {first_line(error)} "
             "Check the name, connect once so that it is cached, or pass base= with a local folder."
@@ -116,7 +127,41 @@ def load_base(
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise AdaCLIPError(f"{base}: {len(missing)} tensors of the text encoder are missing, first {missing[0]}.")
+    if tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file():
+        tokenizer = _load_tokenizer(str(tokenizer_folder), LoadOptions())
+    else:
+        tokenizer = _load_tokenizer(base, load)
+    _check_fit(tokenizer, model, base)
     return model, tokenizer
+
+
+def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(source, **load.download())
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        raise AdaCLIPError(
+            f"The tokenizer of {source} cannot be loaded: {first_line(error)} "
+            "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
+        ) from error
+    if len(tokenizer) < BYTES:  # transformers makes an empty one, without a word, where the files are missing
+        raise AdaCLIPError(
+            f"The tokenizer of {source} has {len(tokenizer)} entries, so its vocabulary is missing. "
+            "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
+        )
+    return tokenizer
+
+
+def _check_fit(tokenizer: PreTrainedTokenizerBase, model: CLIPTextModelWithProjection, base: str) -> None:
+    """AdaCLIPError for a tokenizer whose ids the model cannot look up; a prompt's limit becomes the model's."""
+    highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
+    if highest >= rows:
+        raise AdaCLIPError(
+            f"{base}: the tokenizer has ids up to {highest}, the model embeds {rows}. "
+            "The two are of different models: pass the right base=."
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
 
 def push_folder(
@@ -160,7 +205,7 @@ def _download(repo_id: str, load: LoadOptions) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=patterns, **(load.download() | changes)))
 
     try:
-        snapshot = fetch([posixpath.join(load.subfolder, name) for name in ADAPTER_FILES])
+        snapshot = fetch([posixpath.join(load.subfolder, name) for name in FILES])
         fetched = [snapshot / load.subfolder / WEIGHTS]
         if (snapshot / load.subfolder / CONFIG).is_file():
             base = str(adapter_config(snapshot / load.subfolder).get("base_model_name_or_path"))

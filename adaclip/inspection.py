@@ -40,7 +40,11 @@ def describe(repo_or_path: str, revision: str | None = None, subfolder: str = ""
 def read_pairs(path: Path) -> list[tuple[str, str]]:
     """Pairs of prompts, one a line, divided by a tab; ValueError names the line that is none."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}).") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         parts = [part.strip() for part in line.split("\t")]
@@ -61,7 +65,7 @@ def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str
     """
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     encoder = _with_all(adapters, base)
-    columns = [Path(name).name or name for name in adapters]
+    columns = _columns(adapters)
     with encoder.disable_adapter():
         vectors = [encoder.encode(texts, normalize=True)]
     vectors += [encoder.encode(texts, normalize=True, adapter=name) for name in encoder.adapters]
@@ -77,6 +81,12 @@ def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str
         cells = "  ".join(f"{measure(vectors[0], v):>{w}.3f}" for v, w in zip(vectors, widths, strict=True))
         lines.append(f"{name:<{width}}  {cells}")
     return "\n".join(lines)
+
+
+def _columns(adapters: Sequence[str]) -> list[str]:
+    """The adapters' names, in full where the last part does not tell them apart."""
+    short = [Path(name).name or name for name in adapters]
+    return short if len(set(short)) == len(short) else list(adapters)
 
 
 def _with_all(adapters: Sequence[str], base: str | None) -> AdaCLIP:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adaclip import adapter as adapter_files
 from adaclip import hub
+from adaclip.adapter import first_line
 from adaclip.card import CardDetails, model_card
 from adaclip.config import DEFAULT_BASE, LoRASettings
 from adaclip.encoding import PromptEncoder, TextFeatures, end_positions, join_pieces, stack
@@ -42,6 +43,7 @@ class AdaCLIP(nn.Module):
         self.eos_token_id: int = tokenizer.eos_token_id
         self.details = CardDetails()  # licence, data sets and metrics, for the model card
         self.cache = PromptCache()
+        self.base_options = hub.LoadOptions()  # how the base was found, to find its vision tower for an export
         self._weights = InferenceWeights()
         self._disabled = False
 
@@ -63,9 +65,9 @@ class AdaCLIP(nn.Module):
         global generator.
         """
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
-        load = hub.LoadOptions(**load)
-        text_model, tokenizer = hub.load_base(str(base), load)
-        return cls(adapter_files.new_adapter(text_model, settings), tokenizer, str(base)).to(load.device)
+        load, base = hub.LoadOptions(**load), hub.located(base)
+        text_model, tokenizer = hub.load_base(base, load)
+        return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, load)
 
     @classmethod
     def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
@@ -77,11 +79,22 @@ class AdaCLIP(nn.Module):
         load = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), load)
         adapter_files.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
-        base = str(base) if base is not None else hub.recorded_base(folder)
+        base = hub.located(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
-        encoder = cls(adapter_files.attach_adapter(text_model, folder), tokenizer, base)
+        encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, load.for_base())
         encoder.details = adapter_files.saved_details(folder)
-        return encoder.to(load.device).eval()
+        return encoder.eval()
+
+    @classmethod
+    def _of(
+        cls, text_model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, load: hub.LoadOptions
+    ) -> AdaCLIP:
+        encoder = cls(text_model, tokenizer, base)
+        encoder.base_options = load.without_secrets()
+        try:
+            return encoder.to(load.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch that was built without it
+            raise ValueError(f"The device {load.device} cannot be used: {first_line(error)}") from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
         """Text features of token ids, right-padded.
@@ -91,6 +104,9 @@ class AdaCLIP(nn.Module):
         """
         mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
         B, L = mask.shape  # prompts, tokens
+        if B * L == 0:
+            sizes = ((B, self.projection_size), (B, L, self.hidden_size))
+            return TextFeatures(*(self._projection.weight.new_zeros(size) for size in sizes), mask)
         filled = mask.any(dim=0).nonzero()
         longest = int(filled[-1]) + 1 if len(filled) else L
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
@@ -139,8 +155,8 @@ class AdaCLIP(nn.Module):
         """
         if output not in ("pooled", "tokens", "both"):
             raise ValueError(f"output must be 'pooled', 'tokens' or 'both', got {output!r}.")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
         model, state = self._weights.get(self.text_model, self._adapter_in_use(adapter))
@@ -165,6 +181,11 @@ class AdaCLIP(nn.Module):
         if output != "pooled":
             return features._replace(pooled=pooled)
         return pooled.numpy() if convert_to_numpy else pooled
+
+    def forget(self) -> None:
+        """Drops what `encode` remembers. Needed only after an edit of the base's weights through `.data`."""
+        self.cache.clear()
+        self._weights.clear()
 
     @property
     def adapters(self) -> list[str]:
@@ -256,7 +277,7 @@ class AdaCLIP(nn.Module):
         with tempfile.TemporaryDirectory() as staging:
             folder = self._save(Path(staging) / "adapter", base, details, with_base=True)
             card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
             return hub.push_folder(
                 folder,
                 repo_id,
@@ -281,8 +302,9 @@ class AdaCLIP(nn.Module):
         """Width P of the pooled vector."""
         return self.text_model.config.projection_dim
 
-    def _projection(self, states: Tensor) -> Tensor:
-        return self.text_model.base_model.model.text_projection(states)
+    @property
+    def _projection(self) -> nn.Linear:
+        return self.text_model.base_model.model.text_projection
 
     def _real_tokens(self, input_ids: Tensor) -> Tensor:
         is_end = input_ids == self.eos_token_id

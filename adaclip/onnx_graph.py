@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adaclip.config import AdaCLIPError
+from adaclip.encoding import end_positions
 from adaclip.openai_clip import TextTower
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # largest difference in a float32 output; kernels sum in another order
 # Compared at another batch size and length than the graph was traced with.
 CHECKED = ["a person walks", "a person turns to the left twice, waves and then slowly walks back", ""]
+CHECKED += ["a person walks <|endoftext|> back"]  # pooled at the first end token, as `forward` does
 
 
 class _Graph(nn.Module):
@@ -33,12 +35,13 @@ class _Graph(nn.Module):
     def __init__(self, encoder: AdaCLIP) -> None:
         super().__init__()
         self.tower = TextTower(encoder)
+        self.eos_token_id = encoder.eos_token_id
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         states = self.tower.hidden_states(input_ids)
-        B, L = input_ids.shape  # prompts, tokens
-        last = (attention_mask * torch.arange(1, L + 1)).argmax(dim=-1)
-        pooled = states[torch.arange(B), last] @ self.tower.text_projection
+        ends = end_positions(input_ids, attention_mask.bool(), self.eos_token_id)
+        B, _ = input_ids.shape  # len() would fix the batch size in the graph
+        pooled = states[torch.arange(B), ends] @ self.tower.text_projection
         return pooled, states * attention_mask[..., None].to(states.dtype)
 
 

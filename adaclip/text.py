@@ -52,10 +52,11 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 
 def pad(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
     """Rows of ids as one rectangle, padded on the right: (B, L) long, (B, L) bool, True = real token."""
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    options = {"dtype": torch.long, "device": "cpu"}  # whatever torch's default device
+    lengths = torch.tensor([len(row) for row in rows], **options)
     longest = int(lengths.max()) if rows else 0
-    ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], dtype=torch.long)
-    return ids.view(len(rows), longest), torch.arange(longest) < lengths[:, None]
+    ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], **options)
+    return ids.view(len(rows), longest), torch.arange(longest, device="cpu") < lengths[:, None]
 
 
 def token_ids(

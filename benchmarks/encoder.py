@@ -21,10 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import packaging.version
 import torch
 import tyro
 
-from adaclip import AdaCLIP
+from adaclip import AdaCLIP, openai_weights
 
 Contestant = Callable[[list[str]], torch.Tensor]
 OURS, PADDED, SORTED, OPENAI, BASE = "adaclip", "HF padded to 77", "HF sorted, padded to longest", "openai-clip", "base"
@@ -57,6 +58,8 @@ def main() -> None:
         contestants = build(adapter, options.only)
     if options.only is None:
         return report(measure_time(contestants, prompts, options), options)
+    if options.only not in contestants:
+        return None  # why was said where it was left out
     for start in range(0, 4 * options.batch, options.batch):
         contestants[options.only](prompts[start : start + options.batch])
     print(peak_memory())
@@ -145,36 +148,23 @@ def real_tokenizer():
 
 def openai_clip(merged: torch.nn.Module) -> Contestant | None:
     """OpenAI's own model with the same weights; None when its package cannot be imported."""
-    stubs = {name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms")}
+    stubs = {name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms", "pkg_resources")}
     for name in ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize", "InterpolationMode"):
         setattr(stubs["torchvision.transforms"], name, types.SimpleNamespace(BICUBIC=None))
+    stubs["pkg_resources"].packaging = packaging
     absent = {name: stub for name, stub in stubs.items() if name not in sys.modules}
-    sys.modules.update(absent)  # it asks for torchvision, whose image transforms play no part here
+    sys.modules.update(absent)  # it asks for image transforms and a version check, which play no part here
     try:
         import clip
         from clip.model import CLIP
-    except ImportError:
+    except ImportError as error:
+        print(f"openai-clip is left out: {error}", file=sys.stderr)
         return None
     finally:
         for name in absent:
             del sys.modules[name]
     model = CLIP(512, 32, 1, 64, 32, 77, 49408, 512, 8, 12).eval()
-    ours = merged.state_dict()
-    theirs = {
-        "positional_embedding": ours["text_model.embeddings.position_embedding.weight"],
-        "token_embedding.weight": ours["text_model.embeddings.token_embedding.weight"],
-        "text_projection": ours["text_projection.weight"].T,
-    }
-    pairs = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
-    pairs["attn.out_proj"] = "self_attn.out_proj"
-    for kind in ("weight", "bias"):
-        theirs[f"ln_final.{kind}"] = ours[f"text_model.final_layer_norm.{kind}"]
-        for i in range(12):
-            layer, block = f"text_model.encoder.layers.{i}", f"transformer.resblocks.{i}"
-            qkv = [ours[f"{layer}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            theirs[f"{block}.attn.in_proj_{kind}"] = torch.cat(qkv)
-            theirs |= {f"{block}.{new}.{kind}": ours[f"{layer}.{old}.{kind}"] for new, old in pairs.items()}
-    missing, unexpected = model.load_state_dict(theirs, strict=False)
+    missing, unexpected = model.load_state_dict(openai_weights.to_openai(merged.state_dict()), strict=False)
     if unexpected or not all(name.startswith(("visual.", "logit_scale")) for name in missing):
         raise RuntimeError(f"openai-clip's text tower has other tensors than expected: {missing}, {unexpected}")
 
@@ -225,8 +215,9 @@ def peak_memory() -> int:
 def measure_memory(arguments: list[str]) -> None:
     for name in (OURS, PADDED, SORTED, OPENAI):
         command = [sys.executable, __file__, *arguments, "--only", name]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f"{name:<28} {run.stdout.split()[-1]:>6} MB peak")
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        if run.stdout.strip():
+            print(f"{name:<28} {run.stdout.split()[-1]:>6} MB peak")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from adaclip import AdaCLIP, TextFeatures
 from adaclip.batching import sub_batches
+from adaclip.inference import ENTRY_BYTES
 from adaclip.text import token_ids
 
 MIXED = ["hi", *tiny.PROMPTS, "", "a person walks", "hi", "a person walks "]
@@ -137,7 +139,7 @@ def test_repeated_prompts_are_encoded_once(encoder: AdaCLIP) -> None:
 
 
 def test_the_cache_is_bounded(encoder: AdaCLIP) -> None:
-    encoder.cache.max_bytes = 10 * encoder.projection_size * 4
+    encoder.cache.max_bytes = 10 * (ENTRY_BYTES + encoder.projection_size * 4)
     encoder.encode([f"prompt {i}" for i in range(30)])
     assert len(encoder.cache) == 10
     assert encoder.cache.nbytes == encoder.cache.max_bytes
@@ -146,7 +148,9 @@ def test_the_cache_is_bounded(encoder: AdaCLIP) -> None:
     assert len(encoder.cache) == 0
 
 
-@pytest.mark.parametrize("edit", ["in place", "through .data", "load_state_dict", "optimizer", "replaced", "base"])
+@pytest.mark.parametrize(
+    "edit", ["in place", "through .data", "sign", "load_state_dict", "optimizer", "replaced", "base"]
+)
 def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
     before = encoder.encode(tiny.PROMPTS)
     weight = next(p for name, p in encoder.named_parameters() if "q_proj.lora_A" in name)
@@ -155,6 +159,8 @@ def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
             weight.mul_(2)
     elif edit == "through .data":
         weight.data.mul_(2)  # as averages of weights are often copied; raises no version counter
+    elif edit == "sign":
+        weight.data.neg_()  # as long as before
     elif edit == "load_state_dict":
         encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()})
     elif edit == "optimizer":
@@ -171,6 +177,53 @@ def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
     with torch.no_grad():
         forward = encoder.eval()(*encoder.tokenize(tiny.PROMPTS)).pooled
     torch.testing.assert_close(after, forward, rtol=1e-5, atol=1e-5)
+
+
+def test_an_edit_of_the_base_that_cannot_be_seen_is_forgotten_on_request(encoder: AdaCLIP) -> None:
+    before = encoder.encode(tiny.PROMPTS)
+    next(p for name, p in encoder.named_parameters() if "k_proj.base_layer.weight" in name).data.mul_(2)
+    encoder.forget()
+    assert not torch.allclose(encoder.encode(tiny.PROMPTS), before, atol=1e-3)
+
+
+def test_autocast_and_inference_mode_change_nothing_and_leave_nothing(encoder: AdaCLIP, adapter: Path) -> None:
+    expected = encoder.encode(tiny.PROMPTS)
+    for surroundings in (torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode()):
+        with surroundings:
+            inside = AdaCLIP.from_pretrained(adapter)
+            torch.testing.assert_close(inside.encode(tiny.PROMPTS), expected, rtol=1e-6, atol=1e-6)
+            merged = inside.merged()
+        assert torch.equal(inside.encode(tiny.PROMPTS), expected)
+        ids, _ = encoder.tokenize(tiny.PROMPTS)
+        with torch.no_grad():
+            torch.testing.assert_close(merged(input_ids=ids).text_embeds, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_another_default_device_is_ignored(encoder: AdaCLIP) -> None:
+    expected = encoder.encode(tiny.PROMPTS, output="both")
+    encoder.cache.clear()
+    with torch.device("meta"):
+        features = encoder.encode(tiny.PROMPTS, output="both")
+        assert encoder.encode([], output="both").mask.device.type == "cpu"
+        assert encoder.encode(["walks " * 100], long="chunk").isfinite().all()
+    assert all(torch.equal(a, b) for a, b in zip(features, expected, strict=True))
+
+
+def test_threads_may_share_an_encoder(encoder: AdaCLIP) -> None:
+    texts = [f"{prompt} {i}" for prompt in tiny.PROMPTS for i in range(10)]
+    expected = encoder.encode(texts)
+    encoder.forget()
+    encoder.cache.max_bytes = 5 * ENTRY_BYTES  # so that entries come and go
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda start: encoder.encode(texts[start:], batch_size=3), range(20)))
+    for start, vectors in enumerate(found):
+        torch.testing.assert_close(vectors, expected[start:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "8", None])
+def test_a_batch_size_that_is_none_is_refused(encoder: AdaCLIP, size: object) -> None:
+    with pytest.raises(ValueError, match="batch_size must be an integer"):
+        encoder.encode(["hi"], batch_size=size)
 
 
 def test_copies_and_half_precision_keep_their_own_weights(encoder: AdaCLIP) -> None:

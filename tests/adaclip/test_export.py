@@ -182,7 +182,7 @@ def test_onnx_runs_at_any_batch_and_length(text_encoder, tmp_path):
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["adaclip.format"] == "onnx"
     base = AdaCLIP.from_base(text_encoder.base)
-    for prompts in (PROMPTS, PROMPTS[:1], [""], ["walks " * 75] * 5):
+    for prompts in (PROMPTS, PROMPTS[:1], [""], ["walks " * 75] * 5, ["a person <|endoftext|> walks"]):
         ids, mask = text_encoder.tokenize(prompts)
         pooled, tokens = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.long().numpy()})
         expected = text_encoder.encode(prompts, output="both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -103,7 +104,7 @@ def test_a_hub_id_is_recorded_as_it_is(encoder: AdaCLIP, tmp_path: Path) -> None
     encoder.save_pretrained(tmp_path / "a", base="openai/clip-vit-base-patch32")
     config = json.loads((tmp_path / "a" / CONFIG).read_text())
     assert config["base_model_name_or_path"] == "openai/clip-vit-base-patch32"
-    assert "base_model: openai/clip-vit-base-patch32" in (tmp_path / "a" / "README.md").read_text()
+    assert 'base_model: "openai/clip-vit-base-patch32"' in (tmp_path / "a" / "README.md").read_text()
 
 
 def damage(adapter: Path, how: str) -> None:
@@ -137,6 +138,18 @@ def damage(adapter: Path, how: str) -> None:
         edit_config(adapter, target_modules=["to_q"])
     elif how == "rank is no number":
         edit_config(adapter, r="four")
+    elif how == "base is no name":
+        edit_config(adapter, base_model_name_or_path=3)
+    elif how == "bad pattern":
+        edit_config(adapter, target_modules="(")
+    elif how == "bad rank pattern":
+        edit_config(adapter, rank_pattern=7)
+    elif how == "not a number":
+        edit_weights(adapter, lambda tensors: tensors[first].fill_(float("nan")))
+    elif how == "no vocabulary":
+        (adapter / "tokenizer.json").unlink()
+    elif how == "broken vocabulary":
+        (adapter / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "BPE", "vocab": 3}}')
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,13 @@ def damage(adapter: Path, how: str) -> None:
         ("broken config", r"adapter_config.json: not valid JSON"),
         ("other peft", r"adapter_config.json: expected the configuration of a LoRA adapter"),
         ("nothing to adapt", r"adapter_config.json.*to_q"),
-        ("rank is no number", r"adapter_config.json"),
+        ("rank is no number", r"adapter_config.json: r is 'four'"),
+        ("base is no name", r"adapter_config.json: base_model_name_or_path is 3"),
+        ("bad pattern", r"adapter_config.json: does not fit the base"),
+        ("bad rank pattern", r"adapter_config.json: does not fit the base"),
+        ("not a number", r"fc1.lora_A.* holds NaN or infinity"),
+        ("no vocabulary", r"The tokenizer of .*adapter has 2 entries, so its vocabulary is missing"),
+        ("broken vocabulary", r"The tokenizer of .*adapter cannot be loaded"),
     ],
 )
 def test_a_damaged_adapter_is_refused_by_name(adapter: Path, how: str, said: str) -> None:
@@ -187,6 +206,89 @@ def test_a_base_without_projection_is_refused(base: Path, tmp_path: Path) -> Non
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(AdaCLIPError, match=r"1 tensors of the text encoder are missing, first text_projection.weight"):
         AdaCLIP.from_base(folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("truncated", r"The base CLIP model .* cannot be loaded"),
+        ("wrong shape", r"The base CLIP model .* cannot be loaded"),
+        ("no vocabulary", r"The tokenizer of .* has 2 entries"),
+        ("small embedding", r"the tokenizer has ids up to \d+, the model embeds 100"),
+    ],
+)
+def test_a_damaged_base_is_refused_by_name(base: Path, tmp_path: Path, how: str, said: str) -> None:
+    folder = shutil.copytree(base, tmp_path / "damaged")
+    weights = folder / "model.safetensors"
+    if how == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif how == "wrong shape":
+        tensors = {name: tensor.clone() for name, tensor in load_file(weights).items()}
+        tensors["text_projection.weight"] = torch.zeros(3, 3)
+        save_file(tensors, weights, metadata={"format": "pt"})
+    elif how == "no vocabulary":
+        (folder / "tokenizer.json").unlink()
+    elif how == "small embedding":
+        model = CLIPTextModelWithProjection.from_pretrained(base)
+        model.resize_token_embeddings(100)
+        model.save_pretrained(folder)
+    with pytest.raises(AdaCLIPError, match=said) as refusal:
+        AdaCLIP.from_base(folder)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", 3.5])
+def test_a_device_that_is_not_there_is_refused(base: Path, device: object) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ValueError, match="device"):
+        AdaCLIP.from_base(base, device=device)
+
+
+def test_a_feature_extraction_adapter_loads(adapter: Path, encoder: AdaCLIP) -> None:
+    edit_config(adapter, task_type="FEATURE_EXTRACTION")  # what many LoRA scripts write
+    loaded = AdaCLIP.from_pretrained(adapter)
+    assert torch.equal(loaded.encode(tiny.PROMPTS), encoder.encode(tiny.PROMPTS))
+    loaded(*loaded.tokenize(["hi"]))
+
+
+def test_a_relative_base_is_remembered_by_its_place(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    encoder = AdaCLIP.from_base(base.name, rank=2)
+    monkeypatch.chdir(tmp_path)
+    encoder.save_pretrained("adapter")
+    assert torch.equal(AdaCLIP.from_pretrained(tmp_path / "adapter").encode(["hi"]), encoder.encode(["hi"]))
+
+
+@pytest.mark.parametrize("holds", ["notes.txt", "kit", "adapter_config.json"])
+def test_saving_replaces_its_own_folders_only(encoder: AdaCLIP, tmp_path: Path, holds: str) -> None:
+    folder = tmp_path / "precious"
+    (folder / holds).mkdir(parents=True)
+    with pytest.raises(AdaCLIPError, match=r"precious: holds .* Give another folder"):
+        encoder.save_pretrained(folder)
+    assert [path.name for path in folder.iterdir()] == [holds]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AdaCLIPError, match="is a file"):
+        encoder.save_pretrained(tmp_path / "file")
+
+
+def test_saving_into_the_working_directory_is_refused(
+    encoder: AdaCLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AdaCLIPError, match="the working directory"):
+        encoder.save_pretrained(".")
+
+
+def test_a_link_goes_on_pointing_where_it_did(encoder: AdaCLIP, adapter: Path, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere" / "link"
+    link.parent.mkdir()
+    link.symlink_to(adapter)
+    tiny.perturb(encoder, seed=4).save_pretrained(link)
+    assert link.is_symlink()
+    assert torch.equal(AdaCLIP.from_pretrained(adapter).encode(["hi"]), encoder.encode(["hi"]))
 
 
 @pytest.mark.parametrize("kind", [CLIPTextModel, CLIPTextModelWithProjection])
@@ -247,6 +349,23 @@ def test_saving_is_atomic(encoder: AdaCLIP, adapter: Path, monkeypatch: pytest.M
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
+
+    def fail_second(source: object, target: object) -> None:
+        renamed.append(target)
+        if len(renamed) == before_failing:
+            raise OSError("disk full")
+        os_replace(source, target)
+
+    os_replace, renamed = os.replace, []
+    before_failing = 99
+    with monkeypatch.context() as patch:  # the last rename, when the old folder is already out of the way
+        patch.setattr("os.replace", fail_second)
+        encoder.save_pretrained(adapter)
+        before_failing, renamed = len(renamed), []
+        before = {path.name: path.read_bytes() for path in adapter.iterdir()}
+        with pytest.raises(OSError, match="disk full"):
+            tiny.perturb(encoder, seed=8).save_pretrained(adapter)
+    assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
 
     tiny.perturb(encoder, seed=9)
     with monkeypatch.context() as patch:

@@ -146,6 +146,12 @@ def test_an_end_token_inside_a_prompt_ends_it_as_for_openai(encoder: AdaCLIP) ->
     assert not torch.allclose(pooled[0], pooled[2], atol=1e-2)
 
 
+def test_no_prompts_are_no_features(encoder: AdaCLIP) -> None:
+    features = encoder(*encoder.tokenize([]))
+    assert features.pooled.shape == (0, encoder.projection_size)
+    assert features.tokens.shape == (0, 0, encoder.hidden_size)
+
+
 def test_forward_computes_no_padding(encoder: AdaCLIP) -> None:
     seen: list[int] = []
     encoder.text_model.register_forward_pre_hook(
