@@ -15,6 +15,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from adaclip import openai_weights
 from adaclip.adapter import first_line
 from adaclip.config import AdaCLIPError
 from adaclip.files import atomic_file, atomic_folder, write_json
+from adaclip.hub import load_clip
 from adaclip.openai_clip import check_end_token
 
 if TYPE_CHECKING:
@@ -179,20 +181,18 @@ def _base_clip(adaclip: AdaCLIP, dtype: torch.dtype) -> CLIPModel | None:
     """The base with both towers; None when it holds a text tower only."""
     from transformers import CLIPConfig, CLIPModel
 
-    base, found = adaclip.base, adaclip.base_options.download()
+    base, load = adaclip.base, replace(adaclip.base_options, dtype=dtype)
     try:
-        config, _ = CLIPConfig.get_config_dict(base, **found)
-        if config.get("model_type") != "clip" or config.get("adaclip", {}).get("vision") == "stub":
-            return None
-        model, report = CLIPModel.from_pretrained(
-            base, dtype=dtype, use_safetensors=True, output_loading_info=True, **found
-        )
+        config, _ = CLIPConfig.get_config_dict(base, **load.download())
     except (OSError, ValueError) as error:
         raise AdaCLIPError(
             f"{base}: the base, whose vision tower goes into this export, cannot be loaded: {first_line(error)} "
             "Connect once so that it is cached, or load the adapter with base= and a local folder."
         ) from error
-    return None if any(name.startswith("vis") for name in report["missing_keys"]) else model
+    if config.get("model_type") != "clip" or config.get("adaclip", {}).get("vision") == "stub":
+        return None
+    model, missing = load_clip(CLIPModel, base, load)
+    return None if any(name.startswith("vis") for name in missing) else model
 
 
 def _with_stub(merged: CLIPTextModelWithProjection) -> CLIPModel:

@@ -8,7 +8,7 @@ import posixpath
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -16,7 +16,9 @@ from adaclip.adapter import BASE_FILES, CONFIG, FILES, TOKENIZER, WEIGHTS, adapt
 from adaclip.config import AdaCLIPError
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+    from transformers import CLIPTextModelWithProjection, PreTrainedModel, PreTrainedTokenizerBase
+
+M = TypeVar("M", bound="PreTrainedModel")
 
 BYTES = 256  # every byte is an entry of CLIP's vocabulary: one with fewer was not read
 
@@ -112,20 +114,10 @@ def load_base(
     base: str, load: LoadOptions, *, tokenizer_folder: Path | None = None
 ) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
     """CLIP's text tower with its projection, and its tokenizer (the adapter's own, if its folder has one)."""
-    from safetensors import SafetensorError
     from transformers import CLIPTextModelWithProjection
 
-    try:
-        model, report = CLIPTextModelWithProjection.from_pretrained(
-            base, dtype=load.dtype, use_safetensors=True, output_loading_info=True, **load.download()
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise AdaCLIPError(
-            f"The base CLIP model {base} cannot be loaded: {first_line(error)} "
-            "Check the name, connect once so that it is cached, or pass base= with a local folder."
-        ) from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
+    model, missing = load_clip(CLIPTextModelWithProjection, base, load)
+    if missing:
         raise AdaCLIPError(f"{base}: {len(missing)} tensors of the text encoder are missing, first {missing[0]}.")
     if tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file():
         tokenizer = _load_tokenizer(str(tokenizer_folder), LoadOptions())
@@ -133,6 +125,48 @@ def load_base(
         tokenizer = _load_tokenizer(base, load)
     _check_fit(tokenizer, model, base)
     return model, tokenizer
+
+
+def load_clip(kind: type[M], base: str, load: LoadOptions) -> tuple[M, list[str]]:
+    """A CLIP model of transformers' class `kind`, and which of its tensors `base` does not hold. Safetensors only."""
+    from safetensors import SafetensorError
+
+    def read(**changes: object) -> tuple[M, list[str]]:
+        options = {"dtype": load.dtype, "use_safetensors": True, "output_loading_info": True}
+        model, report = kind.from_pretrained(base, **options, **(load.download() | changes))
+        return model, sorted(report["missing_keys"])
+
+    try:
+        try:
+            return read()
+        except OSError:
+            converted = _cached_conversion(base, load)
+            if converted is None:
+                raise
+            config = kind.config_class.from_pretrained(base, **load.download())
+            return read(config=config, revision=converted, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise AdaCLIPError(
+            f"The base CLIP model {base} cannot be loaded: {first_line(error)} "
+            "Check the name, connect once so that it is cached, or pass base= with a local folder."
+        ) from error
+
+
+def _cached_conversion(base: str, load: LoadOptions) -> str | None:
+    """The pull request, such as "refs/pr/3", whose safetensors of `base` are in the cache.
+
+    Where a repository holds pickles only, as OpenAI's may, transformers takes the safetensors out of a pull request of
+    the Hub's own conversion bot. It looks for that request on the Hub every time, in vain without a connection.
+    """
+    from huggingface_hub import CacheNotFound, scan_cache_dir
+
+    try:
+        repos = scan_cache_dir(load.cache_dir).repos
+    except (CacheNotFound, ValueError):
+        return None
+    revisions = [revision for repo in repos if repo.repo_id == base for revision in repo.revisions]
+    with_weights = [r for r in revisions if any(file.file_name == "model.safetensors" for file in r.files)]
+    return next((ref for r in with_weights for ref in sorted(r.refs) if ref.startswith("refs/pr/")), None)
 
 
 def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:

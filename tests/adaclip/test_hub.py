@@ -237,6 +237,23 @@ def test_a_damaged_base_is_refused_by_name(base: Path, tmp_path: Path, how: str,
     assert "\n" not in str(refusal.value)
 
 
+def test_safetensors_of_the_hubs_conversion_bot_are_found_offline(base: Path, tmp_path: Path) -> None:
+    """A repository of pickles, as the cache keeps it after one load with a connection."""
+    cached = tmp_path / "cache" / "models--somebody--clip"
+    for ref, commit in (("main", "a" * 40), ("refs/pr/3", "b" * 40)):
+        (cached / "refs" / ref).parent.mkdir(parents=True, exist_ok=True)
+        (cached / "refs" / ref).write_text(commit)
+        (cached / "snapshots" / commit).mkdir(parents=True)
+    for path in base.iterdir():
+        commit = "b" * 40 if path.suffix == ".safetensors" else "a" * 40
+        shutil.copy2(path, cached / "snapshots" / commit)
+    loaded = AdaCLIP.from_base("somebody/clip", cache_dir=tmp_path / "cache", rank=2)
+    assert torch.equal(loaded.encode(["hi"]), AdaCLIP.from_base(base, rank=2).encode(["hi"]))
+    (cached / "snapshots" / ("b" * 40) / "model.safetensors").unlink()
+    with pytest.raises(AdaCLIPError, match="somebody/clip cannot be loaded"):
+        AdaCLIP.from_base("somebody/clip", cache_dir=tmp_path / "cache")
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda", 3.5])
 def test_a_device_that_is_not_there_is_refused(base: Path, device: object) -> None:
     if device == "cuda" and torch.cuda.is_available():
