@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from there", file=sys.stderr)
         return 130
     return 0
 

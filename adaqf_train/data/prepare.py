@@ -8,9 +8,10 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,9 @@ def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirr
         raise DataError(f"{source}: no such folder. Give a folder of joints and captions.")
     check_output(folder)
     clips = _pack(source, fps) if (source / "train.npz").is_file() else _plain(source, fps)
+    made_from = {"joints": str(source.resolve()), "fps": fps, "mirror": mirror}
     with closing(_with_mirrored(clips) if mirror else clips) as clips:
-        return write_folder(folder, clips)
+        return write_folder(folder, clips, made_from=made_from)
 
 
 def prepare_synthetic(folder: Path, *, clips: int, seed: int) -> dict[str, int]:
@@ -123,9 +125,13 @@ def _with_mirrored(clips: Iterator[CaptionedMotion]) -> Iterator[CaptionedMotion
     for clip in clips:
         yield clip
         if clip.split == "train":
-            joints = skeleton_of(clip.joints.shape[1]).mirror(torch.from_numpy(clip.joints)).numpy()
             captions = tuple(replace(caption, text=mirrored_caption(caption.text)) for caption in clip.captions)
-            yield replace(clip, name=f"M{clip.name}", joints=joints, captions=captions)
+            yield replace(clip, name=f"M{clip.name}", joints=partial(_mirrored_joints, clip), captions=captions)
+
+
+def _mirrored_joints(clip: CaptionedMotion) -> np.ndarray:
+    joints = clip.read()
+    return skeleton_of(joints.shape[1]).mirror(torch.from_numpy(joints)).numpy()
 
 
 def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
@@ -140,8 +146,14 @@ def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
                     raise DataError(
                         f"{source / 'captions.json'}: no captions for {name}. Add them, or remove the clip."
                     )
-                joints = _at_rate(f"{path}: {name}", positions(start, stop), fps or rate)
+                joints = partial(_pack_joints, positions, start, stop, f"{path}: {name}", fps or rate)
                 yield CaptionedMotion(name, joints, captions[name], split, source=path)
+
+
+def _pack_joints(
+    positions: Callable[[int, int], np.ndarray], start: int, stop: int, where: str, fps: float | None
+) -> np.ndarray:
+    return _at_rate(where, positions(start, stop), fps)
 
 
 def _read_pack(path: Path):
@@ -190,8 +202,13 @@ def _plain(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
     with tqdm([n for n in motions if not given or n in split_of], desc="Converting", unit="clip") as bar:
         for name in bar:
             path = motions[name]
-            joints, captions = _at_rate(str(path), load_array(path), fps), _plain_captions(texts[name])
-            yield CaptionedMotion(name, joints, captions, split_of.get(name) or _hashed_split(name), source=path)
+            split = split_of.get(name) or _hashed_split(name)
+            joints = partial(_plain_joints, path, fps)
+            yield CaptionedMotion(name, joints, _plain_captions(texts[name]), split, source=path)
+
+
+def _plain_joints(path: Path, fps: float | None) -> np.ndarray:
+    return _at_rate(str(path), load_array(path), fps)
 
 
 def _whole(texts: Iterable[str]) -> tuple[Caption, ...]:
