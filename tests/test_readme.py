@@ -1,4 +1,4 @@
-"""What the README shows works as written, on a tiny run in the place of the demo's."""
+"""What the README and the guides show works as written, on a tiny run in the place of the demo's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def test_the_python_snippets_run(place):
     shapes = "print(tuple(vectors.shape), features.tokens.ndim, type(model).__name__, joints.shape)"
     out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
     assert out.splitlines()[-1] == "(2, 16) 3 PeftModel (80, 22, 3)"
+
+
+def test_the_encoder_guides_snippets_run(place):
+    snippets = blocks("python", ENCODER)
+    assert len(snippets) == 5
+    shapes = "print(tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters)"
+    out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
+    assert out.splitlines()[-1] == "(2, 16) True ['default', 'kit', 'both']"
+    assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_the_commands_on_an_adapter_run(place):
@@ -77,8 +87,9 @@ def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (CHECKOUT / link).exists(), link
+    for page, folder in ((README, CHECKOUT), (ENCODER, CHECKOUT / "docs")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page):
+            assert (folder / link).exists(), link
 
 
 @pytest.mark.parametrize(
