@@ -31,7 +31,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
     text, motion: (N, E), row i a pair; pools are consecutive rows, the incomplete last one is dropped. Ties are
     ranked by position, as upstream's argsort does: collapsed embeddings score chance, not 1.
     """
-    text, motion = _pairs(text, motion)
+    text, motion = pairs_of(text, motion)
     if not top <= pool <= len(text):
         raise ValueError(f"R-precision needs top <= pool <= rows, got {top}, {pool} and {len(text)}.")
     pools = len(text) // pool
@@ -45,7 +45,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
 
 def mm_dist(text: np.ndarray, motion: np.ndarray) -> float:
     """Mean Euclidean distance of each text to its motion. (N, E), (N, E)."""
-    text, motion = _pairs(text, motion)
+    text, motion = pairs_of(text, motion)
     return float(np.linalg.norm(text - motion, axis=1).mean())
 
 
@@ -56,6 +56,25 @@ def diversity(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float
         raise ValueError(f"Diversity needs 1 to {len(motion) // 2} pairs for {len(motion)} motions, got {pairs}.")
     order = rng.permutation(len(motion))
     return float(np.linalg.norm(motion[order[:pairs]] - motion[order[pairs : 2 * pairs]], axis=1).mean())
+
+
+def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float:
+    """Mean distance of motions made from the same text (Guo et al. 2022).
+
+    motion: (texts, repeats, E); pairs: drawn for every text alike. As upstream, the two sides of the pairs are drawn
+    apart, each without replacement, so a motion may meet itself.
+    """
+    motion = np.asarray(motion, dtype=np.float64)
+    if motion.ndim != 3 or not 1 <= pairs <= motion.shape[1]:
+        raise ValueError(
+            f"MultiModality needs (texts, repeats, width) and 1 to `repeats` pairs, got {motion.shape} and {pairs}."
+        )
+    if not np.isfinite(motion).all():
+        raise ValueError(
+            f"motion: embeddings hold NaN or infinity for text {int(np.argwhere(~np.isfinite(motion))[0][0])}."
+        )
+    first, second = (rng.choice(motion.shape[1], pairs, replace=False) for _ in range(2))
+    return float(np.linalg.norm(motion[:, first] - motion[:, second], axis=-1).mean())
 
 
 def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
@@ -96,7 +115,8 @@ def _embeddings(array: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def _pairs(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (N, E); ValueError when they are not two finite sets of as many rows."""
     text, motion = _embeddings(text, "text"), _embeddings(motion, "motion")
     if text.shape != motion.shape:
         raise ValueError(f"Texts {text.shape} and motions {motion.shape} are no pairs.")
