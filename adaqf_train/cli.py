@@ -132,6 +132,25 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Reports side by side, with their intervals, and the paper's rows if asked for."""
+
+    reports: tyro.conf.Positional[tuple[Path, ...]]
+    """report.json files, or runs that have one."""
+    paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
+    """Number of a table of the paper to show beside them. Repeatable."""
+    mix: bool = False
+    """Allow reports of different protocols in one table, and say so under it."""
+
+    def __call__(self) -> None:
+        from adaqf_train.experiments.compare import compare
+        from adaqf_train.experiments.paper import tables_of
+
+        tables = [table for number in self.paper for table in tables_of(number)]
+        print(compare(self.reports, tables, mix=self.mix).markdown())
+
+
+@dataclass(frozen=True)
 class Sample:
     """Motions from prompts with a trained generator; needs no data set."""
 
@@ -220,6 +239,7 @@ Verb = (
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
 )

@@ -183,8 +183,9 @@ class Pipeline:
             generate = None if arm == "gt" else self._sampler(arm)
             rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1])
             self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
-        seconds = {name: entry["seconds"] for name, entry in self.run.stages().items()}
-        return Report.of(rows, self.config, protocol.sample_counts(dataset, evaluation), dataset, seconds)
+        seconds = {name: entry["seconds"] for name, entry in stages.items()}
+        counts = protocol.sample_counts(dataset, evaluation)
+        return Report.of(rows, self.config, counts, dataset, seconds, stages["evaluator"]["digest"])
 
     def page(self, report: Report) -> Path:
         """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""

@@ -16,6 +16,7 @@ LAYERS = (
     ("models",),
     ("training",),
     ("evaluation", "viewing"),
+    ("experiments",),
     ("run_folder", "pipeline"),
     ("cli",),
     ("run",),

@@ -127,7 +127,7 @@ def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, tin
     above = {name: dict(cell) for name, cell in row.items()}
     above["r_precision_3"] = {"mean": row["r_precision_3"]["mean"] + 0.01, "ci95": 0.0}
     rows = {"gt": row, "baseline": row, "adaqf": above}
-    report = Report.of(rows, tiny_config, counts, tiny_train, {"adaqf": 1.5})
+    report = Report.of(rows, tiny_config, counts, tiny_train, {"adaqf": 1.5}, "e5a1")
     report.save(tmp_path)
     saved = json.loads((tmp_path / "report.json").read_text())
     assert set(saved["rows"]) == {"gt", "baseline", "adaqf"}
