@@ -181,7 +181,8 @@ class Pipeline:
         for arm in ("gt", *self._trained()):
             started = time.monotonic()
             generate = None if arm == "gt" else self._sampler(arm)
-            rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1])
+            progress = self._evaluation_progress(arm, dataset)
+            rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1], progress=progress)
             self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
         seconds = {name: entry["seconds"] for name, entry in stages.items()}
         counts = protocol.sample_counts(dataset, evaluation)
@@ -207,6 +208,17 @@ class Pipeline:
             fps=dataset.fps,
             summary=report.table(),
         )
+
+    def _evaluation_progress(self, arm: str, dataset: MotionDataset) -> Path:
+        """Where the replications of a row are kept: a file for all that they depend on but their number."""
+        stages = self.run.stages()
+        key = {
+            "scored": [stages[name]["digest"] for name in (arm, "evaluator", "extractors") if name in stages],
+            "data": dataset.fingerprint(),
+            "evaluation": asdict(self.config.evaluation) | {"replications": None},
+            "sampling": asdict(self.config.sampling) if arm != "gt" else None,
+        }
+        return self.run / "evaluation" / f"{arm}_{digest(key)}.json"
 
     def _trained(self) -> list[str]:
         arms = [arm for arm in ARMS if arm in self.run.stages()]

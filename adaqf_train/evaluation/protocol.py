@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from adaclip.files import read_json, write_json
 from adaqf_train.config import MIN_SAMPLES, EvaluationConfig
 from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
@@ -47,15 +49,22 @@ def evaluate(
     config: EvaluationConfig,
     *,
     judge: Evaluator | None = None,
+    progress: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """One row of the report: {metric: {"mean", "ci95"}} over the replications.
 
     generate: the model, or None for the ground-truth row (whose FID compares the real motions of two different
     replications' crops). evaluator: the independent one. judge: the feedback's own extractors, whose
-    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met.
+    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met. progress: a
+    file that keeps each replication's figures, so that an interrupted evaluation goes on with the next; its name must
+    stand for all that they depend on.
     """
     check_samples(dataset)
-    rows = [_replicate(generate, dataset, evaluator, judge, config, r) for r in range(config.replications)]
+    rows = read_json(progress)["replications"][: config.replications] if progress and progress.is_file() else []
+    for replication in range(len(rows), config.replications):
+        rows.append(_replicate(generate, dataset, evaluator, judge, config, replication))
+        if progress:
+            write_json(progress, {"replications": rows})
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
 
 
