@@ -116,6 +116,11 @@ class Evaluate:
     """Folder of a finished run."""
     data: Path | None = None
     """Where its data are now, if they have moved."""
+    motions: Path | None = None
+    """Motions that another program wrote, to be scored by the run's evaluator instead of its generators: a folder of
+    NAME.npy (features or joints), or MDM's results.npy."""
+    out: Path | None = None
+    """With --motions: folder for their report; none: only the screen."""
     settings: Overrides = ()
     """Of the groups evaluation and sampling: what was trained is trained."""
 
@@ -128,7 +133,14 @@ class Evaluate:
                 raise ConfigError(f"--set {setting}: evaluate takes settings of evaluation and sampling only.")
         config, data = read_config(self.run)
         with _open_run(self.run) as run:
-            _report(Pipeline(run, override(config, self.settings), self.data or data))
+            pipeline = Pipeline(run, override(config, self.settings), self.data or data)
+            if self.motions is None:
+                _report(pipeline)
+            elif run.accelerator.is_main_process:
+                report = pipeline.evaluate_motions(self.motions)
+                report.show(pipeline.console)
+                if self.out is not None:
+                    report.save(self.out)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Report:
             "feedback, which a model can learn to please."
         )
         truth = self.rows["gt"]["r_precision_3"]["mean"]
-        above = [NAMES[name] for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
+        above = [NAMES.get(name, name) for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
         if above:
             notes.append(f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success.")
         return notes
