@@ -94,8 +94,12 @@ def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances (N, M) of rows. Squares are cut at zero: rounding would make NaN of identical rows."""
-    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.clip(squared, 0, None))
+    squared = a @ b.T  # then in place: for a whole test set it is 170 MB
+    squared *= -2
+    squared += np.square(a).sum(axis=1)[:, None]
+    squared += np.square(b).sum(axis=1)
+    np.maximum(squared, 0, out=squared)
+    return np.sqrt(squared, out=squared)
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
