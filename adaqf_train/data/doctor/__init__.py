@@ -1,12 +1,13 @@
 """`run.py doctor`: is this folder a data set to train and to report figures on?
 
-`examine` looks at a folder in HumanML3D's layout as a reader of the field would: what is missing, unreadable, doubled or
-leaking, in whose units and statistics it is, and whether what it decodes to can be a person. It goes through to the
-end whatever it meets: everything is a Finding with a remedy.
+`examine` looks at a folder in HumanML3D's layout: what is missing, unreadable, doubled or leaking, in whose units and
+statistics it is, and whether what it decodes to can be a person. It goes through to the end whatever it meets:
+everything is a Finding with a remedy.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     claims = official(statistics) or official_names(lists)
     check_counts(found, lists, width, claims)
     captions = check_texts(found, text_files(folder))
-    found.captions = {name: [caption.text for caption in of_clip] for name, of_clip in captions.items()}
+    found.captions = captions
     check_pairs(found, lists, files, captions)
     if not files:
         found.add(
@@ -84,7 +85,8 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
         set(np.random.default_rng(seed).permutation(list(files))[:sample].tolist()),
     )
     found.facts = {"skeleton": skeleton.name, "features": skeleton.features, "official": claims} | found.facts
-    found.facts["usable"] = {s: sum(clip.split == s for clip in found.clips.values()) for s in SPLITS}
+    usable = Counter(clip.split for clip in found.clips.values())
+    found.facts["motions"] = {"files": len(files), "usable": len(found.clips)} | {s: usable[s] for s in SPLITS}
     check_statistics(found, motions, statistics)
     check_values(found, motions)
     check_copies(found, motions)

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adaqf_train.data.layout import Caption
+
 Level = Literal["error", "warning", "note"]
 COLOURS: dict[Level, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 NAMED = 4  # places a finding names; the others are counted
@@ -54,7 +56,7 @@ class Examination:
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, object] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)  # by name, the usable ones
-    captions: dict[str, list[str]] = field(default_factory=dict)  # by clip name
+    captions: dict[str, list[Caption]] = field(default_factory=dict)  # by clip name, those that can be read
 
     @property
     def ok(self) -> bool:
