@@ -84,7 +84,8 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
         statistics if fits else None,
         set(np.random.default_rng(seed).permutation(list(files))[:sample].tolist()),
     )
-    found.facts = {"skeleton": skeleton.name, "features": skeleton.features, "official": claims} | found.facts
+    kind = {"skeleton": skeleton.name, "features": skeleton.features, "fps": skeleton.fps, "official": claims}
+    found.facts = kind | found.facts
     usable = Counter(clip.split for clip in found.clips.values())
     found.facts["motions"] = {"files": len(files), "usable": len(found.clips)} | {s: usable[s] for s in SPLITS}
     check_statistics(found, motions, statistics)

@@ -97,7 +97,7 @@ def _check_sizes(found: Examination, lengths: Mapping[str, np.ndarray], skeleton
     thigh, shank = (joint - 1 for joint in skeleton.leg)
     legs = {name: float(bones[thigh] + bones[shank]) for name, bones in lengths.items()}
     median = float(np.median(list(legs.values())))
-    found.facts["leg_metres"] = round(median, 3) if np.isfinite(median) else "not finite"
+    found.facts["leg_metres"] = round(median, 3)
     wrong = [f"{name}.npy ({leg:.3g} m)" for name, leg in legs.items() if not LEGS[0] <= leg <= LEGS[1]]
     found.add(
         "error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ class Examination:
             "ok": self.ok,
             "counts": {level: levels.count(level) for level in COLOURS},
             "findings": [asdict(finding) | {"where": list(finding.where)} for finding in self.findings],
-            "facts": self.facts,
+            "facts": plain(self.facts),
         }
 
     def show(self, console: Console) -> None:
@@ -105,6 +106,13 @@ class Examination:
         counts = self.to_dict()["counts"]
         summary = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts.items())
         console.print(summary, style="green" if self.ok else "bold red")
+
+
+def plain(value: object) -> object:
+    """A fact as JSON has it: NaN and infinity are no numbers there."""
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def as_text(value: object) -> str:

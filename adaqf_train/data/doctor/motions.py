@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
+from adaqf_train.data.dataset import BROKEN_ARRAY, OFFICIAL_NAN_CLIPS
 from adaqf_train.data.doctor.findings import Clip, Examination
 from adaqf_train.data.layout import VECTORS, RunningStatistics
 from adaqf_train.motion.features import slices_of_width
@@ -96,15 +96,14 @@ def scan(
     excluded = []
     for name, path in _progress(files):
         try:
-            vectors, digest = _read(path)
-            _check(vectors, width)
+            array, digest = _read(path)
+            vectors = _vectors(array, width)
         except Fault as fault:
             if fault.what == NOT_FINITE and name in OFFICIAL_NAN_CLIPS:
                 excluded.append(path.name)
             else:
                 faulty[fault.what].append(f"{path.name} {fault.detail}".strip())
             continue
-        vectors = vectors.astype(np.float32)
         found.clips[name] = Clip(name, path, len(vectors), split_of.get(name))
         motions.digests[digest].append(name)
         if name in keep:
@@ -211,12 +210,12 @@ def _read(path: Path) -> tuple[np.ndarray, str]:
         if not content.startswith(b"\x93NUMPY"):
             raise Fault(UNREADABLE, "(empty file)" if not content else "")
         return np.load(io.BytesIO(content), allow_pickle=False), hashlib.blake2b(content, digest_size=8).hexdigest()
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
+    except BROKEN_ARRAY as error:
         raise Fault(PICKLED if "Object arrays" in str(error) else UNREADABLE) from error
 
 
-def _check(array: np.ndarray, width: int) -> None:
-    """Raises the Fault of an array that is not (frames, width) finite floats."""
+def _vectors(array: np.ndarray, width: int) -> np.ndarray:
+    """The array as float32 (frames, width); Fault when it is not that, or not finite."""
     shape = str(array.shape)
     if not np.issubdtype(array.dtype, np.floating):
         raise Fault(DTYPE, f"({array.dtype})")
@@ -228,9 +227,12 @@ def _check(array: np.ndarray, width: int) -> None:
         raise Fault(SHAPE, shape)
     if array.shape[1] != width:
         raise Fault(TRANSPOSED if array.shape[0] == width else WIDTH, f"({array.shape[1]} features)")
-    finite = np.isfinite(array).all(axis=1)
+    with np.errstate(over="ignore"):
+        vectors = array.astype(np.float32)
+    finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         raise Fault(NOT_FINITE, f"(frame {int(finite.argmin())})")
+    return vectors
 
 
 def _add(
@@ -256,8 +258,10 @@ def _add(
 
 def _width(path: Path) -> int | None:
     """Features per frame as the file's header has them; None when there are none."""
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        shape: Sequence[int] = np.load(path, mmap_mode="r", allow_pickle=False).shape
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError, AttributeError):
+        with path.open("rb") as file:
+            shape: Sequence[int] = headers[np.lib.format.read_magic(file)](file)[0]
+    except (KeyError, *BROKEN_ARRAY):
         return None
     return shape[1] if len(shape) == 2 else None
