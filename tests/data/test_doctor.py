@@ -110,7 +110,7 @@ def test_kit_data_are_examined_in_their_own_units(tmp_path):
         np.save(path, encode(kit_body(60) / 640))  # metres
     (wrong,) = matching(examine(tmp_path / "kit"), "legs of 0.0012")
     assert wrong.level == "error"
-    assert "kit features have 640 units a metre" in wrong.what
+    assert "kit features are in units, 640 a metre" in wrong.what
     assert "Scale the joints by about 6" in wrong.remedy
 
 
@@ -434,12 +434,12 @@ def too_short(data: Path) -> None:
 
 
 DAMAGES = [
-    (truncated, "error", "not readable as .npy", "train00.npy"),
-    (no_array, "error", "not readable as .npy", "train00.npy"),
-    (no_bytes, "error", "not readable as .npy", "train00.npy (empty file)"),
-    (zipped, "error", "not readable as .npy", "train00.npy"),
-    (boastful, "error", "not readable as .npy", "train00.npy"),
-    (a_folder, "error", "not readable as .npy", "train00.npy"),
+    (truncated, "error", "no .npy arrays", "train00.npy"),
+    (no_array, "error", "no .npy arrays", "train00.npy"),
+    (no_bytes, "error", "no .npy arrays", "train00.npy (empty file)"),
+    (zipped, "error", "no .npy arrays", "train00.npy"),
+    (boastful, "error", "no .npy arrays", "train00.npy"),
+    (a_folder, "error", "no .npy arrays", "train00.npy"),
     (pickled, "error", "pickled Python objects", "train00.npy"),
     (integers, "error", "no floats", "train00.npy (int32)"),
     (empty, "error", "empty arrays", "train00.npy (0, 263)"),
@@ -533,7 +533,7 @@ def test_everything_at_once_is_reported_at_once(data):
     motion(data, "train06").write_bytes(b"")
     found = examine(data)
     expected = [says for damage, _, says, _ in DAMAGES if damage in together]
-    expected += ["joint positions instead of features", "not readable as .npy"]
+    expected += ["joint positions instead of features", "no .npy arrays"]
     for says in expected:
         assert matching(found, says), says
 
@@ -604,7 +604,7 @@ def test_features_of_any_size_never_raise(data):
 def test_names_that_no_terminal_can_print_are_escaped(data):
     assert printable("bell\a \udcff é") == "bell\\x07 \\udcff é"
     motion(data, "bell\a").write_bytes(b"")
-    (finding,) = matching(examine(data), "not readable as .npy")
+    (finding,) = matching(examine(data), "no .npy arrays")
     assert finding.where == ("bell\\x07.npy (empty file)",)
 
 

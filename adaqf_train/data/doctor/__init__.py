@@ -84,7 +84,9 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
         statistics if fits else None,
         set(np.random.default_rng(seed).permutation(list(files))[:sample].tolist()),
     )
-    kind = {"skeleton": skeleton.name, "features": skeleton.features, "fps": skeleton.fps, "official": claims}
+    kind = {"skeleton": skeleton.name, "features": skeleton.features, "fps": skeleton.fps}
+    if skeleton is HUMANML3D:  # nothing here tells KIT-ML's own files from others of its layout
+        kind["official"] = claims
     found.facts = kind | found.facts
     usable = Counter(clip.split for clip in found.clips.values())
     found.facts["motions"] = {"files": len(files), "usable": len(found.clips)} | {s: usable[s] for s in SPLITS}

@@ -99,10 +99,10 @@ def _check_sizes(found: Examination, lengths: Mapping[str, np.ndarray], skeleton
     median = float(np.median(list(legs.values())))
     found.facts["leg_metres"] = round(median, 3)
     wrong = [f"{name}.npy ({leg:.3g} m)" for name, leg in legs.items() if not LEGS[0] <= leg <= LEGS[1]]
+    unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} a metre"
     found.add(
         "error",
-        f"legs of {median:.3g} m: {skeleton.name} features have {skeleton.units_per_metre:g} unit"
-        f"{'s' * (skeleton.units_per_metre != 1)} a metre",
+        f"legs of {median:.3g} m: {skeleton.name} features are in {unit}",
         wrong,
         f"Scale the joints by about {0.8 / median:.3g} and encode them again. {PREPARE}"
         if np.isfinite(median) and median > 0

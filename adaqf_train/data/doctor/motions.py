@@ -26,14 +26,14 @@ CONSTANT = 1e-7  # range of a feature that never changes, in its own unit
 
 PREPARE = "Convert raw joints with: run.py prepare joints SRC OUT."
 FAULTS = {  # what is wrong with files -> what to do
-    "not readable as .npy files (truncated, or another format)": "Copy them again, or write them with numpy.save.",
+    "files that are no .npy arrays (truncated, or another format)": "Copy them again, or write them with numpy.save.",
     "pickled Python objects": "Save plain arrays: numpy.save(path, array.astype('float32')).",
     "numbers that are no floats": "Save features, not indices: numpy.save(path, array.astype('float32')).",
     "empty arrays": "Restore the files, or take the clips out of the split lists.",
     "joint positions instead of features": PREPARE,
     "arrays that lie on their side (features, frames)": "Save the transpose: numpy.save(path, array.T).",
     "arrays that are not (frames, features)": "Save one clip a file, an array of two dimensions.",
-    "of another width than the rest": f"One folder holds one representation, 263 or 251 features. {PREPARE}",
+    "arrays of another width than the rest": f"One folder holds one representation, 263 or 251 features. {PREPARE}",
     "NaN or infinite values": "Repair the clips, or take them out of the split lists.",
 }
 UNREADABLE, PICKLED, DTYPE, EMPTY, JOINTS, TRANSPOSED, SHAPE, WIDTH, NOT_FINITE = FAULTS
@@ -110,7 +110,7 @@ def scan(
             motions.sample[name] = vectors
         _add(motions, name, vectors, statistics, split_of.get(name) == "train")
     for what, remedy in FAULTS.items():
-        found.add("error", f"{VECTORS} holds {what}" if what != UNREADABLE else what, faulty[what], remedy)
+        found.add("error", f"{VECTORS} holds {what}", faulty[what], remedy)
     found.add("note", "NaN in the official release too, and left out", excluded, "Nothing: readers skip them.")
     return motions
 

@@ -73,7 +73,7 @@ def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
     found.facts["words_a_caption"] = {"median": int(np.median(words)), "max": int(words.max())}
     found.facts["segments"] = sum(c.segment is not None for of_clip in captions.values() for c in of_clip)
     found.facts["captions_shared_by_clips"] = round(shared, 3)
-    common = [f"{text[:60]!r} ({count} clips)" for text, count in clips.most_common(4) if count > 1]
+    common = [f"{text[:60]!r} ({count} clips)" for text, count in clips.most_common() if count > 1]
     found.add(
         "note",
         f"{shared:.1%} of the captions belong to several clips",
