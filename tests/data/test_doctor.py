@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
@@ -538,6 +540,14 @@ def test_everything_at_once_is_reported_at_once(data):
         assert matching(found, says), says
 
 
+def test_errors_come_first(data):
+    for damage in (unlisted_pair, foreign_statistics, latin_1):
+        damage(data)
+    levels = [finding.level for finding in examine(data).findings]
+    assert set(levels) == {"error", "warning", "note"}
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+
+
 def test_many_places_are_one_finding_with_a_count(data):
     append(data / "train.txt", "\n".join(f"lost{i:04d}" for i in range(5000)))
     (finding,) = matching(examine(data), "listed clips have no motion")
@@ -645,6 +655,18 @@ def test_the_exit_code_says_whether_there_are_errors(sound, data, capsys):
     for part in ("train00.npy (frame 17)", "[red].npy", "Repair the clips", "2 errors"):
         assert part in said
     assert main(["doctor", str(data / "nowhere")]) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_console_can_print_an_examination(data, encoding):
+    foreign_statistics(data)  # said with a ×
+    text(data, "train01").write_text("\n".join(2 * ["人が歩く [red]#a/b#0.0#0.0"]), encoding="utf-8")
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    examine(data).show(Console(file=file, width=140))
+    file.flush()
+    said = file.buffer.getvalue().decode(encoding)
+    assert "[red]" in said
+    assert "人が歩く" in said if encoding == "utf-8" else r"\u4eba" in said
 
 
 @pytest.mark.parametrize("damage", [None, not_finite, no_motions])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adaqf_train.data.doctor.bodies import check_bodies
-from adaqf_train.data.doctor.findings import Clip, Examination, Finding
+from adaqf_train.data.doctor.findings import COLOURS, Clip, Examination, Finding
 from adaqf_train.data.doctor.motions import (
     WIDTHS,
     check_copies,
@@ -98,4 +98,5 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     if found.clips:
         _, std = motions.everything.result()
         check_bodies(found, folder, motions.sample, captions, std)
+    found.findings.sort(key=lambda finding: list(COLOURS).index(finding.level))
     return found

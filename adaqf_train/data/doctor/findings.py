@@ -54,7 +54,7 @@ class Examination:
     """All that was found in a folder."""
 
     folder: Path
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)  # errors first, once it is complete
     facts: dict[str, object] = field(default_factory=dict)
     clips: dict[str, Clip] = field(default_factory=dict)  # by name, the usable ones
     captions: dict[str, list[Caption]] = field(default_factory=dict)  # by clip name, those that can be read
@@ -83,29 +83,32 @@ class Examination:
         }
 
     def show(self, console: Console) -> None:
-        """Prints the facts, then the findings, errors first."""
-        facts = Table(title=printable(str(self.folder)), show_header=False)
+        """Prints the facts, then the findings."""
+
+        def cell(*parts: str | tuple[str, str]) -> Text:
+            """Text, or texts with their style, as far as the console's encoding can say it."""
+            styled = [(part, "") if isinstance(part, str) else part for part in parts]
+            code = console.encoding
+            return Text.assemble(*((t.encode(code, "backslashreplace").decode(code), style) for t, style in styled))
+
+        facts = Table(title=cell(printable(str(self.folder))), show_header=False)
         facts.add_column(style="bold")
         facts.add_column(overflow="fold")
         for name, value in self.facts.items():
-            facts.add_row(Text(name.replace("_", " ")), Text(as_text(value)))
+            facts.add_row(name.replace("_", " "), cell(as_text(value)))
         if self.facts:
             console.print(facts)
-        if not self.findings:
-            console.print("No findings.", style="green")
-            return
         table = Table(title="Findings", show_lines=True)
         for heading in ("level", "what and where", "what to do"):
             table.add_column(heading, overflow="fold")
-        for level, colour in COLOURS.items():
-            for finding in self.findings:
-                if finding.level == level:
-                    what = Text.assemble(finding.what, "\n", (finding.places(), "dim"))
-                    table.add_row(Text(level, style=colour), what, Text(finding.remedy))
-        console.print(table)
+        for finding in self.findings:
+            what = cell(finding.what, "\n", (finding.places(), "dim"))
+            table.add_row(cell((finding.level, COLOURS[finding.level])), what, cell(finding.remedy))
+        if self.findings:
+            console.print(table)
         counts = self.to_dict()["counts"]
         summary = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts.items())
-        console.print(summary, style="green" if self.ok else "bold red")
+        console.print(summary, style="green" if self.ok else "bold red", highlight=False)
 
 
 def plain(value: object) -> object:
