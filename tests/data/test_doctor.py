@@ -113,7 +113,7 @@ def test_kit_data_are_examined_in_their_own_units(tmp_path):
     (wrong,) = matching(examine(tmp_path / "kit"), "legs of 0.0012")
     assert wrong.level == "error"
     assert "kit features are in units, 640 a metre" in wrong.what
-    assert "Scale the joints by about 6" in wrong.remedy
+    assert "Multiply the joints by about 6" in wrong.remedy
 
 
 @pytest.mark.data
@@ -607,7 +607,7 @@ def test_features_of_any_size_never_raise(data):
         np.save(motion(data, name), np.full((60, 263), value, np.float32))
     np.save(motion(data, "train04"), np.load(motion(data, "train04"))[:1])
     found = examine(data)
-    assert matching(found, "legs of")
+    assert matching(found, "legs that are not 0.4 to 1.4 m long")
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,26 @@ ELSE = re.compile(
 )
 WALKERS = 5  # clips that make a median
 FLOOR = 0.05  # metres between the lowest joint of a clip and the floor
-LABELS = 0.95  # share of contact labels that follow from the positions; official clips have all
-SLIDING = 0.3  # share of frame pairs; HumanML3D itself has about 0.05
+LABELS = 0.95  # share of contact labels; in official clips all of them follow
+SLIDING = 0.3  # share of frame pairs; real captures have 0.07 to 0.13
 ASTRAY = 0.2  # deviations, root mean square, between a group and what the positions imply
-AGAIN = 100  # clips that are encoded again, which takes longer than decoding
+AGAIN = 100  # clips that are encoded again, at most: that takes longer than decoding
 APART = 0.01  # metres between the stored joints and the features' own
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a clip decodes to. Lengths in metres; a share is of frames."""
+
+    bones: np.ndarray  # (J-1,)
+    leg: float  # thigh and shank
+    floor: float  # height of the lowest joint
+    sliding: float
+    contact: float  # share of labels that are 1
+    follows: float  # share of labels that the positions give as well
+    speed: float  # metres a second
+    astray: dict[str, float]  # group -> deviations from what the positions imply; empty: not compared
+    stored: float | None  # largest distance from new_joints/NAME.npy; None: not compared
 
 
 def check_bodies(
@@ -41,77 +57,88 @@ def check_bodies(
     std: np.ndarray,
 ) -> None:
     """Decodes the sample (N, D) by name and notes what bodies cannot be or do. std (D,) of the clips themselves."""
-    if not sample:
+    names = sorted(name for name, vectors in sample.items() if len(vectors) > 1)
+    if not names:
         return
-    width = next(iter(sample.values())).shape[1]
-    skeleton, where = WIDTHS[width], features.slices_of_width(width)
-    unit = skeleton.units_per_metre
-    lengths, agreement, slides, floors, walks, contact = {}, {}, {}, {}, {}, []
-    astray: dict[str, dict[str, float]] = {"velocities": {}, "rotations": {}}
-    apart, stored = [], 0
+    every = -(-len(names) // AGAIN)
+    bodies = {}
     with np.errstate(all="ignore"):  # absurd features decode to absurd joints, which is what we are looking for
-        for number, (name, vectors) in enumerate(sorted(sample.items())):
-            vectors = vectors.astype(np.float64)
-            contact.append(float(vectors[:, where.contacts].mean()))
-            if len(vectors) < 2:
-                continue
-            joints = features.decode(vectors)
-            lengths[name] = bone_lengths(joints, skeleton) / unit
-            floors[name] = float(joints[..., 1].min()) / unit
-            slides[name] = skating(joints, skeleton)
-            if _walks(captions.get(name, ())):
-                walks[name] = travelling_speed(joints, skeleton)
-            again = _again(joints, number, where)
-            labels = vectors[:-1, where.contacts] > 0.5
-            agreement[name] = float((labels == again[:, where.contacts]).mean())
-            if number < AGAIN:
-                for group, off in astray.items():
-                    at = getattr(where, group)
-                    off[name] = _distance(vectors[:-1, at], again[:, at], std[at])
-                difference = _stored_joints(folder, name, joints)
-                stored += difference is not None
-                if difference is not None and not difference / unit <= APART:
-                    apart.append(f"{name}.npy")
-    if not lengths:
-        return
-    found.facts["decoded_sample"] = f"{len(lengths)} clips"
-    found.facts["foot_contact_share"] = round(float(np.mean(contact)), 3)
-    found.facts["skating"] = round(float(np.mean(list(slides.values()))), 3)
-    found.facts["contact_labels_that_follow"] = round(float(np.mean(list(agreement.values()))), 3)
-    _check_sizes(found, lengths, skeleton)
-    _check_walks(found, walks)
-    _check_feet(found, agreement, slides, floors)
-    _check_groups(found, astray)
-    if stored:
-        found.facts["stored_joints_compared"] = f"{stored} clips"
+        for number, name in enumerate(names):
+            stored = folder / JOINTS / f"{name}.npy"
+            bodies[name] = measure(sample[name], std, stored, thorough=number % every == 0)
+    skeleton = WIDTHS[len(std)]
+    facts = {
+        "foot_contact_share": [body.contact for body in bodies.values()],
+        "contact_labels_that_follow": [body.follows for body in bodies.values()],
+        "skating": [body.sliding for body in bodies.values()],
+    }
+    found.facts["decoded_sample"] = f"{len(bodies)} clips"
+    found.facts |= {name: round(float(np.mean(values)), 3) for name, values in facts.items()}
+    _check_sizes(found, bodies, skeleton)
+    _check_walks(found, {name: body for name, body in bodies.items() if _walks(captions.get(name, ()))})
+    _check_feet(found, bodies)
+    _check_groups(found, bodies)
     found.add(
         "warning",
         f"{JOINTS} does not hold the joints that the features decode to",
-        apart,
+        [f"{name}.npy" for name, body in bodies.items() if body.stored is not None and not body.stored <= APART],
         f"Only the features are read here; write both again, or delete {JOINTS}.",
     )
 
 
-def _check_sizes(found: Examination, lengths: Mapping[str, np.ndarray], skeleton: Skeleton) -> None:
-    """Bones (J-1,) in metres by clip: legs as long as legs are, and HumanML3D's on the standard skeleton."""
-    thigh, shank = (joint - 1 for joint in skeleton.leg)
-    legs = {name: float(bones[thigh] + bones[shank]) for name, bones in lengths.items()}
-    median = float(np.median(list(legs.values())))
-    found.facts["leg_metres"] = round(median, 3)
-    wrong = [f"{name}.npy ({leg:.3g} m)" for name, leg in legs.items() if not LEGS[0] <= leg <= LEGS[1]]
-    unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} a metre"
-    found.add(
-        "error",
-        f"legs of {median:.3g} m: {skeleton.name} features are in {unit}",
-        wrong,
-        f"Scale the joints by about {0.8 / median:.3g} and encode them again. {PREPARE}"
-        if np.isfinite(median) and median > 0
-        else f"Encode the joints again. {PREPARE}",
+def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: bool) -> Body:
+    """Measures features (N, D), N > 1. thorough: encode them again and compare with the stored joints, too."""
+    vectors = vectors.astype(np.float64)
+    skeleton, where = WIDTHS[vectors.shape[1]], features.slices_of_width(vectors.shape[1])
+    unit = skeleton.units_per_metre
+    joints = features.decode(vectors)
+    bones = bone_lengths(joints, skeleton) / unit
+    labels = features.foot_contacts(torch.from_numpy(joints)).numpy()
+    astray = {}
+    if thorough:
+        again = features.encode(joints, canonical=False)
+        for group in ("rotations", "velocities"):
+            at = getattr(where, group)
+            off = (vectors[:-1, at] - again[:, at]) / np.maximum(std[at], 1e-8)
+            astray[group] = float(np.sqrt(np.square(off).mean()))
+    return Body(
+        bones,
+        leg=float(sum(bones[joint - 1] for joint in skeleton.leg)),
+        floor=float(joints[..., 1].min()) / unit,
+        sliding=skating(joints, skeleton),
+        contact=float(vectors[:, where.contacts].mean()),
+        follows=float((labels == (vectors[:-1, where.contacts] > 0.5)).mean()),
+        speed=travelling_speed(joints, skeleton),
+        astray=astray,
+        stored=_distance(stored, joints) / unit if thorough and stored.is_file() else None,
     )
+
+
+def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skeleton) -> None:
+    """Legs as long as legs are, and HumanML3D's on the standard skeleton."""
+    median = float(np.median([body.leg for body in bodies.values()]))
+    found.facts["leg_metres"] = round(median, 3)
+    wrong = [f"{name}.npy ({body.leg:.3g} m)" for name, body in bodies.items() if not LEGS[0] <= body.leg <= LEGS[1]]
+    if 2 * len(wrong) > len(bodies):
+        unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} a metre"
+        factor = f"{0.8 / median:.3g}" if np.isfinite(median) and median > 0 else "what makes legs 0.8 m long"
+        found.add(
+            "error",
+            f"legs of {median:.3g} m: {skeleton.name} features are in {unit}",
+            wrong,
+            f"Multiply the joints by about {factor} and encode them again. {PREPARE}",
+        )
+    else:
+        found.add(
+            "warning",
+            f"legs that are not {LEGS[0]:g} to {LEGS[1]:g} m long",
+            wrong,
+            "Look at these clips with --gallery; repair them, or take them out of the split lists.",
+        )
     if skeleton.bone_lengths is None or wrong:
         return
     standard = np.array(skeleton.bone_lengths)
-    off = {name: float(np.abs(bones - standard).max()) for name, bones in lengths.items()}
+    off = {name: float(np.abs(body.bones - standard).max()) for name, body in bodies.items()}
     found.add(
         "warning",
         "bones are not those of HumanML3D's standard skeleton: the evaluators know no other body",
@@ -120,79 +147,67 @@ def _check_sizes(found: Examination, lengths: Mapping[str, np.ndarray], skeleton
     )
 
 
-def _check_walks(found: Examination, walks: Mapping[str, float]) -> None:
-    if len(walks) < WALKERS:
+def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
+    """Speeds of clips that are captioned as walks: a wrong frame rate or unit shows in them."""
+    if len(walkers) < WALKERS:
         return
-    speed = float(np.median(list(walks.values())))
+    speed = float(np.median([body.speed for body in walkers.values()]))
     found.facts["walking_metres_a_second"] = round(speed, 2)
     if not WALKING[0] <= speed <= WALKING[1]:
         found.add(
             "warning",
-            f"people walk at {speed:.2f} m/s (median of {len(walks)} clips whose captions say so)",
-            [f"{name}.npy ({value:.2f} m/s)" for name, value in walks.items()],
+            f"people walk at {speed:.2f} m/s (median of {len(walkers)} clips whose captions say so)",
+            [f"{name}.npy ({body.speed:.2f} m/s)" for name, body in walkers.items()],
             "Check the frame rate the clips were written at, and their unit; prepare joints has --fps.",
         )
 
 
-def _check_groups(found: Examination, astray: Mapping[str, Mapping[str, float]]) -> None:
-    """By group: how far each clip is from what its positions imply, in deviations."""
-    for group, off in astray.items():
-        far = [name for name, value in off.items() if not value <= ASTRAY]
-        places = [f"{name}.npy (by {off[name]:.1f} deviations)" for name in far]
-        if 2 * len(far) > len(off):
-            what = f"the {group} do not follow from the positions: another pipeline wrote them"
-            remedy = f"The official evaluators and statistics expect HumanML3D's own pipeline. {PREPARE}"
-            found.add("warning", what, places, remedy)
-        else:
-            what = f"in {len(far)} of {len(off)} clips the {group} do not follow from the positions"
-            remedy = "Nothing, if they turn around: decoding loses the heading where it crosses 180 degrees."
-            found.add("note", what, places, remedy)
-
-
-def _check_feet(
-    found: Examination, agreement: Mapping[str, float], slides: Mapping[str, float], floors: Mapping[str, float]
-) -> None:
+def _check_feet(found: Examination, bodies: Mapping[str, Body]) -> None:
+    """Contact labels, sliding and the floor."""
     found.add(
         "warning",
         "foot contact labels that do not follow from the positions",
-        [f"{name}.npy ({value:.0%} do)" for name, value in agreement.items() if value < LABELS],
+        [f"{name}.npy ({body.follows:.0%} do)" for name, body in bodies.items() if body.follows < LABELS],
         f"Another threshold, frame rate or order of the feet wrote them. {PREPARE}",
     )
-    mean = float(np.mean(list(slides.values())))
+    mean = float(np.mean([body.sliding for body in bodies.values()]))
     if mean > SLIDING:
+        worst = sorted(bodies, key=lambda name: -bodies[name].sliding)
         found.add(
             "warning",
             f"feet slide on the floor in {mean:.0%} of the frames",
-            [f"{name}.npy ({slides[name]:.0%})" for name in sorted(slides, key=slides.__getitem__, reverse=True)],
+            [f"{name}.npy ({bodies[name].sliding:.0%})" for name in worst],
             "Look at them with --gallery: a wrong frame rate, unit or floor shows so.",
         )
     found.add(
         "warning",
         "the lowest point of the body is not on the floor",
-        [f"{name}.npy ({height:+.2f} m)" for name, height in floors.items() if not abs(height) <= FLOOR],
+        [f"{name}.npy ({body.floor:+.2f} m)" for name, body in bodies.items() if not abs(body.floor) <= FLOOR],
         f"The pipeline puts each clip's lowest joint at height 0. {PREPARE}",
     )
 
 
-def _again(joints: np.ndarray, number: int, where: features.Slices) -> np.ndarray:
-    """Features of decoded joints (N, J, 3) -> (N-1, D); beyond the first AGAIN clips only the labels are filled in."""
-    if number < AGAIN:
-        return features.encode(joints, canonical=False)
-    again = np.zeros((len(joints) - 1, where.contacts.stop))
-    again[:, where.contacts] = features.foot_contacts(torch.from_numpy(joints)).numpy()
-    return again
+def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
+    """Rotations and velocities that are those of the positions: what the official pipeline would have written."""
+    compared = {name: body.astray for name, body in bodies.items() if body.astray}
+    for group in ("rotations", "velocities"):
+        places = [
+            f"{name}.npy (by {astray[group]:.1f} deviations)"
+            for name, astray in compared.items()
+            if not astray[group] <= ASTRAY
+        ]
+        if 2 * len(places) > len(compared):
+            what = f"the {group} do not follow from the positions: another pipeline wrote them"
+            remedy = f"The official evaluators and statistics expect HumanML3D's own pipeline. {PREPARE}"
+            found.add("warning", what, places, remedy)
+        else:
+            what = f"in {len(places)} of {len(compared)} clips the {group} do not follow from the positions"
+            remedy = "Nothing, if they turn around: decoding loses the heading where it crosses 180 degrees."
+            found.add("note", what, places, remedy)
 
 
-def _distance(a: np.ndarray, b: np.ndarray, std: np.ndarray) -> float:
-    """Root mean square difference of features (N, d) in their deviations (d,)."""
-    return float(np.sqrt(np.mean(np.square((a - b) / np.maximum(std, 1e-8)))))
-
-
-def _stored_joints(folder: Path, name: str, joints: np.ndarray) -> float | None:
-    """Largest distance of new_joints/NAME.npy from decoded joints (N, J, 3); None when there is no such file."""
-    path = folder / JOINTS / f"{name}.npy"
-    if not path.is_file():
-        return None
+def _distance(path: Path, joints: np.ndarray) -> float:
+    """Largest distance of stored joints from decoded ones (N, J, 3), in their units; infinite if nothing compares."""
     try:
         stored = load_array(path)
     except DataError:
@@ -203,7 +218,7 @@ def _stored_joints(folder: Path, name: str, joints: np.ndarray) -> float | None:
     return float(np.abs(stored[: len(joints)] - joints).max())
 
 
-def _walks(captions: list[Caption] | tuple[()]) -> bool:
+def _walks(captions: Sequence[Caption]) -> bool:
     """Whether all captions of the whole clip speak of walking, and of nothing slower or faster."""
     texts = [caption.text for caption in captions if caption.segment is None]
     return bool(texts) and all(WALKS.search(text) and not ELSE.search(text) for text in texts)
