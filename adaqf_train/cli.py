@@ -245,9 +245,45 @@ class Prepare:
         self.kind()
 
 
+@dataclass(frozen=True)
+class Doctor:
+    """Examines a data folder: what is missing, broken, doubled or leaking, and what to do about it."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder in HumanML3D's layout, 263-d or 251-d."""
+    json: bool = False
+    """Print findings and facts as JSON, and nothing else."""
+    gallery: Path | None = None
+    """FILE.html: also write a page that plays sample clips with their captions."""
+
+    def __call__(self) -> int:
+        """Returns 1 when there is an error, else 0."""
+        import json
+
+        from rich.console import Console
+
+        from adaqf_train.data.doctor import examine
+        from adaqf_train.viewing.gallery import write_gallery
+
+        if self.gallery is not None and self.gallery.suffix != ".html":
+            raise ConfigError(f"--gallery {self.gallery}: a page is written; name a .html file.")
+        found = examine(self.folder)
+        if self.json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            # Not on a terminal, lines of 80 columns would only cut file names in two.
+            found.show(Console() if sys.stdout.isatty() else Console(width=140))
+        if self.gallery is not None:
+            shown = write_gallery(self.gallery, found)
+            what = f"wrote {self.gallery}: {shown} clips" if shown else "no gallery: there is no clip to show"
+            print(what, file=sys.stderr)  # stdout is the examination's, which another program may read
+        return 0 if found.ok else 1
+
+
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -263,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=__doc__)
     _quiet_libraries()
     try:
-        verb()
+        return verb() or 0
     except (AdaCLIPError, OSError) as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -271,7 +307,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from there", file=sys.stderr)
         return 130
-    return 0
 
 
 def _quiet_libraries() -> None:

@@ -16,6 +16,8 @@ from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
 
 # Clips that are NaN in the official release; upstream leaves them out too.
 OFFICIAL_NAN_CLIPS = {"007975", "M007975"}
+# What numpy raises on files that are no arrays; MemoryError where a damaged header claims terabytes.
+BROKEN_ARRAY = (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,14 @@ class MotionDataset:
                 f"{path}: {width}, expected {self.features}. "
                 "Raw joints? Convert them with: run.py prepare joints SRC OUT."
             )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and refused
+            vectors = vectors.astype(np.float32)
         if not np.isfinite(vectors).all():
             frame = int(np.argwhere(~np.isfinite(vectors))[0][0])
             raise DataError(
                 f"{path}: NaN or infinite at frame {frame}. Repair it or take {path.stem} out of the split lists."
             )
-        return vectors.astype(np.float32)
+        return vectors
 
     def _usable(self, vectors: np.ndarray) -> bool:
         usable = self.config.min_frames <= len(vectors) < self.config.max_frames
@@ -167,7 +171,7 @@ def load_array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
-    except (ValueError, EOFError, OSError) as error:
+    except BROKEN_ARRAY as error:
         raise DataError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         raise DataError(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaqf_train.motion.skeleton import Skeleton
+from adaqf_train.motion.physics import skating
 
-SKATING_SPEED = 0.5  # metres a second, along the floor
-SKATING_HEIGHT = 0.05  # metres
-SKATING_WINDOW = 5  # frames of the speed's moving mean
+__all__ = ["distances", "diversity", "fid", "mm_dist", "multimodality", "pairs_of", "r_precision", "skating"]
 
 
 def fid(real: np.ndarray, generated: np.ndarray) -> float:
@@ -75,21 +73,6 @@ def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> f
         )
     first, second = (rng.choice(motion.shape[1], pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(motion[:, first] - motion[:, second], axis=-1).mean())
-
-
-def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
-    """Share of frame pairs in which a foot slides on the floor (Karunratanakul et al. 2023, `metrics.py` of GMD).
-
-    joints: (T, J, 3) of one clip, cut to its length. A toe slides where it is below 5 cm in both frames and its
-    horizontal speed and that speed's 5-frame mean exceed 0.5 m/s.
-    """
-    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]] / skeleton.units_per_metre
-    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * skeleton.fps
-    low = toes[..., 1] < SKATING_HEIGHT
-    padded = np.pad(speed, ((SKATING_WINDOW // 2, SKATING_WINDOW // 2), (0, 0)))  # zeros beyond the ends, as upstream
-    mean = np.lib.stride_tricks.sliding_window_view(padded, SKATING_WINDOW, axis=0).mean(axis=-1)
-    sliding = (speed > SKATING_SPEED) & (mean > SKATING_SPEED) & low[1:] & low[:-1]
-    return float(sliding.any(axis=1).mean())
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Physical sanity figures, on bodies whose faults are known."""
+"""Accelerations, depth and height: figures of bodies whose faults are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from adaqf_train.evaluation.physics import acceleration_distance, floating, penetration, wasserstein
+from adaqf_train.motion.physics import acceleration_distance, floating, penetration, wasserstein
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from adaqf_train.motion.synthetic import generate
 
