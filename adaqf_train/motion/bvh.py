@@ -87,7 +87,7 @@ def read_bvh(path: str | Path, *, limit: int | None = None) -> Bvh:
     frames, frame_time, rows = _timing(path, lines, motion)
     if len(rows) != frames:
         raise BvhError(
-            f"{path}: {len(rows)} lines of motion, but \"Frames:\" says {frames}. "
+            f'{path}: {len(rows)} lines of motion, but "Frames:" says {frames}. '
             "The file is cut off or was edited: export it again, or correct the number."
         )
     width = sum(map(len, channels))

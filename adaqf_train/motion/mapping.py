@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -128,7 +127,9 @@ def _point(joint: str, value: object) -> Point:
     match value:
         case [str(a), str(b), int() | float() as share] if not isinstance(share, bool) and math.isfinite(share):
             return a, b, float(share)
-    raise MappingError(f'{joint} is given {value!r}, expected a joint\'s name or a point such as ["Chest", "Neck", 0.25].')
+    raise MappingError(
+        f'{joint} is given {value!r}, expected a joint\'s name or a point such as ["Chest", "Neck", 0.25].'
+    )
 
 
 def _shares(point: tuple[str, str, float]) -> tuple[tuple[str, float], ...]:
@@ -140,10 +141,11 @@ def _joints_of(points: JointMap) -> set[str]:
     return {name for point in points.values() for name in ((point,) if isinstance(point, str) else point[:2])}
 
 
-def _plain(names: Iterable[str]) -> list[str]:
+def _plain(names: Sequence[str]) -> list[str]:
     """Names without a namespace ("mixamorig:") and without a prefix that all share ("Character1_")."""
     plain = [name.rpartition(":")[2] for name in names]
-    prefix, underscore, _ = os.path.commonprefix(plain).rpartition("_")
-    plain = [name[len(prefix + underscore) :] for name in plain]
+    root, underscore, _ = plain[0].rpartition("_")
+    if all(name.startswith(root + underscore) for name in plain):
+        plain = [name.removeprefix(root + underscore) for name in plain]
     # Two bodies in one file would have the same names: those keep theirs whole.
     return plain if len(set(plain)) == len(plain) else list(names)
