@@ -46,6 +46,9 @@ class PrepareBvh:
     """Frame rate of the files; none: what each says."""
     up: Literal["y", "z"] | None = None
     """Axis that points up; none: y, and files that look as if it were z are refused."""
+    skip: int | None = None
+    """Frames to leave out at the start of each file, such as the rest pose that CMU's begin with; none: 0, and files
+    that jump after their first frame are refused."""
     window: int = WINDOW
     """Longer clips are cut evenly into windows of at most that many frames, 20 a second."""
     mirror: bool = False
@@ -59,6 +62,7 @@ class PrepareBvh:
             joint_map=self.joint_map,
             fps=self.fps,
             up=self.up,
+            skip=self.skip,
             window=self.window,
             mirror=self.mirror,
         )

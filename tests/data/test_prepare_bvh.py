@@ -174,6 +174,25 @@ def test_files_with_z_up_are_noticed_and_turned(source, tmp_path):
         assert np.abs(sleeper[:, 15, 1] - sleeper[:, 7, 1]).max() < 0.8  # head no higher than feet
 
 
+def test_a_rest_pose_at_the_start_is_noticed_and_left_out(source, tmp_path):
+    prepared(source, tmp_path / "plain")
+    for path in source.rglob("*.bvh"):
+        head, _, motion = path.read_text().partition("Frame Time: 0.05\n")
+        rest = [*motion.split()[:3], *["0"] * 66]
+        rest[48], rest[60] = "90", "-90"  # the arms, which would hang, out to the sides
+        head = head.replace("Frames: 60", "Frames: 61")
+        path.write_text(f"{head}Frame Time: 0.05\n{' '.join(rest)}\n{motion}")
+    with pytest.raises(DataError, match=r"the body jumps between its first two frames.* Give --skip 1"):
+        prepared(source, tmp_path / "out")
+    prepared(source, tmp_path / "skipped", skip=1)
+    prepared(source, tmp_path / "kept", skip=0)
+    for name in NAMES:
+        np.testing.assert_array_equal(joints(tmp_path / "skipped", name), joints(tmp_path / "plain", name))
+        assert len(joints(tmp_path / "kept", name)) == 60
+    with pytest.raises(DataError, match=r"no file is left to use\. skipped 4, fewer than 41"):
+        prepared(source, tmp_path / "none", skip=100)
+
+
 def test_without_lists_splits_are_drawn_from_the_names(source, tmp_path):
     for split in SPLITS:
         (source / f"{split}.txt").unlink()
@@ -334,6 +353,7 @@ BAD = {
     "a quote never closed": (replaced("captions.csv", 'name,caption\nwalk,"a\n'), CSV, "not CSV"),
     "an empty text file": (replaced("walk.txt", "\n"), [], "walk.txt: no captions"),
     "no rate": (lambda source: None, [*JSON, "--fps", "0"], "--fps 0: give the frames a second"),
+    "frames to skip below zero": (lambda source: None, [*JSON, "--skip", "-1"], "--skip -1: give a number of frames"),
     "a window too small": (lambda source: None, [*JSON, "--window", "20"], "--window 20: expected 82 to 200"),
     "an output that exists": (lambda source: None, [*JSON, "OUT=SRC"], "source: already exists"),
 }
