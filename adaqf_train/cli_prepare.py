@@ -40,15 +40,13 @@ class PrepareBvh:
     captions: Path | None = None
     """JSON {name: [captions]} or CSV with the columns name and caption; none: NAME.txt beside each file."""
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
-    """cmu, mixamo, lafan1, bandai-namco, or a JSON file {standard joint: joint or [joint, joint, share]}; none: the
-    preset that fits the joint names."""
+    """cmu, mixamo, lafan1, bandai-namco, or a JSON file of your own; none: the preset that fits the joint names."""
     fps: float | None = None
     """Frame rate of the files; none: what each says."""
     up: Literal["y", "z"] | None = None
     """Axis that points up; none: y, and files that look as if it were z are refused."""
     skip: int | None = None
-    """Frames to leave out at the start of each file, such as the rest pose that CMU's begin with; none: 0, and files
-    that jump after their first frame are refused."""
+    """Frames to leave out at each file's start: 1 for CMU's rest pose; none: 0, and files that begin so are refused."""
     window: int = WINDOW
     """Longer clips are cut evenly into windows of at most that many frames, 20 a second."""
     mirror: bool = False

@@ -144,6 +144,11 @@ def test_damaged_files_are_named(source, tmp_path, capsys):
     assert "walk_poses.npz: no SMPL-H file" in error_of(capsys, source, tmp_path)
 
 
+def test_two_paths_that_make_one_name_are_refused(source, tmp_path, capsys):
+    np.savez(source / "KIT_3_walk_poses.npz", **parameters())
+    assert "has the name of" in error_of(capsys, source, tmp_path)
+
+
 def test_a_missing_package_or_missing_models_say_where_to_get_them(source, tmp_path, capsys, monkeypatch):
     (tmp_path / "models" / "smplh" / "SMPLH_FEMALE.npz").unlink()
     message = error_of(capsys, source, tmp_path)

@@ -50,12 +50,12 @@ def prepare_amass(
 ) -> Summary:
     """AMASS's SMPL-H files with captions -> a HumanML3D folder; returns the clips per split, and what was skipped.
 
-    source: a folder of .npz files at any depth. A clip's name is its path in there, KIT/3/walk_poses or
-    KIT_3_walk_poses, in captions (JSON {name: [captions]}, CSV, or None: .txt files beside) and in split lists.
-    body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window, mirror: as in
+    source: a folder of .npz files at any depth; KIT/3/walk_poses.npz in there is the clip KIT_3_walk_poses.
+    captions: JSON {name: [captions]} or CSV (name, caption), where names may also be written with slashes; None: .txt
+    files beside. body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window, mirror: as in
     `prepare_bvh`. DataError for damaged files, and when the models or the smplx package are missing.
     """
-    files = {_name(path.relative_to(source).with_suffix("").as_posix()): path for path in find_files(source, ".npz")}
+    files = find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
     check_output(folder)
     table = {_name(name): texts for name, texts in captions_of(files, captions).items()}
     converter = _Converter(body_models)

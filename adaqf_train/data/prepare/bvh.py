@@ -61,7 +61,7 @@ def prepare_bvh(
         raise DataError(f"--fps {fps:g}: give the frames a second of the files, above 0.")
     if skip is not None and skip < 0:
         raise DataError(f"--skip {skip}: give a number of frames, 0 or more.")
-    files = _by_stem(find_files(source, ".bvh"))
+    files = find_files(source, ".bvh", lambda path: path.stem)
     check_output(folder)
     table = captions_of(files, captions)
     converter = _Converter(None if joint_map is None else _joint_map(joint_map), fps, up, skip)
@@ -114,16 +114,6 @@ def z_up_to_y_up(joints: Tensor) -> Tensor:
     """Positions (..., 3) turned by -90 degrees about X, which takes +Z to +Y."""
     x, y, z = joints.unbind(-1)
     return torch.stack([x, z, -y], dim=-1)
-
-
-def _by_stem(files: list[Path]) -> dict[str, Path]:
-    """Files by their clip's name. DataError when two have the same."""
-    names: dict[str, Path] = {}
-    for path in files:
-        if path.stem in names:
-            raise DataError(f"{path}: has the name of {names[path.stem]}. Names are those of the clips: rename one.")
-        names[path.stem] = path
-    return names
 
 
 def _joint_map(choice: str) -> mapping.JointMap:

@@ -50,11 +50,19 @@ class Summary:
             yield f"{self.without_file} captioned names have no file"
 
 
-def find_files(source: Path, suffix: str) -> list[Path]:
-    """All files of that suffix in a folder and the folders in it, in a fixed order. DataError without any."""
+def find_files(source: Path, suffix: str, name_of: Callable[[Path], str]) -> dict[str, Path]:
+    """All files of that suffix in a folder and the folders in it, by name, in a fixed order.
+
+    name_of: a clip's name, from the file's path below `source`. DataError without files, or when two have one name.
+    """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give a folder of {suffix} files.")
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() == suffix and path.is_file())
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() == suffix and path.is_file()):
+        name = name_of(path.relative_to(source))
+        if name in files:
+            raise DataError(f"{path}: has the name of {files[name]}. Names are those of the clips: rename one.")
+        files[name] = path
     if not files:
         raise DataError(f"{source}: no {suffix} files in it. Give the folder that holds them.")
     return files
