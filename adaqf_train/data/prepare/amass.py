@@ -52,8 +52,8 @@ def prepare_amass(
 
     source: a folder of .npz files at any depth; KIT/3/walk_poses.npz in there is the clip KIT_3_walk_poses.
     captions: JSON {name: [captions]} or CSV (name, caption), where names may also be written with slashes; None: .txt
-    files beside. body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window, mirror: as in
-    `prepare_bvh`. DataError for damaged files, and when the models or the smplx package are missing.
+    files beside. body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window and mirror:
+    as in `prepare_bvh`. DataError for damaged files, and when the models or the smplx package are missing.
     """
     files = find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
     check_output(folder)

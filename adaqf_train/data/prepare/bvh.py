@@ -55,7 +55,7 @@ def prepare_bvh(
     a mirrored copy M... of every training clip. Any unit will do: bodies take the standard skeleton's size.
 
     Files without a caption, or too short to train on, are skipped. DataError for damaged files, unknown skeletons and
-    unusable captions, before anything is written.
+    unusable captions; there is no output then.
     """
     if fps is not None and not 0 < fps < math.inf:
         raise DataError(f"--fps {fps:g}: give the frames a second of the files, above 0.")
