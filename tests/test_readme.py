@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adaqf_train.cli import main
 from adaqf_train.motion.mapping import checked
 from tests.helpers import bvh_body
 
@@ -77,7 +78,7 @@ def test_the_sample_command_runs(place):
     assert (place / "motion.html").is_file()
 
 
-def test_the_prepare_commands_run(place, tiny_data):
+def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
     captures, captions = place / "MY_BVH", {}
     captures.mkdir()
@@ -90,9 +91,9 @@ def test_the_prepare_commands_run(place, tiny_data):
     lines = [line for block in pages for line in block.splitlines() if "run.py prepare" in line]
     lines = [line for line in lines if "amass" not in line]  # needs licensed models
     assert len(lines) == 4
+    monkeypatch.chdir(place)
     for line in lines:
-        arguments = shlex.split(line, comments=True)[2:]
-        run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+        assert main(shlex.split(line, comments=True)[2:]) == 0
         assert (place / "my_data" / "Std.npy").is_file()
         shutil.rmtree(place / "my_data")
 

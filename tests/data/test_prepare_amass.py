@@ -158,6 +158,17 @@ def test_a_missing_package_or_missing_models_say_where_to_get_them(source, tmp_p
     assert "pip install smplx" in error_of(capsys, source, tmp_path)
 
 
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'chumpy'"), KeyError("hands_meanl")])
+def test_models_that_smplx_cannot_read_are_named(source, tmp_path, capsys, monkeypatch, error):
+    def refusing(*_, **__):
+        raise error
+
+    monkeypatch.setitem(sys.modules, "smplx", SimpleNamespace(SMPLH=refusing))
+    message = error_of(capsys, source, tmp_path)
+    assert "SMPLH_FEMALE.npz: " in message
+    assert str(error) in message
+
+
 def error_of(capsys, source: Path, tmp_path: Path) -> str:
     """Runs the command, which must fail and leave nothing; returns its one line of error."""
     capsys.readouterr()

@@ -112,8 +112,12 @@ class _Converter:
                 return self.smplx.SMPLH(
                     model_path=str(path), ext=path.suffix[1:], gender=gender, use_pca=False, num_betas=SHAPE
                 )
-        except (KeyError, ValueError, EOFError, OSError, ImportError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path}: smplx cannot read it ({error}). Download it again.") from error
+        except ImportError as error:  # the .pkl files as distributed hold objects of another package
+            raise DataError(f"{path}: {error}. Install that package, or convert the model to .npz.") from error
+        except (AttributeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise DataError(
+                f"{path}: smplx cannot read it ({error}). Give the model as the smplx package's README asks for it."
+            ) from error
 
     def _model_file(self, gender: str) -> Path:
         """The file of a gender's body model. DataError says which names were looked for."""
