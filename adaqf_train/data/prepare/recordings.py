@@ -107,8 +107,8 @@ def write_recordings(
     empty = [split for split in SPLITS if split not in {clip.split for clip in clips}]
     if empty:
         raise DataError(
-            f"{source}: none of {len(clips)} clips is in split {', '.join(empty)}. Splits were drawn from the names: "
-            "put train.txt, val.txt and test.txt beside the files, one name a line."
+            f"{source}: none of {len(clips)} clips is in split {', '.join(empty)}. Say which are in "
+            "which, in train.txt, val.txt and test.txt beside the files, one name a line."
         )
     made_from = {**made_from, "source": str(source.resolve()), "window": window, "mirror": mirror}
     with closing(_progress(clips)) as bar, closing(with_mirrored(bar) if mirror else bar) as every:
