@@ -13,6 +13,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.doctor import examine
 from adaqf_train.data.layout import DataError
 from adaqf_train.data.prepare import prepare_bvh, prepare_joints
 from adaqf_train.motion.features import decode, encode
@@ -60,6 +61,7 @@ def test_captures_become_a_data_set_that_loads(source, tmp_path):
     assert body[-1, 0, 2] > 0.5  # it goes where it faces
     assert body[0, 1, 0] > 0 > body[0, 2, 0]  # left is left
     assert not list(tmp_path.glob(".*"))
+    assert examine(tmp_path / "out").ok
 
 
 def test_captions_come_from_csv_and_from_text_files_alike(source, tmp_path):

@@ -3,12 +3,13 @@
 from adaqf_train.data.prepare.amass import prepare_amass
 from adaqf_train.data.prepare.bvh import prepare_bvh
 from adaqf_train.data.prepare.captions import mirrored_caption
-from adaqf_train.data.prepare.joints import prepare_joints, resample
+from adaqf_train.data.prepare.joints import LEGS, prepare_joints, resample
 from adaqf_train.data.prepare.recordings import WINDOW, Summary
 from adaqf_train.data.prepare.sources import check_output
 from adaqf_train.data.prepare.synthetic import is_synthetic, prepare_synthetic
 
 __all__ = [
+    "LEGS",
     "WINDOW",
     "Summary",
     "check_output",
