@@ -15,8 +15,9 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaqf_train import recipes
+from adaqf_train.cli_prepare import Prepare
 from adaqf_train.config import ConfigError, RunConfig, override
-from adaqf_train.data.prepare import is_synthetic, prepare_joints, prepare_synthetic
+from adaqf_train.data.prepare import is_synthetic, prepare_synthetic
 
 if TYPE_CHECKING:
     from adaqf_train.pipeline import Pipeline
@@ -197,52 +198,6 @@ class Sample:
             with atomic_file(self.out) as staging, staging.open("wb") as file:
                 np.save(file, np.stack(motions).astype(np.float32))
         print(f"wrote {self.out}")
-
-
-@dataclass(frozen=True)
-class PrepareJoints:
-    """Joint positions with captions into HumanML3D's layout, on the standard skeleton."""
-
-    source: tyro.conf.Positional[Path]
-    """A folder of NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or a pack of .npz splits."""
-    folder: tyro.conf.Positional[Path]
-    """Where the data set goes; must not exist yet."""
-    fps: float | None = None
-    """Frame rate of the source; none: what a pack says, or the skeleton's own (22 joints: 20, 21 joints: 12.5)."""
-    mirror: bool = False
-    """Add a mirrored copy of every training clip, left and right swapped in its captions."""
-
-    def __call__(self) -> None:
-        counts = prepare_joints(self.source, self.folder, fps=self.fps, mirror=self.mirror)
-        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
-
-
-@dataclass(frozen=True)
-class PrepareSynthetic:
-    """Procedural motions with captions: the demo's data set, in any number."""
-
-    folder: tyro.conf.Positional[Path]
-    """Where the data set goes; must not exist yet."""
-    clips: int = 3000
-    seed: int = 0
-
-    def __call__(self) -> None:
-        counts = prepare_synthetic(self.folder, clips=self.clips, seed=self.seed)
-        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Motions into HumanML3D's layout."""
-
-    kind: Annotated[
-        Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
-        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)],
-        tyro.conf.arg(name=""),
-    ]
-
-    def __call__(self) -> None:
-        self.kind()
 
 
 @dataclass(frozen=True)

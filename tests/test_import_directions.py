@@ -18,6 +18,7 @@ LAYERS = (
     ("evaluation", "viewing"),
     ("experiments",),
     ("run_folder", "pipeline"),
+    ("cli_prepare",),
     ("cli",),
     ("run",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from adaqf_train.cli import main
+from adaqf_train.motion.mapping import checked
+from tests.helpers import bvh_body
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
+MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -72,22 +78,37 @@ def test_the_sample_command_runs(place):
     assert (place / "motion.html").is_file()
 
 
-def test_the_prepare_commands_run(place, tiny_data):
+def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
-    lines = [line for block in blocks("sh") for line in block.splitlines() if "run.py prepare" in line]
-    assert len(lines) == 2
+    captures, captions = place / "MY_BVH", {}
+    captures.mkdir()
+    for seed, split in enumerate(("train", "val", "test")):
+        (captures / f"{split}_take.bvh").write_text(bvh_body(seed=seed))
+        (captures / f"{split}.txt").write_text(f"{split}_take")
+        captions[f"{split}_take"] = ["a person moves"]
+    (place / "captions.json").write_text(json.dumps(captions))
+    pages = [*blocks("sh"), *blocks("sh", MOTIONS)]
+    lines = [line for block in pages for line in block.splitlines() if "run.py prepare" in line]
+    lines = [line for line in lines if "amass" not in line]  # needs licensed models
+    assert len(lines) == 4
+    monkeypatch.chdir(place)
     for line in lines:
-        arguments = shlex.split(line, comments=True)[2:]
-        run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+        assert main(shlex.split(line, comments=True)[2:]) == 0
         assert (place / "my_data" / "Std.npy").is_file()
         shutil.rmtree(place / "my_data")
+
+
+def test_the_motion_guides_map_is_one():
+    (example,) = blocks("json", MOTIONS)
+    points = checked(json.loads(example))
+    assert (points["left_wrist"], points["right_wrist"]) == ("lHand", "rHand")
 
 
 def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for page, folder in ((README, CHECKOUT), (ENCODER, CHECKOUT / "docs")):
+    for page, folder in ((README, CHECKOUT), (ENCODER, CHECKOUT / "docs"), (MOTIONS, CHECKOUT / "docs")):
         for link in re.findall(r"\]\(([^)#:]+)\)", page):
             assert (folder / link).exists(), link
 
