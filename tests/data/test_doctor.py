@@ -360,6 +360,14 @@ def evaluators_weights(data: Path) -> None:
     np.save(data / "Std.npy", std)
 
 
+def stiff_joint(data: Path) -> None:
+    def alter(vectors: np.ndarray) -> np.ndarray:
+        vectors[:, SLICES.rotations][:, 48:54] = [1, 0, 0, 0, 1, 0]  # spine3's
+        return vectors
+
+    change(data, alter)
+
+
 def constant_contacts(data: Path) -> None:
     def alter(vectors: np.ndarray) -> np.ndarray:
         vectors[:, SLICES.contacts] = 1
@@ -483,6 +491,7 @@ DAMAGES = [
     (foreign_statistics, "warning", "do not fit the training clips", "root_rot_velocity"),
     (evaluators_weights, "error", "25 times smaller", "Std.npy"),
     (constant_contacts, "warning", "one value in every frame", "contacts (4 of 4)"),
+    (stiff_joint, "note", "never turn against their parent", "spine3"),
     (normalised_contacts, "warning", "other than 0 and 1", "test20.npy"),
     (inverted_contacts, "warning", "labels that do not follow", "(0% do)"),
     (exploding, "warning", "beyond 20 standard deviations", "test20.npy"),

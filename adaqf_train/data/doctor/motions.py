@@ -23,6 +23,7 @@ BIG = 500  # files from which a progress bar is worth its lines
 EXPLODED = 20.0  # standard deviations; official clips reach 25 in single frames
 EXPLODED_SHARE = 0.2  # of a clip's frames; single ones jump where the heading is ill-defined or crosses 180 degrees
 CONSTANT = 1e-7  # range of a feature that never changes, in its own unit
+STIFF = 3  # joints that may never turn: a body has few interpolated points
 
 PREPARE = "Convert raw joints with: run.py prepare joints SRC OUT."
 FAULTS = {  # what is wrong with files -> what to do
@@ -120,6 +121,16 @@ def check_values(found: Examination, motions: Motions) -> None:
     if not found.clips:
         return
     constant = motions.high - motions.low < CONSTANT
+    turns = slices_of_width(motions.width).rotations
+    stiff = constant[turns].reshape(-1, 6).all(axis=1)  # of joints 1..J-1
+    if stiff.sum() <= STIFF:
+        constant[turns] &= ~np.repeat(stiff, 6)
+        found.add(
+            "note",
+            "joints that never turn against their parent",
+            [joint for joint, flag in zip(WIDTHS[motions.width].joints[1:], stiff, strict=True) if flag],
+            "Right for a point interpolated between two joints, such as spine3 of many captures.",
+        )
     flat = [
         f"{group} ({constant[where].sum()} of {constant[where].size})"
         for group, where in slices_of_width(motions.width).groups().items()
