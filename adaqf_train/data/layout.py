@@ -51,28 +51,36 @@ class CaptionedMotion:
 
 def parse_captions(path: Path) -> list[Caption]:
     """The captions of a clip's text file. DataError names the line that is malformed."""
+    return parse_lines(path.read_bytes(), str(path))
+
+
+def parse_lines(content: bytes, where: str) -> list[Caption]:
+    """The captions in a text file's content. where: names the file in messages."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+        # The official loaders decode with the platform's codec, so the same file reads differently on two machines.
+        raise DataError(
+            f"{where}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). Save the file as UTF-8."
+        ) from error
     captions = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         parts = line.split("#")
         if len(parts) != 4:
-            raise DataError(f"{path}, line {number}: expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
+            raise DataError(f"{where}, line {number}: expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
         try:
             start, stop = (0.0 if math.isnan(float(part)) else float(part) for part in parts[2:])
         except ValueError:
-            raise DataError(f"{path}, line {number}: from and to must be seconds, found {parts[2:]}.") from None
+            raise DataError(f"{where}, line {number}: from and to must be seconds, found {parts[2:]}.") from None
         if not parts[0].strip():
-            raise DataError(f"{path}, line {number}: the caption is empty. Remove the line.")
+            raise DataError(f"{where}, line {number}: the caption is empty. Remove the line.")
         if not 0 <= start <= stop < math.inf:
-            raise DataError(f"{path}, line {number}: the segment from {start} s to {stop} s is no interval.")
+            raise DataError(f"{where}, line {number}: the segment from {start} s to {stop} s is no interval.")
         captions.append(Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None))
     if not captions:
-        raise DataError(f"{path}: no captions. Add at least one line, or remove the clip from the split lists.")
+        raise DataError(f"{where}: no captions. Add at least one line, or remove the clip from the split lists.")
     return captions
 
 
