@@ -69,9 +69,10 @@ class MotionDataset:
         """Width D of the feature vectors."""
         return len(self.mean)
 
-    def normalise(self, vectors: np.ndarray) -> np.ndarray:
-        """(..., D) features to zero mean and unit group deviation."""
-        return (vectors - self.mean) / self.std
+    def normalise(self, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(..., D) features to zero mean and unit group deviation. out: where to write them."""
+        out = np.subtract(vectors, self.mean, out=out)
+        return np.divide(out, self.std, out=out)
 
     def captions(self) -> list[str]:
         """All captions of the split, in item order."""
