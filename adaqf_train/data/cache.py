@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from adaclip.files import atomic_file
+from adaclip.files import PARTIAL, atomic_file
 from adaqf_train.data.clips import Clip, ClipFiles, stamp_of
 from adaqf_train.data.layout import Caption, DataError
 
@@ -98,7 +98,9 @@ def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips
             if (found := load(files, features)) is not None:
                 return found  # another process was faster
             _write(place, files, features, wanted)
-            return load(files, features)
+            if (found := load(files, features)) is None:
+                raise OSError("what was written could not be read back")
+            return found
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         warnings.warn(
             f"{place}: no cache of the motions can be written ({getattr(error, 'strerror', None) or error}), so they "
@@ -131,7 +133,7 @@ def _key(files: ClipFiles, features: int) -> str:
 def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
     """Writes the cache, the wanted clips first. The caller holds the lock."""
     for path in place.iterdir():  # of caches that are stale or were never finished; theirs is the room we need
-        if path.name != LOCK:
+        if path.name == INDEX or path.name.endswith(PARTIAL) or path.match(VECTORS.format("*")):
             with suppress(OSError):  # Windows keeps files that are mapped
                 path.unlink()
     # A file that changes right after it was read must get another stamp than the one the key was made of.

@@ -40,9 +40,11 @@ class ClipFiles:
     def motion_path(self, name: str) -> Path:
         return self.folder / VECTORS / f"{name}.npy"
 
-    def text_path(self, name: str) -> Path:
-        """Where the clip's captions are; in an archive, the path they would have beside it."""
-        return self.folder / TEXTS / f"{name}.txt"
+    def text_place(self, name: str) -> str:
+        """Where the clip's captions are or would be, for messages."""
+        if self.archive is None:
+            return str(self.folder / TEXTS / f"{name}.txt")
+        return f"{self.archive}: {self._entries.get(name, f'{TEXTS}/{name}.txt')}"
 
     @cached_property
     def captioned(self) -> frozenset[str]:
@@ -69,18 +71,13 @@ class ClipFiles:
 
     def captions(self, name: str) -> tuple[Caption, ...]:
         """The captions of a clip's text file."""
-        if self.archive is None:
-            path = self.text_path(name)
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}). Restore the file.") from error
-            return tuple(parse_lines(content, str(path)))
-        where = f"{self.archive}: {self._entries[name]}"
+        where = self.text_place(name)
         try:
-            content = self._open.read(self._entries[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{where}: cannot be read ({error}). Download the archive again, or unzip it.") from error
+            content = Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            raise DataError(
+                f"{where}: cannot be read ({error}). Restore it from the data set as distributed."
+            ) from error
         return tuple(parse_lines(content, where))
 
     @cached_property

@@ -127,16 +127,16 @@ class MotionDataset:
         """Captions whose motion is missing point to a file that was lost, whether or not a split lists them."""
         for name in sorted(files.captioned - files.motions.keys() - OFFICIAL_NAN_CLIPS):
             raise DataError(
-                f"{files.text_path(name)}: captions without a motion. Restore {files.motion_path(name)}, or delete "
+                f"{files.text_place(name)}: captions without a motion. Restore {files.motion_path(name)}, or delete "
                 "the captions and take the name out of the split lists."
             )
 
     def _check_listed(self, files: ClipFiles, names: Sequence[str]) -> None:
         for name in names:
-            for path, there in ((files.motion_path, files.motions), (files.text_path, files.captioned)):
+            for place, there in ((files.motion_path, files.motions), (files.text_place, files.captioned)):
                 if name not in there:
                     raise DataError(
-                        f"{path(name)}: missing, though {self.split}.txt lists {name}. Restore it or edit the list."
+                        f"{place(name)}: missing, though {self.split}.txt lists {name}. Restore it or edit the list."
                     )
 
     def _names(self) -> list[str]:

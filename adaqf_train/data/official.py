@@ -24,11 +24,12 @@ def locate(folder: Path) -> Path:
         raise DataError(f"{folder}: no such folder. Give a HumanML3D-layout folder, or make one: run.py prepare.")
     if (folder / VECTORS).is_dir():
         return folder
-    found = sorted({path.parent for at in (folder, folder / "dataset") for path in at.glob(f"*/{VECTORS}/")})
+    inside = [path.parent for at in (folder, folder / "dataset") for path in sorted(at.glob(f"*/{VECTORS}/"))]
+    found = {path.resolve(): path for path in inside}  # dataset/ may hold links to folders beside it
     if len(found) == 1:
-        return found[0]
+        return inside[0]
     if found:
-        raise DataError(f"{folder}: holds {len(found)} data sets. Give one of {', '.join(map(str, found))}.")
+        raise DataError(f"{folder}: holds {len(found)} data sets. Give one of {', '.join(map(str, found.values()))}.")
     if any((folder / name).is_file() for name in ("Mean.npy", *(f"{split}.txt" for split in SPLITS))):
         return folder  # a data set that lost its motions: reading it says what is missing
     raise DataError(
