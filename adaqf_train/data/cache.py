@@ -81,7 +81,7 @@ def load(files: ClipFiles, features: int) -> CachedClips | None:
         if index["key"] != _key(files, features) or tuple(index["stamp"]) != stamp_of(path):
             return None
         return CachedClips(path, index["clips"])
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return None
 
 
@@ -162,7 +162,7 @@ def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) 
             file.flush()
             os.fsync(file.fileno())
         index = {"key": _key(files, features), "vectors": vectors.name, "stamp": stamp_of(vectors), "clips": clips}
-        content = json.dumps(index, ensure_ascii=False).encode()
+        content = json.dumps(index).encode()
         with atomic_file(place / INDEX) as staging:
             staging.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     except BaseException:

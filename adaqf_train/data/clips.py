@@ -135,12 +135,13 @@ def _read_vectors(path: Path, features: int) -> np.ndarray:
         raise DataError(
             f"{path}: {width}, expected {features}. Raw joints? Convert them with: run.py prepare joints SRC OUT."
         )
+    with np.errstate(over="ignore"):  # a float64 too large is infinite from here on, and found as such
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not np.isfinite(vectors).all():
         frame = int(np.argwhere(~np.isfinite(vectors))[0][0])
         raise DataError(
             f"{path}: NaN or infinite at frame {frame}. Repair it or take {path.stem} out of the split lists."
         )
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     vectors.setflags(write=False)
     return vectors
 

@@ -273,6 +273,25 @@ def test_a_bad_clip_that_no_list_names_fails_only_who_asks_for_it(data, reads):
         MotionDataset(data, "val")
 
 
+def test_clips_of_any_float_type_and_length_are_cached_as_float32(data, monkeypatch):
+    for name, array in {
+        "a": np.random.default_rng(1).standard_normal((50, 263)),
+        "b": np.asfortranarray(np.load(motion(data, "b"))),
+        "c": np.load(motion(data, "c")).astype(">f4"),
+        "d": np.load(motion(data, "d")).astype(np.float16),
+        "e": np.zeros((0, 263), np.float32),
+    }.items():
+        np.save(motion(data, name), array)
+    (data / "texts" / "a.txt").write_text("geht zum Café — 走る#gehen/VERB#0.0#0.0\n", encoding="utf-8")
+    MotionDataset(data, "train")
+    dataset = MotionDataset(data, "train")
+    assert same(dataset, uncached(data, monkeypatch))
+    assert all(np.array_equal(i.vectors, np.load(motion(data, i.key)).astype(np.float32)) for i in dataset.items)
+    np.save(motion(data, "a"), np.full((50, 263), 1e300))
+    with pytest.raises(DataError, match="NaN or infinite at frame 0"):
+        MotionDataset(data, "train")
+
+
 def a_file_in_the_way(data: Path, patch: pytest.MonkeyPatch) -> None:
     (data / cache.HIDDEN).write_text("")
 
