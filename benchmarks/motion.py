@@ -1,22 +1,29 @@
-"""Speed of motion data: opening a data set of HumanML3D's size, reading its clips, making an epoch of batches.
+"""Speed of motion data and of the motion representation.
 
 python benchmarks/motion.py
 python benchmarks/motion.py --only data --clips 5000
+python benchmarks/motion.py --only features
 
 data: random features of HumanML3D's lengths in a temporary folder (20,000 clips: 2.5 GB, and as much for the cache),
-read by one process on one thread with the files in the page cache. Contestants take turns; medians over the rounds.
+read by one process on one thread with the files in the page cache. Other programs on the machine show in the seconds,
+not in the core's time.
+features: encoding (joints to features) and decoding procedural clips, one clip a call, against the same pipeline
+written out frame by frame (tests/motion/reference.py, the tests' oracle), so the results are compared too.
+
+Contestants take turns; medians over the rounds.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,17 +32,21 @@ from tqdm import tqdm
 
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.motion import features
+from adaqf_train.motion.synthetic import generate
 
+REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "motion" / "reference.py"
 FEATURES = 263
-FRAMES = (40, 197)  # of a clip: from, and up to but without
+FRAMES = (40, 197)  # of a random clip: from, and up to but without
 CAPTIONS = ("a person walks forward and turns left", "someone walks, then turns", "the figure walks slowly")
 
 
 @dataclass(frozen=True)
 class Options:
-    only: Literal["data"] | None = None  # None: everything
-    clips: int = 20_000
-    batch: int = 64  # clips
+    only: Literal["data", "features"] | None = None  # None: both
+    clips: int = 20_000  # of data
+    takes: int = 10  # of features: procedural clips
+    batch: int = 64  # clips of data a batch
     rounds: int = 5
     threads: int = 1
     folder: Path | None = None  # where the temporary folder is made; None: the system's choice
@@ -43,8 +54,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the table: the median of what was measured, and what is asked of it."""
+class Measured:
+    """A line of data's table: what was measured each round, and what is asked of it."""
 
     what: str
     values: list[float]
@@ -52,40 +63,53 @@ class Row:
     wanted: str = ""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """A line of features' table: medians in milliseconds a clip, and how far apart the results are."""
+
+    what: str
+    ours: float
+    reference: float
+    ratio: float  # median of the ratios of neighbouring measurements
+    difference: float  # largest, in metres or feature units
+
+
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(options.threads)
-    for part, measure in PARTS.items():
-        if options.only in (None, part):
-            report(part, measure(options), options)
+    if options.only != "features":
+        report_data(measure_data(options), options)
+    if options.only != "data":
+        clips = [clip.joints.astype(np.float64) for clip in generate(options.takes, seed=options.seed)]
+        report_features(measure_features(clips, options.rounds), clips, options)
 
 
-def measure_data(options: Options) -> list[Row]:
+def measure_data(options: Options) -> list[Measured]:
     """Opening, reading and batching a folder of random clips."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         frames = write_clips(Path(folder), options)
         cold = seconds(lambda: MotionDataset(folder, "train"))
-        warm, loading, mapped, epoch = [], [], [], []
+        warm, loading, mapped, epoch, core = [], [], [], [], []
         for _ in tqdm(range(options.rounds), desc="Measuring", unit="round"):
             warm.append(seconds(lambda: MotionDataset(folder, "train")))
             dataset = MotionDataset(folder, "train")  # a map that no page has been read through
             paths = [f"{folder}/new_joint_vecs/{item.key}.npy" for item in dataset.items]
             loading.append(seconds(lambda paths=paths: load_each(paths)))
             mapped.append(seconds(lambda dataset=dataset: map_each(dataset)))
-            steps = len(dataset) // options.batch
-            epoch.append(steps * options.batch / seconds(lambda dataset=dataset: iterate(dataset, options)))
+            busy = time.process_time()
+            drawn, spent = timed(lambda dataset=dataset: iterate(dataset, options))
+            epoch.append(drawn / spent)
+            core.append(drawn / (time.process_time() - busy))
     times = [slow / fast for slow, fast in zip(loading, mapped, strict=True)]
     return [
-        Row(f"first open: {options.clips} clips, {frames} frames", [cold], "s"),
-        Row("later opens", warm, "s", "< 2"),
-        Row("every clip once, np.load", loading, "s"),
-        Row("every clip once, from the cache", mapped, "s"),
-        Row("the cache is faster", times, "×", "> 4"),
-        Row(f"epoch in batches of {options.batch}", epoch, "clips/s", "> 2000"),
+        Measured(f"first open, of {frames} frames", [cold], "s"),
+        Measured("later opens", warm, "s", "< 2"),
+        Measured("every clip once, np.load", loading, "s"),
+        Measured("every clip once, from the cache", mapped, "s"),
+        Measured("the cache is faster", times, "×", "> 4"),
+        Measured(f"epoch in batches of {options.batch}", epoch, "clips/s", "> 2000"),
+        Measured("the same, by the core's time", core, "clips/s", "> 2000"),
     ]
-
-
-PARTS: dict[str, Callable[[Options], list[Row]]] = {"data": measure_data}
 
 
 def write_clips(folder: Path, options: Options) -> int:
@@ -121,28 +145,74 @@ def consume(vectors: np.ndarray) -> None:
     vectors.max()
 
 
-def iterate(dataset: MotionDataset, options: Options) -> None:
-    """One epoch as training sees it."""
+def iterate(dataset: MotionDataset, options: Options) -> int:
+    """One epoch as training sees it; returns its number of clips."""
     steps = len(dataset) // options.batch
-    for _ in StepBatches(dataset, options.batch, options.seed).from_step(0, steps):
-        pass
+    return sum(len(batch.keys) for batch in StepBatches(dataset, options.batch, options.seed).from_step(0, steps))
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work returns, and the seconds it took."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return timed(work)[1]
 
 
-def report(part: str, rows: list[Row], options: Options) -> None:
-    print(f"{part}: {options.rounds} rounds, {options.threads} threads, Python {sys.version.split()[0]}\n")
-    print(f"| {'what':<48} |    median |     worst | unit    | wanted |")
-    print(f"|{'-' * 50}|----------:|----------:|---------|-------:|")
+def report_data(rows: Sequence[Measured], options: Options) -> None:
+    print(f"data: {options.clips} clips, {options.rounds} rounds, {options.threads} thread(s)\n")
+    print(f"| {'':<36} |    median |     worst | unit    | wanted |")
+    print(f"|{'-' * 38}|----------:|----------:|---------|-------:|")
     for row in rows:
         worst = min(row.values) if row.wanted.startswith(">") else max(row.values)
         figures = f"{statistics.median(row.values):9.2f} | {worst:9.2f} | {row.unit:<7} | {row.wanted:>6}"
-        print(f"| {row.what:<48} | {figures} |")
+        print(f"| {row.what:<36} | {figures} |")
     print()
+
+
+def measure_features(clips: Sequence[np.ndarray], rounds: int) -> list[Compared]:
+    """Encoding and decoding clips (T, 22, 3), each way once warmed up and then timed in turns."""
+    oracle = load_reference()
+    vectors = [oracle.encode(clip) for clip in clips]
+    return [
+        compare("encode: joints to features", features.encode, oracle.encode, clips, rounds),
+        compare("decode: features to joints", features.decode, oracle.decode, vectors, rounds),
+    ]
+
+
+def compare(what: str, ours: Callable, reference: Callable, inputs: Sequence[np.ndarray], rounds: int) -> Compared:
+    """Times two functions on the same inputs, neither always first."""
+    spent: dict[Callable, list[float]] = {ours: [], reference: []}
+    difference = max(float(np.abs(ours(item) - reference(item)).max()) for item in inputs)  # warms up as well
+    for step in range(rounds):
+        for index, item in enumerate(inputs):
+            for function in (ours, reference) if (step + index) % 2 else (reference, ours):
+                spent[function].append(seconds(lambda function=function, item=item: function(item)))
+    ratio = statistics.median(b / a for a, b in zip(spent[ours], spent[reference], strict=True))
+    medians = [1000 * statistics.median(spent[function]) for function in (ours, reference)]
+    return Compared(what, *medians, ratio, difference)
+
+
+def report_features(rows: Sequence[Compared], clips: Sequence[np.ndarray], options: Options) -> None:
+    frames = sorted(len(clip) for clip in clips)
+    print(f"features: {len(clips)} clips of {frames[0]} to {frames[-1]} frames, {options.rounds} rounds, ", end="")
+    print(f"{options.threads} thread(s), float64\n")
+    print(f"| {'':<28} | ms a clip | frame by frame | ratio   | max difference |")
+    print(f"|{'-' * 30}|----------:|---------------:|--------:|---------------:|")
+    for row in rows:
+        numbers = f"{row.ours:9.2f} | {row.reference:14.1f} | {row.ratio:5.1f} × | {row.difference:14.1e}"
+        print(f"| {row.what:<28} | {numbers} |")
+
+
+def load_reference() -> ModuleType:
+    """The tests' frame-by-frame implementation, from this checkout."""
+    spec = importlib.util.spec_from_file_location("motion_reference", REFERENCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from adaqf_train.data.layout import TEXTS, VECTORS, Caption, DataError, parse_li
 
 ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
 
+# What numpy raises on files that are no arrays; MemoryError where a damaged header claims terabytes.
+BROKEN_ARRAY = (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError)
+
 Stamp = tuple[int, int, int]  # size, mtime, ctime: what changes when a file does
 
 
@@ -107,7 +110,7 @@ def load_array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
-    except (ValueError, EOFError, OSError) as error:
+    except BROKEN_ARRAY as error:
         raise DataError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         raise DataError(
@@ -135,7 +138,7 @@ def _read_vectors(path: Path, features: int) -> np.ndarray:
         raise DataError(
             f"{path}: {width}, expected {features}. Raw joints? Convert them with: run.py prepare joints SRC OUT."
         )
-    with np.errstate(over="ignore"):  # a float64 too large is infinite from here on, and found as such
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and refused
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not np.isfinite(vectors).all():
         frame = int(np.argwhere(~np.isfinite(vectors))[0][0])

@@ -67,21 +67,29 @@ def parse_lines(content: bytes, where: str) -> list[Caption]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        parts = line.split("#")
-        if len(parts) != 4:
-            raise DataError(f"{where}, line {number}: expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
         try:
-            start, stop = (0.0 if math.isnan(float(part)) else float(part) for part in parts[2:])
-        except ValueError:
-            raise DataError(f"{where}, line {number}: from and to must be seconds, found {parts[2:]}.") from None
-        if not parts[0].strip():
-            raise DataError(f"{where}, line {number}: the caption is empty. Remove the line.")
-        if not 0 <= start <= stop < math.inf:
-            raise DataError(f"{where}, line {number}: the segment from {start} s to {stop} s is no interval.")
-        captions.append(Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None))
+            captions.append(parse_caption(line))
+        except ValueError as error:
+            raise DataError(f"{where}, line {number}: {error}") from None
     if not captions:
         raise DataError(f"{where}: no captions. Add at least one line, or remove the clip from the split lists.")
     return captions
+
+
+def parse_caption(line: str) -> Caption:
+    """One line of a text file, caption#tokens#from#to. ValueError says what is malformed."""
+    parts = line.split("#")
+    if len(parts) != 4:
+        raise ValueError(f"expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
+    try:
+        start, stop = (0.0 if math.isnan(float(part)) else float(part) for part in parts[2:])
+    except ValueError:
+        raise ValueError(f"from and to must be seconds, found {parts[2:]}.") from None
+    if not parts[0].strip():
+        raise ValueError("the caption is empty. Remove the line.")
+    if not 0 <= start <= stop < math.inf:
+        raise ValueError(f"the segment from {start} s to {stop} s is no interval.")
+    return Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None)
 
 
 def read_names(path: Path) -> list[str]:
