@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from adaqf_train.data import cache
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.data.official import evaluator_statistics, locate
-from tests.helpers import write_clips
+from tests.helpers import settings_of, write_clips
 
 LENGTHS = {"000000": 50, "000001": 60, "M000001": 199}
 
@@ -135,6 +136,16 @@ def test_of_several_data_folders_none_is_guessed(tmp_path, capsys):
     assert main(["pipeline", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "error: " in capsys.readouterr().err
     assert locate(tmp_path / "dataset" / "KIT-ML").name == "KIT-ML"
+
+
+def test_a_run_finds_data_as_mdm_keeps_them(tiny_data, tiny_config, tmp_path):
+    folder = tmp_path / "mdm" / "dataset" / "HumanML3D"
+    shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns(cache.HIDDEN))
+    zip_texts(folder)
+    out = tmp_path / "run"
+    options = ["--recipe", "pocket", "--data", str(tmp_path / "mdm"), "--out", str(out)]
+    assert main(["extractors", *options, *settings_of(tiny_config)]) == 0
+    assert json.loads((out / "run.json").read_text())["data"] == str(folder)
 
 
 def test_folders_without_data_say_what_is_missing(data, tmp_path):
