@@ -147,6 +147,16 @@ def test_a_change_right_after_the_build_is_seen(data):
         assert MotionDataset(data, "train").items[0].vectors[0, 0] == value
 
 
+def test_a_build_waits_while_a_change_could_still_get_the_same_stamp(data, monkeypatch):
+    changed, waits = ClipFiles(data).last_change(), []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for age in (0.001, 1.0, -100.0):  # the last: files from a machine whose clock is ahead are not waited for
+        shutil.rmtree(data / cache.HIDDEN, ignore_errors=True)
+        monkeypatch.setattr(time, "time", lambda age=age: changed + age)
+        MotionDataset(data, "train")
+    assert waits == pytest.approx([cache.TICK - 0.001], abs=1e-4)
+
+
 def test_split_lists_filters_and_statistics_share_one_cache(data, reads):
     MotionDataset(data, "train")
     reads.clear()
