@@ -22,20 +22,35 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     A symbolic link goes on pointing where it did. FileError for the working directory, which cannot be replaced.
     """
-    folder = folder.resolve()
-    if folder == Path.cwd():
-        raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
+    folder = _replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     try:
         yield staging
-        staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would lock out everybody else
-        for path in staging.rglob("*"):
-            if path.is_file():
-                path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and so would the 0600 of safetensors' files
+        _open_to_all(staging)
         _replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(folder: Path, key: str) -> Iterator[Path]:
+    """As `atomic_folder`, but what an interruption leaves in the temporary folder is there at the next attempt.
+
+    key: stands for all that the content depends on, as part of a file name; attempts with another key start anew. An
+    error removes the temporary folder: only being stopped (Ctrl-C, a signal, a power cut) keeps it.
+    """
+    folder = _replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.parent / f".{folder.name}.{key}{PARTIAL}"
+    staging.mkdir(exist_ok=True)
+    try:
+        yield staging
+        _open_to_all(staging)
+        _replace_folder(staging, folder)
+    except Exception:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
 
 
 @contextmanager
@@ -81,6 +96,21 @@ def remove_partial(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _replaceable(folder: Path) -> Path:
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
+    return folder
+
+
+def _open_to_all(staging: Path) -> None:
+    """The permissions that files made in the usual way would have."""
+    staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would lock out everybody else
+    for path in staging.rglob("*"):
+        if path.is_file():
+            path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and so would the 0600 of safetensors' files
 
 
 def _replace_folder(staging: Path, folder: Path) -> None:

@@ -15,8 +15,9 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaqf_train import recipes
+from adaqf_train.cli_prepare import Prepare
 from adaqf_train.config import ConfigError, RunConfig, override
-from adaqf_train.data.prepare import is_synthetic, prepare_joints, prepare_synthetic
+from adaqf_train.data.prepare import is_synthetic, prepare_synthetic
 
 if TYPE_CHECKING:
     from adaqf_train.pipeline import Pipeline
@@ -117,6 +118,11 @@ class Evaluate:
     """Folder of a finished run."""
     data: Path | None = None
     """Where its data are now, if they have moved."""
+    motions: Path | None = None
+    """Motions that another program wrote, to be scored by the run's evaluator instead of its generators: a folder of
+    NAME.npy (features or joints), or MDM's results.npy."""
+    out: Path | None = None
+    """With --motions: folder for their report; none: only the screen."""
     settings: Overrides = ()
     """Of the groups evaluation and sampling: what was trained is trained."""
 
@@ -129,7 +135,33 @@ class Evaluate:
                 raise ConfigError(f"--set {setting}: evaluate takes settings of evaluation and sampling only.")
         config, data = read_config(self.run)
         with _open_run(self.run) as run:
-            _report(Pipeline(run, override(config, self.settings), self.data or data))
+            pipeline = Pipeline(run, override(config, self.settings), self.data or data)
+            if self.motions is None:
+                _report(pipeline)
+            elif run.accelerator.is_main_process:
+                report = pipeline.evaluate_motions(self.motions)
+                report.show(pipeline.console)
+                if self.out is not None:
+                    report.save(self.out)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Reports side by side, with their intervals, and the paper's rows if asked for."""
+
+    reports: tyro.conf.Positional[tuple[Path, ...]]
+    """report.json files, or runs that have one."""
+    paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
+    """Number of a table of the paper to show beside them. Repeatable."""
+    mix: bool = False
+    """Allow reports of different protocols in one table, and say so under it."""
+
+    def __call__(self) -> None:
+        from adaqf_train.experiments.compare import compare
+        from adaqf_train.experiments.paper import tables_of
+
+        tables = [table for number in self.paper for table in tables_of(number)]
+        print(compare(self.reports, tables, mix=self.mix).markdown())
 
 
 @dataclass(frozen=True)
@@ -170,57 +202,48 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class PrepareJoints:
-    """Joint positions with captions into HumanML3D's layout, on the standard skeleton."""
-
-    source: tyro.conf.Positional[Path]
-    """A folder of NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or a pack of .npz splits."""
-    folder: tyro.conf.Positional[Path]
-    """Where the data set goes; must not exist yet."""
-    fps: float | None = None
-    """Frame rate of the source; none: what a pack says, or the skeleton's own (22 joints: 20, 21 joints: 12.5)."""
-    mirror: bool = False
-    """Add a mirrored copy of every training clip, left and right swapped in its captions."""
-
-    def __call__(self) -> None:
-        counts = prepare_joints(self.source, self.folder, fps=self.fps, mirror=self.mirror)
-        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
-
-
-@dataclass(frozen=True)
-class PrepareSynthetic:
-    """Procedural motions with captions: the demo's data set, in any number."""
+class Doctor:
+    """Examines a data folder: what is missing, broken, doubled or leaking, and what to do about it."""
 
     folder: tyro.conf.Positional[Path]
-    """Where the data set goes; must not exist yet."""
-    clips: int = 3000
-    seed: int = 0
+    """Folder in HumanML3D's layout, 263-d or 251-d."""
+    json: bool = False
+    """Print findings and facts as JSON, and nothing else."""
+    gallery: Path | None = None
+    """FILE.html: also write a page that plays sample clips with their captions."""
 
-    def __call__(self) -> None:
-        counts = prepare_synthetic(self.folder, clips=self.clips, seed=self.seed)
-        print(f"wrote {self.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+    def __call__(self) -> int:
+        """Returns 1 when there is an error, else 0."""
+        import json
 
+        from rich.console import Console
 
-@dataclass(frozen=True)
-class Prepare:
-    """Motions into HumanML3D's layout."""
+        from adaqf_train.data.doctor import examine
+        from adaqf_train.viewing.gallery import write_gallery
 
-    kind: Annotated[
-        Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
-        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)],
-        tyro.conf.arg(name=""),
-    ]
-
-    def __call__(self) -> None:
-        self.kind()
+        if self.gallery is not None and self.gallery.suffix != ".html":
+            raise ConfigError(f"--gallery {self.gallery}: a page is written; name a .html file.")
+        found = examine(self.folder)
+        if self.json:
+            print(json.dumps(found.to_dict(), indent=2))
+        else:
+            # Not on a terminal, lines of 80 columns would only cut file names in two.
+            found.show(Console() if sys.stdout.isatty() else Console(width=140))
+        if self.gallery is not None:
+            shown = write_gallery(self.gallery, found)
+            what = f"wrote {self.gallery}: {shown} clips" if shown else "no gallery: there is no clip to show"
+            print(what, file=sys.stderr)  # stdout is the examination's, which another program may read
+        return 0 if found.ok else 1
 
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
 )
@@ -232,15 +255,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=__doc__)
     _quiet_libraries()
     try:
-        verb()
+        return verb() or 0
     except (AdaCLIPError, OSError) as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from there", file=sys.stderr)
         return 130
-    return 0
 
 
 def _quiet_libraries() -> None:

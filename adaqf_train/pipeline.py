@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from adaqf_train.data.layout import DataError, check_split_lists
 from adaqf_train.data.official import locate
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.report import Report
 from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
@@ -168,8 +170,29 @@ class Pipeline:
 
     def evaluate(self) -> Report:
         """Scores ground truth and the arms that are trained, on the main process."""
-        evaluation, stages = self.config.evaluation, self.run.stages()
-        dataset = self.dataset(evaluation.split)
+        dataset, judges = self.dataset(self.config.evaluation.split), self._judges()
+        rows = {}
+        for arm in ("gt", *self._trained()):
+            started = time.monotonic()
+            rows[arm] = self._row(arm, dataset, judges)
+            self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
+        return self._report(rows, dataset, protocol.sample_counts(dataset, self.config.evaluation))
+
+    def evaluate_motions(self, path: Path) -> Report:
+        """Scores motions that another program wrote, beside the ground truth, with this run's evaluator."""
+        evaluation = self.config.evaluation
+        dataset, judges = self.dataset(evaluation.split), self._judges()
+        found = read_motions(path, dataset)
+        theirs = protocol.evaluate_motions(
+            found.captions, found.motions, dataset, judges[0], evaluation, judge=judges[1]
+        )
+        counts = protocol.sample_counts(dataset, evaluation, motions=len(found.motions))
+        return self._report({"gt": self._row("gt", dataset, judges), path.stem: theirs}, dataset, counts)
+
+    def _judges(self) -> tuple[Evaluator, Evaluator]:
+        """The independent evaluator, and the extractors that gave the feedback."""
+        stages = self.run.stages()
+        dataset = self.dataset(self.config.evaluation.split)
         for name, verb in (("extractors", "extractors"), ("evaluator", "extractors")):
             if name not in stages:
                 raise RunError(f"{self.run / name}: not trained yet. Run: run.py {verb} with this run's options.")
@@ -180,14 +203,20 @@ class Pipeline:
         for load, name in ((store.load_evaluator, "evaluator"), (store.load_extractors, "extractors")):
             towers, tokenizer = load(self.run / name)
             judges.append(Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std))
-        rows = {}
-        for arm in ("gt", *self._trained()):
-            started = time.monotonic()
-            generate = None if arm == "gt" else self._sampler(arm)
-            rows[arm] = protocol.evaluate(generate, dataset, judges[0], evaluation, judge=judges[1])
-            self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
-        seconds = {name: entry["seconds"] for name, entry in self.run.stages().items()}
-        return Report.of(rows, self.config, protocol.sample_counts(dataset, evaluation), dataset, seconds)
+        return tuple(judges)
+
+    def _row(self, arm: str, dataset: MotionDataset, judges: tuple[Evaluator, Evaluator]) -> dict:
+        generate = None if arm == "gt" else self._sampler(arm)
+        progress = self._evaluation_progress(arm, dataset)
+        evaluator, extractors = judges
+        return protocol.evaluate(
+            generate, dataset, evaluator, self.config.evaluation, judge=extractors, progress=progress
+        )
+
+    def _report(self, rows: dict, dataset: MotionDataset, counts: Mapping[str, object]) -> Report:
+        stages = self.run.stages()
+        seconds = {name: entry["seconds"] for name, entry in stages.items()}
+        return Report.of(rows, self.config, counts, dataset, seconds, stages["evaluator"]["digest"])
 
     def page(self, report: Report) -> Path:
         """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
@@ -209,6 +238,17 @@ class Pipeline:
             fps=dataset.fps,
             summary=report.table(),
         )
+
+    def _evaluation_progress(self, arm: str, dataset: MotionDataset) -> Path:
+        """Where the replications of a row are kept: a file for all that they depend on but their number."""
+        stages = self.run.stages()
+        key = {
+            "scored": [stages[name]["digest"] for name in (arm, "evaluator", "extractors") if name in stages],
+            "data": dataset.fingerprint(),
+            "evaluation": asdict(self.config.evaluation) | {"replications": None},
+            "sampling": asdict(self.config.sampling) if arm != "gt" else None,
+        }
+        return self.run / "evaluation" / f"{arm}_{digest(key)}.json"
 
     def _trained(self) -> list[str]:
         arms = [arm for arm in ARMS if arm in self.run.stages()]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from adaqf_train.config import RunConfig, to_dict
-from adaqf_train.motion.skeleton import KIT
+from adaqf_train.motion import mapping
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 
 def settings_of(config: RunConfig, **changes: object) -> list[str]:
@@ -45,3 +46,57 @@ def write_clips(folder: Path, lengths: Mapping[str, int], features: int = 263) -
     np.save(folder / "Std.npy", np.ones(features, np.float32))
     (folder / "train.txt").write_text("".join(f"{name}\n" for name in lengths), encoding="utf-8")
     return folder
+
+
+Joint = tuple[str, int, Sequence[float], str]  # name, parent (-1: root), offset, channels in words
+
+
+def bvh_text(joints: Sequence[Joint], values: np.ndarray, frame_time: float = 0.05) -> str:
+    """A BVH file of those joints, depth first, every leaf with an End Site one unit above it."""
+
+    def lines(joint: int, indent: str) -> Iterator[str]:
+        name, parent, offset, channels = joints[joint]
+        children = [child for child, other in enumerate(joints) if other[1] == joint]
+        yield f"{indent}{'JOINT' if parent >= 0 else 'ROOT'} {name}"
+        yield f"{indent}{{"
+        yield f"{indent}  OFFSET {' '.join(map(repr, map(float, offset)))}"
+        yield f"{indent}  CHANNELS {len(channels.split())} {channels}"
+        for child in children:
+            yield from lines(child, indent + "  ")
+        if not children:
+            yield from (f"{indent}  End Site", f"{indent}  {{", f"{indent}    OFFSET 0 1 0", f"{indent}  }}")
+        yield f"{indent}}}"
+
+    motion = [" ".join(map(repr, row)) for row in np.asarray(values, float).tolist()]
+    head = ["HIERARCHY", *lines(0, ""), "MOTION", f"Frames: {len(motion)}", f"Frame Time: {frame_time!r}"]
+    return "\n".join([*head, *motion]) + "\n"
+
+
+def bvh_body(
+    preset: str = "lafan1", *, frames: int = 50, seed: int = 0, order: str = "ZYX", frame_time: float = 0.05
+) -> str:
+    """A BVH file of a body with a preset's joint names that stands and moves every joint a little, in centimetres."""
+    points = mapping.PRESETS[preset]
+    names = {joint: point if isinstance(point, str) else joint for joint, point in points.items()}
+    turns = " ".join(f"{axis}rotation" for axis in order)
+    tree: list[int] = []  # depth first, as values are in a file
+
+    def visit(joint: int) -> None:
+        tree.append(joint)
+        for child, parent in enumerate(HUMANML3D.parents):
+            if parent == joint:
+                visit(child)
+
+    visit(0)
+    joints: list[Joint] = []
+    for joint in tree:
+        parent = HUMANML3D.parents[joint]
+        offset = 100 * np.array(HUMANML3D.rest_directions[joint]) * (0, *HUMANML3D.bone_lengths)[joint]
+        joints.append((names[HUMANML3D.joints[joint]], tree.index(parent) if parent >= 0 else -1, offset, turns))
+    joints[0] = (*joints[0][:3], f"Xposition Yposition Zposition {turns}")
+    rng = np.random.default_rng(seed)
+    time = np.arange(frames)[:, None] * frame_time
+    angles = 15 * np.sin(rng.uniform(2, 5, 66) * time + rng.uniform(0, 6, 66))
+    angles[:, :3] /= 3  # the body stays upright
+    root = np.array([0, 100, 0]) + 50 * time * np.array([0, 0, 1])
+    return bvh_text(joints, np.hstack([root, angles]), frame_time)

@@ -16,7 +16,9 @@ LAYERS = (
     ("models",),
     ("training",),
     ("evaluation", "viewing"),
+    ("experiments",),
     ("run_folder", "pipeline"),
+    ("cli_prepare",),
     ("cli",),
     ("run",),
 )

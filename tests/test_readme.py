@@ -1,7 +1,8 @@
-"""What the README shows works as written, on a tiny run in the place of the demo's."""
+"""What the README and the guides show works as written, on a tiny run in the place of the demo's."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,12 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from adaqf_train.cli import main
+from adaqf_train.motion.mapping import checked
+from tests.helpers import bvh_body
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
+MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -43,6 +50,15 @@ def test_the_python_snippets_run(place):
     assert out.splitlines()[-1] == "(2, 16) 3 PeftModel (80, 22, 3)"
 
 
+def test_the_encoder_guides_snippets_run(place):
+    snippets = blocks("python", ENCODER)
+    assert len(snippets) == 5
+    shapes = "print(tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters)"
+    out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
+    assert out.splitlines()[-1] == "(2, 16) True ['default', 'kit', 'both']"
+    assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
+
+
 def test_the_commands_on_an_adapter_run(place):
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("adaclip ")]
     assert len(lines) == 4
@@ -62,23 +78,39 @@ def test_the_sample_command_runs(place):
     assert (place / "motion.html").is_file()
 
 
-def test_the_prepare_commands_run(place, tiny_data):
+def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
-    lines = [line for block in blocks("sh") for line in block.splitlines() if "run.py prepare" in line]
-    assert len(lines) == 2
+    captures, captions = place / "MY_BVH", {}
+    captures.mkdir()
+    for seed, split in enumerate(("train", "val", "test")):
+        (captures / f"{split}_take.bvh").write_text(bvh_body(seed=seed))
+        (captures / f"{split}.txt").write_text(f"{split}_take")
+        captions[f"{split}_take"] = ["a person moves"]
+    (place / "captions.json").write_text(json.dumps(captions))
+    pages = [*blocks("sh"), *blocks("sh", MOTIONS)]
+    lines = [line for block in pages for line in block.splitlines() if "run.py prepare" in line]
+    lines = [line for line in lines if "amass" not in line]  # needs licensed models
+    assert len(lines) == 4
+    monkeypatch.chdir(place)
     for line in lines:
-        arguments = shlex.split(line, comments=True)[2:]
-        run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+        assert main(shlex.split(line, comments=True)[2:]) == 0
         assert (place / "my_data" / "Std.npy").is_file()
         shutil.rmtree(place / "my_data")
+
+
+def test_the_motion_guides_map_is_one():
+    (example,) = blocks("json", MOTIONS)
+    points = checked(json.loads(example))
+    assert (points["left_wrist"], points["right_wrist"]) == ("lHand", "rHand")
 
 
 def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (CHECKOUT / link).exists(), link
+    for page, folder in ((README, CHECKOUT), (ENCODER, CHECKOUT / "docs"), (MOTIONS, CHECKOUT / "docs")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page):
+            assert (folder / link).exists(), link
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,17 @@ train.txt, val.txt, test.txt, train_val.txt, all.txt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from adaclip import AdaCLIPError
-from adaclip.files import atomic_folder, write_json
+from adaclip.files import atomic_file, atomic_folder, resumable_folder, write_json
+from adaqf_train.config import digest
 from adaqf_train.motion import features as motion_features
 
 VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
@@ -42,11 +45,16 @@ class CaptionedMotion:
     """A clip on its way into a folder."""
 
     name: str  # of its files
-    joints: np.ndarray  # (T, J, 3), the skeleton's own units, Y up, at its frame rate
+    # (T, J, 3), the skeleton's own units, Y up, at its frame rate; or what reads them when they are needed
+    joints: np.ndarray | Callable[[], np.ndarray]
     captions: tuple[Caption, ...]
     split: str
     parameters: Mapping[str, object] = field(default_factory=dict)  # written to parameters/NAME.json when not empty
-    source: Path | None = None  # where it came from, for messages
+    source: Path | None = None  # the file it came from, for messages and to notice that it changed
+
+    def read(self) -> np.ndarray:
+        """The joints."""
+        return self.joints() if callable(self.joints) else self.joints
 
 
 def parse_captions(path: Path) -> list[Caption]:
@@ -123,31 +131,31 @@ def caption_line(caption: Caption) -> str:
 
 
 def write_folder(
-    folder: Path, clips: Iterable[CaptionedMotion], *, origin: Mapping[str, object] | None = None
+    folder: Path,
+    clips: Iterable[CaptionedMotion],
+    *,
+    origin: Mapping[str, object] | None = None,
+    made_from: Mapping[str, object] | None = None,
 ) -> dict[str, int]:
     """Writes clips as a HumanML3D folder, whole or not at all, and returns the number of clips per split.
 
-    origin: how the clips came about, kept as origin.json. Joints are retargeted, put on the floor and turned by
-    `features.encode`. Raises DataError for a clip that is not finite or too short, for a name that comes twice or
-    cannot be a file's, and for a split that stays empty.
+    origin: how the clips came about, kept as origin.json. made_from: all that the clips depend on beside their source
+    files; when an attempt was interrupted, the next one with the same goes on with what that one had written. Joints
+    are retargeted, put on the floor and turned by `features.encode`. Raises DataError for a clip that is not finite or
+    too short, for a name that comes twice or cannot be a file's, and for a split that stays empty.
     """
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    taken: set[str] = set()
     statistics = None
-    with atomic_folder(folder) as staging:
-        for part in (VECTORS, JOINTS, TEXTS):
-            (staging / part).mkdir()
+    with _staging(folder, made_from) as staging:
+        for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):
+            (staging / part).mkdir(exist_ok=True)
         for clip in clips:
             _check_name(clip)
-            if (staging / TEXTS / f"{clip.name}.txt").exists():
+            if clip.name in taken:
                 raise DataError(f"{clip.source or clip.name}: two clips have the name {clip.name}. Rename one.")
-            vectors = _encode(clip)
-            np.save(staging / VECTORS / f"{clip.name}.npy", vectors)
-            np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
-            lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
-            (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
-            if clip.parameters:
-                (staging / PARAMETERS).mkdir(exist_ok=True)
-                write_json(staging / PARAMETERS / f"{clip.name}.json", clip.parameters)
+            taken.add(clip.name)
+            vectors = _write_clip(staging, clip)
             names[clip.split].append(clip.name)
             if clip.split == "train":
                 statistics = statistics or RunningStatistics(vectors.shape[1])
@@ -161,6 +169,12 @@ def write_folder(
         _write_splits(staging, names)
         if origin is not None:
             write_json(staging / ORIGIN, origin)
+        for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):  # of an earlier attempt, when the clip was there
+            for path in (staging / part).iterdir():
+                if path.stem not in taken:
+                    path.unlink()
+        if not any((staging / PARAMETERS).iterdir()):
+            (staging / PARAMETERS).rmdir()
     return {split: len(names[split]) for split in SPLITS}
 
 
@@ -189,6 +203,43 @@ class RunningStatistics:
         return mean.astype(np.float32), np.maximum(std, 1e-4).astype(np.float32)
 
 
+@contextmanager
+def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[Path]:
+    """A folder to fill: of an interrupted attempt if there is one, held against other writers."""
+    if made_from is None:
+        with atomic_folder(folder) as staging:
+            yield staging
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(f"{folder}: another process is writing it. Wait for it, or give another folder.") from None
+    try:
+        with resumable_folder(folder, digest(dict(made_from))) as staging:
+            yield staging
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
+    """Writes a clip's files, the features last: where they are, the clip is whole. Returns the features (N, D)."""
+    lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
+    (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
+    if clip.parameters:
+        write_json(staging / PARAMETERS / f"{clip.name}.json", clip.parameters)
+    path = staging / VECTORS / f"{clip.name}.npy"
+    if path.is_file() and (clip.source is None or path.stat().st_mtime_ns > clip.source.stat().st_mtime_ns):
+        return np.load(path)
+    vectors = _encode(clip)
+    np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
+    with atomic_file(path) as whole, whole.open("wb") as file:
+        np.save(file, vectors)
+    return vectors
+
+
 def _check_name(clip: CaptionedMotion) -> None:
     name = clip.name
     if not name or name != name.strip() or name.startswith(".") or any(c in name for c in "/\\\n\r\0"):
@@ -199,11 +250,12 @@ def _check_name(clip: CaptionedMotion) -> None:
 
 def _encode(clip: CaptionedMotion) -> np.ndarray:
     where = f"{clip.source}: {clip.name}" if clip.source and clip.source.stem != clip.name else clip.source or clip.name
-    if not np.isfinite(clip.joints).all():
-        frame = int(np.argwhere(~np.isfinite(clip.joints))[0][0])
+    joints = clip.read()
+    if not np.isfinite(joints).all():
+        frame = int(np.argwhere(~np.isfinite(joints))[0][0])
         raise DataError(f"{where}: joint positions are NaN or infinite at frame {frame}. Repair or remove it.")
     try:
-        vectors = motion_features.encode(np.asarray(clip.joints, dtype=np.float64)).astype(np.float32)
+        vectors = motion_features.encode(np.asarray(joints, dtype=np.float64)).astype(np.float32)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     if not np.isfinite(vectors).all():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaqf_train.motion.skeleton import Skeleton
+from adaqf_train.motion.physics import skating
 
-SKATING_SPEED = 0.5  # metres a second, along the floor
-SKATING_HEIGHT = 0.05  # metres
-SKATING_WINDOW = 5  # frames of the speed's moving mean
+__all__ = ["distances", "diversity", "fid", "mm_dist", "multimodality", "pairs_of", "r_precision", "skating"]
 
 
 def fid(real: np.ndarray, generated: np.ndarray) -> float:
@@ -31,7 +29,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
     text, motion: (N, E), row i a pair; pools are consecutive rows, the incomplete last one is dropped. Ties are
     ranked by position, as upstream's argsort does: collapsed embeddings score chance, not 1.
     """
-    text, motion = _pairs(text, motion)
+    text, motion = pairs_of(text, motion)
     if not top <= pool <= len(text):
         raise ValueError(f"R-precision needs top <= pool <= rows, got {top}, {pool} and {len(text)}.")
     pools = len(text) // pool
@@ -45,7 +43,7 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
 
 def mm_dist(text: np.ndarray, motion: np.ndarray) -> float:
     """Mean Euclidean distance of each text to its motion. (N, E), (N, E)."""
-    text, motion = _pairs(text, motion)
+    text, motion = pairs_of(text, motion)
     return float(np.linalg.norm(text - motion, axis=1).mean())
 
 
@@ -58,25 +56,33 @@ def diversity(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float
     return float(np.linalg.norm(motion[order[:pairs]] - motion[order[pairs : 2 * pairs]], axis=1).mean())
 
 
-def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
-    """Share of frame pairs in which a foot slides on the floor (Karunratanakul et al. 2023, `metrics.py` of GMD).
+def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float:
+    """Mean distance of motions made from the same text (Guo et al. 2022).
 
-    joints: (T, J, 3) of one clip, cut to its length. A toe slides where it is below 5 cm in both frames and its
-    horizontal speed and that speed's 5-frame mean exceed 0.5 m/s.
+    motion: (texts, repeats, E); pairs: drawn for every text alike. As upstream, the two sides of the pairs are drawn
+    apart, each without replacement, so a motion may meet itself.
     """
-    toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]] / skeleton.units_per_metre
-    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * skeleton.fps
-    low = toes[..., 1] < SKATING_HEIGHT
-    padded = np.pad(speed, ((SKATING_WINDOW // 2, SKATING_WINDOW // 2), (0, 0)))  # zeros beyond the ends, as upstream
-    mean = np.lib.stride_tricks.sliding_window_view(padded, SKATING_WINDOW, axis=0).mean(axis=-1)
-    sliding = (speed > SKATING_SPEED) & (mean > SKATING_SPEED) & low[1:] & low[:-1]
-    return float(sliding.any(axis=1).mean())
+    motion = np.asarray(motion, dtype=np.float64)
+    if motion.ndim != 3 or not 1 <= pairs <= motion.shape[1]:
+        raise ValueError(
+            f"MultiModality needs (texts, repeats, width) and 1 to `repeats` pairs, got {motion.shape} and {pairs}."
+        )
+    if not np.isfinite(motion).all():
+        raise ValueError(
+            f"motion: embeddings hold NaN or infinity for text {int(np.argwhere(~np.isfinite(motion))[0][0])}."
+        )
+    first, second = (rng.choice(motion.shape[1], pairs, replace=False) for _ in range(2))
+    return float(np.linalg.norm(motion[:, first] - motion[:, second], axis=-1).mean())
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances (N, M) of rows. Squares are cut at zero: rounding would make NaN of identical rows."""
-    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.clip(squared, 0, None))
+    squared = a @ b.T  # then in place: for a whole test set it is 170 MB
+    squared *= -2
+    squared += np.square(a).sum(axis=1)[:, None]
+    squared += np.square(b).sum(axis=1)
+    np.maximum(squared, 0, out=squared)
+    return np.sqrt(squared, out=squared)
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
@@ -96,7 +102,8 @@ def _embeddings(array: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def _pairs(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (N, E); ValueError when they are not two finite sets of as many rows."""
     text, motion = _embeddings(text, "text"), _embeddings(motion, "motion")
     if text.shape != motion.shape:
         raise ValueError(f"Texts {text.shape} and motions {motion.shape} are no pairs.")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from adaclip.files import read_json, write_json
 from adaqf_train.config import MIN_SAMPLES, EvaluationConfig
 from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
@@ -47,15 +49,55 @@ def evaluate(
     config: EvaluationConfig,
     *,
     judge: Evaluator | None = None,
+    progress: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """One row of the report: {metric: {"mean", "ci95"}} over the replications.
 
     generate: the model, or None for the ground-truth row (whose FID compares the real motions of two different
     replications' crops). evaluator: the independent one. judge: the feedback's own extractors, whose
-    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met.
+    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met. progress: a
+    file that keeps each replication's figures, so that an interrupted evaluation goes on with the next; its name must
+    stand for all that they depend on.
     """
     check_samples(dataset)
-    rows = [_replicate(generate, dataset, evaluator, judge, config, r) for r in range(config.replications)]
+    rows = read_json(progress)["replications"][: config.replications] if progress and progress.is_file() else []
+    for replication in range(len(rows), config.replications):
+        rows.append(_replicate(generate, dataset, evaluator, judge, config, replication))
+        if progress:
+            write_json(progress, {"replications": rows})
+    return {name: interval([row[name] for row in rows]) for name in rows[0]}
+
+
+def evaluate_motions(
+    captions: Sequence[str],
+    motions: Sequence[np.ndarray],
+    dataset: MotionDataset,
+    evaluator: Evaluator,
+    config: EvaluationConfig,
+    *,
+    judge: Evaluator | None = None,
+) -> dict[str, dict[str, float]]:
+    """One row of the report for motions that are there already, against the real ones of the split.
+
+    motions: de-normalised features (T_i, D), as many as captions. A replication draws which pairs share a pool, and
+    the real motions' crops; the motions are the same in all of them, so intervals are narrower than a sampler's.
+    """
+    check_samples(dataset)
+    rows = []
+    for replication in range(config.replications):
+        order = np.random.default_rng([config.seed, replication, 2]).permutation(len(motions))
+        rows.append(
+            _score(
+                [captions[i] for i in order],
+                [motions[i] for i in order],
+                draw(dataset, config, replication).motions,
+                dataset,
+                evaluator,
+                judge,
+                config,
+                replication,
+            )
+        )
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -73,9 +115,14 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "ci95": float(1.96 * np.std(values) / np.sqrt(len(values)))}
 
 
-def sample_counts(dataset: MotionDataset, config: EvaluationConfig) -> Mapping[str, object]:
-    """Samples, pool and pairs in use; "standard" is False where the split is too small for the protocol's."""
-    samples = min(len(dataset), config.max_samples or len(dataset))
+def sample_counts(
+    dataset: MotionDataset, config: EvaluationConfig, *, motions: int | None = None
+) -> Mapping[str, object]:
+    """Samples, pool and pairs in use; "standard" is False where the split is too small for the protocol's.
+
+    motions: how many are scored when they are not drawn from the split.
+    """
+    samples = motions or min(len(dataset), config.max_samples or len(dataset))
     pool, pairs = min(config.pool, samples), min(config.diversity_pairs, samples // 2)
     standard = pool == 32 and pairs == 300 and config.replications == 20 and samples == len(dataset)
     return {"samples": samples, "pool": pool, "diversity_pairs": pairs, "standard": standard}
@@ -90,7 +137,6 @@ def _replicate(
     replication: int,
 ) -> dict[str, float]:
     sampled = draw(dataset, config, replication)
-    counts = sample_counts(dataset, config)
     if generate is None:
         motions = sampled.motions
         # Real against real: other crops of the same clips, as T2M's ground-truth loader draws them.
@@ -98,21 +144,32 @@ def _replicate(
     else:
         motions = generate(sampled.captions, sampled.lengths, (config.seed, replication))
         reference = sampled.motions
-    text, motion = evaluator.embed_texts(sampled.captions), evaluator.embed_motions(motions)
-    precision = metrics.r_precision(text, motion, counts["pool"])
+    return _score(sampled.captions, motions, reference, dataset, evaluator, judge, config, replication)
+
+
+def _score(
+    captions: Sequence[str],
+    motions: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    dataset: MotionDataset,
+    evaluator: Evaluator,
+    judge: Evaluator | None,
+    config: EvaluationConfig,
+    replication: int,
+) -> dict[str, float]:
+    """The figures of one replication. reference: real motions for FID, any number."""
+    pool, pairs = min(config.pool, len(motions)), min(config.diversity_pairs, len(motions) // 2)
+    text, motion = evaluator.embed_texts(captions), evaluator.embed_motions(motions)
+    precision = metrics.r_precision(text, motion, pool)
     row = {
         "fid": metrics.fid(evaluator.embed_motions(reference), motion),
         **{f"r_precision_{k}": float(value) for k, value in enumerate(precision, start=1)},
         "mm_dist": metrics.mm_dist(text, motion),
-        "diversity": metrics.diversity(
-            motion, counts["diversity_pairs"], np.random.default_rng([config.seed, replication, 1])
-        ),
+        "diversity": metrics.diversity(motion, pairs, np.random.default_rng([config.seed, replication, 1])),
         "skating": float(np.mean([metrics.skating(decode(m), dataset.skeleton) for m in motions])),
     }
     if judge is not None:
-        own = metrics.r_precision(
-            _unit(judge.embed_texts(sampled.captions)), _unit(judge.embed_motions(motions)), counts["pool"]
-        )
+        own = metrics.r_precision(_unit(judge.embed_texts(captions)), _unit(judge.embed_motions(motions)), pool)
         row["r_precision_3_extractors"] = float(own[2])
     return row
 

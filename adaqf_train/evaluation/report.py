@@ -24,6 +24,7 @@ COLUMNS = {
     "r_precision_3": "R@3 ↑",
     "mm_dist": "MM-dist ↓",
     "diversity": "Diversity →",
+    "multimodality": "MModality",
     "skating": "Skating ↓",
     "r_precision_3_extractors": "R@3 by extractors",
 }
@@ -45,8 +46,9 @@ class Report:
         counts: Mapping[str, object],
         dataset: MotionDataset,
         seconds: Mapping[str, float],
+        evaluator: str,
     ) -> Report:
-        """A report with its manifest. seconds: wall time by stage."""
+        """A report with its manifest. seconds: wall time by stage. evaluator: digest of the one that scored."""
         seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
         return cls(
             rows,
@@ -54,6 +56,7 @@ class Report:
                 **counts,
                 "split": dataset.split,
                 "data_fingerprint": dataset.fingerprint(),
+                "evaluator": evaluator,
                 "replications": config.evaluation.replications,
                 "seeds": seeds,
                 "seconds": dict(seconds),
@@ -99,7 +102,7 @@ class Report:
             "feedback, which a model can learn to please."
         )
         truth = self.rows["gt"]["r_precision_3"]["mean"]
-        above = [NAMES[name] for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
+        above = [NAMES.get(name, name) for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
         if above:
             notes.append(f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success.")
         return notes

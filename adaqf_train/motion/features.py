@@ -139,6 +139,37 @@ def root_trajectory(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @_accepts_numpy
+def mirror(features: Tensor) -> Tensor:
+    """Features of the same motion seen in a mirror: left and right exchanged, x negated. (..., N, D) -> same.
+
+    Equal to encoding the mirrored joints as they are (`canonical=False`). The standard bones are not quite the same
+    on both sides, so encoding them canonically, as upstream does, differs by millimetres.
+    """
+    skeleton = skeleton_of_width(features.shape[-1])
+    order, where = list(skeleton.mirrored), Slices.of(skeleton)
+    others = [joint - 1 for joint in order[1:]]
+
+    def swapped(group: slice, joints: list[int], signs: list[float]) -> Tensor:
+        by_joint = features[..., group].unflatten(-1, (len(joints), -1))
+        return (by_joint[..., joints, :] * features.new_tensor(signs)).flatten(-2)
+
+    flat = [-1.0, 1.0, 1.0]
+    return torch.cat(
+        [
+            -features[..., where.root_rot_velocity],
+            features[..., where.root_linear_velocity] * features.new_tensor([-1.0, 1.0]),
+            features[..., where.root_height],
+            swapped(where.positions, others, flat),
+            # Of a rotation seen in the mirror, M·R·M: its first column is turned around besides.
+            swapped(where.rotations, others, [1.0, -1.0, -1.0, *flat]),
+            swapped(where.velocities, order, flat),
+            features[..., where.contacts][..., [2, 3, 0, 1]],
+        ],
+        dim=-1,
+    )
+
+
+@_accepts_numpy
 def canonicalise(joints: Tensor) -> Tensor:
     """Standard skeleton, floor at y = 0, frame 0 over the origin and facing +Z. (..., T, J, 3) -> same shape.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -53,3 +55,41 @@ def to_cont6d(q: Tensor) -> Tensor:
     """First two columns of the rotation matrix (Zhou et al. 2019). (..., 4) -> (..., 6)."""
     x_axis, y_axis = torch.eye(3, dtype=q.dtype, device=q.device)[:2]
     return torch.cat([rotate(q, x_axis), rotate(q, y_axis)], dim=-1)
+
+
+def identity(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Quaternions (*shape, 4) that turn nothing, of `like`'s dtype and device."""
+    q = like.new_zeros(*shape, 4)
+    q[..., 0] = 1
+    return q
+
+
+def from_euler(angles: Tensor, axes: str) -> Tensor:
+    """Turns about the body's own axes, one after the other. angles: (..., n) radians, axes: n letters -> (..., 4).
+
+    The rotation is the product in the order of the letters: "ZXY" is R_Z·R_X·R_Y, as the channels of a BVH joint read.
+    """
+    half = angles / 2
+    q = identity(angles.shape[:-1], angles)
+    for turn, axis in enumerate(axes):
+        about = torch.zeros_like(q)
+        about[..., 0] = half[..., turn].cos()
+        about[..., 1 + "XYZ".index(axis)] = half[..., turn].sin()
+        q = multiply(q, about)
+    return q
+
+
+def from_axis_angle(vectors: Tensor) -> Tensor:
+    """Rotations about axes whose lengths are the angles in radians, as SMPL stores them. (..., 3) -> (..., 4)."""
+    half = vectors.norm(dim=-1, keepdim=True) / 2
+    # sinc is sin(pi x) / (pi x): finite where the angle is zero.
+    return torch.cat([half.cos(), vectors / 2 * torch.sinc(half / torch.pi)], dim=-1)
+
+
+def aligned(q: Tensor) -> Tensor:
+    """The same rotations along time (T, ..., 4), signs chosen so that neighbours lie in one hemisphere.
+
+    q and -q are the same rotation, but nothing sensible lies half way between them.
+    """
+    flips = torch.where((q[1:] * q[:-1]).sum(-1, keepdim=True) < 0, -1.0, 1.0).to(q)
+    return torch.cat([q[:1], q[1:] * flips.cumprod(dim=0)])

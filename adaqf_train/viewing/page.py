@@ -47,6 +47,7 @@ class Scene:
 
     caption: str
     takes: tuple[Take, ...]
+    more: tuple[str, ...] = ()  # other captions of the same motion, in small text
 
 
 def write_page(
@@ -56,10 +57,12 @@ def write_page(
     title: str,
     fps: float,
     summary: Sequence[Mapping[str, str]] = (),
+    grid: bool = False,
 ) -> Path:
     """Write the page and return its path; the file appears whole or not at all.
 
     fps: frames per second of every take. summary: rows of a small table shown on top, keys = column names in order.
+    grid: several scenes side by side, for scenes of one take; False: one below the other.
     Captions, labels and notes are plain text: they are escaped. A ValueError names the scene and take it is about.
     """
     if not math.isfinite(fps) or fps <= 0:
@@ -67,7 +70,7 @@ def write_page(
     if not scenes:
         raise ValueError("No scenes: a page needs at least one Scene, with at least one Take.")
     clips = [_checked_takes(index, scene) for index, scene in enumerate(scenes)]
-    text = _document(scenes, _payload(clips, fps), title, summary)
+    text = _document(scenes, _payload(clips, fps), title, summary, grid)
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +195,11 @@ def _json(value: Any) -> str:
 
 
 def _document(
-    scenes: Sequence[Scene], payload: Mapping[str, Any], title: str, summary: Sequence[Mapping[str, str]]
+    scenes: Sequence[Scene],
+    payload: Mapping[str, Any],
+    title: str,
+    summary: Sequence[Mapping[str, str]],
+    grid: bool,
 ) -> str:
     folder = resources.files(__package__)
     script = folder.joinpath("player.js").read_text(encoding="utf-8")
@@ -201,6 +208,7 @@ def _document(
         title=html.escape(title),
         style=style,
         summary=_table(summary),
+        layout="grid" if grid else "column",
         scenes="\n".join(_card(scene) for scene in scenes),
         speeds="".join(
             f'<option value="{speed}"{" selected" if speed == 1 else ""}>{speed}\u00d7</option>' for speed in SPEEDS
@@ -236,8 +244,10 @@ def _card(scene: Scene) -> str:
             f'<figure class="take"><figcaption><strong>{label}</strong>{note}</figcaption>'
             f'<canvas role="img" aria-label="{label}: {caption}"></canvas></figure>'
         )
+    more = "".join(f"<li>{html.escape(text)}</li>" for text in scene.more)
+    more = f'<ul class="more">{more}</ul>' if more else ""
     return (
-        f'<section class="scene"><h2>{caption}</h2>'
+        f'<section class="scene"><h2>{caption}</h2>{more}'
         f'<div class="takes" tabindex="0" role="group" aria-label="Takes of: {caption}. Shift and arrows orbit.">'
         f"{''.join(takes)}</div></section>"
     )
@@ -272,7 +282,7 @@ PAGE = """<!doctype html>
 </ul>
 </header>
 <noscript><p>The motions are drawn by a script inside this file. Allow scripts to see them.</p></noscript>
-<main>
+<main class="{layout}">
 {scenes}
 </main>
 <div class="transport" role="group" aria-label="Playback of all takes">

@@ -113,6 +113,17 @@ def not_finite(path: Path) -> None:
     np.save(path, vectors)
 
 
+def too_large(path: Path) -> None:
+    vectors = np.load(path).astype(np.float64)
+    vectors[3, 5] = 1e300  # infinite once it is float32
+    np.save(path, vectors)
+
+
+def boastful(path: Path) -> None:
+    header = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9000000000, 263), }"
+    path.write_bytes(header.ljust(127) + b"\n" + bytes(100))
+
+
 def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
@@ -131,6 +142,8 @@ def integers(path: Path) -> None:
         (wrong_width, "66 features per frame, expected 263.*prepare joints"),
         (joints_instead, r"joint positions \(60, 22, 3\).*prepare joints"),
         (not_finite, "NaN or infinite at frame 17.*Repair"),
+        (too_large, "NaN or infinite at frame 3.*Repair"),
+        (boastful, "not a readable .npy file"),
         (pickled, "not a readable .npy file"),
         (truncated, "not a readable .npy file"),
         (integers, "dtype int64, expected floats"),

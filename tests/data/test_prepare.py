@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +336,89 @@ def test_bandai_namco_clips_convert(shared, tmp_path):
     assert len(dataset) > 0
     heights = [item.vectors[:, 3].mean() for item in dataset.items]
     assert 0.5 < np.median(heights) < 1.1  # metres of a pelvis above the floor
+
+
+class Stopped(BaseException):
+    """Stands for being killed: nothing gets to clean up after it."""
+
+
+def stopping(clips, after: int):
+    for index, clip in enumerate(clips):
+        if index == after:
+            raise Stopped
+        yield clip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lazily(reads: list[str], clips=CLIPS):
+    """Clips that say when their joints are read."""
+
+    def read(clip) -> np.ndarray:
+        reads.append(clip.name)
+        return clip.joints
+
+    for index, clip in enumerate(clips):
+        captions = tuple(map(Caption, clip.captions))
+        yield CaptionedMotion(clip.name, partial(read, clip), captions, SPLIT[index % 4], {"number": index})
+
+
+def interrupted(folder: Path, after: int = 7, **made_from: object) -> None:
+    with pytest.raises(Stopped):
+        write_folder(folder, stopping(lazily([]), after), made_from=made_from)
+    assert not folder.exists()
+
+
+def test_an_interrupted_folder_is_completed_and_equals_an_uninterrupted_one(tmp_path):
+    interrupted(tmp_path / "out", seed=1)
+    reads: list[str] = []
+    counts = write_folder(tmp_path / "out", lazily(reads), made_from={"seed": 1})
+    assert reads == [clip.name for clip in CLIPS[7:]]  # what was written is not made again
+    assert counts == write_folder(tmp_path / "whole", lazily([]))
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_nothing_of_other_settings_or_of_clips_that_went_is_taken_over(tmp_path):
+    interrupted(tmp_path / "out", seed=1)
+    reads: list[str] = []
+    write_folder(tmp_path / "out", lazily(reads), made_from={"seed": 2})
+    assert len(reads) == len(CLIPS)
+
+    interrupted(tmp_path / "fewer", seed=1)
+    write_folder(tmp_path / "fewer", lazily([], CLIPS[4:]), made_from={"seed": 1})
+    write_folder(tmp_path / "whole", lazily([], CLIPS[4:]))
+    assert contents(tmp_path / "fewer") == contents(tmp_path / "whole")
+
+
+def test_a_source_that_changed_after_the_interruption_is_read_again(plain, tmp_path, monkeypatch):
+    first = sorted(CLIPS, key=lambda clip: clip.name)[0]
+
+    def encode_two(joints, seen=[]):  # noqa: B006  counts its calls
+        seen.append(len(joints))
+        if len(seen) > 2:
+            raise Stopped
+        return encode(joints)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adaqf_train.data.layout.motion_features.encode", encode_two)
+        with pytest.raises(Stopped):
+            prepare_joints(plain, tmp_path / "out")
+    np.save(plain / f"{first.name}.npy", first.joints[:-10])
+    prepare_joints(plain, tmp_path / "out")
+    assert len(np.load(tmp_path / "out" / "new_joints" / f"{first.name}.npy")) == len(first.joints) - 11
+
+
+def test_a_second_writer_is_refused_and_harms_nothing(tmp_path):
+    def meanwhile():
+        for index, clip in enumerate(lazily([])):
+            if index == 3:
+                with pytest.raises(DataError, match="out: another process is writing it"):
+                    write_folder(tmp_path / "out", lazily([]), made_from={"seed": 1})
+            yield clip
+
+    write_folder(tmp_path / "out", meanwhile(), made_from={"seed": 1})
+    assert len(MotionDataset(tmp_path / "out", "train")) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

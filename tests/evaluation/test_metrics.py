@@ -141,3 +141,17 @@ def test_bad_embeddings_are_refused(rng):
         metrics.r_precision(good[:20], good[:20])
     with pytest.raises(ValueError, match="1 to 20 pairs"):
         metrics.diversity(good, 21, rng)
+
+
+def test_multimodality_is_the_distance_of_takes_of_one_text(rng):
+    motion = rng.standard_normal((6, 8, 4))
+    draw = np.random.default_rng(5)
+    first, second = (draw.choice(8, 3, replace=False) for _ in range(2))
+    expected = np.mean(
+        [np.linalg.norm(takes[i] - takes[j]) for takes in motion for i, j in zip(first, second, strict=True)]
+    )
+    assert metrics.multimodality(motion, 3, np.random.default_rng(5)) == pytest.approx(expected, abs=1e-12)
+    assert metrics.multimodality(np.repeat(motion[:, :1], 8, axis=1), 3, rng) == 0
+    for wrong, pairs in ((motion[0], 3), (motion, 9), (motion, 0), (np.where(motion > 2, np.nan, motion), 3)):
+        with pytest.raises(ValueError, match=r"MultiModality|NaN"):
+            metrics.multimodality(wrong, pairs, rng)

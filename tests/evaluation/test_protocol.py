@@ -97,6 +97,25 @@ def test_replications_are_seeded_apart(tiny_train, oracle):
     assert len(set(seen)) == len(seen) == 3
 
 
+def test_an_interrupted_evaluation_goes_on_with_the_next_replication(tiny_train, oracle, tmp_path):
+    copy, seen = copying(tiny_train, CONFIG), []
+
+    def generate(captions, lengths, seed):
+        seen.append(seed)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return copy(captions, lengths, seed)
+
+    progress = tmp_path / "evaluation" / "adaqf.json"
+    with pytest.raises(KeyboardInterrupt):
+        protocol.evaluate(generate, tiny_train, oracle, CONFIG, progress=progress)
+    resumed = protocol.evaluate(generate, tiny_train, oracle, CONFIG, progress=progress)
+    assert seen == [(0, 0), (0, 1), (0, 2), (0, 2)]
+    assert resumed == protocol.evaluate(copy, tiny_train, oracle, CONFIG)
+    assert protocol.evaluate(generate, tiny_train, oracle, CONFIG, progress=progress) == resumed
+    assert len(seen) == 4
+
+
 def test_the_interval_is_the_fields():
     cell = protocol.interval([1.0, 2.0, 3.0, 4.0])
     assert cell["mean"] == 2.5
@@ -127,7 +146,7 @@ def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, tin
     above = {name: dict(cell) for name, cell in row.items()}
     above["r_precision_3"] = {"mean": row["r_precision_3"]["mean"] + 0.01, "ci95": 0.0}
     rows = {"gt": row, "baseline": row, "adaqf": above}
-    report = Report.of(rows, tiny_config, counts, tiny_train, {"adaqf": 1.5})
+    report = Report.of(rows, tiny_config, counts, tiny_train, {"adaqf": 1.5}, "e5a1")
     report.save(tmp_path)
     saved = json.loads((tmp_path / "report.json").read_text())
     assert set(saved["rows"]) == {"gt", "baseline", "adaqf"}

@@ -1,0 +1,23 @@
+"""`run.py prepare`: other people's motions into HumanML3D's layout, one module for each kind of source."""
+
+from adaqf_train.data.prepare.amass import prepare_amass
+from adaqf_train.data.prepare.bvh import prepare_bvh
+from adaqf_train.data.prepare.captions import mirrored_caption
+from adaqf_train.data.prepare.joints import LEGS, prepare_joints, resample
+from adaqf_train.data.prepare.recordings import WINDOW, Summary
+from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.prepare.synthetic import is_synthetic, prepare_synthetic
+
+__all__ = [
+    "LEGS",
+    "WINDOW",
+    "Summary",
+    "check_output",
+    "is_synthetic",
+    "mirrored_caption",
+    "prepare_amass",
+    "prepare_bvh",
+    "prepare_joints",
+    "prepare_synthetic",
+    "resample",
+]

@@ -1,0 +1,158 @@
+"""AMASS (SMPL-H parameters, .npz) into HumanML3D's layout, with body models the user has.
+
+The models are licensed to each user by https://mano.is.tue.mpg.de and read by the `smplx` package. All that is taken
+from them is where a body of some shape has its joints; the poses are applied here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import pickle
+import zipfile
+import zlib
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from adaqf_train.data.layout import DataError
+from adaqf_train.data.prepare.bvh import z_up_to_y_up
+from adaqf_train.data.prepare.recordings import (
+    FPS,
+    WINDOW,
+    Recording,
+    Summary,
+    captions_of,
+    find_files,
+    write_recordings,
+)
+from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.motion import kinematics, rotations
+from adaqf_train.motion.skeleton import HUMANML3D
+
+KEYS = ("trans", "poses", "betas", "gender", "mocap_framerate")
+JOINTS = len(HUMANML3D)  # SMPL-H's first 22 are the body; its hands follow
+SHAPE = 10  # shape coefficients, as HumanML3D used
+
+
+def prepare_amass(
+    source: Path,
+    folder: Path,
+    *,
+    body_models: Path,
+    captions: Path | None = None,
+    window: int = WINDOW,
+    mirror: bool = False,
+) -> Summary:
+    """AMASS's SMPL-H files with captions -> a HumanML3D folder; returns the clips per split, and what was skipped.
+
+    source: a folder of .npz files at any depth; KIT/3/walk_poses.npz in there is the clip KIT_3_walk_poses.
+    captions: JSON {name: [captions]} or CSV (name, caption), where names may also be written with slashes; None: .txt
+    files beside. body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window and mirror:
+    as in `prepare_bvh`. DataError for damaged files, and when the models or the smplx package are missing.
+    """
+    files = find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
+    check_output(folder)
+    table = {_name(name): texts for name, texts in captions_of(files, captions).items()}
+    converter = _Converter(body_models)
+    made_from = {"format": "amass", "models": str(body_models.resolve())}
+    return write_recordings(
+        folder, source, files, table, converter.look, window=window, mirror=mirror, made_from=made_from
+    )
+
+
+class _Clip(NamedTuple):
+    """An AMASS file's arrays, checked."""
+
+    trans: np.ndarray  # (T, 3) metres, Z up
+    poses: np.ndarray  # (T, 156) axes times angles, of the body's 22 joints first
+    betas: np.ndarray  # (16,) shape coefficients
+    gender: str
+    fps: float
+
+
+class _Converter:
+    """AMASS files -> standard joints."""
+
+    def __init__(self, models: Path) -> None:
+        try:
+            import smplx
+        except ImportError as error:
+            raise DataError(f"AMASS needs the smplx package ({error}). Install it: pip install smplx.") from error
+        self.models, self.smplx = models, smplx
+        self.model = lru_cache(maxsize=3)(self._model)
+        self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file follow each other
+
+    def look(self, path: Path) -> Recording:
+        clip = _parameters(path)
+        self._model_file(clip.gender)
+        return Recording(kinematics.frames_at(len(clip.trans), clip.fps, FPS), partial(self.read, path))
+
+    def _read(self, path: Path) -> np.ndarray:
+        """The body's joints (T, 22, 3) at 20 fps, metres, Y up."""
+        clip = _parameters(path)
+        shape = torch.from_numpy(clip.betas[None, :SHAPE].astype(np.float32))
+        rest = self.model(clip.gender)(betas=shape).joints[0, :JOINTS].detach().double()
+        bones = rest.clone()
+        bones[1:] -= rest[list(HUMANML3D.parents[1:])]
+        translations = bones.repeat(len(clip.trans), 1, 1)
+        translations[:, 0] += torch.from_numpy(clip.trans.astype(np.float64))
+        axes = torch.from_numpy(clip.poses[:, : 3 * JOINTS].astype(np.float64)).unflatten(-1, (JOINTS, 3))
+        local = kinematics.resample(translations, rotations.from_axis_angle(axes), clip.fps, FPS)
+        return z_up_to_y_up(kinematics.forward(*local, HUMANML3D.parents)[0]).numpy()
+
+    def _model(self, gender: str):
+        path = self._model_file(gender)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints advice on other models
+                return self.smplx.SMPLH(
+                    model_path=str(path), ext=path.suffix[1:], gender=gender, use_pca=False, num_betas=SHAPE
+                )
+        except ImportError as error:  # the .pkl files as distributed hold objects of another package
+            raise DataError(f"{path}: {error}. Install that package, or convert the model to .npz.") from error
+        except (AttributeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise DataError(
+                f"{path}: smplx cannot read it ({error}). Give the model as the smplx package's README asks for it."
+            ) from error
+
+    def _model_file(self, gender: str) -> Path:
+        """The file of a gender's body model. DataError says which names were looked for."""
+        names = [f"{parent}SMPLH_{gender.upper()}.{kind}" for parent in ("", "smplh/") for kind in ("npz", "pkl")]
+        found = next((path for name in names if (path := self.models / name).is_file()), None)
+        if found is None:
+            raise DataError(
+                f"{self.models}: no SMPL-H model of gender {gender} ({', '.join(names)}). Download it from "
+                "https://mano.is.tue.mpg.de and give its folder as --body-models."
+            )
+        return found
+
+
+def _name(path: str) -> str:
+    return path.replace("/", "_")
+
+
+def _parameters(path: Path) -> _Clip:
+    """Reads an AMASS file. DataError when it is another, or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            trans, poses, betas, gender, rate = (archive[key] for key in KEYS)
+            gender, fps = gender.item(), float(rate.item())
+    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: no SMPL-H file with {', '.join(KEYS)} ({error}). Download it again.") from error
+    fits = trans.ndim == poses.ndim == 2 and len(trans) == len(poses) > 0 and trans.shape[1] == 3
+    if not fits or poses.shape[1] < 3 * JOINTS or betas.ndim != 1 or len(betas) < SHAPE:
+        raise DataError(
+            f"{path}: trans {trans.shape}, poses {poses.shape}, betas {betas.shape}; expected (T, 3), (T, 156) and "
+            "(16,). Download it again."
+        )
+    for key, array in (("trans", trans), ("poses", poses), ("betas", betas)):
+        if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+            raise DataError(f"{path}: {key} are not finite numbers. Download it again.")
+    if not 0 < fps < math.inf:
+        raise DataError(f"{path}: mocap_framerate is {fps:g}. Download it again.")
+    # Some of AMASS's files hold the gender as bytes.
+    return _Clip(trans, poses, betas, gender.decode("ascii", "replace") if isinstance(gender, bytes) else gender, fps)

@@ -1,0 +1,1 @@
+"""The paper's studies: its tables as data, and ours to set beside them."""

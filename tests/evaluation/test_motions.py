@@ -1,0 +1,149 @@
+"""Motions of other programs: read whatever way they were written, scored by the same protocol, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adaqf_train.cli import main
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import DataError
+from adaqf_train.evaluation.motions import read_motions
+from adaqf_train.motion.features import decode, encode
+
+
+@pytest.fixture(scope="module")
+def test_split(tiny_data) -> MotionDataset:
+    return MotionDataset(tiny_data, "test")
+
+
+@pytest.fixture
+def copies(test_split, tmp_path) -> Path:
+    """The split's own features under its clips' names."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for item in test_split.items:
+        np.save(folder / f"{item.key}.npy", item.vectors)
+    return folder
+
+
+def mdm_results(path: Path, dataset: MotionDataset, **changes: object) -> Path:
+    """A file as MDM's sampling writes it: joints (N, J, 3, frames), padded to one length."""
+    clips = [decode(item.vectors) for item in dataset.items]
+    lengths = np.array([len(clip) for clip in clips])
+    motion = np.zeros((len(clips), 22, 3, lengths.max()), dtype=np.float32)
+    for row, clip in zip(motion, clips, strict=True):
+        row[..., : len(clip)] = clip.transpose(1, 2, 0)
+    text = [item.captions[0] for item in dataset.items]
+    content = {"motion": motion, "text": text, "lengths": lengths, "num_samples": len(text), "num_repetitions": 1}
+    np.save(path, content | changes)
+    return path
+
+
+def test_features_come_with_their_clips_captions(copies, test_split):
+    found = read_motions(copies, test_split)
+    by_key = {item.key: item for item in test_split.items}
+    assert found.captions == [by_key[path.stem].captions[0] for path in sorted(copies.glob("*.npy"))]
+    assert all(len(motion) % 4 == 0 for motion in found.motions)
+
+
+def test_joints_and_mdms_file_go_through_the_official_pipeline(copies, test_split, tmp_path):
+    key = test_split.items[0].key
+    joints = decode(test_split.items[0].vectors.astype(np.float64))
+    np.save(copies / f"{key}.npy", np.add(joints, [3.0, 0.2, -1.0]))  # elsewhere on the floor, and above it
+    first = sorted(copies.glob("*.npy")).index(copies / f"{key}.npy")
+    expected = encode(joints).astype(np.float32)
+    found = read_motions(copies, test_split).motions[first]
+    np.testing.assert_allclose(found, expected[: len(found)], atol=1e-4)
+    theirs = read_motions(mdm_results(tmp_path / "results.npy", test_split), test_split)
+    assert theirs.captions == [item.captions[0] for item in test_split.items]
+    np.testing.assert_allclose(theirs.motions[0], expected[: len(theirs.motions[0])], atol=1e-3)
+
+
+def test_prompts_of_their_own_come_before_the_splits(copies, test_split):
+    names = sorted(path.stem for path in copies.glob("*.npy"))
+    (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n")
+    (copies / "captions.json").write_text(json.dumps({names[1]: "a person sings"}))
+    assert read_motions(copies, test_split).captions[:2] == ["a person dances", "a person sings"]
+
+
+def test_real_motions_score_as_the_ground_truth_and_shuffled_ones_do_not(tiny_run, copies, test_split, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    before = (run / "report.json").read_bytes()
+    command = ["evaluate", "--run", str(run), "--motions", str(copies), "--out", str(tmp_path / "scored")]
+    assert main(command) == 0
+    rows = json.loads((tmp_path / "scored" / "report.json").read_text())["rows"]
+    assert list(rows) == ["gt", "theirs"]
+    noise = {path.stem: np.random.default_rng(0).standard_normal(np.load(path).shape) for path in copies.glob("*.npy")}
+    for name, values in noise.items():
+        np.save(copies / f"{name}.npy", values.astype(np.float32))
+    assert main(command) == 0
+    noisy = json.loads((tmp_path / "scored" / "report.json").read_text())["rows"]
+    assert noisy["gt"] == rows["gt"]
+    assert noisy["theirs"]["fid"]["mean"] > 10 * rows["theirs"]["fid"]["mean"]
+    assert (run / "report.json").read_bytes() == before  # the run's own report is left alone
+
+
+class Mischief:
+    def __reduce__(self):
+        return print, ("called",)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("nowhere", "no such folder"),
+        ("empty", r"no \.npy files"),
+        ("few", "3 motions; evaluation needs at least 8"),
+        ("unknown name", "stranger.npy: no prompt for it"),
+        ("other width", r"shape \(60, 251\), expected features \(frames, 263\)"),
+        ("other joints", "No standard skeleton has 17 joints"),
+        ("nan", "NaN or infinite at frame 7"),
+        ("short", "3 frames of features, fewer than the 4"),
+        ("code", "print, which is not data"),
+        ("plain numbers", "not a results file of MDM"),
+        ("no text", "text missing"),
+        ("lengths", "do not fit together"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(copies, test_split, tmp_path, capsys, how, said):
+    path, first = copies, sorted(copies.glob("*.npy"))[0]
+    if how == "nowhere":
+        path = tmp_path / "nowhere"
+    elif how == "empty":
+        path = tmp_path / "empty"
+        path.mkdir()
+    elif how == "few":
+        for file in sorted(copies.glob("*.npy"))[3:]:
+            file.unlink()
+    elif how == "unknown name":
+        first.rename(copies / "stranger.npy")
+    elif how == "other width":
+        np.save(first, np.zeros((60, 251)))
+    elif how == "other joints":
+        np.save(first, np.zeros((60, 17, 3)))
+    elif how == "nan":
+        vectors = np.load(first)
+        vectors[7, 0] = np.nan
+        np.save(first, vectors)
+    elif how == "short":
+        np.save(first, np.load(first)[:3])
+    elif how == "code":
+        path = tmp_path / "results.npy"
+        np.save(path, {"motion": Mischief()}, allow_pickle=True)
+    elif how == "plain numbers":
+        path = tmp_path / "results.npy"
+        np.save(path, np.zeros(3))
+    elif how == "no text":
+        path = tmp_path / "results.npy"
+        np.save(path, {"motion": np.zeros((1, 22, 3, 9)), "lengths": [9]})
+    elif how == "lengths":
+        path = mdm_results(tmp_path / "results.npy", test_split, lengths=np.array([40]))
+    with pytest.raises(DataError, match=said) as error:
+        read_motions(path, test_split)
+    assert "\n" not in str(error.value)
+    assert "called" not in capsys.readouterr().out

@@ -1,0 +1,138 @@
+"""Joints by their names: every preset finds its skeleton, and what fits none says what to write."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adaqf_train.motion import mapping
+from adaqf_train.motion.mapping import PRESETS, MappingError, checked, recognise, weights
+from adaqf_train.motion.skeleton import HUMANML3D
+
+MIXAMO = [point for point in PRESETS["mixamo"].values() if isinstance(point, str)]
+PREFIXES = ["", "mixamorig:", "a:b:", "Character1_", "my_body_"]
+
+
+def names_of(preset: str) -> list[str]:
+    """All joints a preset speaks of, the root first."""
+    points = PRESETS[preset].values()
+    return list(dict.fromkeys(name for p in points for name in ((p,) if isinstance(p, str) else p[:2])))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_preset_is_known_by_its_names_under_any_prefix(preset, prefix):
+    names = [prefix + name for name in ("Hips", *names_of(preset)[1:], "LeftHandThumb1", "Head_end")]
+    assert recognise(names) == preset
+    with pytest.raises(MappingError):
+        recognise([name for name in names if not name.endswith("Head")])
+
+
+def test_prefixes_that_differ_are_not_taken_off():
+    with pytest.raises(MappingError, match="no preset"):
+        recognise([f"{'ab'[index % 2]}_{name}" for index, name in enumerate(MIXAMO)])
+    with pytest.raises(MappingError, match="no preset"):  # two bodies: which one is meant?
+        recognise([f"{body}:{name}" for body in "ab" for name in MIXAMO])
+    assert (
+        weights(
+            [f"{body}:{name}" for body in "ab" for name in MIXAMO],
+            {joint: f"b:{name}" for joint, name in PRESETS["mixamo"].items()},
+        ).sum()
+        == 22
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_give_every_joint_a_point_of_its_own_and_swap_sides(preset):
+    points = PRESETS[preset]
+    assert tuple(points) == HUMANML3D.joints
+    assert len(set(points.values())) == len(points)
+    matrix = weights(names_of(preset), points)
+    torch.testing.assert_close(matrix.sum(1), torch.ones(22, dtype=torch.float64))
+    for left, right in HUMANML3D.mirror_pairs:
+        assert str(points[HUMANML3D.joints[left]]) != str(points[HUMANML3D.joints[right]])
+
+
+def test_points_between_two_joints_lie_there():
+    names = names_of("bandai-namco")
+    positions = torch.zeros(2, len(names), 3, dtype=torch.float64)
+    positions[:, names.index("Neck")] = torch.tensor([4.0, 8.0, 12.0], dtype=torch.float64)
+    joints = weights(names, PRESETS["bandai-namco"]) @ positions
+    assert joints[1, HUMANML3D.joints.index("spine3")].tolist() == [1, 2, 3]
+    assert joints[1, HUMANML3D.joints.index("neck")].tolist() == [4, 8, 12]
+
+
+def test_an_unknown_skeleton_is_listed_with_what_to_write():
+    with pytest.raises(MappingError) as caught:
+        recognise(["hip", "abdomen", "chest"])
+    message = str(caught.value)
+    assert "hip, abdomen, chest" in message
+    assert '{"pelvis": "hip", "spine3": ["Chest", "Neck", 0.25]' in message
+    assert all(joint in message for joint in HUMANML3D.joints)
+
+
+def test_a_map_of_ones_own_is_checked():
+    content = {joint: f"my {joint}" for joint in HUMANML3D.joints} | {"spine3": ["my spine2", "my neck", 0.3]}
+    points = checked(content)
+    assert points["spine3"] == ("my spine2", "my neck", 0.3)
+    assert weights([f"my {joint}" for joint in HUMANML3D.joints], points).shape == (22, 22)
+    with pytest.raises(MappingError, match="the map gives spine3 the joint 'my neck', which is not among my pelvis"):
+        weights([f"my {joint}" for joint in HUMANML3D.joints if joint != "neck"], points)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: list(c), "holds a list"),
+        (lambda c: c | {"left_tow": "x"}, "no standard joint is called 'left_tow'. The nearest one is 'left_"),
+        (lambda c: {k: v for k, v in c.items() if k not in ("head", "neck")}, "no joint is given for neck, head"),
+        (lambda c: c | {"head": 5}, "head is given 5, expected"),
+        (lambda c: c | {"head": ""}, "head is given ''"),
+        (lambda c: c | {"head": ["a", "b"]}, "head is given ['a', 'b']"),
+        (lambda c: c | {"head": ["a", "b", True]}, "head is given ['a', 'b', True]"),
+        (lambda c: c | {"head": ["a", "b", float("nan")]}, "head is given"),
+        (lambda c: c | {"head": ["a", 1, 0.5]}, "head is given"),
+    ],
+)
+def test_a_wrong_map_is_named(change, says):
+    with pytest.raises(MappingError) as caught:
+        checked(change({joint: joint for joint in HUMANML3D.joints}))
+    assert says in str(caught.value)
+
+
+def test_the_cmu_skeleton_has_no_joints_that_coincide():
+    """Its helper joints lie on their parents: LowerBack on Hips, Neck and the shoulders on Spine1."""
+    positions = {
+        "Hips": (0, 17, 0),
+        "LowerBack": (0, 17, 0),
+        "Spine": (0, 19, 0),
+        "Spine1": (0, 21, 0),
+        "Neck": (0, 21, 0),
+        "Neck1": (0, 22.8, 0),
+        "Head": (0, 24.5, 0),
+    }
+    for side, sign in (("Left", 1), ("Right", -1)):
+        positions |= {
+            f"{side[0]}HipJoint": (0, 17, 0),
+            f"{side}UpLeg": (1.6 * sign, 15.3, 0.8),
+            f"{side}Leg": (3.9 * sign, 8.9, 0.8),
+            f"{side}Foot": (6.4 * sign, 2, 0.8),
+            f"{side}ToeBase": (6.6 * sign, 1.4, 3),
+            f"{side}Shoulder": (0, 21, 0),
+            f"{side}Arm": (3.4 * sign, 22.2, 0),
+            f"{side}ForeArm": (8.3 * sign, 22.2, 0),
+            f"{side}Hand": (11.6 * sign, 22.2, 0),
+        }
+    names = list(positions)
+    assert recognise(names) == "cmu"
+    pose = weights(names, PRESETS["cmu"]) @ torch.tensor(list(positions.values()), dtype=torch.float64)
+    assert HUMANML3D.lengths_of(pose).min() > 0.3
+    # On the standard skeleton the shoulders come out beside and above spine3, about where they are there.
+    bones = torch.nn.functional.normalize(pose[1:] - pose[list(HUMANML3D.parents[1:])], dim=-1)
+    lengths = torch.tensor(HUMANML3D.bone_lengths, dtype=torch.float64)
+    standard = HUMANML3D.pose_from_directions(pose[0], bones, lengths)
+    x, y, _ = (standard[16] - standard[9]).tolist()
+    assert 0.15 < x < 0.25
+    assert 0.03 < y < 0.2
+    with_helpers = dict(PRESETS["cmu"]) | {"spine1": "LowerBack", "neck": "Neck"}
+    assert mapping.weights(names, with_helpers)[3].tolist() != mapping.weights(names, PRESETS["cmu"])[3].tolist()
