@@ -34,7 +34,8 @@ class RunOptions:
     """Options of every verb that works on a run."""
 
     data: Path
-    """Folder in HumanML3D's layout (made by `prepare`, or the data set as distributed)."""
+    """Folder in HumanML3D's layout (made by `prepare`, or the data set as distributed), or one that holds it, such as
+    a checkout of MDM or MoMask with its dataset/."""
     out: Path
     """The run's folder. Starting the same command again goes on where it stopped."""
     recipe: str = "pocket"
@@ -314,9 +315,9 @@ def _pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None =
 
     pipeline = Pipeline(run, config, data, base=base)
     pipeline.check()
-    run.write_config(config, data, replace=False)
+    run.write_config(config, pipeline.data, replace=False)
     yield pipeline
-    run.write_config(config, data)
+    run.write_config(config, pipeline.data)
 
 
 def _everything(pipeline: Pipeline) -> None:

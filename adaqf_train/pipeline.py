@@ -18,6 +18,7 @@ from adaclip.files import atomic_folder
 from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError, check_split_lists
+from adaqf_train.data.official import locate
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.motions import read_motions
@@ -40,12 +41,14 @@ class Pipeline:
     def __init__(
         self, run: RunFolder, config: RunConfig, data: Path, *, base: Path | None = None, console: Console | None = None
     ) -> None:
-        """base: a folder of a CLIP text model to use as the base, whatever the recipe says."""
-        self.run, self.config, self.data, self.base_folder = run, config, data, base
+        """data: the data set's folder, or one that holds it. base: a folder of a CLIP text model to use as the base,
+        whatever the recipe says.
+        """
+        self.run, self.config, self.data, self.base_folder = run, config, locate(data), base
         self.accelerator: Accelerator = run.accelerator
         self.console = console or Console(quiet=not self.accelerator.is_main_process)
         self._datasets: dict[str, MotionDataset] = {}
-        check_split_lists(data)
+        check_split_lists(self.data)
         self.inputs = {"data": asdict(config.data), "train": self.dataset("train").fingerprint()}
 
     def dataset(self, split: str) -> MotionDataset:

@@ -1,43 +1,71 @@
-"""Speed of the motion representation against the same pipeline written out frame by frame.
+"""Speed of motion data and of the motion representation.
 
 python benchmarks/motion.py
+python benchmarks/motion.py --only data --clips 5000
+python benchmarks/motion.py --only features
 
-Encoding (joints to features) and decoding (features to joints) of procedural clips, one clip a call, in turns within
-one run on one thread; medians over the clips and the rounds. The reference is the tests' oracle
-(tests/motion/reference.py), so the results are compared too.
+data: random features of HumanML3D's lengths in a temporary folder (20,000 clips: 2.5 GB, and as much for the cache),
+read by one process on one thread with the files in the page cache. Other programs on the machine show in the seconds,
+not in the core's time.
+features: encoding (joints to features) and decoding procedural clips, one clip a call, against the same pipeline
+written out frame by frame (tests/motion/reference.py, the tests' oracle), so the results are compared too.
+
+Contestants take turns; medians over the rounds.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
+from tqdm import tqdm
 
+from adaqf_train.data.batches import StepBatches
+from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.motion import features
 from adaqf_train.motion.synthetic import generate
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "motion" / "reference.py"
+FEATURES = 263
+FRAMES = (40, 197)  # of a random clip: from, and up to but without
+CAPTIONS = ("a person walks forward and turns left", "someone walks, then turns", "the figure walks slowly")
 
 
 @dataclass(frozen=True)
 class Options:
-    clips: int = 10
-    rounds: int = 3
+    only: Literal["data", "features"] | None = None  # None: both
+    clips: int = 20_000  # of data
+    takes: int = 10  # of features: procedural clips
+    batch: int = 64  # clips of data a batch
+    rounds: int = 5
     threads: int = 1
+    folder: Path | None = None  # where the temporary folder is made; None: the system's choice
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table: medians in milliseconds a clip, and how far apart the results are."""
+class Measured:
+    """A line of data's table: what was measured each round, and what is asked of it."""
+
+    what: str
+    values: list[float]
+    unit: str
+    wanted: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A line of features' table: medians in milliseconds a clip, and how far apart the results are."""
 
     what: str
     ours: float
@@ -49,14 +77,103 @@ class Row:
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(options.threads)
-    clips = [clip.joints.astype(np.float64) for clip in generate(options.clips, seed=options.seed)]
-    frames = sorted(len(clip) for clip in clips)
-    print(f"{len(clips)} clips of {frames[0]} to {frames[-1]} frames, {options.rounds} rounds, ", end="")
-    print(f"{torch.get_num_threads()} thread(s), CPU float64\n")
-    report(features_rows(clips, options.rounds))
+    if options.only != "features":
+        report_data(measure_data(options), options)
+    if options.only != "data":
+        clips = [clip.joints.astype(np.float64) for clip in generate(options.takes, seed=options.seed)]
+        report_features(measure_features(clips, options.rounds), clips, options)
 
 
-def features_rows(clips: Sequence[np.ndarray], rounds: int) -> list[Row]:
+def measure_data(options: Options) -> list[Measured]:
+    """Opening, reading and batching a folder of random clips."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        frames = write_clips(Path(folder), options)
+        cold = seconds(lambda: MotionDataset(folder, "train"))
+        warm, loading, mapped, epoch, core = [], [], [], [], []
+        for _ in tqdm(range(options.rounds), desc="Measuring", unit="round"):
+            warm.append(seconds(lambda: MotionDataset(folder, "train")))
+            dataset = MotionDataset(folder, "train")  # a map that no page has been read through
+            paths = [f"{folder}/new_joint_vecs/{item.key}.npy" for item in dataset.items]
+            loading.append(seconds(lambda paths=paths: load_each(paths)))
+            mapped.append(seconds(lambda dataset=dataset: map_each(dataset)))
+            busy = time.process_time()
+            drawn, spent = timed(lambda dataset=dataset: iterate(dataset, options))
+            epoch.append(drawn / spent)
+            core.append(drawn / (time.process_time() - busy))
+    times = [slow / fast for slow, fast in zip(loading, mapped, strict=True)]
+    return [
+        Measured(f"first open, of {frames} frames", [cold], "s"),
+        Measured("later opens", warm, "s", "< 2"),
+        Measured("every clip once, np.load", loading, "s"),
+        Measured("every clip once, from the cache", mapped, "s"),
+        Measured("the cache is faster", times, "×", "> 4"),
+        Measured(f"epoch in batches of {options.batch}", epoch, "clips/s", "> 2000"),
+        Measured("the same, by the core's time", core, "clips/s", "> 2000"),
+    ]
+
+
+def write_clips(folder: Path, options: Options) -> int:
+    """A folder in HumanML3D's layout; returns its number of frames."""
+    rng = np.random.default_rng(options.seed)
+    pool = rng.standard_normal((50_000, FEATURES), dtype=np.float32)
+    for part in ("new_joint_vecs", "texts"):
+        (folder / part).mkdir()
+    lengths = rng.integers(*FRAMES, options.clips)
+    lines = "".join(f"{caption}#walk/VERB#0.0#0.0\n" for caption in CAPTIONS)
+    for i, length in enumerate(tqdm(lengths, desc="Writing clips", unit="clip")):
+        start = rng.integers(len(pool) - length)
+        np.save(folder / "new_joint_vecs" / f"{i:06d}.npy", pool[start : start + length])
+        (folder / "texts" / f"{i:06d}.txt").write_text(lines, encoding="utf-8")
+    np.save(folder / "Mean.npy", pool.mean(axis=0))
+    np.save(folder / "Std.npy", pool.std(axis=0))
+    (folder / "train.txt").write_text("".join(f"{i:06d}\n" for i in range(options.clips)), encoding="utf-8")
+    return int(lengths.sum())
+
+
+def load_each(paths: list[str]) -> None:
+    for path in paths:
+        consume(np.load(path))
+
+
+def map_each(dataset: MotionDataset) -> None:
+    for item in dataset.items:
+        consume(item.vectors)
+
+
+def consume(vectors: np.ndarray) -> None:
+    """Reads every value: a view that nobody looks at would read nothing."""
+    vectors.max()
+
+
+def iterate(dataset: MotionDataset, options: Options) -> int:
+    """One epoch as training sees it; returns its number of clips."""
+    steps = len(dataset) // options.batch
+    return sum(len(batch.keys) for batch in StepBatches(dataset, options.batch, options.seed).from_step(0, steps))
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work returns, and the seconds it took."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def seconds(work: Callable[[], object]) -> float:
+    return timed(work)[1]
+
+
+def report_data(rows: Sequence[Measured], options: Options) -> None:
+    print(f"data: {options.clips} clips, {options.rounds} rounds, {options.threads} thread(s)\n")
+    print(f"| {'':<36} |    median |     worst | unit    | wanted |")
+    print(f"|{'-' * 38}|----------:|----------:|---------|-------:|")
+    for row in rows:
+        worst = min(row.values) if row.wanted.startswith(">") else max(row.values)
+        figures = f"{statistics.median(row.values):9.2f} | {worst:9.2f} | {row.unit:<7} | {row.wanted:>6}"
+        print(f"| {row.what:<36} | {figures} |")
+    print()
+
+
+def measure_features(clips: Sequence[np.ndarray], rounds: int) -> list[Compared]:
     """Encoding and decoding clips (T, 22, 3), each way once warmed up and then timed in turns."""
     oracle = load_reference()
     vectors = [oracle.encode(clip) for clip in clips]
@@ -66,22 +183,23 @@ def features_rows(clips: Sequence[np.ndarray], rounds: int) -> list[Row]:
     ]
 
 
-def compare(what: str, ours: Callable, reference: Callable, inputs: Sequence[np.ndarray], rounds: int) -> Row:
+def compare(what: str, ours: Callable, reference: Callable, inputs: Sequence[np.ndarray], rounds: int) -> Compared:
     """Times two functions on the same inputs, neither always first."""
-    seconds: dict[Callable, list[float]] = {ours: [], reference: []}
+    spent: dict[Callable, list[float]] = {ours: [], reference: []}
     difference = max(float(np.abs(ours(item) - reference(item)).max()) for item in inputs)  # warms up as well
     for step in range(rounds):
         for index, item in enumerate(inputs):
             for function in (ours, reference) if (step + index) % 2 else (reference, ours):
-                start = time.perf_counter()
-                function(item)
-                seconds[function].append(time.perf_counter() - start)
-    ratio = statistics.median(b / a for a, b in zip(seconds[ours], seconds[reference], strict=True))
-    medians = [1000 * statistics.median(seconds[function]) for function in (ours, reference)]
-    return Row(what, *medians, ratio, difference)
+                spent[function].append(seconds(lambda function=function, item=item: function(item)))
+    ratio = statistics.median(b / a for a, b in zip(spent[ours], spent[reference], strict=True))
+    medians = [1000 * statistics.median(spent[function]) for function in (ours, reference)]
+    return Compared(what, *medians, ratio, difference)
 
 
-def report(rows: Sequence[Row]) -> None:
+def report_features(rows: Sequence[Compared], clips: Sequence[np.ndarray], options: Options) -> None:
+    frames = sorted(len(clip) for clip in clips)
+    print(f"features: {len(clips)} clips of {frames[0]} to {frames[-1]} frames, {options.rounds} rounds, ", end="")
+    print(f"{options.threads} thread(s), float64\n")
     print(f"| {'':<28} | ms a clip | frame by frame | ratio   | max difference |")
     print(f"|{'-' * 30}|----------:|---------------:|--------:|---------------:|")
     for row in rows:

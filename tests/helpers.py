@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -31,6 +32,20 @@ def kit_body(frames: int, seed: int = 0) -> np.ndarray:
             rest[joint] = rest[parent] + 250 * np.array(KIT.rest_directions[joint], float)
     sway = np.random.default_rng(seed).uniform(0, 6, (1, 21, 3))
     return rest + 20 * np.sin(np.arange(frames)[:, None, None] / 4 + sway)
+
+
+def write_clips(folder: Path, lengths: Mapping[str, int], features: int = 263) -> Path:
+    """A data folder of random features: clip name -> frames, all of them in train, each with one caption."""
+    rng = np.random.default_rng(0)
+    for part in ("new_joint_vecs", "texts"):
+        (folder / part).mkdir(parents=True)
+    for name, frames in lengths.items():
+        np.save(folder / "new_joint_vecs" / f"{name}.npy", rng.standard_normal((frames, features), dtype=np.float32))
+        (folder / "texts" / f"{name}.txt").write_text(f"{name} walks#walk/VERB#0.0#0.0\n", encoding="utf-8")
+    np.save(folder / "Mean.npy", np.zeros(features, np.float32))
+    np.save(folder / "Std.npy", np.ones(features, np.float32))
+    (folder / "train.txt").write_text("".join(f"{name}\n" for name in lengths), encoding="utf-8")
+    return folder
 
 
 Joint = tuple[str, int, Sequence[float], str]  # name, parent (-1: root), offset, channels in words

@@ -59,10 +59,18 @@ class CaptionedMotion:
 
 def parse_captions(path: Path) -> list[Caption]:
     """The captions of a clip's text file. DataError names the line that is malformed."""
+    return parse_lines(path.read_bytes(), str(path))
+
+
+def parse_lines(content: bytes, where: str) -> list[Caption]:
+    """The captions in a text file's content. where: names the file in messages."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+        # The official loaders decode with the platform's codec, so the same file reads differently on two machines.
+        raise DataError(
+            f"{where}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). Save the file as UTF-8."
+        ) from error
     captions = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -70,9 +78,9 @@ def parse_captions(path: Path) -> list[Caption]:
         try:
             captions.append(parse_caption(line))
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
+            raise DataError(f"{where}, line {number}: {error}") from None
     if not captions:
-        raise DataError(f"{path}: no captions. Add at least one line, or remove the clip from the split lists.")
+        raise DataError(f"{where}: no captions. Add at least one line, or remove the clip from the split lists.")
     return captions
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
-from adaqf_train.data.dataset import MotionDataset, load_array
+from adaqf_train.data.clips import load_array
+from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.motion.features import encode
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.data.dataset import load_array
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import DataError
 
 WORDS = 20  # of a caption that are read, between the start and the end token

@@ -69,7 +69,8 @@ def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
         array = np.asarray(array)
         if not np.issubdtype(array.dtype, np.floating):
             raise TypeError(f"Expected an array of floats, got dtype {array.dtype}.")
-        return function(torch.from_numpy(np.ascontiguousarray(array)), *args, **kwargs).numpy()
+        # Torch has no read-only tensors: of such an array (a view into a memory map) it gets a copy.
+        return function(torch.from_numpy(np.require(array, requirements=["C", "W"])), *args, **kwargs).numpy()
 
     return wrapper
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.data.dataset import load_array
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.doctor import Clip, Examination
 from adaqf_train.data.layout import SPLITS, Caption
 from adaqf_train.motion.features import decode

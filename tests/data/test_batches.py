@@ -38,6 +38,40 @@ def test_processes_share_out_the_same_global_batch(tiny_train):
         assert torch.equal(part.noise[0, :length], whole.noise[row, :length])
 
 
+def test_motion_is_a_crop_of_the_item_normalised(tiny_train):
+    batch = StepBatches(tiny_train, 8, 0)[3]
+    items = {item.key: tiny_train.normalise(item.vectors) for item in tiny_train.items}
+    for key, row, length in zip(batch.keys, batch.motion.numpy(), batch.lengths.tolist(), strict=True):
+        found = [i for i in range(len(items[key])) if np.array_equal(items[key][i : i + length], row[:length])]
+        assert len(found) == 1
+
+
+def test_noise_is_standard_normal_and_of_its_sample_alone(tiny_train):
+    source = StepBatches(tiny_train, 16, 0)
+    batches = [source[step] for step in range(40)]
+    noise = torch.cat([batch.noise[batch.mask].flatten() for batch in batches])
+    assert noise.mean().item() == pytest.approx(0, abs=0.002)
+    assert noise.std().item() == pytest.approx(1, abs=0.002)
+    assert (noise.abs() > 3).float().mean().item() == pytest.approx(0.0027, abs=0.0002)
+    # Of each sample the first value: seeds that follow each other must not give values that do.
+    first = torch.cat([batch.noise[:, 0, 0] for batch in batches])
+    assert first.mean().item() == pytest.approx(0, abs=0.15)
+    assert first.std().item() == pytest.approx(1, abs=0.1)
+    assert abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.15
+    assert len(set(first.tolist())) == len(first)
+    assert first[0] != StepBatches(tiny_train, 16, 1)[0].noise[0, 0, 0]
+
+
+def test_no_two_samples_of_a_long_run_share_their_noise(tiny_train):
+    a, b = (torch.Generator().manual_seed(seed) for seed in (7, 7 + 2**32))
+    assert torch.equal(torch.randn(20, generator=a), torch.randn(20, generator=b))  # why seeds are not drawn
+    source = StepBatches(tiny_train, 8, 0)
+    indices = [*range(50_000), *range(38_000_000, 38_050_000)]  # from the first and the last of 600,000 steps
+    seeds = {source._generator(index).initial_seed() for index in indices}
+    assert len(seeds) == len(indices)
+    assert max(seeds) < 2**32
+
+
 def test_an_epoch_visits_each_item_at_most_once(tiny_train):
     batches = StepBatches(tiny_train, 8, 0)
     per_epoch = len(tiny_train) // 8

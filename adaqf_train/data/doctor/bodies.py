@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaqf_train.data.dataset import load_array
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.doctor.findings import Examination
 from adaqf_train.data.doctor.motions import PREPARE, WIDTHS
 from adaqf_train.data.layout import JOINTS, Caption, DataError

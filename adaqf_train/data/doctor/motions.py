@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from adaqf_train.data.dataset import BROKEN_ARRAY, OFFICIAL_NAN_CLIPS
+from adaqf_train.data.clips import BROKEN_ARRAY
+from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
 from adaqf_train.data.doctor.findings import Clip, Examination
 from adaqf_train.data.layout import VECTORS, RunningStatistics
 from adaqf_train.motion.features import slices_of_width

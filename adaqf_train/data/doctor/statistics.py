@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.data.dataset import load_array
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.doctor.findings import Examination
 from adaqf_train.data.doctor.motions import WIDTHS, Motions
 from adaqf_train.data.layout import DataError

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adaqf_train.data.dataset import load_array
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import (
     JOINTS,
     SPLITS,

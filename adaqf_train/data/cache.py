@@ -1,0 +1,177 @@
+"""All clips of a folder in one memory-mapped file: open at once, and never read from 29,228 files again.
+
+.adaclip_cache/ in the data folder, or a folder of its own in $ADACLIP_CACHE, holds
+
+vectors-TOKEN.npy   the features of all clips, one after the other: (frames, D) float32
+index.json          a hash of what follows, then the folder's key and each clip's rows, digest and captions
+
+Split lists and statistics play no part: a split selects from the clips, so that train, train_val and lists of a few
+samples share them, and editing a list costs nothing. A clip that fails a check is left out, and reading it from its
+file says why. The index is written last and names the vectors with their size and times, so that whatever is stale,
+damaged or half-written is not taken for whole, but built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from adaclip.files import PARTIAL, atomic_file
+from adaqf_train.data.clips import Clip, ClipFiles, stamp_of
+from adaqf_train.data.layout import Caption, DataError
+
+HIDDEN, PLACE = ".adaclip_cache", "ADACLIP_CACHE"
+INDEX, LOCK, VECTORS = "index.json", ".lock", "vectors-{}.npy"
+VERSION = 1  # of the format; another one is built anew
+TICK = 0.02  # seconds; file systems stamp no finer than the kernel's clock, 10 ms at worst
+
+
+class CachedClips:
+    """The clips of an open cache. Pickles as the path of its file, not as what is in it."""
+
+    def __init__(self, path: Path, entries: dict[str, list]) -> None:
+        self.path, self._entries = path, entries
+        # A plain array over the map: slices of numpy's memmap class cost four times as much.
+        self.rows = np.asarray(np.load(path, mmap_mode="r"))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: str) -> Clip | None:
+        """The clip, its features a view into the map; None for one that could not be used."""
+        if name not in self._entries:
+            return None
+        start, frames, digest, captions = self._entries[name]
+        return Clip(
+            self.rows[start : start + frames],
+            tuple(Caption(text, segment and tuple(segment)) for text, segment in captions),
+            digest,
+        )
+
+    def span(self, vectors: np.ndarray) -> tuple[int, int] | None:
+        """The rows, start and stop, that a view into the map shows; None for any other array."""
+        start, beyond = divmod(vectors.ctypes.data - self.rows.ctypes.data, self.rows.strides[0])
+        stop = start + len(vectors)
+        return (start, stop) if start >= 0 and stop <= len(self.rows) and not beyond else None
+
+    def __reduce__(self) -> tuple:
+        return _reopen, (self.path,)
+
+
+def load(files: ClipFiles, features: int) -> CachedClips | None:
+    """The cache of these files, if it is there, whole and up to date."""
+    place = place_of(files.folder)
+    try:
+        expected, _, content = (place / INDEX).read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != expected:
+            return None
+        index = json.loads(content)
+        path = place / index["vectors"]
+        if index["key"] != _key(files, features) or tuple(index["stamp"]) != stamp_of(path):
+            return None
+        return CachedClips(path, index["clips"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips | None:
+    """Writes the cache and opens it; None, with a warning, where it cannot be written.
+
+    wanted: clips that must be usable; DataError for the first that is not, and nothing is stored. Of processes that
+    come here at the same time one builds, and the others wait for it.
+    """
+    place = place_of(files.folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / LOCK):
+            if (found := load(files, features)) is not None:
+                return found  # another process was faster
+            _write(place, files, features, wanted)
+            if (found := load(files, features)) is None:
+                raise OSError("what was written could not be read back")
+            return found
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        warnings.warn(
+            f"{place}: no cache of the motions can be written ({getattr(error, 'strerror', None) or error}), so they "
+            f"are read from their files every time. Set {PLACE} to a folder on a disk with room.",
+            stacklevel=3,
+        )
+        return None
+
+
+def place_of(folder: Path) -> Path:
+    """Where a data folder's cache is."""
+    root = os.environ.get(PLACE)
+    if not root:
+        return folder / HIDDEN
+    folder = folder.resolve()
+    return Path(root) / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+
+
+def _reopen(path: Path) -> CachedClips:
+    try:
+        return CachedClips(path, {})
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the cache was built again meanwhile. Start the command again.") from error
+
+
+def _key(files: ClipFiles, features: int) -> str:
+    return f"{VERSION} {features} {files.fingerprint}"
+
+
+def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
+    """Writes the cache, the wanted clips first. The caller holds the lock."""
+    for path in place.iterdir():  # of caches that are stale or were never finished; theirs is the room we need
+        if path.name == INDEX or path.name.endswith(PARTIAL) or path.match(VECTORS.format("*")):
+            with suppress(OSError):  # Windows keeps files that are mapped
+                path.unlink()
+    # A file that changes right after it was read must get another stamp than the one the key was made of.
+    wait = files.last_change() + TICK - time.time()
+    if 0 < wait <= TICK:
+        time.sleep(wait)
+    must = set(wanted)
+    names = [*dict.fromkeys(wanted), *sorted((files.motions.keys() & files.captioned) - must)]
+    vectors, clips, rows = place / VECTORS.format(secrets.token_hex(8)), {}, 0
+    try:
+        with vectors.open("xb") as file:
+            _write_header(file, rows, features)
+            for name in tqdm(names, desc="Caching motions", unit="clip", leave=False, delay=1):
+                try:
+                    clip = files.read(name, features)
+                except DataError:
+                    if name in must:
+                        raise
+                    continue
+                file.write(clip.vectors)
+                captions = [(caption.text, caption.segment) for caption in clip.captions]
+                clips[name] = (rows, len(clip.vectors), clip.digest, captions)
+                rows += len(clip.vectors)
+            file.seek(0)
+            _write_header(file, rows, features)
+            file.flush()
+            os.fsync(file.fileno())
+        index = {"key": _key(files, features), "vectors": vectors.name, "stamp": stamp_of(vectors), "clips": clips}
+        content = json.dumps(index).encode()
+        with atomic_file(place / INDEX) as staging:
+            staging.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    except BaseException:
+        vectors.unlink(missing_ok=True)
+        raise
+
+
+def _write_header(file, rows: int, features: int) -> None:
+    """A .npy header; numpy leaves room for the number of rows to grow, so it can be written again at the end."""
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    header = {"descr": descr, "fortran_order": False, "shape": (rows, features)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,167 @@
+"""The clips of a folder in HumanML3D's layout, as they lie there: listed once, read and checked one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from adaqf_train.data.layout import TEXTS, VECTORS, Caption, DataError, parse_lines
+
+ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
+
+# What numpy raises on files that are no arrays; MemoryError where a damaged header claims terabytes.
+BROKEN_ARRAY = (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError)
+
+Stamp = tuple[int, int, int]  # size, mtime, ctime: what changes when a file does
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that passed every check."""
+
+    vectors: np.ndarray  # (N, D) float32, read-only, not normalised
+    captions: tuple[Caption, ...]
+    digest: str  # of the vectors
+
+
+class ClipFiles:
+    """The motion and text files of a data folder. Texts come from texts/ or, where there is none, from texts.zip."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.motions = _listed(folder / VECTORS, ".npy")
+        self.texts = _listed(folder / TEXTS, ".txt")
+        self.archive = folder / ZIPPED_TEXTS if not self.texts and (folder / ZIPPED_TEXTS).is_file() else None
+
+    def motion_path(self, name: str) -> Path:
+        return self.folder / VECTORS / f"{name}.npy"
+
+    def text_place(self, name: str) -> str:
+        """Where the clip's captions are or would be, for messages."""
+        if self.archive is None:
+            return str(self.folder / TEXTS / f"{name}.txt")
+        return f"{self.archive}: {self._entries.get(name, f'{TEXTS}/{name}.txt')}"
+
+    @cached_property
+    def captioned(self) -> frozenset[str]:
+        """Names of all clips with a text file."""
+        return frozenset(self.texts if self.archive is None else self._entries)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every file's name, size and times: the same as long as nothing was changed, added or removed."""
+        hasher = hashlib.sha256(str(self.archive and stamp_of(self.archive)).encode())
+        for files in (self.motions, self.texts):
+            hasher.update(repr(sorted(files.items())).encode())
+        return hasher.hexdigest()
+
+    def last_change(self) -> float:
+        """When the newest of the files got its stamp, in seconds since the epoch."""
+        stamps = [*self.motions.values(), *self.texts.values(), *([stamp_of(self.archive)] if self.archive else [])]
+        return max((changed for _, _, changed in stamps), default=0) / 1e9
+
+    def read(self, name: str, features: int) -> Clip:
+        """A clip of that feature width; DataError for anything that cannot be used."""
+        vectors = _read_vectors(self.motion_path(name), features)
+        return Clip(vectors, self.captions(name), digest_of(vectors))
+
+    def captions(self, name: str) -> tuple[Caption, ...]:
+        """The captions of a clip's text file."""
+        where = self.text_place(name)
+        try:
+            content = Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            raise DataError(
+                f"{where}: cannot be read ({error}). Restore it from the data set as distributed."
+            ) from error
+        return tuple(parse_lines(content, where))
+
+    @cached_property
+    def _open(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.archive)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{self.archive}: not a zip archive ({error}). Download it again, or unzip it.") from error
+
+    @cached_property
+    def _entries(self) -> dict[str, str]:
+        """Entry of the archive by clip name, without what macOS adds (__MACOSX/, ._NAME.txt)."""
+        entries: dict[str, str] = {}
+        for entry in self._open.namelist():
+            path = PurePosixPath(entry)
+            if path.suffix != ".txt" or path.name.startswith(".") or "__MACOSX" in path.parts:
+                continue
+            if path.stem in entries:
+                raise DataError(f"{self.archive}: holds {entries[path.stem]} and {entry}. Remove one of the two.")
+            entries[path.stem] = entry
+        return entries
+
+
+def load_array(path: Path) -> np.ndarray:
+    """A .npy file of floats; DataError when it is missing, pickled, truncated or of another type."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
+    except BROKEN_ARRAY as error:
+        raise DataError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
+        raise DataError(
+            f"{path}: dtype {getattr(array, 'dtype', 'archive')}, expected floats. Save it with .astype('float32')."
+        )
+    return array
+
+
+def digest_of(vectors: np.ndarray) -> str:
+    """A short hash of C-contiguous features."""
+    return hashlib.blake2b(vectors, digest_size=16).hexdigest()
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells whether a file was changed."""
+    return _stamp(path.stat())
+
+
+def _read_vectors(path: Path, features: int) -> np.ndarray:
+    vectors = load_array(path)
+    if vectors.ndim == 3 and vectors.shape[-1] == 3:
+        raise DataError(f"{path}: joint positions {vectors.shape}. Convert them with: run.py prepare joints SRC OUT.")
+    if vectors.ndim != 2 or vectors.shape[1] != features:
+        width = f"{vectors.shape[1]} features per frame" if vectors.ndim == 2 else f"shape {vectors.shape}"
+        raise DataError(
+            f"{path}: {width}, expected {features}. Raw joints? Convert them with: run.py prepare joints SRC OUT."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and refused
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        frame = int(np.argwhere(~np.isfinite(vectors))[0][0])
+        raise DataError(
+            f"{path}: NaN or infinite at frame {frame}. Repair it or take {path.stem} out of the split lists."
+        )
+    vectors.setflags(write=False)
+    return vectors
+
+
+def _listed(folder: Path, suffix: str) -> dict[str, Stamp]:
+    """Stem and stamp of every file in a folder with that suffix; nothing when there is no folder."""
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(suffix) and not entry.name.startswith(".") and entry.is_file():
+                    found[entry.name[: -len(suffix)]] = _stamp(entry.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return found
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    # Copying and unpacking tools set mtime back; ctime nobody can, so a change of the same size never goes unseen.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
