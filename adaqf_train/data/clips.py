@@ -74,14 +74,17 @@ class ClipFiles:
 
     def captions(self, name: str) -> tuple[Caption, ...]:
         """The captions of a clip's text file."""
+        return tuple(parse_lines(self.text(name), self.text_place(name)))
+
+    def text(self, name: str) -> bytes:
+        """The content of a clip's text file."""
         where = self.text_place(name)
         try:
-            content = Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
+            return Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(
                 f"{where}: cannot be read ({error}). Restore it from the data set as distributed."
             ) from error
-        return tuple(parse_lines(content, where))
 
     @cached_property
     def _open(self) -> zipfile.ZipFile:

@@ -14,7 +14,7 @@ from adaqf_train.config import DataConfig
 from adaqf_train.data import cache
 from adaqf_train.data.clips import Clip, ClipFiles, load_array
 from adaqf_train.data.layout import DataError, read_names
-from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
+from adaqf_train.motion.skeleton import KIT, Skeleton, skeleton_of_width
 
 # Clips that are NaN in the official release; upstream leaves them out too.
 OFFICIAL_NAN_CLIPS = {"007975", "M007975"}
@@ -42,8 +42,8 @@ class MotionDataset:
         self.folder, self.split, self.config = Path(folder), split, config or DataConfig()
         self.mean, self.std = self._statistics()
         self.skeleton: Skeleton = skeleton_of_width(len(self.mean))
-        names = self._names()
         files = ClipFiles(self.folder)
+        names = self._without_lost(self._names(), files)
         self._cached = cache.load(files, self.features)
         if self._cached is None:
             self._check_texts(files)
@@ -125,6 +125,8 @@ class MotionDataset:
 
     def _check_texts(self, files: ClipFiles) -> None:
         """Captions whose motion is missing point to a file that was lost, whether or not a split lists them."""
+        if self.skeleton is KIT:
+            return  # see `_without_lost`
         for name in sorted(files.captioned - files.motions.keys() - OFFICIAL_NAN_CLIPS):
             raise DataError(
                 f"{files.text_place(name)}: captions without a motion. Restore {files.motion_path(name)}, or delete "
@@ -148,6 +150,22 @@ class MotionDataset:
         if known:
             warnings.warn(f"{path}: skipping {', '.join(sorted(known))}, NaN in the official release.", stacklevel=3)
         return [name for name in dict.fromkeys(names) if name not in known]
+
+    def _without_lost(self, names: Sequence[str], files: ClipFiles) -> list[str]:
+        """Names without those that KIT-ML lists, and captions, though its release holds no motion for them.
+
+        Upstream skips them in silence ("some motion may not exist in KIT dataset"); HumanML3D has none such.
+        """
+        lost = [name for name in names if name not in files.motions] if self.skeleton is KIT else []
+        if lost and len(lost) < len(names):
+            named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
+            warnings.warn(
+                f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}): KIT-ML's "
+                "release has some. Are the others whole? run.py doctor tells.",
+                stacklevel=3,
+            )
+            return [name for name in names if name in files.motions]
+        return list(names)
 
     def _clip(self, files: ClipFiles, name: str) -> Clip:
         cached = self._cached.get(name) if self._cached is not None else None

@@ -631,7 +631,9 @@ def test_an_empty_folder_is_an_examination_too(tmp_path):
     found = examine(tmp_path)
     says = {"split lists are missing", "statistics that cannot normalise", "no motions"}
     assert {finding.what for finding in found.findings} >= says
-    assert [finding.what for finding in examine(tmp_path / "nowhere").findings] == ["no such folder"]
+    (finding,) = examine(tmp_path / "nowhere").findings
+    assert finding.what == "there is no data set to look at"
+    assert finding.where[0].endswith("nowhere: no such folder")
 
 
 @pytest.mark.data

@@ -15,9 +15,10 @@ from adaqf_train.cli import main
 from adaqf_train.config import DataConfig
 from adaqf_train.data import cache
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.data.doctor import examine
+from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, write_folder
 from adaqf_train.data.official import evaluator_statistics, locate
-from tests.helpers import settings_of, write_clips
+from tests.helpers import kit_body, settings_of, write_clips
 
 LENGTHS = {"000000": 50, "000001": 60, "M000001": 199}
 
@@ -219,3 +220,31 @@ def test_segments_are_cut_to_whole_frames_and_filtered_after_the_clip(tmp_path):
     whole = dataset.items[-1].vectors
     assert np.array_equal(dataset.items[0].vectors, whole[37:])
     assert MotionDataset(folder, "train", DataConfig(min_frames=40)).items[0].key == "a#1:37-1237"
+
+
+def test_names_that_kit_ml_lists_without_a_motion_are_skipped_and_told(tmp_path):
+    body = [
+        CaptionedMotion(f"{i:05d}", kit_body(60, seed=i), (Caption("a person sways"),), split)
+        for i, split in enumerate(("train", "train", "train", "val", "test"))
+    ]
+    write_folder(tmp_path / "kit", body)
+    (tmp_path / "kit" / "new_joint_vecs" / "00001.npy").unlink()
+    for _ in range(2):  # without a cache, and out of one
+        with pytest.warns(UserWarning, match=r"skipping 1 clips without a motion \(00001\)"):
+            dataset = MotionDataset(tmp_path / "kit", "train")
+        assert [item.key for item in dataset.items] == ["00000", "00002"]
+    (tmp_path / "kit" / "new_joint_vecs" / "00004.npy").unlink()
+    with pytest.raises(DataError, match=r"00004.npy: missing"):  # all of a split is another matter
+        MotionDataset(tmp_path / "kit", "test")
+
+
+def test_the_doctor_finds_zipped_texts_in_a_nested_folder(data):
+    shutil.rmtree(data / ".adaclip_cache", ignore_errors=True)
+    archive = zip_texts(data)
+    before = examine(data.parent)
+    assert before.folder == data
+    assert before.facts["captions"] == 3
+    assert "captions without a motion" not in {finding.what for finding in before.findings}
+    archive.write_bytes(archive.read_bytes()[:50])
+    (unreadable,) = [f for f in examine(data).findings if f.what == "captions that cannot be read"]
+    assert "texts.zip: not a zip archive" in unreadable.where[0]

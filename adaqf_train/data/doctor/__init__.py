@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adaqf_train.data.clips import ClipFiles
 from adaqf_train.data.doctor.bodies import check_bodies
 from adaqf_train.data.doctor.findings import COLOURS, Clip, Examination, Finding
 from adaqf_train.data.doctor.motions import (
@@ -33,8 +34,9 @@ from adaqf_train.data.doctor.splits import (
 )
 from adaqf_train.data.doctor.statistics import check_evaluators, check_statistics, official, read_statistics
 from adaqf_train.data.doctor.texts import check_segments, check_texts, describe, text_files
-from adaqf_train.data.layout import SPLITS, VECTORS
-from adaqf_train.motion.skeleton import HUMANML3D
+from adaqf_train.data.layout import SPLITS, VECTORS, DataError
+from adaqf_train.data.official import locate
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 __all__ = ["SAMPLE", "Clip", "Examination", "Finding", "examine"]
 
@@ -49,12 +51,14 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     sample: number of clips to decode for what only positions show, drawn from seed.
     """
     found = Examination(Path(folder))
-    folder = found.folder
-    if not folder.is_dir():
-        found.add(
-            "error", "no such folder", str(folder), "Give a HumanML3D-layout folder, or make one: run.py prepare."
-        )
-        return found
+    try:
+        found.folder = folder = locate(found.folder)
+    except DataError as error:
+        what, _, remedy = str(error).partition(". ")
+        found.add("error", "there is no data set to look at", what, remedy)
+        if not found.folder.is_dir():
+            return found
+        folder = found.folder
     lists = read_splits(found, folder)
     split_of = check_overlaps(found, lists)
     check_derived(found, folder, lists)
@@ -63,9 +67,9 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     width = common_width(files, None if statistics is None else statistics[0])
     claims = official(statistics) or official_names(lists)
     check_counts(found, lists, width, claims)
-    captions = check_texts(found, text_files(folder))
+    captions = check_texts(found, text_files(found, ClipFiles(folder)))
     found.captions = captions
-    check_pairs(found, lists, files, captions)
+    check_pairs(found, lists, files, captions, lost="warning" if width == KIT.features else "error")
     if not files:
         found.add(
             "error", "no motions", f"{VECTORS}/", "Put NAME.npy (frames, 263 or 251) there: run.py prepare joints."

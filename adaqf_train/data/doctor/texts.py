@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
+from adaqf_train.data.clips import ClipFiles
 from adaqf_train.data.doctor.findings import Examination
-from adaqf_train.data.layout import TEXTS, Caption, parse_caption
+from adaqf_train.data.layout import TEXTS, Caption, DataError, parse_caption
 
 BOM = "\ufeff"
 LATE = 0.5  # seconds by which a segment may end after its clip; upstream's lists are rounded
 
 
-def text_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of a folder's caption files by clip name; a file that cannot be read counts as empty."""
-    return dict(_contents(folder / TEXTS))
+def text_files(found: Examination, files: ClipFiles) -> dict[str, bytes]:
+    """The bytes of the caption files by clip name, out of texts/ or texts.zip; notes those that cannot be read."""
+    contents: dict[str, bytes] = {}
+    unreadable: list[str] = []
+    try:
+        for name in sorted(files.captioned):
+            try:
+                contents[name] = files.text(name)
+            except DataError as error:
+                contents[name] = b""
+                unreadable.append(str(error).rstrip("."))
+    except DataError as error:  # the archive itself
+        unreadable.append(str(error).rstrip("."))
+    found.add("error", "captions that cannot be read", unreadable, "Restore them from the data set as distributed.")
+    return contents
 
 
 def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, list[Caption]]:
@@ -101,11 +113,3 @@ def check_segments(found: Examination, captions: Mapping[str, list[Caption]], fp
         "Correct the seconds (not frames), or check the clips' frame rate.",
     )
     found.add("note", "captions of a segment that ends after its clip", late, "Nothing: it is cut at the clip's end.")
-
-
-def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.glob("*.txt")):
-        try:
-            yield path.stem, path.read_bytes()
-        except OSError:  # a folder, or not ours to read
-            yield path.stem, b""
