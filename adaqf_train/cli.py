@@ -20,6 +20,7 @@ from adaqf_train.config import ConfigError, RunConfig, override
 from adaqf_train.data.prepare import is_synthetic, prepare_synthetic
 
 if TYPE_CHECKING:
+    from adaqf_train.evaluation.report import Report
     from adaqf_train.pipeline import Pipeline
     from adaqf_train.run_folder import RunFolder
 
@@ -123,10 +124,14 @@ class Evaluate:
     NAME.npy (features or joints), or MDM's results.npy."""
     out: Path | None = None
     """With --motions: folder for their report; none: only the screen."""
+    official: Path | None = None
+    """Folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth: score with them
+    as well. Exit code 3 when the real motions do not get the figures they are known to get."""
     settings: Overrides = ()
     """Of the groups evaluation and sampling: what was trained is trained."""
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
+        """Returns 3 when the figures cannot be compared with the literature's, else 0."""
         from adaqf_train.pipeline import Pipeline
         from adaqf_train.run_folder import read_config
 
@@ -136,13 +141,16 @@ class Evaluate:
         config, data = read_config(self.run)
         with _open_run(self.run) as run:
             pipeline = Pipeline(run, override(config, self.settings), self.data or data)
+            if not run.accelerator.is_main_process:
+                return 0
             if self.motions is None:
-                _report(pipeline)
-            elif run.accelerator.is_main_process:
-                report = pipeline.evaluate_motions(self.motions)
+                report = _report(pipeline, self.official)
+            else:
+                report = pipeline.evaluate_motions(self.motions, self.official)
                 report.show(pipeline.console)
                 if self.out is not None:
                     report.save(self.out)
+            return 0 if report.comparable else 3
 
 
 @dataclass(frozen=True)
@@ -325,15 +333,16 @@ def _everything(pipeline: Pipeline) -> None:
     pipeline.evaluator()
     for arm in ("baseline", "adaqf"):
         pipeline.train(arm)
-    _report(pipeline)
+    if pipeline.accelerator.is_main_process:
+        _report(pipeline)
 
 
-def _report(pipeline: Pipeline) -> None:
-    if not pipeline.accelerator.is_main_process:
-        return
-    report = pipeline.evaluate()
+def _report(pipeline: Pipeline, official: Path | None = None) -> Report:
+    """Evaluates a run and leaves its report and page. On the main process."""
+    report = pipeline.evaluate(official)
     report.save(pipeline.run.path)
     page = pipeline.page(report)
     report.show(pipeline.console)
     for what, path in (("adapter", "adaclip"), ("report", "report.md"), ("motions", page.name)):
         pipeline.console.print(f"{what:<8}{pipeline.run / path}", soft_wrap=True)
+    return report

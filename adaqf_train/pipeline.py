@@ -23,6 +23,7 @@ from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.t2m import load_official
 from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.motion.features import decode
@@ -168,9 +169,12 @@ class Pipeline:
 
         return self.run.stage(arm, settings, make)
 
-    def evaluate(self) -> Report:
-        """Scores ground truth and the arms that are trained, on the main process."""
-        dataset, judges = self.dataset(self.config.evaluation.split), self._judges()
+    def evaluate(self, official: Path | None = None) -> Report:
+        """Scores ground truth and the arms that are trained, on the main process.
+
+        official: folder of the official evaluators' files, to score with them as well.
+        """
+        dataset, judges = self.dataset(self.config.evaluation.split), self._judges(official)
         rows = {}
         for arm in ("gt", *self._trained()):
             started = time.monotonic()
@@ -178,19 +182,25 @@ class Pipeline:
             self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
         return self._report(rows, dataset, protocol.sample_counts(dataset, self.config.evaluation))
 
-    def evaluate_motions(self, path: Path) -> Report:
+    def evaluate_motions(self, path: Path, official: Path | None = None) -> Report:
         """Scores motions that another program wrote, beside the ground truth, with this run's evaluator."""
         evaluation = self.config.evaluation
-        dataset, judges = self.dataset(evaluation.split), self._judges()
+        dataset, judges = self.dataset(evaluation.split), self._judges(official)
         found = read_motions(path, dataset)
         theirs = protocol.evaluate_motions(
-            found.captions, found.motions, dataset, judges[0], evaluation, judge=judges[1]
+            found.captions,
+            found.motions,
+            dataset,
+            judges.evaluator,
+            evaluation,
+            judge=judges.extractors,
+            official=judges.official,
         )
         counts = protocol.sample_counts(dataset, evaluation, motions=len(found.motions))
         return self._report({"gt": self._row("gt", dataset, judges), path.stem: theirs}, dataset, counts)
 
-    def _judges(self) -> tuple[Evaluator, Evaluator]:
-        """The independent evaluator, and the extractors that gave the feedback."""
+    def _judges(self, official: Path | None) -> protocol.Judges:
+        """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
         dataset = self.dataset(self.config.evaluation.split)
         for name, verb in (("extractors", "extractors"), ("evaluator", "extractors")):
@@ -203,14 +213,17 @@ class Pipeline:
         for load, name in ((store.load_evaluator, "evaluator"), (store.load_extractors, "extractors")):
             towers, tokenizer = load(self.run / name)
             judges.append(Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std))
-        return tuple(judges)
+        return protocol.Judges(*judges, official and load_official(official, self.data, device))
 
-    def _row(self, arm: str, dataset: MotionDataset, judges: tuple[Evaluator, Evaluator]) -> dict:
-        generate = None if arm == "gt" else self._sampler(arm)
-        progress = self._evaluation_progress(arm, dataset)
-        evaluator, extractors = judges
+    def _row(self, arm: str, dataset: MotionDataset, judges: protocol.Judges) -> dict:
         return protocol.evaluate(
-            generate, dataset, evaluator, self.config.evaluation, judge=extractors, progress=progress
+            None if arm == "gt" else self._sampler(arm),
+            dataset,
+            judges.evaluator,
+            self.config.evaluation,
+            judge=judges.extractors,
+            official=judges.official,
+            progress=self._evaluation_progress(arm, dataset, official=judges.official is not None),
         )
 
     def _report(self, rows: dict, dataset: MotionDataset, counts: Mapping[str, object]) -> Report:
@@ -239,7 +252,7 @@ class Pipeline:
             summary=report.table(),
         )
 
-    def _evaluation_progress(self, arm: str, dataset: MotionDataset) -> Path:
+    def _evaluation_progress(self, arm: str, dataset: MotionDataset, *, official: bool) -> Path:
         """Where the replications of a row are kept: a file for all that they depend on but their number."""
         stages = self.run.stages()
         key = {
@@ -247,6 +260,7 @@ class Pipeline:
             "data": dataset.fingerprint(),
             "evaluation": asdict(self.config.evaluation) | {"replications": None},
             "sampling": asdict(self.config.sampling) if arm != "gt" else None,
+            "official": official,
         }
         return self.run / "evaluation" / f"{arm}_{digest(key)}.json"
 

@@ -15,10 +15,23 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.evaluation.t2m import T2MEvaluator
 from adaqf_train.motion.features import decode
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
+
+
+OFFICIAL = "official_"  # before the names of the official evaluators' figures
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who scores: the independent evaluator, the feedback's own extractors, and the field's evaluators."""
+
+    evaluator: Evaluator
+    extractors: Evaluator | None = None
+    official: T2MEvaluator | None = None
 
 
 @dataclass(frozen=True)
@@ -49,20 +62,22 @@ def evaluate(
     config: EvaluationConfig,
     *,
     judge: Evaluator | None = None,
+    official: T2MEvaluator | None = None,
     progress: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """One row of the report: {metric: {"mean", "ci95"}} over the replications.
 
     generate: the model, or None for the ground-truth row (whose FID compares the real motions of two different
     replications' crops). evaluator: the independent one. judge: the feedback's own extractors, whose
-    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met. progress: a
+    R-precision is reported beside it: a large gap means that the feedback was pleased rather than met. official: the
+    field's evaluators, whose figures of the same motions are added under the names in `OFFICIAL`. progress: a
     file that keeps each replication's figures, so that an interrupted evaluation goes on with the next; its name must
     stand for all that they depend on.
     """
     check_samples(dataset)
     rows = read_json(progress)["replications"][: config.replications] if progress and progress.is_file() else []
     for replication in range(len(rows), config.replications):
-        rows.append(_replicate(generate, dataset, evaluator, judge, config, replication))
+        rows.append(_replicate(generate, dataset, Judges(evaluator, judge, official), config, replication))
         if progress:
             write_json(progress, {"replications": rows})
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
@@ -76,6 +91,7 @@ def evaluate_motions(
     config: EvaluationConfig,
     *,
     judge: Evaluator | None = None,
+    official: T2MEvaluator | None = None,
 ) -> dict[str, dict[str, float]]:
     """One row of the report for motions that are there already, against the real ones of the split.
 
@@ -92,8 +108,7 @@ def evaluate_motions(
                 [motions[i] for i in order],
                 draw(dataset, config, replication).motions,
                 dataset,
-                evaluator,
-                judge,
+                Judges(evaluator, judge, official),
                 config,
                 replication,
             )
@@ -131,8 +146,7 @@ def sample_counts(
 def _replicate(
     generate: Generate | None,
     dataset: MotionDataset,
-    evaluator: Evaluator,
-    judge: Evaluator | None,
+    judges: Judges,
     config: EvaluationConfig,
     replication: int,
 ) -> dict[str, float]:
@@ -144,7 +158,7 @@ def _replicate(
     else:
         motions = generate(sampled.captions, sampled.lengths, (config.seed, replication))
         reference = sampled.motions
-    return _score(sampled.captions, motions, reference, dataset, evaluator, judge, config, replication)
+    return _score(sampled.captions, motions, reference, dataset, judges, config, replication)
 
 
 def _score(
@@ -152,25 +166,32 @@ def _score(
     motions: Sequence[np.ndarray],
     reference: Sequence[np.ndarray],
     dataset: MotionDataset,
-    evaluator: Evaluator,
-    judge: Evaluator | None,
+    judges: Judges,
     config: EvaluationConfig,
     replication: int,
 ) -> dict[str, float]:
     """The figures of one replication. reference: real motions for FID, any number."""
     pool, pairs = min(config.pool, len(motions)), min(config.diversity_pairs, len(motions) // 2)
-    text, motion = evaluator.embed_texts(captions), evaluator.embed_motions(motions)
-    precision = metrics.r_precision(text, motion, pool)
-    row = {
-        "fid": metrics.fid(evaluator.embed_motions(reference), motion),
-        **{f"r_precision_{k}": float(value) for k, value in enumerate(precision, start=1)},
-        "mm_dist": metrics.mm_dist(text, motion),
-        "diversity": metrics.diversity(motion, pairs, np.random.default_rng([config.seed, replication, 1])),
+
+    def of(evaluator: Evaluator | T2MEvaluator) -> dict[str, float]:
+        text, motion = evaluator.embed_texts(captions), evaluator.embed_motions(motions)
+        precision = metrics.r_precision(text, motion, pool)
+        return {
+            "fid": metrics.fid(evaluator.embed_motions(reference), motion),
+            **{f"r_precision_{k}": float(value) for k, value in enumerate(precision, start=1)},
+            "mm_dist": metrics.mm_dist(text, motion),
+            "diversity": metrics.diversity(motion, pairs, np.random.default_rng([config.seed, replication, 1])),
+        }
+
+    row = of(judges.evaluator) | {
         "skating": float(np.mean([metrics.skating(decode(m), dataset.skeleton) for m in motions])),
     }
-    if judge is not None:
-        own = metrics.r_precision(_unit(judge.embed_texts(captions)), _unit(judge.embed_motions(motions)), pool)
+    if judges.extractors is not None:
+        own = judges.extractors
+        own = metrics.r_precision(_unit(own.embed_texts(captions)), _unit(own.embed_motions(motions)), pool)
         row["r_precision_3_extractors"] = float(own[2])
+    if judges.official is not None:
+        row |= {OFFICIAL + name: value for name, value in of(judges.official).items()}
     return row
 
 

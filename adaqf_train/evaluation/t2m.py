@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import DataError
-from adaqf_train.evaluation.words import TAG_CODES, VECTOR, Token, WordVectors, tagger
+from adaqf_train.data.official import evaluator_statistics
+from adaqf_train.evaluation.words import TAG_CODES, VECTOR, Token, WordVectors, tagger, tokens_of
 from adaqf_train.models.layers import freeze, projection_head
 from adaqf_train.motion.features import slices_of_width
 
@@ -161,6 +163,30 @@ class T2MEvaluator:
     @property
     def _device(self) -> torch.device:
         return next(self.text.parameters()).device
+
+
+def load_official(files: Path, data: Path, device: torch.device | str = "cpu") -> T2MEvaluator:
+    """The official evaluators for a data set, from a folder that holds their checkpoint and `glove/`, at any depth.
+
+    Their statistics are looked for beside the data set, then in `files`; the data set's own would make every figure
+    wrong. DataError names what is missing.
+    """
+    glove = sorted(files.rglob("our_vab_data.npy"))
+    if not glove:
+        raise DataError(f"{files}: no glove/our_vab_data.npy in it. Download the official glove files into it.")
+    statistics = evaluator_statistics(data) or _statistics_in(files, data)
+    return T2MEvaluator.load(find_checkpoint(files), glove[0].parent, *statistics, tokens_of(data), device)
+
+
+def _statistics_in(files: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
+    for meta in sorted(files.rglob("Comp_v6_KLD*/meta/mean.npy")):
+        mean, std = load_array(meta), load_array(meta.with_name("std.npy"))
+        if mean.shape == std.shape == load_array(data / "Mean.npy").shape:
+            return mean.astype(np.float32), std.astype(np.float32)
+    raise DataError(
+        f"{data}: the evaluators' own statistics are missing. Put t2m_mean.npy and t2m_std.npy (KIT-ML: kit_…) beside "
+        f"the data set, or Comp_v6_KLD…/meta/ into {files}: they come with the evaluators."
+    )
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.data.clips import load_array
-from adaqf_train.data.layout import DataError
+from adaqf_train.data.clips import ClipFiles, load_array
+from adaqf_train.data.layout import TEXTS, DataError
 
 WORDS = 20  # of a caption that are read, between the start and the end token
 VECTOR = 300  # width of a word vector
@@ -80,6 +80,25 @@ def parse_tokens(field: str) -> tuple[Token, ...]:
             raise DataError(f"{entry!r} has no part of speech. Expected word/TAG; take the official text files.")
         tokens.append((word, tag))
     return tuple(tokens)
+
+
+def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
+    """The tokens of every caption in a data folder's text files, by caption.
+
+    DataError when no word has a part of speech: folders that `prepare` wrote have none.
+    """
+    files, found = ClipFiles(folder), {}
+    for name in sorted(files.captioned):
+        for line in files.text(name).decode("utf-8", errors="replace").splitlines():
+            caption, _, rest = line.partition("#")
+            if rest:
+                found[caption.strip()] = parse_tokens(rest.partition("#")[0])
+    if not any(tag != "OTHER" for tokens in found.values() for _, tag in tokens):
+        raise DataError(
+            f"{folder / TEXTS}: its words have no parts of speech, which the official evaluators read. Take the data "
+            "set as distributed, or score with the independent evaluator alone."
+        )
+    return found
 
 
 def tagger(known: Mapping[str, Sequence[Token]]) -> Callable[[str], Sequence[Token]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import sys
@@ -12,9 +13,18 @@ import pytest
 import torch
 from torch import nn
 
+from adaqf_train.cli import main
 from adaqf_train.data.layout import DataError
-from adaqf_train.evaluation.t2m import GRUSummary, MovementEncoder, T2MEvaluator, TextEncoder, find_checkpoint
-from adaqf_train.evaluation.words import WordVectors, parse_tokens
+from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.t2m import (
+    GRUSummary,
+    MovementEncoder,
+    T2MEvaluator,
+    TextEncoder,
+    find_checkpoint,
+    load_official,
+)
+from adaqf_train.evaluation.words import WordVectors, parse_tokens, tokens_of
 
 WORDS = ["sos", "eos", "unk", "a", "person", "walk", "left", "slowly", "chair"]
 CAPTIONS = {
@@ -175,3 +185,57 @@ def test_the_vocabulary_knows_its_words(files):
     vectors = WordVectors(files / "glove")
     assert "walk" in vectors
     assert "jump" not in vectors
+
+
+@pytest.fixture
+def official_data(tiny_data, width, tmp_path):
+    """A data set whose words have parts of speech, with the evaluators' statistics beside it."""
+    assert width == 263  # the tiny data set's
+    folder = shutil.copytree(tiny_data, tmp_path / "dataset" / "HumanML3D")
+    for path in (folder / "texts").glob("*.txt"):
+        path.write_text(path.read_text().replace("walks/OTHER", "walk/VERB").replace("person/OTHER", "person/NOUN"))
+    np.save(folder.parent / "t2m_mean.npy", np.load(folder / "Mean.npy"))
+    np.save(folder.parent / "t2m_std.npy", np.load(folder / "Std.npy"))
+    return folder
+
+
+@pytest.mark.parametrize("width", [263], indirect=True)
+def test_a_run_is_scored_by_the_official_evaluators_too(tiny_run, official_data, files, tmp_path, capsys):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    command = ["evaluate", "--run", str(run), "--data", str(official_data)]
+    assert main(command) == 0
+    before = json.loads((run / "report.json").read_text())["rows"]
+    assert main([*command, "--official", str(files)]) == 3  # random weights do not score as the official ones do
+    report = json.loads((run / "report.json").read_text())
+    assert not report["comparable"]
+    for arm, row in report["rows"].items():
+        assert {name: row[name] for name in before[arm]} == before[arm]
+        assert row["official_fid"] != row["fid"]
+        assert {"official_r_precision_3", "official_mm_dist", "official_diversity"} <= row.keys()
+    text = (run / "report.md").read_text()
+    assert "By the official evaluators:" in text
+    assert "**Not comparable** with the literature: the official evaluators give real motions R@3 0.797" in text
+
+
+@pytest.mark.parametrize("skeleton", ["humanml3d", "kit"])
+def test_figures_are_comparable_when_real_motions_score_as_is_known(skeleton):
+    def report(r3: float, fid: float) -> Report:
+        row = {"official_r_precision_3": {"mean": r3, "ci95": 0}, "official_fid": {"mean": fid, "ci95": 0}}
+        return Report({"gt": row}, {"skeleton": skeleton})
+
+    r3, fid = (0.797, 0.002) if skeleton == "humanml3d" else (0.779, 0.031)
+    assert report(r3 + 0.005, fid).comparable
+    assert not report(r3 - 0.02, fid).comparable
+    assert not report(r3, fid + 0.02).comparable
+    assert Report({"gt": {}}, {"skeleton": skeleton}).comparable  # without them there is nothing to be off
+
+
+@pytest.mark.parametrize("width", [263], indirect=True)
+def test_what_the_official_evaluators_need_is_named(tiny_data, official_data, files, tmp_path):
+    with pytest.raises(DataError, match="its words have no parts of speech"):
+        tokens_of(tiny_data)
+    with pytest.raises(DataError, match=r"no glove/our_vab_data.npy"):
+        load_official(tmp_path / "dataset", official_data)
+    (official_data.parent / "t2m_std.npy").unlink()
+    with pytest.raises(DataError, match="the evaluators' own statistics are missing"):
+        load_official(files, official_data)
