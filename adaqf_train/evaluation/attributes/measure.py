@@ -15,7 +15,9 @@ import numpy as np
 from adaqf_train.evaluation.attributes import signals
 from adaqf_train.evaluation.attributes.signals import FPS, SIDES, J, Pulse
 
-ARM_UP = (35.0, 70.0)  # degrees the wrist is lifted about the shoulder: where lifting begins, and what counts as lifted
+ARM_UP = (35.0, 55.0)  # degrees the wrist is lifted about the shoulder: where lifting begins, and what counts as lifted
+ARM_SWING = 70.0  # degrees; what an arm that swings with a fast gait reaches
+LOWERED = 25.0  # degrees an arm that is coming down has come down
 WAVE_SWING = 12.0  # degrees the forearm tilts for a stroke of a wave
 ELBOW_BENT = 70.0  # degrees; what tells a wave and a guard from an arm that is raised straight
 PUNCH = (0.35, 0.43)  # metres the wrist is ahead of its shoulder: drawn back, struck out
@@ -31,6 +33,7 @@ STRIDING = 0.4  # metres per second above which a body walks
 MOVING = 0.13  # metres per second below which a body stands
 LEAST_WAY = 0.1  # metres both feet together come along; shifts of weight stay below
 SETTLING = 4  # frames a foot needs to follow the body
+SWERVE = 0.8  # seconds; a diagonal walk swerves with every step
 LEAST_TURN = 20.0  # degrees; the sway of a gait stays below
 STEP_SWING = 0.15  # metres one foot overtakes the other by
 
@@ -63,7 +66,8 @@ def events(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 def _arms(joints: np.ndarray, kinds: Collection[str]) -> list[tuple[Pulse, dict[str, list[Pulse]]]]:
     """Stretches in which an arm is up, with the stretches of either side in them."""
-    up = {side: signals.pulses(signals.elevation(joints, side), *ARM_UP) for side in SIDES}
+    high = ARM_SWING if "travel" in kinds else ARM_UP[1]
+    up = {side: signals.pulses(signals.elevation(joints, side), ARM_UP[0], high) for side in SIDES}
     if "jump" in kinds:  # arms swing with a jump
         flights = _flights(joints)
         up = {side: [p for p in pulses if not _near(p, flights)] for side, pulses in up.items()}
@@ -79,7 +83,7 @@ def _arms(joints: np.ndarray, kinds: Collection[str]) -> list[tuple[Pulse, dict[
 def _arm_kind(joints: np.ndarray, whole: Pulse, kinds: Collection[str]) -> str:
     """Which of the kinds an arm's lifting is."""
     sought = [kind for kind in ("punch", "wave", "raise") if kind in kinds]
-    if len(sought) < 2:
+    if len(sought) == 1:
         return sought[0]
     part = joints[whole[0] : whole[1] + 1]
     bent = {side: np.median(signals.flexion(part, side)) > ELBOW_BENT for side in SIDES}
@@ -109,10 +113,29 @@ def _raises(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
         if _arm_kind(joints, whole, kinds) != "raise":
             continue
         side = _limbs([side for side in SIDES if sides[side]])
-        curve = np.max([signals.elevation(joints, s) for s in SIDES if sides[s]], axis=0)
         where = _arm_direction(joints, whole, [s for s in SIDES if sides[s]])
-        seconds = _rise_and_fall(curve, whole)
+        seconds = min(_raising(joints[:, J[f"{s}_wrist"], 1], whole) for s in SIDES if sides[s])
         found.append(Event("raise", *whole, side=side, direction=where, count=1, seconds=seconds))
+    return found
+
+
+def _raising(height: np.ndarray, whole: Pulse) -> float:
+    """Seconds a hand would take at its greatest speed for its way up; down, where a clip begins with the hand up."""
+    start, end = whole
+    rate = np.gradient(signals.smooth(height, 3)) * FPS
+    early, late = max(start - int(0.25 * FPS), 0), end + 1 + int(0.25 * FPS)
+    fastest = rate[early : end + 1].max() if start > 0 else -rate[start:late].min()
+    return float(np.ptp(height[early:late]) / max(fastest, 1e-6))
+
+
+def _lowers(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """Where arms come down: on the way, or down already when the clip ends."""
+    found = []
+    for (start, end), sides in _arms(joints, kinds):
+        lifted = [side for side in SIDES if sides[side]]
+        curve = np.max([signals.elevation(joints, side) for side in lifted], axis=0)[start : end + 1]
+        if end < len(joints) - 1 or curve[-1] < curve.max() - LOWERED:
+            found.append(Event("lower", end, end, side=_limbs(lifted)))
     return found
 
 
@@ -296,12 +319,24 @@ def _travels(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
         for start, end in _flights(joints):
             label[max(start - int(LANDING * FPS), 0) : end + int(LANDING * FPS) + 1] = 0
     names = {1: "forward", 2: "backward", 3: "sideways", 4: "sideways"}
+    label = _without_swerves(label)
     found = []
     for value, direction in names.items():
         for start, stop in signals.runs(label == value):
             if _carried(joints, start, stop - 1, 0 if value < 3 else 1) > LEAST_WAY:
                 found.append(_way(joints, moving, start, stop - 1, direction))
     return found
+
+
+def _without_swerves(label: np.ndarray) -> np.ndarray:
+    """Labels (T,) in which a short swerve between two stretches of one direction has that direction."""
+    label = label.copy()
+    bounds = np.concatenate(([0], np.flatnonzero(np.diff(label)) + 1, [len(label)]))
+    pieces = [(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+    for (before, _), (start, stop), (after, _) in zip(pieces, pieces[1:], pieces[2:], strict=False):
+        if 0 not in (label[before], label[start]) and label[before] == label[after] and stop - start < SWERVE * FPS:
+            label[start:stop] = label[before]
+    return label
 
 
 def _carried(joints: np.ndarray, start: int, end: int, axis: int) -> float:
@@ -376,6 +411,7 @@ MEASURES: dict[str, Callable[[np.ndarray, Collection[str]], list[Event]]] = {
     "travel": _travels,
     "turn": _turns,
     "raise": _raises,
+    "lower": _lowers,
     "wave": _waves,
     "punch": _punches,
     "kick": _kicks,
