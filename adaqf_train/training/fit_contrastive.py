@@ -15,6 +15,7 @@ from adaqf_train import seeding
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig, PocketClipConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.wording import flips
 from adaqf_train.models import pocket_clip
 from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.matcher import Matcher
@@ -83,11 +84,28 @@ def fit_evaluator(
     config: EvaluatorConfig,
     log: Path,
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone."""
+    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for."""
     torch.manual_seed(seeding.mix(config.seed))
     matcher = Matcher(dataset.features, len(tokenizer), config)
-    _fit(accelerator, matcher, dataset, tokenizer, config, log, temperature=config.temperature, cosine_weight=0.0)
+    _fit(
+        accelerator,
+        matcher,
+        dataset,
+        tokenizer,
+        config,
+        log,
+        temperature=config.temperature,
+        cosine_weight=0.0,
+        wrong=_one_flip if config.flipped else None,
+    )
     return matcher.eval()
+
+
+def _one_flip(batch: MotionBatch) -> list[str | None]:
+    """Each caption with a dynamic word flipped, any of those it has; None where it has none."""
+    share = torch.special.ndtr(batch.noise[:, 0, 0]).tolist()  # the sample's own draw, as for a still pose
+    found = [flips(caption) for caption in batch.captions]
+    return [some[min(int(s * len(some)), len(some) - 1)] if some else None for s, some in zip(share, found, strict=True)]
 
 
 def _fit(
@@ -101,8 +119,12 @@ def _fit(
     temperature: float,
     cosine_weight: float,
     view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
+    wrong: Callable[[MotionBatch], list[str | None]] | None = None,
 ) -> None:
-    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings."""
+    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
+
+    wrong: a text that is no motion's own, for each motion of a batch, or None for those without.
+    """
     source = StepBatches(
         dataset,
         config.batch,
@@ -115,11 +137,17 @@ def _fit(
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
-        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, batch.captions))
+        others = wrong(batch) if wrong else []
+        texts = [*batch.captions, *(other or "" for other in others)]
+        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, texts))
         text, motion = wrapped(ids, mask, view(batch), batch.mask)
         same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
-        text, motion = _all_rows(accelerator, text), _all_rows(accelerator, motion)
-        loss = contrastive(text, motion, same, temperature, cosine_weight)
+        flipped = None
+        if wrong:
+            there = torch.tensor([[other is not None] for other in others], device=text.device)
+            flipped = _all_rows(accelerator, text[len(batch.captions) :] * there)
+        text, motion = _all_rows(accelerator, text[: len(batch.captions)]), _all_rows(accelerator, motion)
+        loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}
 

@@ -16,7 +16,7 @@ from adaqf_train.evaluation.attributes import signals
 from adaqf_train.evaluation.attributes.signals import FPS, SIDES, J, Pulse
 
 ARM_UP = (35.0, 55.0)  # degrees the wrist is lifted about the shoulder: where lifting begins, and what counts as lifted
-ARM_SWING = 70.0  # degrees; what an arm that swings with a fast gait reaches
+ARM_SWING = 70.0  # degrees; what an arm that swings with a fast gait or a kick may reach
 LOWERED = 25.0  # degrees an arm that is coming down has come down
 WAVE_SWING = 12.0  # degrees the forearm tilts for a stroke of a wave
 ELBOW_BENT = 70.0  # degrees; what tells a wave and a guard from an arm that is raised straight
@@ -66,7 +66,7 @@ def events(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 def _arms(joints: np.ndarray, kinds: Collection[str]) -> list[tuple[Pulse, dict[str, list[Pulse]]]]:
     """Stretches in which an arm is up, with the stretches of either side in them."""
-    high = ARM_SWING if "travel" in kinds else ARM_UP[1]
+    high = ARM_SWING if {"travel", "kick"} & set(kinds) else ARM_UP[1]
     up = {side: signals.pulses(signals.elevation(joints, side), ARM_UP[0], high) for side in SIDES}
     if "jump" in kinds:  # arms swing with a jump
         flights = _flights(joints)
