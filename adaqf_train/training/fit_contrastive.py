@@ -24,6 +24,8 @@ from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import caption_ids, contrastive
 
+FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
+
 
 def fit_pocket_clip(
     accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, log: Path
@@ -96,16 +98,22 @@ def fit_evaluator(
         log,
         temperature=config.temperature,
         cosine_weight=0.0,
-        wrong=_one_flip if config.flipped else None,
+        wrong=_some_flips if config.flipped else None,
     )
     return matcher.eval()
 
 
-def _one_flip(batch: MotionBatch) -> list[str | None]:
-    """Each caption with a dynamic word flipped, any of those it has; None where it has none."""
-    share = torch.special.ndtr(batch.noise[:, 0, 0]).tolist()  # the sample's own draw, as for a still pose
+def _some_flips(batch: MotionBatch) -> list[list[str]]:
+    """Up to FLIPS captions with a dynamic word flipped for each caption, drawn among those it has."""
+    drawn = torch.special.ndtr(batch.noise[:, 0, :FLIPS]).tolist()  # the sample's own draws, as for a still pose
     found = [flips(caption) for caption in batch.captions]
-    return [some[min(int(s * len(some)), len(some) - 1)] if some else None for s, some in zip(share, found, strict=True)]
+    return [_drawn(some, shares) for some, shares in zip(found, drawn, strict=True)]
+
+
+def _drawn(items: list[str], shares: list[float]) -> list[str]:
+    """One of what is left of the items for each share in [0, 1]."""
+    items = list(items)
+    return [items.pop(min(int(share * len(items)), len(items) - 1)) for share in shares[: len(items)]]
 
 
 def _fit(
@@ -119,11 +127,11 @@ def _fit(
     temperature: float,
     cosine_weight: float,
     view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
-    wrong: Callable[[MotionBatch], list[str | None]] | None = None,
+    wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
 ) -> None:
     """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
 
-    wrong: a text that is no motion's own, for each motion of a batch, or None for those without.
+    wrong: up to FLIPS texts for each motion of a batch that are not its own.
     """
     source = StepBatches(
         dataset,
@@ -137,16 +145,19 @@ def _fit(
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
-        others = wrong(batch) if wrong else []
-        texts = [*batch.captions, *(other or "" for other in others)]
+        texts = list(batch.captions)
+        if wrong:
+            others = [found + [""] * (FLIPS - len(found)) for found in wrong(batch)]
+            texts += [text for found in others for text in found]
         ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, texts))
         text, motion = wrapped(ids, mask, view(batch), batch.mask)
         same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
         flipped = None
         if wrong:
-            there = torch.tensor([[other is not None] for other in others], device=text.device)
-            flipped = _all_rows(accelerator, text[len(batch.captions) :] * there)
-        text, motion = _all_rows(accelerator, text[: len(batch.captions)]), _all_rows(accelerator, motion)
+            there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
+            flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
+            flipped = _all_rows(accelerator, flipped)
+        text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
         loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}

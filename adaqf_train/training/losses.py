@@ -36,8 +36,8 @@ def contrastive(
 
     As printed, Eq. 2 is -1 times this loss: minimising it would drive paired embeddings apart.
     text, motion: (N, E); ids: (N,), equal where two items count as the same (`caption_ids`), so that neither is
-    the other's negative. cosine_weight: 0 leaves InfoNCE alone. flipped: (N, E), a wrong text of each motion, one more
-    negative where the motion looks for its text; a row of zeros is none.
+    the other's negative. cosine_weight: 0 leaves InfoNCE alone. flipped: (N, K, E), wrong texts of each motion, more
+    negatives where the motion looks for its text; a row of zeros is none.
     """
     similarity = normalize(text, dim=-1) @ normalize(motion, dim=-1).T
     others = (ids[:, None] == ids) & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
@@ -45,9 +45,9 @@ def contrastive(
     target = torch.arange(len(logits), device=logits.device)
     texts = logits.T
     if flipped is not None:
-        wrong = (normalize(flipped, dim=-1) * normalize(motion, dim=-1)).sum(dim=-1) / temperature
+        wrong = (normalize(flipped, dim=-1) * normalize(motion, dim=-1)[:, None]).sum(dim=-1) / temperature
         wrong = wrong.masked_fill((flipped == 0).all(dim=-1), float("-inf"))
-        texts = torch.cat([texts, wrong[:, None]], dim=1)
+        texts = torch.cat([texts, wrong], dim=1)
     info_nce = (cross_entropy(logits, target) + cross_entropy(texts, target)) / 2
     return info_nce + cosine_weight * (1 - similarity.diagonal()).mean()
 

@@ -101,7 +101,7 @@ def test_captions_shuffled_over_all_clips_are_below_that(clips):
 def test_a_body_that_stands_still_does_nothing_and_is_not_left_out(clips, truth):
     still = clips.scored([np.repeat(joints[:1], len(joints), axis=0) for joints in clips.joints])
     for name in SEEN:
-        assert still[name]["accuracy"] < 0.05, name  # "lower_arm" begins with the arm up
+        assert still[name]["accuracy"] < 0.02, name
         assert still[name]["count"] == truth[name]["count"]
 
 
@@ -134,8 +134,9 @@ def test_crops_as_the_protocol_draws_them_are_borne_out_too(clips):
         units = len(joints) // 4
         start = int(rng.integers(len(joints) - 4 * units + 1))
         cropped.append(joints[start : start + 4 * units])
+    found = clips.scored(cropped)
     for name in SEEN:
-        assert clips.scored(cropped)[name]["accuracy"] >= 0.97, name
+        assert found[name]["accuracy"] >= 0.97, name
 
 
 def test_order_is_that_of_the_motion(clips):
@@ -277,6 +278,7 @@ def test_captured_motions_bear_out_what_their_captions_measured(shared, split):
 
 
 def test_events_name_what_is_seen(clips):
-    i = next(i for i, a in enumerate(clips.actions) if a[0]["action"] == "wave" and a[0].get("side") == "left")
-    (event,) = events(clips.joints[i], {"wave"}) if len(clips.actions[i]) == 1 else events(clips.joints[i], {"wave"})[:1]
+    waves = [i for i, a in enumerate(clips.actions) if len(a) == 1 and a[0]["action"] == "wave"]
+    i = next(i for i in waves if clips.actions[i][0]["side"] == "left")
+    (event,) = events(clips.joints[i], {"wave"})
     assert (event.kind, event.side, event.count) == ("wave", "left", clips.actions[i][0]["count"])

@@ -112,11 +112,19 @@ def _raises(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
     for whole, sides in _arms(joints, kinds):
         if _arm_kind(joints, whole, kinds) != "raise":
             continue
-        side = _limbs([side for side in SIDES if sides[side]])
-        where = _arm_direction(joints, whole, [s for s in SIDES if sides[s]])
-        seconds = min(_raising(joints[:, J[f"{s}_wrist"], 1], whole) for s in SIDES if sides[s])
-        found.append(Event("raise", *whole, side=side, direction=where, count=1, seconds=seconds))
+        lifted = [side for side in SIDES if sides[side] and _lifts(joints, side, whole)]
+        if not lifted:
+            continue
+        where = _arm_direction(joints, whole, lifted)
+        seconds = min(_raising(joints[:, J[f"{s}_wrist"], 1], whole) for s in lifted)
+        found.append(Event("raise", *whole, side=_limbs(lifted), direction=where, count=1, seconds=seconds))
     return found
+
+
+def _lifts(joints: np.ndarray, side: str, whole: Pulse) -> bool:
+    """Whether an arm goes up or comes down around a stretch; one that is up all the time is not raised."""
+    margin = int(0.25 * FPS)
+    return bool(np.ptp(signals.elevation(joints, side)[max(whole[0] - margin, 0) : whole[1] + 1 + margin]) > LOWERED)
 
 
 def _raising(height: np.ndarray, whole: Pulse) -> float:

@@ -71,21 +71,19 @@ class Prompt:
 
 _LIMB = r"(?:hands?|arms?|fists?|wrists?|elbows?|palms?)"
 _LEG = r"(?:legs?|foot|feet|knees?)"
-_NUMBERS = {
-    word: number
-    for number, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen twenty".split(),
-        start=1,
-    )
-} | {"single": 1, "thirty": 30, "forty five": 45, "forty-five": 45, "sixty": 60, "ninety": 90, "hundred": 100}
+_COUNTING = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_NUMBERS = {word: number for number, word in enumerate(_COUNTING.split(), start=1)}
+_NUMBERS |= {"single": 1, "thirty": 30, "forty five": 45, "forty-five": 45, "sixty": 60, "ninety": 90, "hundred": 100}
 _NUMBER = rf"(?:\d+|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
 _NOUN = r"(?:waves?|punch(?:es)?|kicks?|jumps?|bows?|squats?|hops?|leaps?|strokes?)"
 _ORDER = r"(?:then|before|afterwards?|after|finally|next)"
 _ROTATION = r"(?:turn\w*|rotat\w+|spin\w*|pivot\w*|curv\w+|arc|veer\w*|corner|bends?)"
 _NOT_A_SIDE = r"(?! (?:hand|arm|fist|leg|foot|knee|side)| ?(?:away|now|after|alone|over|behind|angle)\b)"
 _ASIDE = r"(?:sideways?|side ?steps?|side-steps?|sidestep\w*|diagonal\w*|drift\w*|angle|slightly|forward and)"
-_CLOCK = {"left": r"(?:counter|anti)[- ]?clockwise", "right": r"(?<!counter)(?<!anti)(?<![- ])\bclockwise"}
+_CLOCK = {"left": r"(?:counter|anti)[- ]?clockwise", "right": r"\b(?<!counter[- ])(?<!anti[- ])clockwise"}
 
 # What counts as holding a word for an attribute, whether or not the rules below can read it.
 LISTED = {
@@ -106,8 +104,8 @@ KINDS = {
     "bow": r"bow(?:s|ing)?|bend(?:s|ing)? (?:\w+ )?(?:forward )?at the waist",
     "crouch": r"crouch\w*|squat\w*|bend(?:s|ing)? (?:the|his|her|their) knees",
     "seat": r"sit(?:s|ting)?|seat",
-    "lower": rf"lower(?:s|ing)?|drop(?:s|ping)?|(?:bring|let|put)(?:s|ting|ing)? (?:{_LIMB}|it|them|(?:the|their|his|her) "
-    rf"(?:\w+ )?{_LIMB}) (?:back )?down",
+    "lower": r"lower(?:s|ing)?|drop(?:s|ping)?|"
+    rf"(?:bring|let|put)(?:s|ting|ing)? (?:{_LIMB}|it|them|(?:the|their|his|her) (?:\w+ )?{_LIMB}) (?:back )?down",
     "raise": rf"(?:rais|lift)(?:e?s|e|ing)?|(?:put|bring)(?:s|ting|ing)? (?:.*{_LIMB}|it|them)",
     "travel": r"walk\w*|run(?:s|ning)?|jog\w*|sprint\w*|rac(?:e|es|ing)|trot\w*|dash\w*|strid\w+|step(?:s|ping)?|"
     r"sidestep\w*|side-step\w*|march\w*|(?:mov(?:e|es|ing)|go(?:es|ing)?|head(?:s|ing))\b(?=.*\b"
@@ -115,9 +113,15 @@ KINDS = {
     "turn": r"turn\w*|rotat\w+|spin(?:s|ning)?|pivot\w*",
 }
 _RUN = r"\b(?:run\w*|jog\w*|sprint\w*|rac(?:e|es|ing)|trot\w*|dash\w*)\b"
-_GOING_ON = r"\b(?:keeps? (?:on )?(?:walking|running|going)|(?:walk|run|go|goe)(?:s|ing)? on|continu\w+(?: walking| running)?)\b"
+_GOING_ON = (
+    r"\b(?:keeps? (?:on )?(?:walking|running|going)|(?:walk|run|go|goe)(?:s|ing)? on|"
+    r"continu\w+(?: walking| running)?)\b"
+)
 # How a clause begins that has no action of its own; any other is about something the rules do not know.
-_ADDS = r"(?:taking|takes|covering|for|at|in|by|to|about|roughly|with|very|slowly|quickly|briskly|rapidly|fast|once|twice)\b"
+_ADDS = (
+    r"(?:taking|takes|covering|for|at|in|by|to|about|roughly|with|very|slowly|quickly|briskly|rapidly|fast|once|"
+    r"twice)\b"
+)
 # What a motion is compared with is not what is done: "as if moving to music", "like a person who runs".
 _LIKENESS = r"\b(?:as if|as though|like)\b.*?(?=[,;.]|$| (?:and|then|before|taking|covering|for about|about)\b)"
 _ARMS, _LEGS = ("raise", "wave", "punch"), ("kick", "one_leg")
@@ -145,7 +149,8 @@ def read_parameters(actions: Sequence[dict], caption: str) -> Prompt:
     found = [_of_facts(facts, words, named) for facts in actions if facts["action"] in PROCEDURAL]
     prompt = tuple(said for group in found for said in group)
     listed = words - {"side", "turn", "direction"}  # forward may be where an arm goes
-    listed |= {name for name in ("side", "turn", "direction") if any(getattr(said, name) is not None for said in prompt)}
+    said_of = {name for name in ATTRIBUTES for said in prompt if getattr(said, name, None) is not None}
+    listed |= said_of & {"side", "turn", "direction"}
     return Prompt(prompt, listed, ordered=len(actions) > 1)
 
 
@@ -242,7 +247,7 @@ def _actions(text: str) -> tuple[list[Said], bool]:
 
 
 def _meant(clause: str, found: Sequence[Said]) -> int:
-    """Which action a clause without a verb of its own adds to: steps and going on are of the last way, else the last."""
+    """Which action a clause without a verb of its own adds to: the last; steps and going on are of the last way."""
     way = re.search(rf"{_GOING_ON}|\bsteps?\b|\bmet(?:er|re)s?\b", clause)
     ways = [i for i, said in enumerate(found) if said.kind == "travel"]
     return ways[-1] if way and ways else len(found) - 1
@@ -265,7 +270,7 @@ def _kind_of(clause: str, before: Sequence[Said]) -> str | None:
     if not at:
         return None
     kind = min(at, key=lambda name: (at[name], list(KINDS).index(name)))
-    if kind == "travel" and re.search(rf"\b(?:left|right) turn\b|\bcorner\b", bare):
+    if kind == "travel" and re.search(r"\b(?:left|right) turn\b|\bcorner\b", bare):
         return "travel"
     if kind == "travel" and before and before[-1].kind in _ARMS and re.match(r"moving\b", bare):
         return None  # where the arm goes
@@ -282,7 +287,7 @@ def _said(kind: str, clause: str) -> Said:
     limb = _LIMB if kind in _ARMS else _LEG if kind in _LEGS else None
     if limb:
         sides = set(re.findall(rf"\b(left|right) {limb}\b", clause))
-        sides |= set(re.findall(rf"\bwith (?:the|his|her|their) (left|right)\b(?! \w*(?:hand|arm|leg|foot))", clause))
+        sides |= set(re.findall(r"\bwith (?:the|his|her|their) (left|right)\b(?! \w*(?:hand|arm|leg|foot))", clause))
         both = bool(re.search(rf"\bboth (?:of (?:the|his|her|their) )?{limb}\b", clause))
         said = replace(said, side=sides.pop() if len(sides) == 1 and not both else None, both=both or None)
     return said
@@ -346,7 +351,8 @@ def _lifted_to_wave(actions: list[Said]) -> list[Said]:
         before = kept[-1] if kept else None
         if said.kind in _ARMS and before and before.kind in _ARMS and said.side is None and said.both is None:
             said = replace(said, side=before.side, both=before.both)
-        if said.kind == "wave" and before and before.kind == "raise" and (said.side, said.both) == (before.side, before.both):
+        same = before and (said.side, said.both) == (before.side, before.both)
+        if said.kind == "wave" and same and before.kind == "raise":
             kept.pop()
         kept.append(said)
     return kept

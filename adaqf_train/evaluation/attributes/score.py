@@ -143,7 +143,9 @@ def speed_of(event: Event, action: str) -> str | None:
     """ "slow", "normal" or "fast" by the thresholds of an action; None where its time could not be measured."""
     if action in PACE:
         slow, fast = PACE[action]
-        return None if event.speed is None else "slow" if event.speed < slow else "fast" if event.speed > fast else "normal"
+        if event.speed is None:
+            return None
+        return "slow" if event.speed < slow else "fast" if event.speed > fast else "normal"
     if event.seconds is None:
         return None
     seconds = event.seconds
