@@ -12,8 +12,10 @@ import torch
 from adaqf_train.data.prepare import _pack
 from adaqf_train.evaluation.attributes import attribute_accuracy, signals
 from adaqf_train.evaluation.attributes.measure import events
-from adaqf_train.evaluation.attributes.rules import ATTRIBUTES, read_parameters, read_words
+from adaqf_train.evaluation.attributes.parameters import is_unseen, read_parameters
+from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES
 from adaqf_train.evaluation.attributes.score import coverage, judge, read
+from adaqf_train.evaluation.attributes.words import read_words
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D
 from adaqf_train.motion.synthetic import generate
@@ -151,6 +153,10 @@ def test_motions_and_captions_must_agree_in_number(clips):
         attribute_accuracy(clips.joints[:3], clips.captions[:2])
     with pytest.raises(ValueError, match="one a caption"):
         attribute_accuracy(clips.joints[:2], clips.captions[:2], clips.actions[:1])
+    with pytest.raises(ValueError, match="Motion 0: shape"):
+        attribute_accuracy([np.full((40, 22, 3), np.nan)], clips.captions[:1])
+    with pytest.raises(ValueError, match="22"):
+        attribute_accuracy([np.zeros((40, 21, 3))], clips.captions[:1])
 
 
 def said(caption: str, place: int = 0) -> dict:
@@ -252,7 +258,7 @@ def test_a_ramp_crosses_its_middle_in_its_time():
 
 def test_the_clips_of_unseen_combinations_are_told_by_their_parameters(clips):
     """What the test split alone holds is marked, so that its row can be reported separately."""
-    unseen = [i for i, actions in enumerate(clips.actions) if actions[0].get("unseen_combination")]
+    unseen = [i for i, actions in enumerate(clips.actions) if is_unseen(actions)]
     assert 0 < len(unseen) < len(clips.actions) / 5
     found = attribute_accuracy(*([part[i] for i in unseen] for part in (clips.joints, clips.captions, clips.actions)))
     assert found["side"]["accuracy"] >= 0.98

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adaqf_train.evaluation.attributes.measure import Event, events
-from adaqf_train.evaluation.attributes.rules import ATTRIBUTES, Prompt, Said, read_parameters, read_words
+from adaqf_train.evaluation.attributes.event import Event
+from adaqf_train.evaluation.attributes.measure import events
+from adaqf_train.evaluation.attributes.parameters import read_parameters
+from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES, Prompt, Said
+from adaqf_train.evaluation.attributes.words import read_words
 
 ANGLE_TOLERANCE = 25.0  # degrees; corners are named in steps of 45
 DISTANCE_TOLERANCE = 0.15  # of the distance said
@@ -54,11 +57,17 @@ def attribute_accuracy(
     (`features.decode` gives them so). parameters: the `actions` of procedural clips, None for a prompt whose words are
     to be read. count: statements tested. coverage: of the prompts with a listed word for the attribute, the share in
     which the rules understood it. It depends on prompts alone: a motion in which nothing can be measured is wrong, not
-    left out. accuracy and coverage are None where there is nothing to divide by. ValueError for unequal numbers.
+    left out. accuracy and coverage are None where there is nothing to divide by. ValueError for unequal numbers and for
+    joints that are not finite or not 22.
     """
     prompts = read(captions, parameters)
     if len(motions) != len(prompts):
         raise ValueError(f"{len(motions)} motions and {len(prompts)} captions: give one caption a motion.")
+    for number, joints in enumerate(motions):
+        if joints.ndim != 3 or joints.shape[1:] != (22, 3) or len(joints) < 4 or not np.isfinite(joints).all():
+            raise ValueError(
+                f"Motion {number}: shape {joints.shape}. Attributes need finite joints (frames, 22, 3), at least 4."
+            )
     verdicts: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     for joints, prompt in zip(motions, prompts, strict=True):
         for name, right in judge(joints, prompt):

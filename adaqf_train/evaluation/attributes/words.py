@@ -1,6 +1,6 @@
-"""What a prompt says of a motion: from the words by stated rules, or from the parameters it was written from.
+"""What the words of a prompt say of a motion, by stated rules.
 
-Words are read clause by clause: a clause is what stands between commas and joining words, and its first verb of KINDS
+A prompt is read clause by clause: a clause is what stands between commas and joining words, and its first verb of KINDS
 is its action. An attribute is only taken from the places listed here; everything else that holds a listed word ("left
 alone", "after hard work") stays unread, and the prompt counts as not covered for that attribute. Nothing is guessed.
 
@@ -18,56 +18,11 @@ alone", "after hard work") stays unread, and the prompt counts as not covered fo
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-ATTRIBUTES = ("side", "both", "direction", "turn", "angle", "speed", "distance", "count", "order")
-
-
-@dataclass(frozen=True)
-class Said:
-    """An action with what is said of it; None where nothing is."""
-
-    kind: str  # of `measure.MEASURES`
-    action: str  # whose threshold of speed applies
-    side: str | None = None
-    both: bool | None = None
-    direction: str | None = None
-    turn: str | None = None
-    angle: float | None = None  # degrees
-    speed: str | None = None
-    distance: float | None = None  # metres
-    count: int | None = None
-    about: bool = False  # whether the count is a rough one
-    with_previous: bool = False  # at the same time, so that no order is said
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The actions a prompt names, in the order they are to be done, and which attributes it has words for."""
-
-    actions: tuple[Said, ...]
-    listed: frozenset[str]
-    ordered: bool = False  # whether the order of the actions is said
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """The actions whose order can be told: neighbours of different kinds. Two of a kind are told apart by side."""
-        if not self.ordered:
-            return []
-        return [
-            (i, i + 1)
-            for i, (a, b) in enumerate(itertools.pairwise(self.actions))
-            if a.kind != b.kind and not b.with_previous
-        ]
-
-    def says(self, attribute: str) -> bool:
-        """Whether at least one action has a value of it."""
-        if attribute == "order":
-            return bool(self.pairs())
-        return any(getattr(action, attribute) is not None for action in self.actions)
-
+from adaqf_train.evaluation.attributes.prompt import Prompt, Said
 
 _LIMB = r"(?:hands?|arms?|fists?|wrists?|elbows?|palms?)"
 _LEG = r"(?:legs?|foot|feet|knees?)"
@@ -136,72 +91,6 @@ def read_words(caption: str) -> Prompt:
     listed |= {"side"} if len(re.findall(r"\b(?:left|right)\b", text)) > len(re.findall(_turning(), text)) else set()
     actions, ordered = _actions(text)
     return Prompt(tuple(_lifted_to_wave(actions)), frozenset(listed), ordered)
-
-
-def read_parameters(actions: Sequence[dict], caption: str) -> Prompt:
-    """What a procedural clip's parameters say, of the attributes that its caption has words for.
-
-    A caption may leave an attribute out, and normal speed has no word: a motion is not held to what it was not told.
-    """
-    words = read_words(caption).listed
-    words |= {"count"} if re.search(r"\b(?:a single|one)\b", caption) else set()
-    named = bool(re.search(r"\b(?:left|right)\b", caption))
-    found = [_of_facts(facts, words, named) for facts in actions if facts["action"] in PROCEDURAL]
-    prompt = tuple(said for group in found for said in group)
-    listed = words - {"side", "turn", "direction"}  # forward may be where an arm goes
-    said_of = {name for name in ATTRIBUTES for said in prompt if getattr(said, name, None) is not None}
-    listed |= said_of & {"side", "turn", "direction"}
-    return Prompt(prompt, listed, ordered=len(actions) > 1)
-
-
-PROCEDURAL = {
-    "walk": "travel",
-    "run": "travel",
-    "sidestep": "travel",
-    "turn": "turn",
-    "raise_arm": "raise",
-    "lift_arm": "raise",
-    "lower_arm": "raise",
-    "wave": "wave",
-    "punch": "punch",
-    "kick": "kick",
-    "jump": "jump",
-    "bow": "bow",
-    "crouch": "crouch",
-    "sit": "seat",
-    "stand_up": "seat",
-    "sit_stand": "seat",
-    "one_leg": "one_leg",
-}
-
-
-def _of_facts(facts: dict, words: frozenset[str], named: bool) -> list[Said]:
-    """One action; two for a walk on a bent path, which also turns."""
-    kind, action, side = PROCEDURAL[facts["action"]], facts["action"], facts.get("side")
-    speed = facts.get("speed") if "speed" in words else None
-    said = Said(
-        kind,
-        f"procedural {action}" + (" backward" if facts.get("direction") == "backward" else ""),
-        speed=speed if speed != "normal" else None,
-        count=facts.get("count") if "count" in words else None,
-        both=True if side == "both" and "both" in words else None,
-    )
-    turned = side if named else None
-    angle = facts.get("angle_deg") if "angle" in words and facts.get("path") != "curve" else None
-    if kind == "turn":
-        return [replace(said, turn=turned, angle=angle)]
-    if kind == "travel":
-        direction = facts["direction"]
-        aside = direction in ("left", "right")
-        # "Sideways" is in the word for it; forward may go without saying.
-        known = "sideways" if aside else direction if "direction" in words else None
-        way = replace(said, direction=known, side=direction if aside and named else None)
-        bend = Said("turn", "turn", turn=turned, angle=angle, with_previous=True)
-        return [way, bend] if "path" in facts else [way]
-    if kind == "jump":
-        known = facts["direction"] == "forward" and "direction" in words
-        return [replace(said, direction="forward" if known else None)]
-    return [replace(said, side=side if named and side in ("left", "right") else None)]
 
 
 def _turning() -> str:
