@@ -19,6 +19,7 @@ PUNCH = (0.35, 0.43)  # metres the wrist is ahead of its shoulder: drawn back, s
 
 
 def raises(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a raised arm or pair of arms: up, or down again, or both."""
     found = []
     for whole, sides in _arms(joints, kinds):
         if _arm_kind(joints, whole, kinds) != "raise":
@@ -44,6 +45,7 @@ def lowers(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def waves(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a lifted hand, its strokes counted by how often the forearm swings out."""
     found = []
     for whole, sides in _arms(joints, kinds):
         if _arm_kind(joints, whole, kinds) != "wave":
@@ -58,6 +60,7 @@ def waves(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def punches(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a blow: the wrist shoots out from a bent elbow."""
     spans = [whole for whole, _ in _arms(joints, kinds) if _arm_kind(joints, whole, kinds) == "punch"]
     found = []
     for side in SIDES:

@@ -20,6 +20,7 @@ STRIDING = 0.4  # metres per second above which a body walks
 
 
 def kicks(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a kick: a foot goes forward above the floor."""
     found = []
     for side in SIDES:
         reach = signals.ahead(joints, f"{side}_foot", "pelvis")
@@ -31,6 +32,7 @@ def kicks(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def jumps(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a flight of both feet, on the spot or forward."""
     found = []
     for start, end in flights(joints):
         around = (max(start - 4, 0), min(end + 6, len(joints) - 1))
@@ -41,6 +43,7 @@ def jumps(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def bows(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a bow: the trunk leans forward and the pelvis stays up."""
     curve, sunk = signals.lean(joints), signals.sunk(joints)
     curve = curve - np.percentile(curve, 10)
     others = flights(joints) if "jump" in kinds else []
@@ -53,6 +56,7 @@ def bows(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def crouches(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a crouch: the pelvis sinks where the body stands."""
     curve = signals.sunk(joints)
     others = flights(joints) if "jump" in kinds else []
     pace = np.hypot(*signals.velocity(joints).T)  # a long stride sinks the pelvis too
@@ -61,11 +65,13 @@ def crouches(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def seats(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a stretch of sitting, timed by its way down and up."""
     curve = signals.sunk(joints)
     return [timed("seat", curve, pulse) for pulse in signals.pulses(curve, *SEAT)]
 
 
 def one_leg(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """The longest stretch of standing on one leg; its side is that of the foot that is up."""
     found = []
     for side, other in (SIDES, SIDES[::-1]):
         curve = joints[:, J[f"{side}_ankle"], 1] - joints[:, J[f"{other}_ankle"], 1]

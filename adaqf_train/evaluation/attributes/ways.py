@@ -20,6 +20,7 @@ STEP_SWING = 0.15  # metres one foot overtakes the other by
 
 
 def turns(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a turn of at least LEAST_TURN in one sense, from its first 5 to its last 5 per cent."""
     facing = signals.heading(joints)
     found = []
     for start, end in itertools.pairwise(signals.turning_points(facing, LEAST_TURN)):
@@ -36,6 +37,7 @@ def turns(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 
 
 def travels(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
+    """An event a stretch of travel in one direction against the facing."""
     moving = signals.velocity(joints)
     pace = np.hypot(*moving.T)
     label = np.where(pace < MOVING, 0, np.where(np.abs(moving[:, 1]) > 1.5 * np.abs(moving[:, 0]), 3, 1))

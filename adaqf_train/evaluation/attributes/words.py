@@ -2,7 +2,8 @@
 
 A prompt is read clause by clause: a clause is what stands between commas and joining words, and its first verb of KINDS
 is its action. An attribute is only taken from the places listed here; everything else that holds a listed word ("left
-alone", "after hard work") stays unread, and the prompt counts as not covered for that attribute. Nothing is guessed.
+alone", "after hard work") stays unread, and the prompt counts as not covered for that attribute. Nothing is guessed,
+and a clause that denies its action ("without turning left") says nothing.
 
 * side: left or right before hand, arm, fist, leg, foot … in a clause whose action moves that limb, or after "with the";
   a way that leads to a side: "sideways", "diagonally", "drifting", "sidestep(s)" … to the left or right
@@ -36,6 +37,12 @@ _NUMBER = rf"(?:\d+|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
 _NOUN = r"(?:waves?|punch(?:es)?|kicks?|jumps?|bows?|squats?|hops?|leaps?|strokes?)"
 _ORDER = r"(?:then|before|afterwards?|after|finally|next)"
 _ROTATION = r"(?:turn\w*|rotat\w+|spin\w*|pivot\w*|curv\w+|arc|veer\w*|corner|bends?)"
+# What may stand between a turn and its side; a head, a wheel or a page that is turned is no turn of the body.
+_BETWEEN = (
+    r"(?:around|about|by|roughly|nearly|sharply|slightly|partly|slowly|quickly|rapidly|fast|slow|at|a|an|little|bit|"
+    r"back|further|once|twice|on|in|the|spot|place|motion|pace|his|her|their|body|quarter|half|full|turn|circle|"
+    rf"walk|run|forward|{_NUMBER}|degrees?)"
+)
 _NOT_A_SIDE = r"(?! (?:hand|arm|fist|leg|foot|knee|side)| ?(?:away|now|after|alone|over|behind|angle)\b)"
 _ASIDE = r"(?:sideways?|side ?steps?|side-steps?|sidestep\w*|diagonal\w*|drift\w*|angle|slightly|forward and)"
 _CLOCK = {"left": r"(?:counter|anti)[- ]?clockwise", "right": r"\b(?<!counter[- ])(?<!anti[- ])clockwise"}
@@ -79,6 +86,7 @@ _ADDS = (
 )
 # What a motion is compared with is not what is done: "as if moving to music", "like a person who runs".
 _LIKENESS = r"\b(?:as if|as though|like)\b.*?(?=[,;.]|$| (?:and|then|before|taking|covering|for about|about)\b)"
+_DENIED = r"\b(?:not|without|never|almost|instead|tries|trying|[a-z]+n t)\b"  # "doesn't", its apostrophe gone
 _ARMS, _LEGS = ("raise", "wave", "punch"), ("kick", "one_leg")
 
 
@@ -96,7 +104,7 @@ def read_words(caption: str) -> Prompt:
 def _turning() -> str:
     to = r"(?:to|toward|towards) (?:the |his |her |their )?"
     side = rf"(?:left|right)\b{_NOT_A_SIDE}"
-    return rf"(?:\b{_ROTATION}(?: (?!left|right|hand)[\w-]+){{0,5}}? (?:{to})?{side}|\b(?:left|right)(?:-hand)? turn\b)"
+    return rf"(?:\b{_ROTATION}(?: {_BETWEEN}){{0,8}}? (?:{to})?{side}|\b(?:left|right)(?:-hand)? turn\b)"
 
 
 def _clauses(text: str) -> list[tuple[str, str]]:
@@ -118,7 +126,7 @@ def _actions(text: str) -> tuple[list[Said], bool]:
     text = re.sub(_LIKENESS, "", text)
     text = re.sub(r"\b(rais|lift)(es|s|ing) and lower(?:s|ing)\b", r"\1\2", text)  # one movement
     for joint, clause in _clauses(text):
-        kind = _kind_of(clause, found)
+        kind = None if re.search(_DENIED, clause) else _kind_of(clause, found)
         if kind is None or re.search(_GOING_ON, clause):
             if found and re.match(rf"{_ADDS}|.*{_GOING_ON}", clause):
                 at = _meant(clause, found)
