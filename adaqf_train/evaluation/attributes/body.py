@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 
 import numpy as np
@@ -46,22 +47,18 @@ def bows(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
     """An event a bow: the trunk leans forward and the pelvis stays up."""
     curve, sunk = signals.lean(joints), signals.sunk(joints)
     curve = curve - np.percentile(curve, 10)
-    others = flights(joints) if "jump" in kinds else []
-    found = [
-        (start, end)
-        for start, end in signals.pulses(curve, *BOW)
-        if not near((start, end), others) and not ("crouch" in kinds and sunk[start : end + 1].max() > CROUCH[1])
-    ]
+    found = _apart_from_jumps(joints, kinds, curve, BOW)
+    if "crouch" in kinds:  # whose trunk leans too
+        found = [(start, end) for start, end in found if sunk[start : end + 1].max() <= CROUCH[1]]
     return _dips("bow", curve, found)
 
 
 def crouches(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
     """An event a crouch: the pelvis sinks where the body stands."""
     curve = signals.sunk(joints)
-    others = flights(joints) if "jump" in kinds else []
     pace = np.hypot(*signals.velocity(joints).T)  # a long stride sinks the pelvis too
-    found = [p for p in signals.pulses(curve, *CROUCH) if np.median(pace[p[0] : p[1] + 1]) < STRIDING]
-    return _dips("crouch", curve, [p for p in found if not near(p, others)])
+    found = _apart_from_jumps(joints, kinds, curve, CROUCH)
+    return _dips("crouch", curve, [p for p in found if np.median(pace[p[0] : p[1] + 1]) < STRIDING])
 
 
 def seats(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
@@ -83,6 +80,24 @@ def one_leg(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
 def _time_up(height: np.ndarray, at: int) -> float:
     """Seconds that a foot which is up at frame `at` is off the floor."""
     return next(((b - a) / FPS for a, b in signals.runs(height > FLIGHT[0]) if a <= at < b), 0.0)
+
+
+def _apart_from_jumps(
+    joints: np.ndarray, kinds: Collection[str], curve: np.ndarray, levels: tuple[float, float]
+) -> list[Pulse]:
+    """The pulses of a curve; if jumps are looked for, cut at their valleys, without those that peak beside a flight."""
+    found = signals.pulses(curve, *levels)
+    if "jump" not in kinds:
+        return found
+    cuts = signals.turning_points(curve, levels[1] - levels[0])
+    valleys = [b for a, b, c in zip(cuts, cuts[1:], cuts[2:], strict=False) if curve[b] < min(curve[a], curve[c])]
+    pieces = []
+    for start, end in found:
+        edges = [start, *(at for at in valleys if start < at < end), end]
+        pieces += itertools.pairwise(edges)
+    peaks = [start + int(np.argmax(curve[start : end + 1])) for start, end in pieces]
+    jumps = flights(joints)
+    return [piece for piece, peak in zip(pieces, peaks, strict=True) if not near((peak, peak), jumps)]
 
 
 def _dips(kind: str, curve: np.ndarray, pulses: list[Pulse]) -> list[Event]:
