@@ -21,6 +21,7 @@ _TURNS = r"(?:counter|anti)[- ]?clockwise|clockwise"
 _TIMES = {"once": 1, "one time": 1, "twice": 2, "two times": 2, "three times": 3}
 _COUNTS = {1: "once", 2: "twice", 3: "three times"}
 _NUMBERS = {"one": 1, "a single": 1, "two": 2, "three": 3}
+_KIND = "slow|quick|fast|small|big|large|little|high|low|deep|slight|shallow|short|long|straight|more"
 _NOUNS = "wave|punch|kick|jump|bow|squat|hop|leap|step"
 
 
@@ -82,6 +83,9 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], list[str]]], ...] = (
     (r"\ba (?:very )?(?P<word>slow|fast)\b(?= pace)", _pace),
     (r"\b(?P<word>slow|quick)\b(?! (?:pace|motion))", _word),
     (r"\b(?:once|twice|(?:one time|two times|three times))\b(?! again)", _times),
-    (rf"\b(?P<number>a single|one|two|three)(?P<between> (?:\w+ ){{0,2}}?)(?P<noun>{_NOUNS})(?:e?s)?\b", _number),
+    (
+        rf"\b(?P<number>a single|one|two|three)(?P<between> (?:(?:{_KIND}) ){{0,3}})(?P<noun>{_NOUNS})(?:e?s)?\b",
+        _number,
+    ),
     (r"\b(?P<word>before|after)\b(?= \w+ing\b)", _word),  # "after hard work" is no order
 )

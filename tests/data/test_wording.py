@@ -48,6 +48,7 @@ def test_counts_become_other_counts_with_the_right_plural():
         "a person looks exhausted after hard work",
         "a person raises an arm forward to shoulder height",
         "a person sits down",
+        "a person raises one arm and waves",
     ],
 )
 def test_a_caption_without_a_dynamic_word_has_no_flip(caption):

@@ -182,6 +182,7 @@ def test_words_are_read_by_the_stated_rules():
     assert said("a person runs forward for about nine meters")["distance"] == 9.0
     assert said("a person kicks with the left foot three times") == {"kind": "kick", "side": "left", "count": 3}
     assert said("a person throws two quick punches with the right hand")["count"] == 2
+    assert said("a person raises one arm three times")["count"] == 3
     assert said("someone lifts the right leg") == {"kind": "one_leg", "side": "right"}
 
 

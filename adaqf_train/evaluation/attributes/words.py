@@ -34,6 +34,7 @@ _COUNTING = (
 _NUMBERS = {word: number for number, word in enumerate(_COUNTING.split(), start=1)}
 _NUMBERS |= {"single": 1, "thirty": 30, "forty five": 45, "forty-five": 45, "sixty": 60, "ninety": 90, "hundred": 100}
 _NUMBER = rf"(?:\d+|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
+_KIND = r"(?:slow|quick|fast|small|big|large|little|high|low|deep|slight|shallow|short|long|straight|more|side)"
 _NOUN = r"(?:waves?|punch(?:es)?|kicks?|jumps?|bows?|squats?|hops?|leaps?|strokes?)"
 _ORDER = r"(?:then|before|afterwards?|after|finally|next)"
 _ROTATION = r"(?:turn\w*|rotat\w+|spin\w*|pivot\w*|curv\w+|arc|veer\w*|corner|bends?)"
@@ -54,7 +55,7 @@ LISTED = {
     "angle": r"\bdegrees?\b|\b(?:quarter|half) turn\b",
     "speed": r"\b(?:slow(?:ly)?|quick(?:ly)?|fast|rapid(?:ly)?|brisk(?:ly)?|high speed)\b",
     "distance": rf"\b{_NUMBER} (?:meters?|metres?)\b",
-    "count": rf"\b(?:once|twice|{_NUMBER} times?|{_NUMBER} (?:\w+ ){{0,2}}?{_NOUN}|{_NUMBER} (?:\w+ )?steps)\b",
+    "count": rf"\b(?:once|twice|{_NUMBER} times?|{_NUMBER} (?:{_KIND} ){{0,3}}{_NOUN}|{_NUMBER} (?:{_KIND} )*steps)\b",
     "order": rf"\b{_ORDER}\b",
 }
 # Kinds of action by their verbs, the first that fits; all but "lower" by the first such verb of a clause.
@@ -223,7 +224,7 @@ def _counted(said: Said, clause: str) -> Said:
     if said.kind in ("turn", "seat", "one_leg", "lower"):
         return said
     nouns = "steps?" if said.kind == "travel" else rf"times?|{_NOUN}"
-    if match := re.search(rf"\b({_NUMBER}) (?:\w+ ){{0,2}}?(?:{nouns})\b", clause):
+    if match := re.search(rf"\b({_NUMBER}) (?:{_KIND} ){{0,3}}(?:{nouns})\b", clause):
         return replace(said, count=_number(match[1]), about=f"about {match[1]}" in clause)
     word = re.search(r"\b(once|twice)\b", clause)
     return replace(said, count={"once": 1, "twice": 2}[word[1]]) if word and said.kind != "travel" else said
