@@ -148,6 +148,17 @@ def test_order_is_that_of_the_motion(clips):
     assert attribute_accuracy(joints, captions, swapped)["order"]["accuracy"] < 0.02
 
 
+def test_a_way_that_goes_on_through_a_turn_is_walked_before_and_after_it(clips):
+    corners = [i for i, a in enumerate(clips.actions) if a[0].get("path") == "corner"]
+    caption = "a person walks, then turns to the {} and then walks away"
+    captions = [caption.format(clips.actions[i][0]["side"]) for i in corners]
+    found = attribute_accuracy([clips.joints[i] for i in corners], captions)
+    assert found["order"] == {"accuracy": 1.0, "coverage": 1.0, "count": 2 * len(corners)}
+    on_the_spot = [i for i, a in enumerate(clips.actions) if len(a) == 1 and a[0]["action"] == "turn"]
+    captions = [caption.format(clips.actions[i][0]["side"]) for i in on_the_spot]
+    assert attribute_accuracy([clips.joints[i] for i in on_the_spot], captions)["order"]["accuracy"] < 0.02
+
+
 def test_motions_and_captions_must_agree_in_number(clips):
     with pytest.raises(ValueError, match="one caption a motion"):
         attribute_accuracy(clips.joints[:3], clips.captions[:2])

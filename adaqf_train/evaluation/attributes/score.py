@@ -106,10 +106,19 @@ def judge(joints: np.ndarray, prompt: Prompt) -> list[tuple[str, bool]]:
     seen = events(np.asarray(joints, dtype=np.float64), {said.kind for said in prompt.actions})
     matched = _match(prompt.actions, seen)
     verdicts = [verdict for said, event in zip(prompt.actions, matched, strict=True) for verdict in _check(said, event)]
-    for i, j in prompt.pairs():
-        a, b = matched[i], matched[j]
-        verdicts.append(("order", a is not None and b is not None and a.start < b.start))
+    verdicts += [("order", _in_order(prompt.actions, matched, i, j)) for i, j in prompt.pairs()]
     return verdicts
+
+
+def _in_order(actions: Sequence[Said], matched: Sequence[Event | None], i: int, j: int) -> bool:
+    """Whether action j begins after action i; a way that goes on through a turn is one event and ends after it."""
+    first, second = matched[i], matched[j]
+    if first is None:
+        return False
+    if second is None and actions[j].kind == "travel":
+        ways = [event for event in matched[:j] if event is not None and event.kind == "travel"]
+        return bool(ways) and ways[-1].end > first.end
+    return second is not None and first.start < second.start
 
 
 def _match(actions: Sequence[Said], seen: Sequence[Event]) -> list[Event | None]:
