@@ -145,6 +145,7 @@ class EvaluatorConfig:
     embedding: int = 256
     dropout: float = 0.1
     temperature: float = 0.1
+    flipped: bool = False  # captions with one flipped word among the negatives
     steps: int = 30_000
     batch: int = 64
     learning_rate: float = 1e-4

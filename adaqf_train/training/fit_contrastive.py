@@ -15,6 +15,7 @@ from adaqf_train import seeding
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig, PocketClipConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.wording import flips
 from adaqf_train.models import pocket_clip
 from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.matcher import Matcher
@@ -22,6 +23,8 @@ from adaqf_train.motion.features import slices_of_width
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import caption_ids, contrastive
+
+FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
 
 
 def fit_pocket_clip(
@@ -83,11 +86,34 @@ def fit_evaluator(
     config: EvaluatorConfig,
     log: Path,
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone."""
+    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for."""
     torch.manual_seed(seeding.mix(config.seed))
     matcher = Matcher(dataset.features, len(tokenizer), config)
-    _fit(accelerator, matcher, dataset, tokenizer, config, log, temperature=config.temperature, cosine_weight=0.0)
+    _fit(
+        accelerator,
+        matcher,
+        dataset,
+        tokenizer,
+        config,
+        log,
+        temperature=config.temperature,
+        cosine_weight=0.0,
+        wrong=_some_flips if config.flipped else None,
+    )
     return matcher.eval()
+
+
+def _some_flips(batch: MotionBatch) -> list[list[str]]:
+    """Up to FLIPS captions with a dynamic word flipped for each caption, drawn among those it has."""
+    drawn = torch.special.ndtr(batch.noise[:, 0, :FLIPS]).tolist()  # the sample's own draws, as for a still pose
+    found = [flips(caption) for caption in batch.captions]
+    return [_drawn(some, shares) for some, shares in zip(found, drawn, strict=True)]
+
+
+def _drawn(items: list[str], shares: list[float]) -> list[str]:
+    """One of what is left of the items for each share in [0, 1]."""
+    items = list(items)
+    return [items.pop(min(int(share * len(items)), len(items) - 1)) for share in shares[: len(items)]]
 
 
 def _fit(
@@ -101,8 +127,12 @@ def _fit(
     temperature: float,
     cosine_weight: float,
     view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
+    wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
 ) -> None:
-    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings."""
+    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
+
+    wrong: up to FLIPS texts for each motion of a batch that are not its own.
+    """
     source = StepBatches(
         dataset,
         config.batch,
@@ -115,11 +145,20 @@ def _fit(
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
-        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, batch.captions))
+        texts = list(batch.captions)
+        if wrong:
+            others = [found + [""] * (FLIPS - len(found)) for found in wrong(batch)]
+            texts += [text for found in others for text in found]
+        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, texts))
         text, motion = wrapped(ids, mask, view(batch), batch.mask)
         same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
-        text, motion = _all_rows(accelerator, text), _all_rows(accelerator, motion)
-        loss = contrastive(text, motion, same, temperature, cosine_weight)
+        flipped = None
+        if wrong:
+            there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
+            flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
+            flipped = _all_rows(accelerator, flipped)
+        text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
+        loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}
 

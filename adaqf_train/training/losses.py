@@ -25,19 +25,30 @@ def consistency(generated: Tensor, reference: Tensor) -> Tensor:
 
 
 def contrastive(
-    text: Tensor, motion: Tensor, ids: Tensor, temperature: float | Tensor, cosine_weight: float = 1.0
+    text: Tensor,
+    motion: Tensor,
+    ids: Tensor,
+    temperature: float | Tensor,
+    cosine_weight: float = 1.0,
+    flipped: Tensor | None = None,
 ) -> Tensor:
     """Symmetric InfoNCE plus the mean of 1 - cos of the pairs (Eq. 2 with its sign corrected), a scalar.
 
     As printed, Eq. 2 is -1 times this loss: minimising it would drive paired embeddings apart.
     text, motion: (N, E); ids: (N,), equal where two items count as the same (`caption_ids`), so that neither is
-    the other's negative. cosine_weight: 0 leaves InfoNCE alone.
+    the other's negative. cosine_weight: 0 leaves InfoNCE alone. flipped: (N, K, E), wrong texts of each motion, more
+    negatives where the motion looks for its text; a row of zeros is none.
     """
     similarity = normalize(text, dim=-1) @ normalize(motion, dim=-1).T
     others = (ids[:, None] == ids) & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     logits = (similarity / temperature).masked_fill(others, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
-    info_nce = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    texts = logits.T
+    if flipped is not None:
+        wrong = (normalize(flipped, dim=-1) * normalize(motion, dim=-1)[:, None]).sum(dim=-1) / temperature
+        wrong = wrong.masked_fill((flipped == 0).all(dim=-1), float("-inf"))
+        texts = torch.cat([texts, wrong], dim=1)
+    info_nce = (cross_entropy(logits, target) + cross_entropy(texts, target)) / 2
     return info_nce + cosine_weight * (1 - similarity.diagonal()).mean()
 
 

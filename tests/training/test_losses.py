@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
@@ -59,6 +59,30 @@ def test_equal_captions_are_not_each_others_negatives(rng):
     assert masked < unmasked - 0.1
     everyone_the_same = torch.zeros(N, dtype=torch.long)
     assert contrastive(text, motion, everyone_the_same, 0.1, cosine_weight=0.0) == 0  # no negatives are left
+
+
+def test_a_flipped_text_is_one_more_negative_of_its_own_motion_alone(rng):
+    text, motion, wrong = (torch.randn(N, E, generator=rng) for _ in range(3))
+    plain = contrastive(text, motion, IDS, 0.1, cosine_weight=0.0)
+    none = torch.zeros(N, 2, E)
+    torch.testing.assert_close(contrastive(text, motion, IDS, 0.1, 0.0, none), plain)
+    flipped = none.clone()
+    flipped[3, 1] = wrong[3]
+    unit = [normalize(rows, dim=-1) for rows in (text, motion, wrong)]
+    logits = unit[0] @ unit[1][3] / 0.1
+    extra = torch.cat([logits, (unit[2][3] @ unit[1][3] / 0.1)[None]])
+    more = (extra.logsumexp(0) - logits.logsumexp(0)) / (2 * N)
+    torch.testing.assert_close(contrastive(text, motion, IDS, 0.1, 0.0, flipped), plain + more)
+
+
+def test_the_gradient_of_a_flipped_text_drives_it_away_from_the_motion(rng):
+    text, motion = torch.randn(N, E, generator=rng), torch.randn(N, E, generator=rng)
+    flipped = motion[:, None].clone().requires_grad_()
+    flipped.data += 0.1 * torch.randn(N, 1, E, generator=rng)
+    contrastive(text, motion, IDS, 0.1, 0.0, flipped).backward()
+    moved = flipped.data - 0.1 * flipped.grad
+    before, after = (cosine_similarity(f[:, 0], motion).mean() for f in (flipped.data, moved))
+    assert after < before
 
 
 def test_caption_ids_are_equal_for_equal_captions_only():

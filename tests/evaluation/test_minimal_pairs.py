@@ -1,0 +1,52 @@
+"""Minimal pairs: an evaluator that reads the word is told from one that does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaqf_train.evaluation.minimal_pairs import minimal_pair_accuracy, void_reason
+
+CAPTIONS = ["raises the left arm", "raises the right arm", "sits down", "turns to the left"]
+MOTIONS = [np.full((4, 1), side) for side in (1.0, -1.0, 0.0, 1.0)]
+
+
+class Reader:
+    """Embeds a text by the side it names, a motion by its value."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        self.sign = sign
+
+    def embed_texts(self, texts):
+        return np.array([[self.sign * (("left" in text) - ("right" in text)), 1.0] for text in texts])
+
+    def embed_motions(self, motions):
+        return np.array([[motion.mean(), 1.0] for motion in motions])
+
+
+def test_who_reads_the_word_is_right_and_who_reads_it_wrong_is_wrong():
+    assert minimal_pair_accuracy(Reader(), MOTIONS, CAPTIONS) == {"accuracy": 1.0, "count": 3}
+    assert minimal_pair_accuracy(Reader(-1.0), MOTIONS, CAPTIONS) == {"accuracy": 0.0, "count": 3}
+    swapped = [MOTIONS[1], MOTIONS[0], *MOTIONS[2:]]
+    assert minimal_pair_accuracy(Reader(), swapped, CAPTIONS)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_ties_are_wrong():
+    assert minimal_pair_accuracy(Reader(0.0), MOTIONS, CAPTIONS)["accuracy"] == 0.0
+
+
+def test_captions_without_a_word_to_flip_are_not_counted():
+    assert minimal_pair_accuracy(Reader(), MOTIONS[2:3], CAPTIONS[2:3]) == {"accuracy": None, "count": 0}
+
+
+def test_unequal_numbers_and_broken_embeddings_are_refused():
+    with pytest.raises(ValueError, match="one caption a motion"):
+        minimal_pair_accuracy(Reader(), MOTIONS, CAPTIONS[:2])
+    with pytest.raises(ValueError, match="NaN"):
+        minimal_pair_accuracy(Reader(np.nan), MOTIONS, CAPTIONS)
+
+
+def test_the_column_is_void_when_the_evaluator_cannot_tell_real_motions():
+    assert void_reason({"accuracy": 0.93, "count": 50}) is None
+    assert "below 0.9" in void_reason({"accuracy": 0.81, "count": 50})
+    assert "no caption" in void_reason({"accuracy": None, "count": 0})
