@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from adaclip.files import read_json
 from adaqf_train.config import DataConfig
 from adaqf_train.data import cache
 from adaqf_train.data.clips import Clip, ClipFiles, load_array
-from adaqf_train.data.layout import DataError, read_names
+from adaqf_train.data.layout import PARAMETERS, DataError, read_names
 from adaqf_train.motion.skeleton import KIT, Skeleton, skeleton_of_width
 
 # Clips that are NaN in the official release; upstream leaves them out too.
@@ -73,6 +74,11 @@ class MotionDataset:
         """(..., D) features to zero mean and unit group deviation. out: where to write them."""
         out = np.subtract(vectors, self.mean, out=out)
         return np.divide(out, self.std, out=out)
+
+    def parameters(self, item: Item) -> list[dict] | None:
+        """What a procedural clip shows, as it was generated (its `actions`); None where that is not kept."""
+        path = self.folder / PARAMETERS / f"{item.key.partition('#')[0]}.json"
+        return read_json(path).get("actions") if path.is_file() else None
 
     def captions(self) -> list[str]:
         """All captions of the split, in item order."""

@@ -14,15 +14,18 @@ from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.evaluation import metrics
+from adaqf_train.evaluation.attributes import attribute_accuracy
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.t2m import T2MEvaluator
 from adaqf_train.motion.features import decode
+from adaqf_train.motion.skeleton import HUMANML3D
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
 
 
 OFFICIAL = "official_"  # before the names of the official evaluators' figures
+ATTRIBUTE, COVERAGE = "attribute_", "coverage_"  # before those of the attributes
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Sampled:
 
     captions: list[str]
     motions: list[np.ndarray]  # real, de-normalised features (T_i, D)
+    parameters: list[list[dict] | None]  # what procedural clips show; None: the captions say
 
     @property
     def lengths(self) -> list[int]:
@@ -52,7 +56,8 @@ def draw(dataset: MotionDataset, config: EvaluationConfig, replication: int) -> 
     order = rng.permutation(len(dataset))[: config.max_samples]
     items = [dataset.items[i] for i in order]
     captions = [item.captions[rng.integers(len(item.captions))] for item in items]
-    return Sampled(captions, [crop(item.vectors, dataset.config.unit_frames, rng) for item in items])
+    motions = [crop(item.vectors, dataset.config.unit_frames, rng) for item in items]
+    return Sampled(captions, motions, [dataset.parameters(item) for item in items])
 
 
 def evaluate(
@@ -80,7 +85,7 @@ def evaluate(
         rows.append(_replicate(generate, dataset, Judges(evaluator, judge, official), config, replication))
         if progress:
             write_json(progress, {"replications": rows})
-    return {name: interval([row[name] for row in rows]) for name in rows[0]}
+    return _intervals(rows)
 
 
 def evaluate_motions(
@@ -113,7 +118,7 @@ def evaluate_motions(
                 replication,
             )
         )
-    return {name: interval([row[name] for row in rows]) for name in rows[0]}
+    return _intervals(rows)
 
 
 def check_samples(dataset: MotionDataset) -> None:
@@ -128,6 +133,11 @@ def check_samples(dataset: MotionDataset) -> None:
 def interval(values: Sequence[float]) -> dict[str, float]:
     """Mean and half width of the 95 % confidence interval, 1.96 std / sqrt(n) (the field's form, ddof 0)."""
     return {"mean": float(np.mean(values)), "ci95": float(1.96 * np.std(values) / np.sqrt(len(values)))}
+
+
+def _intervals(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Of every figure that each replication has: an attribute that no prompt of one mentions is left out."""
+    return {name: interval([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)}
 
 
 def sample_counts(
@@ -158,7 +168,9 @@ def _replicate(
     else:
         motions = generate(sampled.captions, sampled.lengths, (config.seed, replication))
         reference = sampled.motions
-    return _score(sampled.captions, motions, reference, dataset, judges, config, replication)
+    return _score(
+        sampled.captions, motions, reference, dataset, judges, config, replication, parameters=sampled.parameters
+    )
 
 
 def _score(
@@ -169,6 +181,8 @@ def _score(
     judges: Judges,
     config: EvaluationConfig,
     replication: int,
+    *,
+    parameters: Sequence[list[dict] | None] | None = None,
 ) -> dict[str, float]:
     """The figures of one replication. reference: real motions for FID, any number."""
     pool, pairs = min(config.pool, len(motions)), min(config.diversity_pairs, len(motions) // 2)
@@ -183,9 +197,12 @@ def _score(
             "diversity": metrics.diversity(motion, pairs, np.random.default_rng([config.seed, replication, 1])),
         }
 
-    row = of(judges.evaluator) | {
-        "skating": float(np.mean([metrics.skating(decode(m), dataset.skeleton) for m in motions])),
-    }
+    joints = [decode(motion) for motion in motions]
+    row = of(judges.evaluator) | {"skating": float(np.mean([metrics.skating(j, dataset.skeleton) for j in joints]))}
+    if dataset.skeleton is HUMANML3D:
+        for name, found in attribute_accuracy(joints, captions, parameters).items():
+            if found["count"]:
+                row |= {ATTRIBUTE + name: found["accuracy"], COVERAGE + name: found["coverage"]}
     if judges.extractors is not None:
         own = judges.extractors
         own = metrics.r_precision(_unit(own.embed_texts(captions)), _unit(own.embed_motions(motions)), pool)

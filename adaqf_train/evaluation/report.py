@@ -15,7 +15,7 @@ from rich.table import Table
 from adaclip.files import atomic_file, write_json
 from adaqf_train.config import RunConfig, to_dict
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.evaluation.protocol import OFFICIAL
+from adaqf_train.evaluation.protocol import ATTRIBUTE, COVERAGE, OFFICIAL
 
 PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy")
 COLUMNS = {
@@ -97,9 +97,22 @@ class Report:
             for name, row in self.rows.items()
         ]
 
+    def attributes(self) -> list[dict[str, str]]:
+        """Attribute accuracies as text, and the share of the prompts that mention one in which it was understood."""
+        named = [name.removeprefix(ATTRIBUTE) for name in self.rows["gt"] if name.startswith(ATTRIBUTE)]
+        rows = [
+            {"model": NAMES.get(model, model)} | {n: f"{row[ATTRIBUTE + n]['mean']:.3f}" for n in named}
+            for model, row in self.rows.items()
+            if all(ATTRIBUTE + n in row for n in named)
+        ]
+        coverage = {n: f"{self.rows['gt'][COVERAGE + n]['mean']:.3f}" for n in named}
+        return [*rows, {"model": "coverage"} | coverage] if named else []
+
     def markdown(self) -> str:
         """The table with the notes a reader needs."""
         lines = ["# Report", "", *_markdown(self.table()), ""]
+        if attributes := self.attributes():
+            lines += ["Attribute accuracy, measured on the joints without a network:", "", *_markdown(attributes), ""]
         if self._official:
             lines += ["By the official evaluators:", "", *_markdown(self.table(OFFICIAL)), ""]
         return "\n".join([*lines, *self.notes(), ""])
@@ -153,6 +166,13 @@ class Report:
                 table.add_column(row["model"], justify="right")
             for title in list(rows[0])[1:]:
                 table.add_row(title, *(row[title] for row in rows))
+            console.print(table)
+        if attributes := self.attributes():
+            table = Table(title="attribute accuracy, measured on the joints")
+            for title in attributes[0]:
+                table.add_column("" if title == "model" else title, justify="right")
+            for row in attributes:
+                table.add_row(*row.values())
             console.print(table)
         for note in self.notes():
             console.print(note, style="dim")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaqf_train.data.prepare import _pack
+from adaqf_train.data.prepare.joints import _pack
 from adaqf_train.evaluation.attributes import attribute_accuracy, signals
 from adaqf_train.evaluation.attributes.measure import events
 from adaqf_train.evaluation.attributes.parameters import is_unseen, read_parameters

@@ -49,7 +49,9 @@ def copying(dataset, config):
 def test_rows_have_all_metrics_with_intervals(tiny_train, oracle):
     for generate in (None, copying(tiny_train, CONFIG)):
         row = protocol.evaluate(generate, tiny_train, oracle, CONFIG)
-        assert set(row) == METRICS
+        attributes = {name for name in row if name.startswith((protocol.ATTRIBUTE, protocol.COVERAGE))}
+        assert set(row) - attributes == METRICS
+        assert {"attribute_side", "coverage_side", "attribute_count"} <= attributes
         assert all(set(cell) == {"mean", "ci95"} for cell in row.values())
         assert all(np.isfinite(list(cell.values())).all() for cell in row.values())
 
@@ -72,6 +74,8 @@ def test_a_perfect_model_scores_like_the_ground_truth_and_a_confused_one_does_no
     assert wrong["r_precision_1"]["mean"] < 0.3
     assert wrong["mm_dist"]["mean"] > 2 * perfect["mm_dist"]["mean"]
     slid = protocol.evaluate(sliding, tiny_train, oracle, CONFIG)
+    assert perfect["attribute_side"]["mean"] > 0.9
+    assert wrong["attribute_side"]["mean"] < 0.7
     assert slid["skating"]["mean"] > perfect["skating"]["mean"] + 0.3
 
 
