@@ -1,9 +1,9 @@
 """SALAD (seokhyeonhong/salad): CLIP's last hidden states of all 77 positions, with a mask of the real ones.
 
 Seam: `models/denoiser/clip.py`, class `FrozenCLIPTextEncoder`, the denoiser's `clip_model`: tokenizer and model from
-transformers' Auto classes, of which it calls the tokenizer and `model.text_model(ids).last_hidden_state`. Cross-attention
-leaves padding out by the mask, so padded positions need not be computed. The name must stay: saving and loading tell
-the encoder by it. SALAD carries no licence; nothing of it is here.
+transformers' Auto classes, of which it calls the tokenizer and `model.text_model(ids).last_hidden_state`. The attention
+to the text leaves padding out by the mask, so padded positions need not be computed. The name must stay: saving and
+loading tell the encoder by it. SALAD carries no licence; nothing of it is here.
 """
 
 from __future__ import annotations
