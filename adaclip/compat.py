@@ -31,6 +31,7 @@ OPTIONAL = {
     "spacy": ("spacy",),  # MDM: part-of-speech tags of new prompts
     "moviepy": ("moviepy.editor", "moviepy.video", "moviepy.video.io", "moviepy.video.io.bindings"),  # MDM: videos
     "wandb": ("wandb",),  # MDM: one of its loggers
+    "joblib": ("joblib",),  # MDM: fitting a body model to a motion
 }
 FACTORIES = (
     *("arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm"),
