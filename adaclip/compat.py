@@ -213,6 +213,8 @@ def _cuda() -> Iterator[None]:
     if torch.cuda.is_available():
         yield
         return
+    with torch.device("cpu"):
+        torch.empty(0)  # torch lists its factories when a default device is first used: before they are wrapped
     with ExitStack() as undo:
         for cls in (torch.Tensor, nn.Module):
             undo.enter_context(_set(cls, "cuda", lambda self, *_, **__: self))

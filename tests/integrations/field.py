@@ -43,6 +43,9 @@ def equip(root: Path, data: Path, base: Path, words: set[str]) -> Path:
     """Puts beside the scripts what they read at the start. data: HumanML3D layout; base: a CLIP folder for SALAD."""
     (root / "dataset").mkdir(exist_ok=True)
     shutil.copytree(data, root / "dataset" / "HumanML3D", dirs_exist_ok=True)
+    lower_case = root / "dataset" / "humanml3d"  # SALAD's name for it
+    if not lower_case.exists():
+        lower_case.symlink_to("HumanML3D")
     everything = (data / "all.txt").read_text()
     for split in ("train", "val", "test"):  # their evaluators want some hundred clips, whichever
         (root / "dataset" / "HumanML3D" / f"{split}.txt").write_text(everything)
@@ -89,7 +92,9 @@ def evaluator_weights() -> dict[str, object]:
         return found
 
     def head(inside: int, outside: int) -> nn.Module:
-        return nn.Sequential(nn.Linear(2 * inside, inside), nn.LayerNorm(inside), nn.LeakyReLU(), nn.Linear(inside, outside))
+        return nn.Sequential(
+            nn.Linear(2 * inside, inside), nn.LayerNorm(inside), nn.LeakyReLU(), nn.Linear(inside, outside)
+        )
 
     torch.manual_seed(0)
     gap = nn.Identity()  # dropout and activations have no weights, and count in the numbering
