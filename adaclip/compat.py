@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 ALIASES = {"float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str}  # numpy < 1.24
 # Imported by the codebases, used by parts of them only. Submodules are named, since they are imported by name.
@@ -224,7 +225,15 @@ def _cuda() -> Iterator[None]:
         undo.enter_context(_set(torch, "load", _on_cpu(torch.load)))
         for name in ("set_device", "synchronize"):
             undo.enter_context(_set(torch.cuda, name, lambda *_, **__: None))
+        undo.callback(register_optimizer_step_pre_hook(_without_graphs).remove)
         yield
+
+
+def _without_graphs(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """CUDA graphs are asked for by MDM when it resumes, and refused on a CPU."""
+    for group in optimizer.param_groups:
+        if group.get("capturable"):
+            group["capturable"] = False
 
 
 def _on_cpu(function: Callable) -> Callable:
