@@ -14,9 +14,7 @@ from argparse import Namespace
 import torch
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly", "", "he turns to the left"]
-LONG = (
-    "a person walks forward slowly and turns around and comes back to where the walk began, waving the left hand twice"
-)
+LONG = "a person walks forward slowly and turns around and comes back to where the walk began, waving the left hand"
 B, FRAMES = len(PROMPTS), 24
 
 
@@ -120,7 +118,7 @@ def main(out: str, codebase: str, way: str, adapter: str, vanilla: str) -> None:
         with torch.no_grad():  # the same generator, whatever the encoder's loading did to the random numbers
             for name, parameter in model.named_parameters():
                 if not name.startswith("clip_model."):
-                    parameter.copy_(0.1 * torch.randn(parameter.shape))
+                    parameter.copy_(0.3 * torch.randn(parameter.shape))
         model.eval()
         with torch.no_grad():
             output = step(model)

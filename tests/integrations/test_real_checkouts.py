@@ -65,10 +65,9 @@ def probed(models, tmp_path_factory):
         environment = {"ADACLIP_WEIGHTS": "vanilla"} if way in ("vanilla", "swap") else {}
         if way != "launch":
             shim(codebase).apply(root, str(models / ("other" if way == "other" else "adapter")))
-        arguments = [root.parent / "out.pt", codebase, "vanilla" if way == "vanilla" else way, models / "adapter"]
+        arguments = [root.parent / "out.pt", codebase, way, models / "adapter"]
         arguments = [str(PROBE), *map(str, arguments), str(models / "ViT-B-32.pt")]
         if way == "swap":  # swapped out of a vanilla model
-            arguments[3] = "swap"
             environment["ADACLIP_WEIGHTS"] = str(models / "other")
         if checkpoint_of:
             arguments.append(str(saved(codebase, checkpoint_of)))
