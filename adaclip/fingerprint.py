@@ -26,7 +26,7 @@ from adaclip.inference import is_of
 if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
 
-NOTE = "adaclip_encoder.json"  # beside checkpoints: file name -> record, for people
+NOTE = "adaclip_encoder.json"  # beside checkpoints: file -> record, for people
 OVERRIDE = "ADACLIP_ALLOW_OTHER_ENCODER"  # environment: any value but 0 lets a checkpoint load under another encoder
 TOKENS = "ADACLIP_TOKENS"  # environment: tokens kept of a prompt, instead of the script's own limit
 _KEY = "adaclip"  # in the metadata of the encoder's module
@@ -163,10 +163,12 @@ def _note(f: object, record: Mapping[str, str]) -> None:
     name = f if isinstance(f, str | os.PathLike) else getattr(f, "name", None)
     if not isinstance(name, str | os.PathLike):
         return  # saved to memory
-    path = Path(name)
-    note = path.with_name(NOTE)
+    path = Path(name).resolve()
+    # MoMask's evaluation takes every file in the folder `model` for a checkpoint: the note goes beside that folder.
+    folder = path.parent.parent if path.parent.name == "model" else path.parent
+    note = folder / NOTE
     try:
         noted = read_json(note) if note.is_file() else {}
-        write_json(note, noted | {path.name: dict(record)})
+        write_json(note, noted | {path.relative_to(folder).as_posix(): dict(record)})
     except (OSError, FileError) as error:  # the record in the checkpoint is what counts
         warnings.warn(f"{note}: the encoder could not be noted there ({error}).", stacklevel=3)

@@ -98,6 +98,10 @@ def test_saves_are_noted_beside_checkpoints_of_ours_only(tmp_path):
         torch.save({"net": guarded(None).state_dict()}, tmp_path / "c.tar")
         torch.save(guarded(A).state_dict(), io.BytesIO())
         assert json.loads((tmp_path / fp.NOTE).read_text()) == {"a.tar": A, "b.pt": B}
+        (tmp_path / "run" / "model").mkdir(parents=True)
+        torch.save(guarded(A).state_dict(), tmp_path / "run" / "model" / "latest.tar")
+        assert [path.name for path in (tmp_path / "run" / "model").iterdir()] == ["latest.tar"]
+        assert json.loads((tmp_path / "run" / fp.NOTE).read_text()) == {"model/latest.tar": A}
         (tmp_path / fp.NOTE).write_text("not JSON")
         with pytest.warns(UserWarning, match="could not be noted"):
             torch.save(guarded(A).state_dict(), tmp_path / "d.pt")
