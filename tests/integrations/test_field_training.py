@@ -86,7 +86,7 @@ def test_every_stage_runs_and_its_checkpoints_hold_nothing_of_the_encoder(place,
     assert len({record["encoder"] for record in noted.values()}) == 1
 
     going_on = [*stages[0], *GO_ON[codebase].split()]
-    launcher, environment = (before[:-1] + [other], {}) if way == "launched" else (before, {"ADACLIP_WEIGHTS": other})
+    launcher, environment = ([*before[:-1], other], {}) if way == "launched" else (before, {"ADACLIP_WEIGHTS": other})
     with pytest.raises(AssertionError, match="This checkpoint was trained with AdaCLIP"):
         run(root, [*launcher, *going_on], **environment)
     if way == "edited":
