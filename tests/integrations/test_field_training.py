@@ -44,10 +44,11 @@ GO_ON = {"mdm": "", "momask": " --is_continue", "salad": " --is_continue"}  # MD
 
 
 @pytest.fixture(scope="module", params=VARIABLES)
-def place(request, models, tmp_path_factory):
+def place(request, tmp_path_factory):
     """A checkout's name and an equipped copy, with the stages that read no text behind it."""
     codebase = request.param
-    checkout_of(codebase)
+    checkout_of(codebase)  # before models are made for nothing
+    models = request.getfixturevalue("models")
     folder = tmp_path_factory.mktemp(codebase)
     assert main(["prepare", "synthetic", str(folder / "data"), "--clips", "300"]) == 0
     root = copy_of(codebase, folder / "checkout")

@@ -29,11 +29,13 @@ def shim(codebase: str):
 
 
 @pytest.fixture(scope="module")
-def probed(models, tmp_path_factory):
+def probed(request, tmp_path_factory):
     """probed(codebase, way): what probe.py found in a copy of the checkout; each is run once."""
 
     @cache
     def probe(codebase: str, way: str, checkpoint_of: str = "") -> list[dict]:
+        checkout_of(codebase)  # before models are made for nothing
+        models = request.getfixturevalue("models")
         root = tmp_path_factory.mktemp(f"{codebase}-{way}") / "checkout"
         copy_of(codebase, root)
         (root / "checkpoints").mkdir(exist_ok=True)
@@ -62,11 +64,12 @@ def probed(models, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(models):
+def expected(request):
     """expected(codebase, adapter): AdaCLIP's own vectors of the prompts, as that codebase reads them."""
 
     @cache
     def encode(codebase: str, name: str, prompts: tuple[str, ...] = tuple(PROMPTS)) -> torch.Tensor:
+        models = request.getfixturevalue("models")
         base = models / "bases" / "clip-vit-base-patch32"
         encoder = AdaCLIP.from_base(base) if name == "base" else AdaCLIP.from_pretrained(models / name, base=base)
         if codebase != "salad":
