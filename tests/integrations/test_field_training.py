@@ -45,7 +45,7 @@ GO_ON = {"mdm": "", "momask": " --is_continue", "salad": " --is_continue"}  # MD
 
 @pytest.fixture(scope="module", params=VARIABLES)
 def place(request, tmp_path_factory):
-    """A checkout's name and an equipped copy, with the stages that read no text behind it."""
+    """A checkout's name, an equipped copy with the stages that read no text behind it, and the folder of models."""
     codebase = request.param
     checkout_of(codebase)  # before models are made for nothing
     models = request.getfixturevalue("models")
@@ -59,12 +59,12 @@ def place(request, tmp_path_factory):
             best = trained.with_name("net_best_fid.tar")  # not there when the first evaluation was the best
             if not best.exists():
                 shutil.copy(trained, best)
-    return codebase, root
+    return codebase, root, models
 
 
 @pytest.mark.parametrize("way", ["launched", "edited"])
-def test_every_stage_runs_and_its_checkpoints_hold_nothing_of_the_encoder(place, way, models):
-    codebase, root = place
+def test_every_stage_runs_and_its_checkpoints_hold_nothing_of_the_encoder(place, way):
+    codebase, root, models = place
     adapter, other = str(models / "adapter"), str(models / "other")
     shim = importlib.import_module(f"adaclip_integrations.{codebase}")
     stages = [stage.format(way=way).split() for stage in STAGES[codebase][1]]
