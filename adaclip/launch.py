@@ -1,31 +1,37 @@
 """Runs a script that knows nothing of AdaCLIP, with AdaCLIP in the place of CLIP.
 
-    python -m adaclip.launch --weights ADAPTER [--base BASE] script.py [arguments …]
-    python -m adaclip.launch --weights ADAPTER [--base BASE] -m package.module [arguments …]
+    python -m adaclip.launch --weights ADAPTER [options] script.py [arguments …]
+    python -m adaclip.launch --weights ADAPTER [options] -m package.module [arguments …]
 
 While it runs, in this process only: `import clip` gives AdaCLIP under the surface of OpenAI's package (which need not
 be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path, loads AdaCLIP,
 adapter merged. The first use of each is reported on stderr. Processes that the script starts are not affected; for
 several processes launch each so: `torchrun … -m adaclip.launch --weights ADAPTER script.py …`.
+
+The encoder is frozen. Checkpoints of models that hold it record which it was (`adaclip.fingerprint`), and do not load
+under another.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.machinery
 import os
 import runpy
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
+from adaclip.seam import replaced as seam_replaced
 
 if TYPE_CHECKING:
+    from adaclip.frozen import FrozenEncoder
     from adaclip.model import AdaCLIP
 
 # What scripts call the bases: OpenAI's name, and the last part of Hugging Face's.
@@ -51,10 +57,28 @@ class Replacement:
         self.openai_name = OPENAI_NAMES[self.hf_name]
         self.reported: list[str] = []
         self._folder: tempfile.TemporaryDirectory | None = None
+        self._frozen: FrozenEncoder | None = None
+
+    @property
+    def frozen(self) -> FrozenEncoder:
+        """The encoder that scripts get, one for all who ask."""
+        if self._frozen is None:
+            from adaclip.frozen import FrozenEncoder
+
+            self._frozen = FrozenEncoder(self.adaclip)
+        return self._frozen
+
+    @functools.cached_property
+    def record(self) -> dict[str, str]:
+        """What checkpoints say of the encoder."""
+        from adaclip import fingerprint
+
+        return fingerprint.of(self.adaclip)
 
     def clip_module(self) -> types.ModuleType:
         """A module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
         from adaclip import openai_clip
+        from adaclip.frozen import FrozenEncoder
 
         def load(name, device=None, jit=False, download_root=None):
             """`adaclip.openai_clip.load` with the name of the base this adapter is served for."""
@@ -64,11 +88,11 @@ class Replacement:
                     "Use an adapter made for that model."
                 )
             self.report(f"clip.load({str(name)!r})")
-            return openai_clip.serve(self.adaclip, device), openai_clip.refuse_image
+            return self.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
 
         def tokenize(texts, context_length=77, truncate=False):
             """`adaclip.openai_clip.tokenize` with the vocabulary of the model that is served."""
-            return openai_clip.tokenize(texts, context_length, truncate, tokenizer=self.adaclip.tokenizer)
+            return self.frozen.tokenize(texts, context_length, truncate)
 
         def available_models():
             """The one name that is served."""
@@ -77,7 +101,7 @@ class Replacement:
         package = _module("clip", load=load, tokenize=tokenize, available_models=available_models)
         package.__path__ = []  # a package: its submodules can be imported, and others cannot
         package.clip = _module("clip.clip", load=load, tokenize=tokenize, available_models=available_models)
-        package.model = _module("clip.model", **vars(openai_clip.model))
+        package.model = _module("clip.model", convert_weights=openai_clip.convert_weights, CLIP=FrozenEncoder)
         return package
 
     def redirect(self, name: object, cls: type) -> object:
@@ -91,6 +115,11 @@ class Replacement:
             export.to_hf(self.adaclip, Path(self._folder.name) / "model")
         self.report(f"{cls.__name__}.from_pretrained({str(name)!r})")
         return str(Path(self._folder.name) / "model")
+
+    def make(self, *_: object, **__: object) -> FrozenEncoder:
+        """What stands where a seam was named: the encoder, whatever it is called with."""
+        self.report("the seam")
+        return self.frozen
 
     def report(self, what: str) -> None:
         """Says once for each thing that it was replaced."""
@@ -112,9 +141,12 @@ def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
     """
     import transformers
 
+    from adaclip.fingerprint import saves_noted
+
     replacement = Replacement(adaclip, weights)
     with ExitStack() as undo:
         undo.callback(replacement.close)
+        undo.enter_context(saves_noted())
         package = replacement.clip_module()
         undo.enter_context(_in_sys_modules(package, package.clip, package.model))
         for name in CLASSES:
@@ -137,24 +169,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
         adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base)
     except AdaCLIPError as error:
         raise SystemExit(f"adaclip.launch: {error}") from error
-    with replaced(adaclip, options.weights) as replacement:
+    with ExitStack() as undo:
+        if options.compat:
+            from adaclip.compat import compatible
+
+            undo.enter_context(compatible())
+        undo.enter_context(_environment(_settings(options)))
+        replacement = undo.enter_context(replaced(adaclip, options.weights))
         try:
-            run(options.target, options.arguments, module=options.module is not None)
+            run(
+                options.target,
+                options.arguments,
+                module=options.module is not None,
+                seams=dict.fromkeys(options.seam, replacement.make),
+            )
         finally:
             if not replacement.reported:
                 _say("nothing was replaced: the script loaded no CLIP that this command serves")
 
 
-def run(target: str, arguments: Sequence[str], *, module: bool = False) -> None:
-    """Runs a script, or with `module` a module, as `python` would: sys.argv, sys.path, `__main__`."""
+def run(
+    target: str,
+    arguments: Sequence[str],
+    *,
+    module: bool = False,
+    seams: Mapping[str, Callable[..., object]] | None = None,
+) -> None:
+    """Runs a script, or with `module` a module, as `python` would: sys.argv, sys.path, `__main__`.
+
+    seams: module:attribute -> what takes its place while the script runs.
+    """
     argv, path = sys.argv[:], sys.path[:]
     sys.argv[:] = [target, *arguments]
     sys.path.insert(0, os.getcwd() if module else str(Path(target).resolve().parent))
     try:
-        if module:
-            runpy.run_module(target, run_name="__main__", alter_sys=True)
-        else:
-            runpy.run_path(target, run_name="__main__")
+        with ExitStack() as undo:
+            for seam, make in (seams or {}).items():
+                try:
+                    undo.enter_context(seam_replaced(seam, make))
+                except AdaCLIPError as error:
+                    raise SystemExit(f"adaclip.launch: {error}") from error
+            if module:
+                runpy.run_module(target, run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(target, run_name="__main__")
     finally:
         sys.argv[:], sys.path[:] = argv, path
 
@@ -164,16 +222,33 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m adaclip.launch",
         description="Run an unmodified script with AdaCLIP in the place of CLIP.",
-        usage="%(prog)s --weights ADAPTER [--base BASE] (script.py | -m module) [arguments …]",
+        usage="%(prog)s --weights ADAPTER [options] (script.py | -m module) [arguments …]",
     )
     parser.add_argument("--weights", required=True, metavar="ADAPTER", help="folder or Hub id of the adapter")
     parser.add_argument("--base", metavar="BASE", help="base to use instead of the recorded one")
+    parser.add_argument(
+        "--seam",
+        action="append",
+        default=[],
+        metavar="MODULE:ATTRIBUTE",
+        help="class or function of the script's code that makes its text encoder: AdaCLIP takes its place. Repeatable",
+    )
+    parser.add_argument(
+        "--compat",
+        action="store_true",
+        help="stand in for what current packages no longer have and old code asks for (adaclip.compat)",
+    )
+    parser.add_argument(
+        "--allow-other-encoder",
+        action="store_true",
+        help="load checkpoints also when they were trained with another text encoder",
+    )
     parser.add_argument("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
     parser.add_argument("target", nargs="?", metavar="script.py")
     mine = 0
     while mine < len(arguments) and arguments[mine].startswith("-"):
         option = arguments[mine]
-        mine += 2 if option in ("--weights", "--base", "-m") else 1
+        mine += 2 if option in ("--weights", "--base", "--seam", "-m") else 1
         if option.startswith("-m"):  # like Python's, the last option of one's own
             break
     else:
@@ -216,6 +291,10 @@ def _in_sys_modules(*modules: types.ModuleType) -> Iterator[None]:
 @contextmanager
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
     """`cls.from_pretrained` goes where the replacement says, unless whoever asks will adapt the base himself."""
+    from torch import nn
+
+    from adaclip.fingerprint import guard
+
     original: Callable = cls.from_pretrained.__func__
     own = cls.__dict__.get("from_pretrained")
 
@@ -224,7 +303,10 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if caller.partition(".")[0] not in ("adaclip", "peft"):  # they would adapt it twice
             name = replacement.redirect(name, asked)
-        return original(asked, name, *args, **kwargs)
+        loaded = original(asked, name, *args, **kwargs)
+        if name is not pretrained_model_name_or_path and isinstance(loaded, nn.Module):
+            guard(loaded, replacement.record)
+        return loaded
 
     from_pretrained.__doc__ = original.__doc__
     cls.from_pretrained = classmethod(from_pretrained)
@@ -235,6 +317,32 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
             del cls.from_pretrained
         else:
             cls.from_pretrained = own
+
+
+def _settings(options: argparse.Namespace) -> dict[str, str]:
+    """What a codebase that was patched (`adaclip_integrations`) reads: the launcher's word goes before its own."""
+    from adaclip.fingerprint import OVERRIDE
+
+    settings = {"ADACLIP_WEIGHTS": options.weights}
+    if options.base is not None:
+        settings["ADACLIP_BASE"] = options.base
+    if options.allow_other_encoder:
+        settings[OVERRIDE] = "1"
+    return settings
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _say(message: str) -> None:

@@ -168,11 +168,16 @@ def load(
 def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTower:
     """An encoder that is already loaded, as `load` returns it. AdaCLIPError when OpenAI's interface cannot hold it."""
     check_end_token(adaclip)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = usual_device(device)
     model = TextTower(adaclip).float().to(device)
     if device.type != "cpu":
         convert_weights(model)
     return model
+
+
+def usual_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for; None: CUDA if there is any, as OpenAI's `load` chooses."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def tokenize(

@@ -17,7 +17,9 @@ import pytest
 import torch
 from openai_reference import adapted, modules_kept, save_base
 
-from adaclip import AdaCLIP
+from adaclip import AdaCLIP, AdaCLIPError
+from adaclip.fingerprint import NOTE, recorded_in
+from adaclip.fingerprint import of as fingerprint
 from adaclip.launch import CLASSES, main, replaced
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
@@ -243,6 +245,125 @@ def test_the_name_follows_the_base(encoder):
             clip.load("ViT-B/32")
         vectors = clip.load("/models/ViT-L-14.pt", "cpu")[0].encode_text(clip.tokenize(PROMPTS))
         assert (vectors - encoder.encode(PROMPTS)).abs().max() < 1e-5
+
+
+THEIR_PACKAGE = """
+    from torch import nn
+
+    class Text:
+        @staticmethod
+        def load(version):
+            raise OSError("a download that does not work here")
+
+    def make_encoder(*, width):
+        raise OSError("another")
+"""
+WITH_A_SEAM = f"""
+    import sys
+    import torch
+    from their_text import Text, make_encoder
+
+    one, two = Text.load("v2"), make_encoder(width=512)
+    torch.save((one.encode_text({PROMPTS!r}), two({PROMPTS!r})), sys.argv[1])
+    model = torch.nn.ModuleDict({{"clip_model": one, "net": torch.nn.Linear(2, 2)}})
+    torch.save({{"net": model.state_dict()}}, sys.argv[1] + ".tar")
+"""
+
+
+@pytest.fixture
+def their_script(tmp_path):
+    write(tmp_path, "their_text.py", THEIR_PACKAGE)
+    yield write(tmp_path, "train.py", WITH_A_SEAM)
+    sys.modules.pop("their_text", None)
+
+
+def test_a_seam_that_is_named(root, encoder, base_vectors, their_script, tmp_path, capsys):
+    seams = ["--seam", "their_text:Text.load", "--seam", "their_text:make_encoder"]
+    out = tmp_path / "out.pt"
+    main(["--weights", str(root / "adapter"), *seams, str(their_script), str(out)])
+    for vectors in torch.load(out, weights_only=True):
+        assert (vectors - encoder.encode(PROMPTS)).abs().max() < 1e-5
+        assert (vectors - base_vectors).abs().max() > 1e-3
+    assert "the seam is served by AdaCLIP" in capsys.readouterr().err
+    checkpoint = torch.load(tmp_path / "out.pt.tar", weights_only=True)
+    assert list(checkpoint["net"]) == ["net.weight", "net.bias"]
+    assert recorded_in(checkpoint) == fingerprint(encoder)
+    assert json.loads((tmp_path / NOTE).read_text()) == {"out.pt.tar": fingerprint(encoder)}
+    their_text = sys.modules["their_text"]
+    with pytest.raises(OSError, match="download"):
+        their_text.Text.load("v2")
+    with pytest.raises(OSError, match="another"):
+        their_text.make_encoder(width=1)
+
+
+@pytest.mark.parametrize(
+    ("seam", "says"),
+    [
+        ("their_text", "expected module:attribute"),
+        ("their_texts:load", "no module their_texts"),
+        ("their_text:Text.fetch", "Text has no fetch"),
+        ("their_text:nn.functional", "is module, expected a class or function"),
+    ],
+)
+def test_a_seam_that_is_not_there(seam, says, root, their_script, tmp_path):
+    with pytest.raises(SystemExit, match=rf"adaclip\.launch: --seam {seam}: .*{says}"):
+        main(["--weights", str(root / "adapter"), "--seam", seam, str(their_script), str(tmp_path / "out.pt")])
+    assert not (tmp_path / "out.pt").exists()
+
+
+TRAINS = """
+    import sys
+    import clip
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.clip_model, _ = clip.load("ViT-B/32", "cpu")
+            self.net = torch.nn.Linear(2, 2)
+
+    net = Net()
+    if len(sys.argv) > 2:
+        net.load_state_dict(torch.load(sys.argv[2]))
+    torch.save(net.state_dict(), sys.argv[1])
+"""
+
+
+def test_what_another_encoder_trained_is_not_loaded(root, encoder, tmp_path, monkeypatch):
+    adapted(encoder.base, seed=9).save_pretrained(tmp_path / "other")
+    script = write(tmp_path, "train.py", TRAINS)
+    ours, other = ["--weights", str(root / "adapter")], ["--weights", str(tmp_path / "other")]
+    first, second = str(tmp_path / "1.pt"), str(tmp_path / "2.pt")
+    main([*ours, str(script), first])
+    main([*ours, str(script), second, first])
+    assert [key for key in torch.load(first) if "clip" in key] == []
+    with pytest.raises(AdaCLIPError, match="was trained with AdaCLIP sha256:"):
+        main([*other, str(script), second, first])
+    with pytest.warns(UserWarning, match="was trained with AdaCLIP"):
+        main([*other, "--allow-other-encoder", str(script), second, first])
+    assert "ADACLIP_ALLOW_OTHER_ENCODER" not in os.environ
+    assert "ADACLIP_WEIGHTS" not in os.environ
+
+
+def test_transformers_models_are_guarded_too(encoder, tmp_path):
+    import transformers
+
+    name = "openai/clip-vit-base-patch32"
+    with replaced(encoder, "A"):
+        ours = torch.nn.ModuleDict({"text": transformers.CLIPTextModel.from_pretrained(name)})
+    with replaced(adapted(encoder.base, seed=9), "B"):
+        theirs = torch.nn.ModuleDict({"text": transformers.CLIPTextModel.from_pretrained(name)})
+    assert recorded_in(ours.state_dict()) == fingerprint(encoder)
+    ours.load_state_dict(ours.state_dict())
+    with pytest.raises(AdaCLIPError, match="was trained with"):
+        ours.load_state_dict(theirs.state_dict())
+
+
+def test_old_names_are_there_on_request(root, tmp_path):
+    script = write(tmp_path, "train.py", "import clip, numpy as np; clip.load('ViT-B/32', 'cpu'); np.float(1)")
+    with pytest.raises(AttributeError):
+        main(["--weights", str(root / "adapter"), str(script)])
+    main(["--compat", "--weights", str(root / "adapter"), str(script)])
 
 
 @pytest.mark.slow

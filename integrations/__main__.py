@@ -1,0 +1,73 @@
+"""Puts AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and takes it out again.
+
+python -m adaclip_integrations momask PATH --weights ADAPTER
+python -m adaclip_integrations momask PATH --check
+python -m adaclip_integrations momask PATH --revert
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adaclip_integrations.selection import WEIGHTS
+
+from adaclip.config import AdaCLIPError
+
+CODEBASES = ("mdm", "momask", "salad")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit code: 0, 1 for a failure said in one line on stderr; 2 for a wrong command line."""
+    options = _parse(arguments)
+    codebase = importlib.import_module(f"adaclip_integrations.{options.codebase}")
+    try:
+        if options.check:
+            for file, state in codebase.check(options.path).items():
+                print(f"{file}: {state}")
+        elif options.revert:
+            _report(codebase.revert(options.path), "reverted", "no edits were there")
+        else:
+            weights = located(options.weights)
+            _report(codebase.apply(options.path, weights), "edited", "already as asked")
+            print(f"Runs with {weights}. {WEIGHTS}=… selects another adapter, {WEIGHTS}=vanilla the codebase's CLIP.")
+    except (AdaCLIPError, OSError) as error:
+        print(f"adaclip_integrations: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def located(weights: str) -> str:
+    """The location as a script that runs elsewhere finds it: a folder by its whole path, a Hub id as it is.
+
+    A folder need not be there yet when it is written as one: starting with ./, ../, ~ or a root, or with more than one
+    slash.
+    """
+    path = Path(weights).expanduser()
+    written_as_folder = path.is_absolute() or weights.startswith((".", "~")) or len(path.parts) > 2
+    return str(path.resolve()) if written_as_folder or path.exists() else weights
+
+
+def _report(changed: Sequence[str], done: str, nothing: str) -> None:
+    for file in changed:
+        print(f"{file}: {done}")
+    if not changed:
+        print(nothing)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m adaclip_integrations", description=__doc__.partition("\n")[0])
+    parser.add_argument("codebase", choices=CODEBASES)
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder of the checkout")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; it is not opened")
+    action.add_argument("--check", action="store_true", help="say what state the files are in; exit code 1: unknown")
+    action.add_argument("--revert", action="store_true", help="undo the edits")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Small edits of other people's source files that undo themselves: check, apply, revert.
+
+An edit replaces one line by one line, which ends with a mark and the line it replaced. So a file needs nothing but
+itself to be restored, byte by byte, and what else was changed in it meanwhile stays. A seam is recognised by the form
+of its line and by what the file does with the names (read from its syntax tree); where that fails nothing is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adaclip.config import AdaCLIPError
+
+MARK = "  # adaclip replaces: "
+PARTIAL = ".adaclip-partial"  # a file being written; an interruption may leave one, which the next run removes
+_BOM = b"\xef\xbb\xbf"
+
+State = Literal["original", "patched"]
+
+
+class SeamError(AdaCLIPError):
+    """A checkout that is not as an edit expects; the message names the file and what was looked for."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line of one file."""
+
+    file: str  # relative to the checkout
+    line: str  # regular expression of the whole line, without its indent and its end
+    becomes: str  # the new line; {weights} stands for a string literal
+    looks_for: str  # in words
+    misses: Callable[[ast.Module], str | None]  # what the unedited file lacks to be the one this was written for
+
+
+@dataclass(frozen=True)
+class Patched:
+    """One file of a checkout."""
+
+    file: str
+    state: State
+    content: bytes
+    original: bytes
+
+
+def check(root: str | Path, edits: Sequence[Edit]) -> dict[str, State]:
+    """The state of each file; SeamError names the first that is not as expected. Writes nothing."""
+    return {file: found.state for file, found in _read(Path(root), edits).items()}
+
+
+def apply(root: str | Path, edits: Sequence[Edit], weights: str) -> list[str]:
+    """Edits the checkout, all files or none; the names of those that changed (none: it was as asked already).
+
+    weights: folder or Hub id; not opened. SeamError when a file is not as expected, or cannot be written.
+    """
+    root = Path(root)
+    found = _read(root, edits)
+    literal = ascii(str(weights))
+    wanted = {file: patched.original for file, patched in found.items()}
+    for edit in edits:
+        wanted[edit.file] = _edited(wanted[edit.file], edit, literal)
+    return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
+
+
+def revert(root: str | Path, edits: Sequence[Edit]) -> list[str]:
+    """Restores every line that `apply` replaced; the names of the files that changed. Needs no weights."""
+    root = Path(root)
+    wanted = {}
+    for file in dict.fromkeys(edit.file for edit in edits):
+        if (root / file).is_file():
+            content = (root / file).read_bytes()
+            wanted[file] = (content, _restored(content))
+    return _write(root, wanted)
+
+
+def uses(tree: ast.Module, name: str) -> set[str]:
+    """What a file does with a name: 'load' for name.load, 'model.convert' for name.model.convert, '' for the bare name.
+
+    Import statements do not count.
+    """
+    found: set[str] = set()
+
+    def visit(node: ast.AST, trail: tuple[str, ...]) -> None:
+        if isinstance(node, ast.Attribute):
+            return visit(node.value, (node.attr, *trail))
+        if isinstance(node, ast.Name) and node.id == name:
+            found.add(".".join(trail))
+        for child in ast.iter_child_nodes(node):
+            visit(child, ())
+        return None
+
+    visit(tree, ())
+    return found
+
+
+def sets_attribute(tree: ast.Module, name: str) -> bool:
+    """Whether a file assigns to `….name`."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
+        for node in ast.walk(tree)
+    )
+
+
+def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
+    if not root.is_dir():
+        raise SeamError(f"{root}: no such folder. Give the folder of the checkout.")
+    found: dict[str, Patched] = {}
+    for edit in edits:
+        path = root / edit.file
+        if not path.is_file():
+            raise SeamError(f"{path}: not there; looked for {edit.looks_for}. Is this the folder of the checkout?")
+        content = path.read_bytes()
+        original = _restored(content)
+        marks = sum(MARK.encode() in line for line in content.splitlines())
+        of_file = sum(other.file == edit.file for other in edits)
+        if marks not in (0, of_file):
+            raise SeamError(
+                f"{path}: {marks} of {of_file} edits are there, so somebody changed the file in between. Run --revert."
+            )
+        _recognise(path, original, edit)
+        found[edit.file] = Patched(edit.file, "patched" if marks else "original", content, original)
+    return found
+
+
+def _recognise(path: Path, original: bytes, edit: Edit) -> None:
+    lines = _matching(original, edit)
+    if len(lines) != 1:
+        raise SeamError(
+            f"{path}: looked for {edit.looks_for}, once, and found it {len(lines)} times: not a version this was "
+            "written for. Nothing was changed; python -m adaclip.launch needs no edits."
+        )
+    try:
+        missing = edit.misses(ast.parse(original))
+    except (SyntaxError, ValueError) as error:
+        missing = f"Python that can be read ({error})"
+    if missing is not None:
+        raise SeamError(
+            f"{path}: looked for {missing}, and did not find it: not a version this was written for. Nothing was "
+            "changed; python -m adaclip.launch needs no edits."
+        )
+
+
+def _matching(content: bytes, edit: Edit) -> list[int]:
+    lines = content.removeprefix(_BOM).splitlines()
+    return [i for i, line in enumerate(lines) if re.fullmatch(rf"\s*{edit.line}", line.decode("latin-1"))]
+
+
+def _edited(content: bytes, edit: Edit, literal: str) -> bytes:
+    bom = content[: len(_BOM)] if content.startswith(_BOM) else b""
+    lines = content.removeprefix(_BOM).splitlines(keepends=True)
+    (at,) = _matching(content, edit)
+    line = lines[at]
+    text = line.rstrip(b"\r\n")
+    end = line[len(text) :]
+    old = text.lstrip()
+    indent = text[: len(text) - len(old)]
+    lines[at] = indent + edit.becomes.replace("{weights}", literal).encode() + MARK.encode() + old + end
+    return bom + b"".join(lines)
+
+
+def _restored(content: bytes) -> bytes:
+    bom = content[: len(_BOM)] if content.startswith(_BOM) else b""
+    lines = content.removeprefix(_BOM).splitlines(keepends=True)
+    for at, line in enumerate(lines):
+        new, mark, old = line.rpartition(MARK.encode())
+        if mark:
+            lines[at] = new[: len(new) - len(new.lstrip())] + old
+    return bom + b"".join(lines)
+
+
+def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
+    """Writes (old, new) contents; when one file fails, and whatever stops it, those before get their old one back."""
+    for file in contents:
+        for leftover in (root / file).parent.glob(f".*{PARTIAL}"):
+            leftover.unlink()
+    changes = {root / file: pair for file, pair in contents.items() if pair[0] != pair[1]}
+    for path in changes:
+        if not path.stat().st_mode & stat.S_IWUSR:
+            raise SeamError(f"{path}: is read-only, nothing was changed. Make it writable (chmod u+w) and run again.")
+    done: list[Path] = []
+    try:
+        for path, (_, new) in changes.items():
+            done.append(path)
+            _replace(path, new)
+    except BaseException as error:
+        for path in done:
+            with contextlib.suppress(OSError):
+                _replace(path, changes[path][0])
+        if isinstance(error, OSError):
+            raise SeamError(f"{done[-1]}: cannot be written ({error.strerror}); nothing was changed.") from error
+        raise
+    return [file for file in contents if root / file in changes]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The content and the file's own permissions, at once; a symbolic link goes on pointing where it did."""
+    path = path.resolve()
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(stat.S_IMODE(path.stat().st_mode))
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

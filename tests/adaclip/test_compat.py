@@ -1,0 +1,147 @@
+"""Stand-ins for what current packages no longer have: there while a script runs, then gone; real things untouched."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from openai_reference import adapted, save_base
+from torch import nn
+
+from adaclip import AdaCLIP, compat
+from adaclip.compat import compatible
+
+needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so nothing is redirected")
+
+
+def state() -> tuple:
+    import transformers
+
+    numpy_names = {name: vars(np).get(name) for name in compat.ALIASES}
+    torch_names = {name: getattr(torch, name) for name in (*compat.FACTORIES, "load", "save")}
+    methods = [vars(cls).get(name) for cls in (torch.Tensor, nn.Module) for name in ("to", "cuda")]
+    present = {*compat.OPTIONAL, "blobfile", "smplx", "pkg_resources", "torchvision"} & set(sys.modules)
+    return numpy_names, torch_names, methods, present, hasattr(transformers.utils, "move_cache")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    before = state()
+    yield
+    assert state() == before
+
+
+def test_dropped_names_of_numpy():
+    with compatible():
+        assert [vars(np)[name] for name in ("float", "int", "object")] == [float, int, object]
+        assert np.bool is not bool  # numpy has its own
+        import numpy.core.umath_tests as tests
+
+        a, b = np.arange(12.0).reshape(2, 2, 3), np.arange(12.0).reshape(2, 3, 2)
+        assert np.allclose(tests.matrix_multiply(a, b), a @ b)
+        assert np.allclose(tests.inner1d(a, a), (a * a).sum(-1))
+    assert "float" not in vars(np)
+
+
+def test_dropped_names_of_other_packages():
+    with compatible():
+        from transformers.utils import move_cache
+
+        move_cache()
+        import pkg_resources
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        assert pkg_resources.packaging.version.parse("1.10") > pkg_resources.packaging.version.parse("1.9")
+        canvas = FigureCanvasAgg(Figure(figsize=(1, 2), dpi=10))
+        canvas.draw()
+        assert len(canvas.tostring_rgb()) == 10 * 20 * 3
+
+
+@pytest.mark.parametrize("name", [*compat.OPTIONAL, "moviepy.editor", "smplx", "smplx.lbs", "blobfile"])
+def test_absent_packages_can_be_imported_and_say_what_they_are_for_when_used(name, tmp_path):
+    if importlib.util.find_spec(name.partition(".")[0]) is not None:
+        pytest.skip(f"{name} is installed here, so nothing stands in for it")
+    with compatible():
+        module = importlib.import_module(name)
+        if name == "blobfile":
+            path = module.join(str(tmp_path), "x")
+            with module.BlobFile(path, "wb") as file:
+                file.write(b"1")
+            assert module.exists(path)
+        elif name == "smplx":
+
+            class Body(module.SMPLLayer):
+                def __init__(self):
+                    raise OSError("files that are not there")
+
+            with pytest.raises(ImportError, match="SMPL"):
+                Body().eval()(1)
+        else:
+            with pytest.raises(ImportError, match=f"install the package {name.partition('.')[0]}"):
+                (module.vertices2joints if name == "smplx.lbs" else module.anything)(1)
+    with pytest.raises(ImportError):
+        importlib.import_module(name)
+
+
+def test_packages_that_are_there_are_left_alone(monkeypatch, tmp_path):
+    (tmp_path / "spacy.py").write_text("REAL = True")
+    monkeypatch.syspath_prepend(tmp_path)
+    with compatible():
+        import spacy
+
+        assert spacy.REAL
+    sys.modules.pop("spacy")
+
+
+@needs_no_cuda
+def test_cuda_is_the_cpu_where_there_is_none(tmp_path):
+    with compatible():
+        device = torch.device("cuda:0")
+        layer = nn.Linear(2, 2).to(device).cuda().to(dtype=torch.float64, device="cuda")
+        assert (layer.weight.device.type, layer.weight.dtype) == ("cpu", torch.float64)
+        made = [torch.zeros(1, device="cuda"), torch.arange(3, device=device), torch.tensor([1]).cuda().to("cuda:1")]
+        assert {tensor.device.type for tensor in made} == {"cpu"}
+        torch.save(made, tmp_path / "x")
+        assert torch.load(tmp_path / "x", map_location=device)[1].tolist() == [0, 1, 2]
+        torch.cuda.set_device(0)
+        optimizer = torch.optim.AdamW([torch.ones(1, requires_grad=True)])
+        optimizer.param_groups[0]["params"][0].grad = torch.ones(1)
+        optimizer.param_groups[0]["capturable"] = True  # a CUDA graph
+        optimizer.step()
+        assert nn.Linear(2, 2).to("meta").weight.device.type == "meta"
+    with pytest.raises((RuntimeError, AssertionError)):
+        torch.zeros(1, device="cuda")
+
+
+def test_an_encoder_loaded_inside_is_the_same(tmp_path):
+    """torch and transformers build models under device contexts, which know torch's factories by identity."""
+    encoder = adapted(save_base(tmp_path / "base"))
+    encoder.save_pretrained(tmp_path / "adapter")
+    with compatible():
+        inside = AdaCLIP.from_pretrained(tmp_path / "adapter").encode(["a person walks"])
+    assert torch.equal(inside, encoder.encode(["a person walks"]))
+    with torch.device("meta"):
+        assert torch.arange(3).device.type == "meta"
+
+
+def test_the_command_runs_a_script_or_a_module(tmp_path):
+    (tmp_path / "old.py").write_text(
+        "import sys\nimport clip\nimport numpy as np\nfrom transformers import CLIPModel\n"
+        "assert 'torchvision' not in sys.modules\nprint(np.float(1), sys.argv[1:], clip.tokenize('hi').shape)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(compat.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    for target in (["old.py"], ["-m", "old"]):
+        command = [sys.executable, "-m", "adaclip.compat", *target, "--x", "-m"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "1.0 ['--x', '-m'] torch.Size([1, 77])"
+    for wrong in ([], ["-m"], ["missing.py"], ["--help"]):
+        with pytest.raises(SystemExit, match=r"no such script\. Usage"):
+            compat.main(wrong)

@@ -1,0 +1,120 @@
+"""What a checkpoint says of its encoder: the same for the same weights, another for others, and nothing in between."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import torch
+from openai_reference import adapted, save_base
+from torch import nn
+
+from adaclip import AdaCLIP, AdaCLIPError
+from adaclip import fingerprint as fp
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save_base(tmp_path_factory.mktemp("fingerprint") / "base")
+
+
+@pytest.fixture
+def encoder(base):
+    return adapted(base)
+
+
+def test_the_record_stands_for_the_weights(encoder, base, tmp_path):
+    record = fp.of(encoder)
+    encoder.save_pretrained(tmp_path / "adapter")
+    assert fp.of(AdaCLIP.from_pretrained(tmp_path / "adapter")) == record
+    assert record["base"] == "base"
+    assert str(base.parent) not in json.dumps(record)
+    named = adapted(base, seed=3)
+    named.load_adapter(tmp_path / "adapter", "kit")
+    assert fp.of(named)["encoder"] != record["encoder"]
+    named.set_adapter("kit")
+    assert fp.of(named)["encoder"] == record["encoder"]  # the name of an adapter is no part of it
+
+
+def test_every_weight_and_the_scale_count(encoder, tmp_path):
+    record = fp.of(encoder)["encoder"]
+    with torch.no_grad():
+        for name, parameter in (*encoder.named_parameters(),)[::7]:
+            parameter.view(-1)[0] += 1e-3
+            assert fp.of(encoder)["encoder"] != record, name
+            parameter.view(-1)[0] -= 1e-3
+            record = fp.of(encoder)["encoder"]
+    encoder.text_model.peft_config["default"].lora_alpha *= 2
+    assert fp.of(encoder)["encoder"] != record
+
+
+def guarded(record) -> nn.Module:
+    model = nn.ModuleDict({"clip_model": nn.Module(), "net": nn.Linear(2, 2)})
+    fp.guard(model["clip_model"], record)
+    return model
+
+
+A, B = ({"encoder": f"sha256:{letter * 32}", "base": "b", "tokens": ""} for letter in "ab")
+
+
+@pytest.mark.parametrize(
+    ("trained", "running", "fits"),
+    [(A, A, True), (A, B, False), (A, None, False), (None, A, False), (None, None, True)],
+)
+def test_checkpoints_load_under_their_own_encoder_only(trained, running, fits, monkeypatch):
+    file = io.BytesIO()
+    torch.save({"net": guarded(trained).state_dict(), "ep": 1}, file)
+    state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)["net"]
+    assert list(state) == ["net.weight", "net.bias"]
+    assert fp.recorded_in({"net": state}) == trained
+    model = guarded(running)
+    if fits:
+        model.load_state_dict(state)
+        return
+    with pytest.raises(AdaCLIPError, match=r"trained with .*, and now runs with .*ADACLIP_ALLOW_OTHER_ENCODER=1"):
+        model.load_state_dict(state)
+    monkeypatch.setenv(fp.OVERRIDE, "0")
+    with pytest.raises(AdaCLIPError):
+        model.load_state_dict(state)
+    monkeypatch.setenv(fp.OVERRIDE, "1")
+    with pytest.warns(UserWarning, match="was trained with"):
+        model.load_state_dict(state)
+
+
+def test_checkpoints_that_say_nothing_are_let_through_and_said():
+    state = dict(guarded(A).state_dict())
+    with pytest.warns(UserWarning, match="does not say which text encoder"):
+        guarded(A).load_state_dict(state)
+    guarded(None).load_state_dict(state)
+
+
+def test_saves_are_noted_beside_checkpoints_of_ours_only(tmp_path):
+    original = torch.save
+    with fp.saves_noted():
+        torch.save({"net": guarded(A).state_dict()}, tmp_path / "a.tar")
+        with (tmp_path / "b.pt").open("wb") as file:
+            torch.save(guarded(B).state_dict(), file)
+        torch.save({"net": guarded(None).state_dict()}, tmp_path / "c.tar")
+        torch.save(guarded(A).state_dict(), io.BytesIO())
+        assert json.loads((tmp_path / fp.NOTE).read_text()) == {"a.tar": A, "b.pt": B}
+        (tmp_path / "run" / "model").mkdir(parents=True)
+        torch.save(guarded(A).state_dict(), tmp_path / "run" / "model" / "latest.tar")
+        assert [path.name for path in (tmp_path / "run" / "model").iterdir()] == ["latest.tar"]
+        assert json.loads((tmp_path / "run" / fp.NOTE).read_text()) == {"model/latest.tar": A}
+        (tmp_path / fp.NOTE).write_text("not JSON")
+        with pytest.warns(UserWarning, match="could not be noted"):
+            torch.save(guarded(A).state_dict(), tmp_path / "d.pt")
+    assert torch.save is original
+    assert (tmp_path / "d.pt").is_file()
+
+
+def test_a_checkpoint_saved_again_keeps_its_record():
+    filtered = guarded(A).state_dict()
+    del filtered["net.bias"]
+    assert fp.recorded_in(filtered) == A
+    again = guarded(A)
+    with pytest.raises(RuntimeError, match=r"net\.bias"):
+        again.load_state_dict(filtered)
+    assert fp.recorded_in({"model": {"deep": {"deeper": filtered}}}) == A
+    assert fp.recorded_in([filtered]) is None

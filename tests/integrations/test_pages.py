@@ -1,0 +1,70 @@
+"""What the pages on the integrations say exists: options, variables, files, links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from adaclip_integrations import mdm, momask, salad, selection
+from adaclip_integrations.__main__ import CODEBASES, main
+
+from adaclip import fingerprint, frozen
+from adaclip.launch import _parse
+from tests.integrations.stand_ins import write
+
+FOLDER = Path(__file__).resolve().parents[2] / "integrations"
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.md")}
+pages = pytest.mark.parametrize("page", PAGES)
+
+
+def commands(page: str) -> list[str]:
+    lines = (
+        line for block in re.findall(r"```sh\n(.*?)```", PAGES[page], flags=re.DOTALL) for line in block.splitlines()
+    )
+    return [line.strip() for line in lines if line.strip()]
+
+
+def test_there_is_a_page_for_each_codebase():
+    assert set(PAGES) == {"README", *CODEBASES}
+    for shim in (mdm, momask, salad):
+        page = PAGES[shim.__name__.rpartition(".")[2]]
+        assert all(f"`{edit.file}`" in page for edit in shim.EDITS)
+
+
+@pages
+def test_links_lead_somewhere_and_nothing_of_this_machine_is_told(page):
+    for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        file, _, section = link.partition("#")
+        if link.startswith("https://"):
+            continue
+        target = PAGES[Path(file).stem] if file else PAGES[page]
+        headings = re.findall(r"^#+ (.*)$", target, flags=re.MULTILINE)
+        slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not section or section in slugs, link
+    assert not re.search(r"/(tmp|home|work|root)/", PAGES[page])
+
+
+@pages
+def test_variables_are_those_that_are_read(page):
+    known = {selection.WEIGHTS, selection.BASE, fingerprint.TOKENS, fingerprint.OVERRIDE, frozen.CACHE}
+    named = set(re.findall(r"ADACLIP_[A-Z_]+", PAGES[page]))
+    assert named <= known
+    if page == "README":
+        assert named == known
+
+
+@pages
+def test_commands_are_understood(page, tmp_path, capsys):
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if "adaclip_integrations" in words:
+            codebase, path, *rest = words[words.index("adaclip_integrations") + 1 :]
+            root = write(codebase, tmp_path / codebase)
+            assert main([codebase, str(root), *rest]) == 0, line
+            assert path in (".", "momask-codes")
+        elif "adaclip.launch" in words:
+            options = _parse(words[words.index("adaclip.launch") + 1 :])
+            assert options.weights == "ADAPTER"
+            assert options.target.endswith((".py", "train.train_mdm")), line

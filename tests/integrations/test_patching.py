@@ -1,0 +1,300 @@
+"""Edits of other people's files: small, all or none, and undone to the byte, whatever the files are like."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from adaclip_integrations import patching
+from adaclip_integrations.__main__ import located, main
+from adaclip_integrations.patching import MARK, PARTIAL, SeamError
+
+from tests.integrations.stand_ins import CODEBASES, SEAM, contents, write
+
+codebases = pytest.mark.parametrize("codebase", CODEBASES)
+NOWHERE = "nobody/has-this-adapter"
+
+
+def module(codebase: str):
+    return importlib.import_module(f"adaclip_integrations.{codebase}")
+
+
+@codebases
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_edits_are_small_and_undone_to_the_byte(codebase, end, tmp_path):
+    write(codebase, tmp_path, end)
+    before, edits = contents(tmp_path), module(codebase).EDITS
+    assert set(module(codebase).check(tmp_path).values()) == {"original"}
+    assert module(codebase).apply(tmp_path, NOWHERE) == list(before)
+    after = contents(tmp_path)
+    assert after.keys() == before.keys()
+    changed = [
+        (old, new)
+        for name in before
+        for old, new in zip(before[name].split(end.encode()), after[name].split(end.encode()), strict=True)
+        if old != new
+    ]
+    assert len(changed) == len(edits)
+    assert all(new.endswith(MARK.encode() + old) for old, new in changed)
+    assert set(module(codebase).check(tmp_path).values()) == {"patched"}
+    assert module(codebase).apply(tmp_path, NOWHERE) == []
+    assert contents(tmp_path) == after
+    assert module(codebase).revert(tmp_path) == list(before)
+    assert contents(tmp_path) == before
+    assert module(codebase).revert(tmp_path) == []
+
+
+@codebases
+def test_git_sees_nothing_after_a_revert(codebase, tmp_path):
+    write(codebase, tmp_path, "\r\n")
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "core.autocrlf=false"]
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "theirs")
+    module(codebase).apply(tmp_path, NOWHERE)
+    assert len(git("status", "--short").splitlines()) == len(CODEBASES[codebase])
+    module(codebase).revert(tmp_path)
+    assert git("status", "--short") == ""
+
+
+@codebases
+def test_another_adapter_replaces_the_first(codebase, tmp_path):
+    before = contents(write(codebase, tmp_path))
+    module(codebase).apply(tmp_path, NOWHERE)
+    odd = 'C:\\models\\it\'s "ours"  # adaclip replaces: ünï'
+    assert module(codebase).apply(tmp_path, odd) == [SEAM[codebase]]
+    text = contents(tmp_path)[SEAM[codebase]].decode()
+    assert ascii(odd) in text
+    assert NOWHERE not in text
+    compile(text, "patched", "exec")
+    module(codebase).revert(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        (b"\xef\xbb\xbf", b""),
+        (b"# -*- coding: latin-1 -*-\n# caf\xe9\n", b"\nTEXT = 'caf\xe9'\n"),
+        (b"", b"\r\nmixed = 1\r\nends = 2\n"),
+        (b"\n\n", b"\nlast = 'line without an end'"),
+    ],
+    ids=["byte order mark", "latin-1", "mixed ends", "no last end"],
+)
+@codebases
+def test_odd_files_keep_their_bytes(codebase, around, tmp_path):
+    write(codebase, tmp_path)
+    path = tmp_path / SEAM[codebase]
+    path.write_bytes(around[0] + path.read_bytes() + around[1])
+    before = contents(tmp_path)
+    module(codebase).apply(tmp_path, NOWHERE)
+    patched = path.read_bytes()
+    assert patched.startswith(around[0])
+    assert patched.endswith(around[1])
+    compile(patched, "patched", "exec")
+    module(codebase).revert(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@codebases
+def test_what_was_changed_in_the_meantime_stays(codebase, tmp_path):
+    write(codebase, tmp_path)
+    module(codebase).apply(tmp_path, NOWHERE)
+    path = tmp_path / SEAM[codebase]
+    path.write_bytes(path.read_bytes().replace(b"Linear(512, 4)", b"Linear(512, 5)") + b"MINE = 1\n")
+    module(codebase).apply(tmp_path, "another/adapter")
+    module(codebase).revert(tmp_path)
+    expected = CODEBASES[codebase][SEAM[codebase]].replace("Linear(512, 4)", "Linear(512, 5)") + "MINE = 1\n"
+    assert path.read_text() == expected
+
+
+UNKNOWN = {
+    "mdm": [
+        ("import clip  # OpenAI's\n", "from clip import load\n"),
+        ("import clip  # OpenAI's\n", "import clip as c\n"),
+        ("import torch\n", "import torch\nimport clip\n"),
+        ("clip.load(", "clip.fetch("),
+        ("clip.tokenize", "clip.simple_tokenizer.tokenize"),
+        ("clip_model", "text_model"),
+        ("def forward(", "def forward(("),
+    ],
+    "momask": [("return model.eval()", "return model.eval(), clip.available_models()")],
+    "salad": [
+        ("AutoModel, AutoTokenizer\n", "AutoTokenizer, CLIPModel\n"),
+        ("AutoModel.from_pretrained", "AutoModel.from_config"),
+        ("last_hidden_state", "pooler_output"),
+        ("from transformers.utils import move_cache\n", "move_cache = print\n"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("codebase", "old", "new"), [(c, *pair) for c, pairs in UNKNOWN.items() for pair in pairs])
+def test_unknown_versions_are_refused_with_nothing_changed(codebase, old, new, tmp_path, capsys):
+    write(codebase, tmp_path)
+    path = tmp_path / SEAM[codebase]
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    before = contents(tmp_path)
+    for action in (module(codebase).check, lambda root: module(codebase).apply(root, NOWHERE)):
+        with pytest.raises(SeamError, match=r"looked for .*") as caught:
+            action(tmp_path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert main([codebase, str(tmp_path), "--check"]) == 1
+    assert main([codebase, str(tmp_path), "--weights", NOWHERE]) == 1
+    assert capsys.readouterr().err.count("adaclip_integrations: ") == 2
+    assert contents(tmp_path) == before
+
+
+def test_the_second_file_decides_too(tmp_path):
+    write("momask", tmp_path)
+    other = tmp_path / "utils" / "eval_t2m.py"
+    for content in (other.read_text() + "clip.load('RN50')\n", None):
+        if content is None:
+            other.unlink()
+        else:
+            other.write_text(content)
+        before = contents(tmp_path)
+        with pytest.raises(SeamError, match=r"eval_t2m\.py"):
+            module("momask").apply(tmp_path, NOWHERE)
+        assert contents(tmp_path) == before
+    with pytest.raises(SeamError, match="no such folder"):
+        module("momask").apply(tmp_path / "nothing", NOWHERE)
+
+
+@codebases
+def test_read_only_files_are_refused_by_name(codebase, tmp_path):
+    write(codebase, tmp_path)
+    last = tmp_path / list(CODEBASES[codebase])[-1]
+    last.chmod(0o444)
+    before = contents(tmp_path)
+    assert set(module(codebase).check(tmp_path).values()) == {"original"}
+    with pytest.raises(SeamError, match=rf"{last.name}: is read-only.*chmod"):
+        module(codebase).apply(tmp_path, NOWHERE)
+    assert contents(tmp_path) == before
+    last.chmod(0o750)
+    module(codebase).apply(tmp_path, NOWHERE)
+    assert last.stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, OSError])
+def test_a_stop_at_the_second_file_undoes_the_first(stop, tmp_path, monkeypatch):
+    write("momask", tmp_path)
+    before, replace, calls = contents(tmp_path), os.replace, []
+
+    def stopping(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise stop(5, "stopped")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(SeamError if stop is OSError else stop):
+        module("momask").apply(tmp_path, NOWHERE)
+    assert len(calls) == 4  # both were restored
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("then", ["apply", "revert"])
+def test_a_kill_between_two_files_leaves_whole_files_and_no_dead_end(then, tmp_path):
+    write("momask", tmp_path)
+    before = contents(tmp_path)
+    whole = write("momask", tmp_path.with_name("whole"))
+    module("momask").apply(whole, NOWHERE)
+    code = f"""
+import os, sys
+from adaclip_integrations import momask
+replace = os.replace
+def once(source, target):
+    if target.name == "eval_t2m.py":
+        os._exit(9)  # no handler, no finally: as a kill
+    replace(source, target)
+os.replace = once
+momask.apply({str(tmp_path)!r}, {NOWHERE!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    left = contents(tmp_path)
+    partial = [name for name in left if name.endswith(PARTIAL)]
+    assert len(partial) == 1
+    for name in before:
+        assert left[name] in (before[name], contents(whole)[name])
+    assert sorted(module("momask").check(tmp_path).values()) == ["original", "patched"]
+    if then == "apply":
+        module("momask").apply(tmp_path, NOWHERE)
+        assert contents(tmp_path) == contents(whole)
+    else:
+        module("momask").revert(tmp_path)
+        assert contents(tmp_path) == before
+
+
+def test_a_mark_that_was_removed_by_hand_is_said(tmp_path):
+    write("salad", tmp_path)
+    module("salad").apply(tmp_path, NOWHERE)
+    path = tmp_path / SEAM["salad"]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if MARK not in line or "move_cache" not in line))
+    with pytest.raises(SeamError, match=r"1 of 2 edits.*--revert"):
+        module("salad").apply(tmp_path, NOWHERE)
+    module("salad").revert(tmp_path)
+    assert MARK not in path.read_text()
+
+
+def test_a_linked_file_stays_a_link(tmp_path):
+    write("mdm", tmp_path / "there")
+    shutil.copytree(tmp_path / "there", tmp_path / "here")
+    link = tmp_path / "here" / SEAM["mdm"]
+    link.unlink()
+    link.symlink_to(tmp_path / "there" / SEAM["mdm"])
+    module("mdm").apply(tmp_path / "here", NOWHERE)
+    assert link.is_symlink()
+    assert module("mdm").check(tmp_path / "there") == {SEAM["mdm"]: "patched"}
+
+
+@codebases
+def test_the_command(codebase, tmp_path, capsys, monkeypatch):
+    write(codebase, tmp_path)
+    before = contents(tmp_path)
+    assert main([codebase, str(tmp_path), "--check"]) == 0
+    assert capsys.readouterr().out.count(": original") == len(before)
+    assert main([codebase, str(tmp_path), "--weights", NOWHERE]) == 0
+    said = capsys.readouterr().out
+    assert said.count(": edited") == len(before)
+    assert "ADACLIP_WEIGHTS=vanilla" in said
+    assert main([codebase, str(tmp_path), "--weights", NOWHERE]) == 0
+    assert "already as asked" in capsys.readouterr().out
+    assert main([codebase, str(tmp_path), "--revert"]) == 0
+    assert contents(tmp_path) == before
+    for wrong in ([codebase, str(tmp_path)], [codebase, str(tmp_path), "--check", "--revert"], ["gmd", str(tmp_path)]):
+        with pytest.raises(SystemExit) as caught:
+            main(wrong)
+        assert caught.value.code == 2
+
+
+def test_folders_are_recorded_by_their_whole_path_and_hub_ids_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert located("runs") == str(tmp_path / "runs")
+    assert located("./not/yet") == str(tmp_path / "not" / "yet")
+    assert located("runs/demo/adaclip") == str(tmp_path / "runs" / "demo" / "adaclip")
+    assert located("~/adapter") == os.path.expanduser("~/adapter")
+    assert located("owner/adapter") == "owner/adapter"
+    assert located("vanilla") == "vanilla"
+
+
+def test_names_are_found_wherever_they_are_used():
+    import ast
+
+    tree = ast.parse("import clip\nclip.load(clip.model.convert(1))[0].clip\nx.clip.y = [clip]\n")
+    assert patching.uses(tree, "clip") == {"load", "model.convert", ""}
+    assert patching.sets_attribute(tree, "y")
+    assert not patching.sets_attribute(tree, "load")
