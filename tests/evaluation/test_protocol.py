@@ -158,6 +158,8 @@ def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, tin
     assert saved["versions"]["torch"] == torch.__version__
     assert saved["seeds"] == {"training": 0, "extractors": 1, "evaluator": 2, "evaluation": 0}
     markdown = (tmp_path / "report.md").read_text()
-    assert markdown.count("\n| ") == 4  # header and three rows
+    learned, _, attributes = markdown.partition("Attribute accuracy")
+    assert learned.count("\n| ") == 4  # header and three rows
+    assert attributes.count("\n| ") == 5  # and the coverage
     assert "above the ground truth's (AdaQF)" in markdown
     assert "Not the full protocol" in markdown
