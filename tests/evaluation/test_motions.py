@@ -17,16 +17,16 @@ from adaqf_train.motion.features import decode, encode
 
 
 @pytest.fixture(scope="module")
-def test_split(tiny_data) -> MotionDataset:
+def real(tiny_data) -> MotionDataset:
     return MotionDataset(tiny_data, "test")
 
 
 @pytest.fixture
-def copies(test_split, tmp_path) -> Path:
+def copies(real, tmp_path) -> Path:
     """The split's own features under its clips' names."""
     folder = tmp_path / "theirs"
     folder.mkdir()
-    for item in test_split.items:
+    for item in real.items:
         np.save(folder / f"{item.key}.npy", item.vectors)
     return folder
 
@@ -44,34 +44,34 @@ def mdm_results(path: Path, dataset: MotionDataset, **changes: object) -> Path:
     return path
 
 
-def test_features_come_with_their_clips_captions(copies, test_split):
-    found = read_motions(copies, test_split)
-    by_key = {item.key: item for item in test_split.items}
+def test_features_come_with_their_clips_captions(copies, real):
+    found = read_motions(copies, real)
+    by_key = {item.key: item for item in real.items}
     assert found.captions == [by_key[path.stem].captions[0] for path in sorted(copies.glob("*.npy"))]
     assert all(len(motion) % 4 == 0 for motion in found.motions)
 
 
-def test_joints_and_mdms_file_go_through_the_official_pipeline(copies, test_split, tmp_path):
-    key = test_split.items[0].key
-    joints = decode(test_split.items[0].vectors.astype(np.float64))
+def test_joints_and_mdms_file_go_through_the_official_pipeline(copies, real, tmp_path):
+    key = real.items[0].key
+    joints = decode(real.items[0].vectors.astype(np.float64))
     np.save(copies / f"{key}.npy", np.add(joints, [3.0, 0.2, -1.0]))  # elsewhere on the floor, and above it
     first = sorted(copies.glob("*.npy")).index(copies / f"{key}.npy")
     expected = encode(joints).astype(np.float32)
-    found = read_motions(copies, test_split).motions[first]
+    found = read_motions(copies, real).motions[first]
     np.testing.assert_allclose(found, expected[: len(found)], atol=1e-4)
-    theirs = read_motions(mdm_results(tmp_path / "results.npy", test_split), test_split)
-    assert theirs.captions == [item.captions[0] for item in test_split.items]
+    theirs = read_motions(mdm_results(tmp_path / "results.npy", real), real)
+    assert theirs.captions == [item.captions[0] for item in real.items]
     np.testing.assert_allclose(theirs.motions[0], expected[: len(theirs.motions[0])], atol=1e-3)
 
 
-def test_prompts_of_their_own_come_before_the_splits(copies, test_split):
+def test_prompts_of_their_own_come_before_the_splits(copies, real):
     names = sorted(path.stem for path in copies.glob("*.npy"))
     (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n")
     (copies / "captions.json").write_text(json.dumps({names[1]: "a person sings"}))
-    assert read_motions(copies, test_split).captions[:2] == ["a person dances", "a person sings"]
+    assert read_motions(copies, real).captions[:2] == ["a person dances", "a person sings"]
 
 
-def test_real_motions_score_as_the_ground_truth_and_shuffled_ones_do_not(tiny_run, copies, test_split, tmp_path):
+def test_real_motions_score_as_the_ground_truth_and_shuffled_ones_do_not(tiny_run, copies, real, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     before = (run / "report.json").read_bytes()
     command = ["evaluate", "--run", str(run), "--motions", str(copies), "--out", str(tmp_path / "scored")]
@@ -110,7 +110,7 @@ class Mischief:
         ("lengths", "do not fit together"),
     ],
 )
-def test_what_cannot_be_scored_is_named(copies, test_split, tmp_path, capsys, how, said):
+def test_what_cannot_be_scored_is_named(copies, real, tmp_path, capsys, how, said):
     path, first = copies, sorted(copies.glob("*.npy"))[0]
     if how == "nowhere":
         path = tmp_path / "nowhere"
@@ -142,8 +142,8 @@ def test_what_cannot_be_scored_is_named(copies, test_split, tmp_path, capsys, ho
         path = tmp_path / "results.npy"
         np.save(path, {"motion": np.zeros((1, 22, 3, 9)), "lengths": [9]})
     elif how == "lengths":
-        path = mdm_results(tmp_path / "results.npy", test_split, lengths=np.array([40]))
+        path = mdm_results(tmp_path / "results.npy", real, lengths=np.array([40]))
     with pytest.raises(DataError, match=said) as error:
-        read_motions(path, test_split)
+        read_motions(path, real)
     assert "\n" not in str(error.value)
     assert "called" not in capsys.readouterr().out
