@@ -9,7 +9,6 @@ model for its moving average.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaclip_integrations import patching
@@ -57,16 +56,5 @@ class _Encode:
         return self.encoder.encode_text(ids.to(self.encoder.device))[None]
 
 
-def check(root: str | Path) -> dict[str, patching.State]:
-    """The state of each file of a checkout; SeamError when it is not as expected."""
-    return patching.check(root, EDITS)
-
-
-def apply(root: str | Path, weights: str) -> list[str]:
-    """Edits a checkout; the files that changed. SeamError, and nothing changed, when it is not as expected."""
-    return patching.apply(root, EDITS, weights)
-
-
-def revert(root: str | Path) -> list[str]:
-    """Undoes `apply`; the files that changed."""
-    return patching.revert(root, EDITS)
+_PATCH = patching.Patch(EDITS)
+check, apply, revert = _PATCH.check, _PATCH.apply, _PATCH.revert

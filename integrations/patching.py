@@ -52,34 +52,38 @@ class Patched:
     original: bytes
 
 
-def check(root: str | Path, edits: Sequence[Edit]) -> dict[str, State]:
-    """The state of each file; SeamError names the first that is not as expected. Writes nothing."""
-    return {file: found.state for file, found in _read(Path(root), edits).items()}
+@dataclass(frozen=True)
+class Patch:
+    """The edits of one codebase, and what is done with them."""
 
+    edits: tuple[Edit, ...]
 
-def apply(root: str | Path, edits: Sequence[Edit], weights: str) -> list[str]:
-    """Edits the checkout, all files or none; the names of those that changed (none: it was as asked already).
+    def check(self, root: str | Path) -> dict[str, State]:
+        """The state of each file; SeamError names the first that is not as expected. Writes nothing."""
+        return {file: found.state for file, found in _read(Path(root), self.edits).items()}
 
-    weights: folder or Hub id; not opened. SeamError when a file is not as expected, or cannot be written.
-    """
-    root = Path(root)
-    found = _read(root, edits)
-    literal = ascii(str(weights))
-    wanted = {file: patched.original for file, patched in found.items()}
-    for edit in edits:
-        wanted[edit.file] = _edited(wanted[edit.file], edit, literal)
-    return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
+    def apply(self, root: str | Path, weights: str) -> list[str]:
+        """Edits the checkout, all files or none; the names of those that changed (none: it was as asked already).
 
+        weights: folder or Hub id; not opened. SeamError when a file is not as expected, or cannot be written.
+        """
+        root = Path(root)
+        found = _read(root, self.edits)
+        literal = ascii(str(weights))
+        wanted = {file: patched.original for file, patched in found.items()}
+        for edit in self.edits:
+            wanted[edit.file] = _edited(wanted[edit.file], edit, literal)
+        return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
-def revert(root: str | Path, edits: Sequence[Edit]) -> list[str]:
-    """Restores every line that `apply` replaced; the names of the files that changed. Needs no weights."""
-    root = Path(root)
-    wanted = {}
-    for file in dict.fromkeys(edit.file for edit in edits):
-        if (root / file).is_file():
-            content = (root / file).read_bytes()
-            wanted[file] = (content, _restored(content))
-    return _write(root, wanted)
+    def revert(self, root: str | Path) -> list[str]:
+        """Restores every line that `apply` replaced; the names of the files that changed. Needs no weights."""
+        root = Path(root)
+        wanted = {}
+        for file in dict.fromkeys(edit.file for edit in self.edits):
+            if (root / file).is_file():
+                content = (root / file).read_bytes()
+                wanted[file] = (content, _restored(content))
+        return _write(root, wanted)
 
 
 def uses(tree: ast.Module, name: str) -> set[str]:

@@ -119,19 +119,8 @@ def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
     return model
 
 
-def check(root: str | Path) -> dict[str, patching.State]:
-    """The state of each file of a checkout; SeamError when it is not as expected."""
-    return patching.check(root, EDITS)
-
-
-def apply(root: str | Path, weights: str) -> list[str]:
-    """Edits a checkout; the files that changed. SeamError, and nothing changed, when it is not as expected."""
-    return patching.apply(root, EDITS, weights)
-
-
-def revert(root: str | Path) -> list[str]:
-    """Undoes `apply`; the files that changed."""
-    return patching.revert(root, EDITS)
+_PATCH = patching.Patch(EDITS)
+check, apply, revert = _PATCH.check, _PATCH.apply, _PATCH.revert
 
 
 def _load(default: str, kind: str, name: str, **options: object) -> object:

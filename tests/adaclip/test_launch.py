@@ -20,7 +20,8 @@ from openai_reference import adapted, modules_kept, save_base
 from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.fingerprint import NOTE, recorded_in
 from adaclip.fingerprint import of as fingerprint
-from adaclip.launch import CLASSES, main, replaced
+from adaclip.launch import main
+from adaclip.replacement import CLASSES, replaced
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
 AUTO_MAPPING = {
