@@ -18,7 +18,6 @@ LAYERS = (
     ("evaluation", "viewing"),
     ("experiments",),
     ("run_folder", "pipeline"),
-    ("cli_prepare",),
     ("cli",),
     ("run",),
 )

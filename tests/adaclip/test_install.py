@@ -31,3 +31,14 @@ def test_the_core_package_asks_for_no_training_dependency():
 def test_every_public_name_can_be_imported():
     assert {getattr(adaclip, name) is not None for name in adaclip.__all__} == {True}
     assert set(adaclip.__all__) <= set(dir(adaclip))
+
+
+def test_every_package_is_installed():
+    """A wheel holds what pyproject lists: a folder that is forgotten works from a checkout and nowhere else."""
+    listed = set(tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {
+        ".".join(path.parent.relative_to(CHECKOUT).parts)
+        for top in ("adaclip", "adaqf_train")
+        for path in (CHECKOUT / top).rglob("__init__.py")
+    }
+    assert listed == there | {"adaclip_integrations"}

@@ -1,0 +1,58 @@
+"""The verbs of `run.py`; each class is one verb and its options, each module a family of verbs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from adaclip import AdaCLIPError
+from adaqf_train.cli.data import Doctor
+from adaqf_train.cli.motions import Sample
+from adaqf_train.cli.prepare import Prepare
+from adaqf_train.cli.scores import Compare, Evaluate
+from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
+
+Verb = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
+)
+
+
+DESCRIPTION = "AdaQF: captioned motions in, a motion-aware text encoder and a generator out."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit code. Bad input is one line on stderr and 1."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=DESCRIPTION)
+    _quiet_libraries()
+    try:
+        return verb() or 0
+    except (AdaCLIPError, OSError) as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _quiet_libraries() -> None:
+    """Leaves the screen to our own progress: models of a megabyte need no bars for loading and writing."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # transformers warns about an attribute that peft reads; there is nothing a user could do about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)

@@ -1,0 +1,103 @@
+"""What the verbs that work on a run share: their options, and how a run is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from adaqf_train import recipes
+from adaqf_train.config import RunConfig, override
+
+if TYPE_CHECKING:
+    from adaqf_train.evaluation.report import Report
+    from adaqf_train.pipeline import Pipeline
+    from adaqf_train.run_folder import RunFolder
+
+Overrides = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(name="set", metavar="NAME=VALUE", help="Change a setting, such as diffusion.steps=50. Repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every verb that works on a run."""
+
+    data: Path
+    """Folder in HumanML3D's layout (made by `prepare`, or the data set as distributed), or one that holds it, such as
+    a checkout of MDM or MoMask with its dataset/."""
+    out: Path
+    """The run's folder. Starting the same command again goes on where it stopped."""
+    recipe: str = "pocket"
+    """demo, pocket, humanml3d or kit."""
+    base: Path | None = None
+    """Folder of a CLIP text model to use as the base, in place of the recipe's."""
+    reuse: Path | None = None
+    """Earlier run whose finished stages are copied where their settings are the same."""
+    settings: Overrides = ()
+
+    def config(self) -> RunConfig:
+        return override(recipes.load(self.recipe), self.settings)
+
+
+@contextmanager
+def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
+    """The run's folder, locked, with accelerate and the threads set up."""
+    import torch
+    from accelerate import Accelerator
+
+    from adaqf_train.run_folder import RunFolder
+
+    # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
+    # number without a launcher, is the user's.
+    launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
+    if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+        torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    run = RunFolder(out, Accelerator(mixed_precision=precision))
+    with run.locked():
+        yield run
+    run.accelerator.end_training()
+
+
+def _cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def opened(options: RunOptions) -> Iterator[Pipeline]:
+    config = options.config()
+    with open_run(options.out, config.training.precision) as run:
+        if options.reuse is not None:
+            run.borrow_from(options.reuse)
+        with opened_pipeline(run, config, options.data, options.base) as pipeline:
+            yield pipeline
+
+
+@contextmanager
+def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Iterator[Pipeline]:
+    """The stages of a run, whose run.json is brought up to date once nothing was refused."""
+    from adaqf_train.pipeline import Pipeline
+
+    pipeline = Pipeline(run, config, data, base=base)
+    pipeline.check()
+    run.write_config(config, pipeline.data, replace=False)
+    yield pipeline
+    run.write_config(config, pipeline.data)
+
+
+def report_on(pipeline: Pipeline, official: Path | None = None) -> Report:
+    """Evaluates a run and leaves its report and page. On the main process."""
+    report = pipeline.evaluate(official)
+    report.save(pipeline.run.path)
+    page = pipeline.page(report)
+    report.show(pipeline.console)
+    for what, path in (("adapter", "adaclip"), ("report", "report.md"), ("motions", page.name)):
+        pipeline.console.print(f"{what:<8}{pipeline.run / path}", soft_wrap=True)
+    return report
