@@ -141,7 +141,7 @@ def _fit(
         processes=accelerator.num_processes,
     )
     trainable = [p for p in towers.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=0.01)
+    optimizer = loop.adamw(trainable, 0.01, accelerator, rate=config.learning_rate)
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
