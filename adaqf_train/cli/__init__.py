@@ -17,6 +17,7 @@ from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
 from adaqf_train.cli.studies import UserStudy
+from adaqf_train.cli.ui import Ui
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -29,6 +30,7 @@ Verb = (
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
     | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
+    | Annotated[Ui, tyro.conf.subcommand("ui")]
 )
 
 

@@ -13,7 +13,7 @@ from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
 from adaqf_train.data.official import locate
-from adaqf_train.models.generator import CONFIG, MotionGenerator
+from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
 from adaqf_train.run_folder import read_config
@@ -62,14 +62,31 @@ def collect(
         models = {REAL: motions} if real else {}
     else:
         raise StudyError("No models: name runs with --run, or folders with --motions NAME=FOLDER.")
-    for run in runs:
-        models |= _generated(run, captions, lengths, several=len(runs) > 1, seed=seed)
+    models |= _generated(generators_of(runs), captions, lengths, seed)
     skeleton = _one_skeleton(models)
     questions = [
         Question(caption, {model: decode(motions[i]) / skeleton.units_per_metre for model, motions in models.items()})
         for i, caption in enumerate(captions)
     ]
     return questions, skeleton.fps
+
+
+def generators_of(runs: Sequence[Path]) -> dict[str, MotionGenerator]:
+    """The generators of finished runs by name: baseline and AdaQF, after the run's name where there are several runs.
+
+    StudyError for a run without any, and for runs of one name.
+    """
+    found: dict[str, MotionGenerator] = {}
+    for run in runs:
+        arms = {arm: name for arm, name in ARMS.items() if (run / arm).is_dir()}
+        if not arms:
+            raise StudyError(f"{run}: no generator is trained yet. Run: run.py train with this run's options.")
+        for arm, name in arms.items():
+            label = f"{run.resolve().name} {name}" if len(runs) > 1 else name
+            if label in found:
+                raise StudyError(f"{run}: another run is called {run.resolve().name} as well. Rename one of them.")
+            found[label] = MotionGenerator.from_pretrained(run / arm)
+    return found
 
 
 def _dataset(runs: Sequence[Path], data: Path | None) -> MotionDataset | None:
@@ -96,19 +113,13 @@ def _drawn(dataset: MotionDataset, prompts: int, rng: np.random.Generator) -> tu
 
 
 def _generated(
-    run: Path, captions: Sequence[str], lengths: Sequence[int], *, several: bool, seed: int
+    generators: Mapping[str, MotionGenerator], captions: Sequence[str], lengths: Sequence[int], seed: int
 ) -> dict[str, list[np.ndarray]]:
-    arms = {arm: name for arm, name in ARMS.items() if (run / arm / CONFIG).is_file()}
-    if not arms:
-        raise StudyError(f"{run}: no generator is trained yet. Run: run.py train with this run's options.")
     made = {}
-    for arm, name in arms.items():
-        generator = MotionGenerator.from_pretrained(run / arm)
+    for name, generator in generators.items():
         unit = generator.unit_frames
         frames = [max(unit, min(n, generator.max_frames - 1) // unit * unit) for n in lengths]
-        made[f"{run.resolve().name} {name}" if several else name] = generator.generate_features(
-            captions, frames, seed=seed
-        )
+        made[name] = generator.generate_features(captions, frames, seed=seed)
     return made
 
 
