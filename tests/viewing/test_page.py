@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
+from adaqf_train.motion.synthetic import generate
 from adaqf_train.viewing import camera, flesh, payload
 from adaqf_train.viewing.page import Scene, Take, figures, write_page
 
@@ -142,6 +143,20 @@ def test_the_camera_sees_every_joint_of_every_take(speed: float) -> None:
     assert np.ptp(seen, axis=0).max() > 1.4  # … and fills most of the canvas
     nearer = view | {"distance": view["distance"] / 1.5}
     assert max(np.abs(projected(clip, nearer)).max() for clip in clips) > 1
+
+
+def test_the_camera_sees_the_crown_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = HUMANML3D.joints.index("head")
+    _, skull = next(p["balls"] for p in flesh.body(HUMANML3D)["parts"] if p["balls"][0]["of"][0] == [head, 1.08])
+
+    def highest(view: dict, joints: np.ndarray) -> float:
+        crown = sum(weight * joints[:, joint] for joint, weight in skull["of"]) + np.array((0, skull["radius"], 0))
+        return projected(crown, view)[:, 1].max()
+
+    standing = [clip.joints for clip in generate(6, seed=5)]
+    assert all(highest(camera.camera([joints]), joints) < 1 for joints in standing)
+    monkeypatch.setattr(camera, "ROOM", 0.05)
+    assert max(highest(camera.camera([joints]), joints) for joints in standing) > 1
 
 
 def test_contacts_are_where_a_low_toe_is_slow() -> None:
