@@ -142,7 +142,9 @@ def _check(question: Question, rng: np.random.Generator) -> tuple[Question, str]
     """The same sentence with one model's body upside down, and that model."""
     model = sorted(question.motions)[rng.integers(len(question.motions))]
     joints = np.asarray(question.motions[model], dtype=np.float64)
-    turned = joints * (-1, -1, 1) + (0, joints[..., 1].max(), 0)
+    path = joints[:, :1] * (1, 0, 1)
+    # About the x axis: the hips keep their sides, from which the camera tells where the front is.
+    turned = path + (joints - path) * (1, -1, -1) + (0, joints[..., 1].max(), 0)
     return Question(question.text, {**question.motions, model: turned}), model
 
 

@@ -60,6 +60,7 @@ def test_attention_checks_look_like_questions_and_stand_on_their_heads(tmp_path)
             on_its_head = joints[:, 15, 1].mean() < joints[:, 10, 1].mean()  # head below the left toe
             assert on_its_head == (key.checks.get(asked["id"]) == name)
             upright += not on_its_head
+            assert joints[0, 1, 0] > joints[0, 2, 0]  # by the hips the camera knows the front
     assert upright == 4 * 6 - 2
 
 
