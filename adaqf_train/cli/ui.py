@@ -59,5 +59,5 @@ class Ui:
         return Studio(generators, {".npy": _save_array}, folder)
 
 
-def _save_array(path: Path, joints: np.ndarray, fps: float, prompt: str) -> None:
+def _save_array(path: Path, joints: np.ndarray, *, fps: float, caption: str) -> None:
     np.save(path, joints.astype(np.float32))

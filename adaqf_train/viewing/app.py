@@ -9,8 +9,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from adaqf_train.config import ConfigError
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.viewing.page import Scene, Take, write_page
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = "motion.html"
 HEIGHT = 760  # pixels of the frame that shows the page: two motions side by side with the player below
-Save = Callable[[Path, np.ndarray, float, str], object]  # path, joints (T, J, 3) in metres, frames a second, prompt
+Save = Callable[..., object]  # (path, joints (T, J, 3) in metres, fps=…, caption=…)
 
 
 class Studio:
@@ -62,7 +60,7 @@ class Studio:
         for name, joints in made.items():
             for suffix, save in self.formats.items():
                 files.append(folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'motion'}{suffix}")
-                save(files[-1], joints, fps, prompt)
+                save(files[-1], joints, fps=fps, caption=prompt)
         return _frame(page.read_text(encoding="utf-8")), [str(path) for path in files]
 
     def app(self) -> gradio.Blocks:
