@@ -8,9 +8,9 @@ joint j and v_c(t) the bone as it is, the global rotation R_j(t), identity in th
   fit and average are iterated, and the average is turned back onto the T-pose;
 - at joints with one child the shortest arc from where the parent's rotation would leave the bone to where it is (the
   swing), which adds no turn about the bone;
-- above an elbow or a knee, followed by the turn phi about the bone u that brings the hinge's axis h onto the normal of
-  the bend n = u x l (l the bone below): phi = atan2(n·(u x h), EPSILON + max(n·h, 0)). It fades to zero as the limb
-  straightens and n becomes noise, is continuous, and stays within 90 degrees;
+- above an elbow or a knee, followed by the turn phi about the bone u that brings the hinge's axis h towards the normal
+  of the bend, n = |u x l| u x l with l the bone below: phi = atan2(n·(u x h), STRAIGHT^2 + max(n·h, 0)). It fades to
+  zero as the limb straightens and n becomes noise, is continuous, and stays within 90 degrees;
 - along the spine, between the pelvis and the upper chest, followed by an even share of the turn that is left between
   the swings and the chest's own rotation;
 - at the ends (head, wrists, toes) the parent's: nothing is known of them.
@@ -32,7 +32,7 @@ from adaqf_train.motion.skeleton import Skeleton
 
 Bones = Literal["auto", "rigid", "stretch"]
 TOLERANCE = 0.005  # metres that bones of one length may put a joint off before "auto" lets them stretch
-EPSILON = 0.1  # sine of the bend of an elbow or knee from which on it, rather than the swing, sets the limb's turn
+STRAIGHT = 0.2  # sine of the bend of an elbow or knee from which on it, not the swing, says how the limb is turned
 ROUNDS = 4  # of fitting rotations and averaging what they fit; the shapes move by less than 0.1 mm after three
 SHORTEST = 1e-6  # metres; a shorter bone points nowhere
 
@@ -164,8 +164,9 @@ def _facing_the_bend(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor)
     """Rotations (T, 4) turned about their bones `along` so that the hinge's axis (3,) faces the bend's."""
     axis = rotations.rotate(turn, hinge)
     normal = torch.linalg.cross(along, beyond)
+    normal = normal * normal.norm(dim=-1, keepdim=True)
     across = (normal * torch.linalg.cross(along, axis)).sum(-1, keepdim=True)
-    angle = torch.atan2(across, EPSILON + (normal * axis).sum(-1, keepdim=True).clamp(min=0))
+    angle = torch.atan2(across, STRAIGHT**2 + (normal * axis).sum(-1, keepdim=True).clamp(min=0))
     return rotations.multiply(rotations.from_axis_angle(along * angle), turn)
 
 

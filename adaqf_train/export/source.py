@@ -18,28 +18,40 @@ def read_motions(path: Path) -> list[np.ndarray]:
     """Joints (T, J, 3), metres, of every clip in a .npy file.
 
     The file holds joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or de-normalised features (T, D) or (N, T, D), D =
-    263 or 251, float, KIT-ML's in metres or in its own units. Errors name the file and what was found.
+    263 or 251; KIT-ML's joints are in metres or in its own units. Errors name the file and what was found.
     """
+    clips, skeleton, are_features = _read(path)
+    if are_features:
+        return [features.decode(clip) / skeleton.units_per_metre for clip in clips]
+    return [_metres(clip, skeleton) for clip in clips]
+
+
+def features_of(path: Path) -> list[np.ndarray]:
+    """De-normalised features (T, D) of every clip in such a file; of joints, one frame less than they are."""
+    clips, skeleton, are_features = _read(path)
+    if are_features:
+        return clips
+    if min(map(len, clips)) < 2:
+        raise ExportError(f"{path}: one frame, and features hold velocities. Give at least two.")
+    return [features.encode(_metres(clip, skeleton) * skeleton.units_per_metre) for clip in clips]
+
+
+def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
+    """Clips as float64, their skeleton, and whether they are features."""
     array = load_array(path)
     if array.ndim in (2, 3) and array.shape[-1] in (HUMANML3D.features, KIT.features):
-        skeleton = skeleton_of_width(array.shape[-1])
-        clips = [_finite(path, clip) for clip in (array if array.ndim == 3 else array[None])]
-        return [features.decode(clip.astype(np.float64)) / skeleton.units_per_metre for clip in clips]
-    if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-2] in (len(HUMANML3D), len(KIT)):
-        skeleton = skeleton_of(array.shape[-2])
-        clips = [_finite(path, clip) for clip in (array if array.ndim == 4 else array[None])]
-        return [_metres(clip.astype(np.float64), skeleton) for clip in clips]
-    raise ExportError(
-        f"{path}: shape {array.shape}, expected joints (frames, 22 or 21, 3) or features (frames, 263 or 251), "
-        "one clip or a batch of them. In another order? Transpose it."
-    )
-
-
-def _finite(path: Path, clip: np.ndarray) -> np.ndarray:
-    if len(clip) == 0 or not np.isfinite(clip).all():
-        what = "no frames" if len(clip) == 0 else "NaN or infinite values"
-        raise ExportError(f"{path}: {what}. Remove the clip, or write it again.")
-    return clip
+        skeleton, single = skeleton_of_width(array.shape[-1]), array.ndim == 2
+    elif array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-2] in (len(HUMANML3D), len(KIT)):
+        skeleton, single = skeleton_of(array.shape[-2]), array.ndim == 3
+    else:
+        raise ExportError(
+            f"{path}: shape {array.shape}, expected joints (frames, 22 or 21, 3) or features (frames, 263 or 251), "
+            "one clip or a batch of them. In another order? Transpose it."
+        )
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ExportError(f"{path}: {'no frames' if array.size == 0 else 'NaN or infinite values'}. Write it again.")
+    array = array.astype(np.float64)
+    return list(array[None] if single else array), skeleton, array.shape[-1] != 3
 
 
 def _metres(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:

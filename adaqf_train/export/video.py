@@ -16,7 +16,7 @@ from adaclip import AdaCLIPError
 from adaclip.files import atomic_file
 
 QUALITY = "20"  # H.264's constant rate factor: artefacts are not seen on drawings, a second takes some 40 kB
-COLOURS = 256  # of a GIF's palette
+COLOURS, RARE = 256, 64  # of a GIF's palette, and how many of them are for what covers few pixels
 PALETTE_FROM = 6  # pictures of a film, evenly over it, that its palette is made from
 FASTEST = 50  # pictures a second that viewers still play at their speed in a GIF, which counts hundredths
 
@@ -66,4 +66,9 @@ def _palette(film: Sequence[Image.Image]) -> Image.Image:
     together = Image.new("RGB", (width, height * len(some)))
     for number, picture in enumerate(some):
         together.paste(picture, (0, number * height))
-    return together.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    # Median cut gives the floor its even shades and forgets small marks, coverage does the opposite.
+    common = together.quantize(COLOURS - RARE, Image.Quantize.MEDIANCUT).getpalette()
+    rare = together.quantize(RARE, Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common[: 3 * (COLOURS - RARE)], *rare[: 3 * RARE]])
+    return palette
