@@ -13,7 +13,7 @@ from adaqf_train.config import ConfigError
 if TYPE_CHECKING:
     from adaqf_train.export.solve import Animation
 
-Bones = Literal["auto", "rigid", "stretch"]
+Bones = Literal["auto", "rigid", "stretch"]  # those of `export.solve`, whose import would load torch
 Content = Literal["joints", "features"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,12 @@ from adaqf_train.export.solve import Animation, Bones
 from adaqf_train.export.video import check_encoder, write_gif, write_mp4
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 from adaqf_train.viewing.film import Film
-from adaqf_train.viewing.page import Scene, Take, write_page
+from adaqf_train.viewing.page import FARTHEST, Scene, Take, write_page
 from adaqf_train.viewing.strip import strip
 
 SKELETAL: Mapping[str, Callable[..., Animation]] = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
 PICTURES = (".html", ".mp4", ".gif", ".png")  # hold several motions, side by side
 FORMATS = (".npy", *SKELETAL, *PICTURES)
-FARTHEST = 1000.0  # metres from the origin: beyond it joints are in millimetres, or a model diverged
 
 
 class ExportError(AdaCLIPError, ValueError):
@@ -142,11 +142,22 @@ def numbered(path: Path, count: int) -> list[Path]:
 def _write_picture(path: Path, motions: Sequence[np.ndarray], fps: float, captions: Sequence[str]) -> None:
     suffix = path.suffix.lower()
     if suffix == ".html":
-        scenes = [Scene(caption, (Take("", joints),)) for caption, joints in zip(captions, motions, strict=True)]
-        write_page(path, scenes, title="Motions", fps=fps, grid=True)
+        scenes = _scenes(motions, captions)
+        write_page(path, scenes, title="Motions", fps=fps, grid=all(len(scene.takes) == 1 for scene in scenes))
     elif suffix == ".png":
         with atomic_file(path) as staging:
             strip(motions, captions, fps).save(staging, "PNG")
     else:
         write = {".mp4": write_mp4, ".gif": write_gif}[suffix]
         write(path, Film(motions, captions, fps), fps)
+
+
+def _scenes(motions: Sequence[np.ndarray], captions: Sequence[str]) -> list[Scene]:
+    """A scene for each caption, with all motions that it has one after the other."""
+    scenes = []
+    pairs = itertools.groupby(zip(captions, motions, strict=True), key=lambda pair: pair[0])
+    for caption, group in pairs:
+        samples = [joints for _, joints in group]
+        labels = [f"sample {number}" for number in range(1, len(samples) + 1)] if len(samples) > 1 else [""]
+        scenes.append(Scene(caption, tuple(map(Take, labels, samples))))
+    return scenes
