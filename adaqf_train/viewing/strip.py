@@ -13,7 +13,7 @@ from adaqf_train.viewing.stage import FLOOR, INK, SKY, SOFT, Stage
 POSES = 8  # of each motion, the first and the last among them
 SIZE = (150, 196)  # pixels of a pose
 GAP, MARGIN = 4, 14  # pixels
-TEXT, LEADING, LINES = 18, 23, 2  # size, distance and most lines of a caption
+TEXT, LEADING, LINES = 18, 26, 2  # size, distance and most lines of a caption
 SMALL = 13  # size of the seconds below a pose
 
 
