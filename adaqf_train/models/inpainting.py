@@ -50,9 +50,12 @@ def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
     """
     where = features.Slices.of(skeleton)
     kept = torch.zeros(frames, skeleton.features, dtype=torch.bool)
+    parts = [keep] if isinstance(keep, slice) else keep
+    if keep not in ("upper_body", "lower_body") and not (
+        isinstance(parts, Sequence) and all(isinstance(part, slice) for part in parts)
+    ):
+        raise ConfigError(f"keep must be 'upper_body', 'lower_body' or slices of frames, got {keep!r}.")
     if isinstance(keep, str):
-        if keep not in ("upper_body", "lower_body"):
-            raise ConfigError(f"keep must be 'upper_body', 'lower_body' or slices of frames, got {keep!r}.")
         lower = _below_the_spine(skeleton)
         joints = [joint for joint in range(len(skeleton)) if (joint in lower) == (keep == "lower_body")]
         others = [joint - 1 for joint in joints if joint > 0]
@@ -66,10 +69,7 @@ def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
             for group in (where.root_rot_velocity, where.root_linear_velocity, where.root_height, where.contacts):
                 kept[:, group] = True
         return kept
-    slices = [keep] if isinstance(keep, slice) else list(keep)
-    if not all(isinstance(part, slice) for part in slices):
-        raise ConfigError(f"keep must be 'upper_body', 'lower_body' or slices of frames, got {keep!r}.")
-    for part in slices:
+    for part in parts:
         kept[part] = True
     of_frames = kept[:, 0]
     if of_frames.all() or not of_frames.any():

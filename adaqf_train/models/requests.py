@@ -16,7 +16,7 @@ from adaqf_train.models.long_motion import margin_frames
 
 Seconds = float | Sequence[float | Sequence[float]]
 
-_SEGMENTS = re.compile(r"(?:^|\s+)\|(?:\s+|$)")
+_BAR = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")  # between segments, with space around it
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def check_count(name: str, value: object, least: int) -> int:
 
 
 def _request(prompt: str, seconds: object, limits: Limits) -> Request:
-    texts = _SEGMENTS.split(prompt.strip())
+    texts = [text.strip() for text in _BAR.split(prompt)]
     for number, text in enumerate(texts, start=1):
         if not clean(text):
             where = f"Segment {number} of {prompt[:60]!r}" if len(texts) > 1 else f"The prompt {prompt[:60]!r}"
