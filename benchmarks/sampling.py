@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from adaclip import TextFeatures
+from adaclip import AdaCLIPError, TextFeatures
 from adaqf_train.config import ConfigError, DataConfig, EvaluationConfig, SamplingConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
@@ -84,7 +84,7 @@ def main() -> None:
         for given, name in ((options.model, "adaqf"), (options.data, "data"), (options.evaluator, "evaluator"))
     )
     if not (model and data and evaluator):
-        raise SystemExit("error: give --run, or all of --model, --data and --evaluator.")
+        raise ConfigError("Give --run, or all of --model, --data and --evaluator.")
     generator = MotionGenerator.from_pretrained(model)
     guidance = generator.sampling.guidance if options.guidance is None else options.guidance
     lengths = DataConfig(unit_frames=generator.unit_frames, max_frames=generator.max_frames)
@@ -94,18 +94,19 @@ def main() -> None:
     evaluation = EvaluationConfig(
         split=options.split, replications=options.replications, max_samples=options.max_samples
     )
-    sampled = protocol.draw(dataset, replace(evaluation, max_samples=options.batch), 0)
+    sampled = protocol.draw(dataset, evaluation, 0)
+    captions, frames = sampled.captions[: options.batch], sampled.lengths[: options.batch]
     denoiser = generator.denoiser
 
     def make(setting: SamplingConfig, using: nn.Module = denoiser) -> list[np.ndarray]:
         generator.sampling, generator.denoiser = setting, using
-        return generator.generate_features(sampled.captions, sampled.lengths)
+        return generator.generate_features(captions, frames)
 
     plain, halves = settings[0], TwoPasses(denoiser)
     spent = seconds_of([lambda: make(plain, halves), *(lambda s=s: make(s) for s in settings)], options.rounds)
     two_passes, one_pass = spent[0], spent[1]
     same = max(np.abs(a - b).max() for a, b in zip(make(plain, halves), make(plain), strict=True))
-    count = len(sampled.captions)
+    count = len(captions)
     print(
         f"{count} prompts, guidance {guidance:g}, {torch.get_num_threads()} threads, "
         f"medians of {options.rounds} rounds\n\n"
@@ -139,4 +140,7 @@ def _setting(text: str, guidance: float) -> SamplingConfig:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AdaCLIPError as error:
+        raise SystemExit(f"error: {error}") from error
