@@ -15,7 +15,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from adaclip import AdaCLIP, hub
-from adaclip.files import atomic_folder
+from adaclip.files import atomic_file, atomic_folder
 from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError, check_split_lists
@@ -34,6 +34,7 @@ from adaqf_train.run_folder import RunError, RunFolder
 from adaqf_train.training import fit_adaqf, fit_contrastive
 from adaqf_train.training.tracking import check_trackers
 from adaqf_train.viewing.page import Scene, Take, write_page
+from adaqf_train.viewing.strip import strip
 
 ARMS = ("baseline", "adaqf")
 # Fields of TrainingConfig that the weights do not depend on: to change them is no reason to train again.
@@ -228,7 +229,7 @@ class Pipeline:
         self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
 
     def _validator(self, arm: str) -> fit_adaqf.OnValidation:
-        """Scores a generator on val with the independent evaluator, and leaves a page of a few of its motions."""
+        """Scores a generator on val with the independent evaluator, and leaves a picture of a few of its motions."""
         validation, dataset = self.config.validation, self.dataset("val")
         protocol_of_one = replace(
             self.config.evaluation,
@@ -240,7 +241,7 @@ class Pipeline:
         towers, tokenizer = store.load_evaluator(self.run / "evaluator")
         evaluator = Evaluator(towers.to(self.accelerator.device), tokenizer, dataset.mean, dataset.std)
         drawn, few = protocol.draw(dataset, protocol_of_one, 0), slice(validation.strips)
-        captions, motions, lengths = drawn.captions[few], drawn.motions[few], drawn.lengths[few]
+        captions, lengths = drawn.captions[few], drawn.lengths[few]
 
         def score(generator: MotionGenerator, step: int) -> dict[str, float]:
             def sample(captions: Sequence[str], lengths: Sequence[int], seed: tuple[int, ...]) -> list[np.ndarray]:
@@ -249,12 +250,9 @@ class Pipeline:
             if validation.strips:
                 made = sample(captions, lengths, (validation.seed,))
                 unit = dataset.skeleton.units_per_metre
-                scenes = [
-                    Scene(caption, (Take(LABELS["gt"], decode(real) / unit), Take(LABELS[arm], decode(ours) / unit)))
-                    for caption, real, ours in zip(captions, motions, made, strict=True)
-                ]
-                page = self.run / "validation" / f"{arm}_{step:08d}.html"
-                write_page(page, scenes, title=f"{LABELS[arm]} after {step} steps", fps=dataset.fps)
+                picture = strip([decode(ours) / unit for ours in made], captions, dataset.fps)
+                with atomic_file(self.run / "validation" / f"{arm}_{step:08d}.png") as staging:
+                    picture.save(staging, format="PNG")
             row = protocol.evaluate(sample, dataset, evaluator, protocol_of_one)
             return {name: value["mean"] for name, value in row.items()}
 
