@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from adaqf_train.cli import main
 from adaqf_train.config import ValidationConfig
 from adaqf_train.training import checkpoint
 from adaqf_train.training.validation import Validation
+from tests.helpers import settings_of
 from tests.training.small_fit import STEPS, Fit, equal
 
 
@@ -134,3 +136,19 @@ def test_what_is_scored_and_kept_is_the_moving_average(fit, tiny_train, short, t
     assert torch.equal(weights(result), scored[-1])
     plain = fit(tiny_train, replace(short, validation=ValidationConfig(every=None)), tmp_path / "plain")
     assert not torch.equal(weights(plain), scored[-1])
+
+
+def test_a_run_is_scored_by_the_independent_evaluator_and_leaves_pictures(tiny_data, tiny_config, tmp_path):
+    validated = ValidationConfig(every=3, samples=8, strips=2)
+    out = tmp_path / "run"
+    command = ["train", "--arm", "adaqf", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
+    assert main([*command, *settings_of(replace(tiny_config, validation=validated))]) == 0
+    lines = [json.loads(line) for line in (out / "logs" / "adaqf_validation.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6]
+    assert all({"fid", "r_precision_3", "mm_dist"} <= line.keys() for line in lines)
+    assert sorted(path.name for path in (out / "validation").iterdir()) == ["adaqf_00000003.png", "adaqf_00000006.png"]
+    stages = json.loads((out / "stages.json").read_text())
+    assert stages["adaqf"]["settings"]["evaluator"] == stages["evaluator"]["digest"]
+    assert stages["adaqf"]["settings"]["validation"]["metric"] == "fid"
+    assert main([*command, *settings_of(replace(tiny_config, validation=replace(validated, strips=0)))]) == 0
+    assert json.loads((out / "stages.json").read_text()) == stages  # pictures are no reason to train again
