@@ -49,11 +49,16 @@ class MotionGenerator:
         sampling: SamplingConfig,
         unit_frames: int,
         max_frames: int,
+        *,
+        own_base: bool = False,
     ) -> None:
-        """mean, std: (D,) statistics of the features the denoiser was trained on."""
+        """mean, std: (D,) statistics of the features the denoiser was trained on. own_base: the encoder's base was
+        trained too, so it is this generator's own and is saved with it.
+        """
         self.encoder, self.denoiser, self.diffusion = encoder.eval(), denoiser.eval(), diffusion
         self.mean, self.std, self.sampling = mean, std, sampling
         self.unit_frames, self.max_frames = unit_frames, max_frames
+        self.own_base = own_base
         self.skeleton = skeleton_of_width(len(mean))
 
     @classmethod
@@ -254,4 +259,5 @@ class MotionGenerator:
             self.sampling,
             self.unit_frames,
             self.max_frames,
+            self.own_base,
         )

@@ -20,6 +20,7 @@ from adaqf_train.config import DenoiserConfig, DiffusionConfig, SamplingConfig
 from adaqf_train.models.denoiser import Denoiser
 from adaqf_train.models.diffusion import Diffusion
 from adaqf_train.models.generator_card import generator_card
+from adaqf_train.models.store import save_clip
 from adaqf_train.motion.skeleton import skeleton_of_width
 
 CONFIG, DENOISER, STATISTICS = "config.json", "denoiser.safetensors", "statistics.safetensors"
@@ -38,19 +39,21 @@ class GeneratorParts:
     sampling: SamplingConfig
     unit_frames: int
     max_frames: int
+    own_base: bool = False  # the encoder's base was trained too: it is saved, not copied
 
 
 def build_denoiser(encoder: AdaCLIP, features: int, config: DenoiserConfig, timesteps: int) -> Denoiser:
     """An untrained denoiser that reads that encoder's features."""
     width = encoder.projection_size if config.conditioning == "pooled" else encoder.hidden_size
-    return Denoiser(features, width, config, timesteps)
+    return Denoiser(features, width, config, timesteps, encoder.projection_size)
 
 
 def save(folder: Path, parts: GeneratorParts, details: CardDetails | None, name: str | None = None) -> Path:
     """Writes the folder, whole or not at all, in the place of an earlier save and of nothing else.
 
-    A base that is a local folder is copied along, one of the Hub stays there. name: where the card says the generator
-    can be loaded from.
+    A base that is a local folder is copied along, one of the Hub stays there. With a base of its own, base/ holds the
+    trained text model and encoder/ an adapter that changes nothing. name: where the card says the generator can be
+    loaded from.
     """
     folder = folder.expanduser()
     known = {CONFIG, DENOISER, STATISTICS, ENCODER, BASE, CARD}
@@ -58,7 +61,10 @@ def save(folder: Path, parts: GeneratorParts, details: CardDetails | None, name:
     details = details or parts.encoder.details
     with atomic_folder(folder) as staging:
         base = parts.encoder.base
-        if Path(base).is_dir():
+        if parts.own_base:
+            base = staging / BASE
+            save_clip(base, parts.encoder.merged(), parts.encoder.tokenizer)
+        elif Path(base).is_dir():
             base = shutil.copytree(base, staging / BASE)
         parts.encoder.save_pretrained(staging / ENCODER, base=base, details=details)
         save_file(_state(parts.denoiser), staging / DENOISER)
