@@ -107,10 +107,12 @@ class AdaCLIP(nn.Module):
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
             return TextFeatures(*(self._projection.weight.new_zeros(size) for size in sizes), mask)
-        filled = mask.any(dim=0).nonzero()
-        longest = int(filled[-1]) + 1 if len(filled) else L
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
-        # and no mask is needed inside.
+        # and no mask is needed inside. To look for it on a GPU is to wait for all that was asked of it before.
+        longest = L
+        if mask.device.type == "cpu":
+            filled = mask.any(dim=0).nonzero()
+            longest = int(filled[-1]) + 1 if len(filled) else L
         ids, real = input_ids[:, :longest], mask[:, :longest]
         states = self.text_model(input_ids=ids).last_hidden_state
         ends = end_positions(ids, real, self.eos_token_id)

@@ -218,6 +218,9 @@ class TrainingConfig:
     clip_norm: float | None = None  # MDM clips nothing
     ema: float | None = 0.9999  # MDM's option; None: no moving average
     precision: Literal["no", "bf16", "fp16"] | None = None  # None: as accelerate was launched
+    bucket: int = 1  # batches in a row whose clips are sorted by length, so that less is padded; 1: none are
+    cache_text: bool = False  # captions through frozen networks once, before the first step; see training/cached.py
+    compile: bool = False  # the denoiser by torch.compile: worth its minutes in a run of hours
     workers: int = 4  # processes that prepare batches
     checkpoint_every: int = 10_000
     log_every: int = 100
@@ -230,6 +233,7 @@ class TrainingConfig:
         for name in ("learning_rate", "adapter_learning_rate"):
             rate = getattr(self, name)
             _require(rate is None or rate > 0, f"training.{name} must be positive, got {rate}.")
+        _require(self.bucket >= 1, f"training.bucket must be at least 1, got {self.bucket}.")
         _require(self.workers >= 0, f"training.workers must not be negative, got {self.workers}.")
         _require_seed("training", self.seed)
         _require(

@@ -5,6 +5,7 @@ With both lambdas at zero and a frozen encoder this is MDM's training, which is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.generator import MotionGenerator, build_denoiser
 from adaqf_train.models.layers import freeze
 from adaqf_train.training import loop
+from adaqf_train.training.cached import CaptionEmbeddings, CaptionFeatures
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import consistency, masked_mse
 
@@ -34,6 +36,7 @@ class Feedback:
     extractors: Extractors
     config: FeedbackConfig
     alpha_bar: Tensor  # (steps,) of the diffusion
+    embeddings: CaptionEmbeddings | None = None  # of the captions, when they were computed before the first step
 
     def __call__(self, generated: Tensor, batch: MotionBatch, ids: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """L_M (Eq. 3) and L_T (Eq. 4) for each item, (B,) each.
@@ -41,9 +44,9 @@ class Feedback:
         generated: (B, T, D) normalised features with gradients; ids, text_mask: (B, L) tokens of the captions.
         """
         with torch.no_grad():
-            real = self.extractors.motion(batch.motion, batch.mask)
-            text = self.extractors.text(ids, text_mask)
-        embedding = self.extractors.motion(generated, batch.mask)
+            real = self.extractors.motion(batch.motion, batch.mask, batch.frames)
+            text = self.embeddings(batch.captions) if self.embeddings else self.extractors.text(ids, text_mask)
+        embedding = self.extractors.motion(generated, batch.mask, batch.frames)
         motion_loss, text_loss = consistency(embedding, real), consistency(embedding, text)
         if not self.config.on_dropped_text:
             text_loss = text_loss * batch.keep_text
@@ -78,7 +81,8 @@ def fit(
     tuned = config.encoder.tuning == "lora"
     if not tuned:
         encoder.requires_grad_(False)
-    objective = Objective(accelerator, encoder, denoiser, diffusion, extractors, config)
+    captions = dataset.captions() if config.training.cache_text else None
+    objective = Objective(accelerator, encoder, denoiser, diffusion, extractors, config, captions)
     state = TrainState({"denoiser": denoiser} | ({"encoder": encoder} if tuned else {}), objective.optimizer)
     source = StepBatches(
         dataset,
@@ -87,6 +91,7 @@ def fit(
         diffusion=config.diffusion,
         process=accelerator.process_index,
         processes=accelerator.num_processes,
+        bucket=config.training.bucket,
     )
     settings = loop.LoopSettings(
         name=name,
@@ -132,7 +137,9 @@ class Objective:
         diffusion: Diffusion,
         extractors: Extractors | None,
         config: RunConfig,
+        captions: Sequence[str] | None = None,
     ) -> None:
+        """captions: all that can occur, where what frozen networks make of them shall be computed beforehand."""
         self.tokenize, self.diffusion, self.config = encoder.tokenize, diffusion, config
         rate = config.training.learning_rate
         groups = [{"params": list(denoiser.parameters()), "lr": rate}]
@@ -140,23 +147,28 @@ class Objective:
         if adapter:
             own = config.training.adapter_learning_rate
             groups.append({"params": adapter, "lr": rate if own is None else own})
-        optimizer = torch.optim.AdamW(groups, weight_decay=config.training.weight_decay)
+        fused = accelerator.device.type == "cuda"
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.training.weight_decay, fused=fused)
         self.denoiser: nn.Module = denoiser.train()
         self.encoder: nn.Module = encoder.train(bool(adapter))
         self.denoiser, self.optimizer = accelerator.prepare(denoiser, optimizer)
+        if config.training.compile:
+            self.denoiser = torch.compile(self.denoiser, dynamic=True)  # a batch is as long as its longest clip
         # Data parallelism refuses a module without trainable parameters.
         self.encoder = accelerator.prepare(encoder) if adapter else encoder.to(accelerator.device)
+        self.features = CaptionFeatures(encoder, captions) if captions and not adapter else None
         self.feedback = None
         if config.feedback.active:
             if extractors is None:
                 raise ValueError("Feedback needs extractors: train them first (run.py extractors).")
             frozen = freeze(extractors.to(accelerator.device))
-            self.feedback = Feedback(frozen, config.feedback, diffusion.alpha_bar)
+            embeddings = CaptionEmbeddings(frozen.text, encoder, captions) if captions else None
+            self.feedback = Feedback(frozen, config.feedback, diffusion.alpha_bar, embeddings)
 
     def __call__(self, batch: MotionBatch) -> loop.Losses:
         """The batch's mean loss, and its parts."""
         ids, text_mask = self.tokenize(batch.captions)
-        text: TextFeatures = self.encoder(ids, text_mask)
+        text: TextFeatures = self.features(batch.captions) if self.features else self.encoder(ids, text_mask)
         x_t = self.diffusion.noised(batch.motion, batch.timestep, batch.noise)
         generated = self.denoiser(x_t, batch.timestep, text, batch.mask, batch.keep_text)
         mse = masked_mse(generated, batch.motion, batch.mask).mean()
