@@ -220,7 +220,6 @@ class TrainingConfig:
     precision: Literal["no", "bf16", "fp16"] | None = None  # None: as accelerate was launched
     bucket: int = 1  # batches in a row whose clips are sorted by length, so that less is padded; 1: none are
     cache_text: bool = False  # captions through frozen networks once, before the first step; see training/cached.py
-    compile: bool = False  # the denoiser by torch.compile: worth its minutes in a run of hours
     workers: int = 4  # processes that prepare batches
     checkpoint_every: int = 10_000
     log_every: int = 100

@@ -13,7 +13,9 @@ import tyro
 from adaclip import AdaCLIPError
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Sample
+from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
+from adaqf_train.cli.publish import Push
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
 
@@ -21,11 +23,13 @@ Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[PlanVerb, tyro.conf.subcommand("plan")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Push, tyro.conf.subcommand("push")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
 )
 

@@ -49,20 +49,26 @@ class RunOptions:
 @contextmanager
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
-    import torch
     from accelerate import Accelerator
 
     from adaqf_train.run_folder import RunFolder
+
+    use_all_cores()
+    run = RunFolder(out, Accelerator(mixed_precision=precision))
+    with run.locked():
+        yield run
+    run.accelerator.end_training()
+
+
+def use_all_cores() -> None:
+    """Shares the cores out among the processes of a launch, unless the user set the threads."""
+    import torch
 
     # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
     # number without a launcher, is the user's.
     launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
     if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    run = RunFolder(out, Accelerator(mixed_precision=precision))
-    with run.locked():
-        yield run
-    run.accelerator.end_training()
 
 
 def _cores() -> int:

@@ -94,7 +94,7 @@ class StepBatches(Dataset):
     def __getitem__(self, step: int) -> MotionBatch:
         per_epoch = len(self.dataset) // self.batch_size
         epoch, position = divmod(step, per_epoch)
-        order = self._order_of(epoch)
+        order = self.order(epoch)
         share = self.batch_size // self.processes
         first = self.process * share
         samples = []
@@ -115,7 +115,8 @@ class StepBatches(Dataset):
             )
         )
 
-    def _order_of(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the data set in the order in which an epoch visits them; those beyond the last whole batch wait."""
         if self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, 0, epoch])
             order = rng.permutation(len(self.dataset))

@@ -152,8 +152,6 @@ class Objective:
         self.denoiser: nn.Module = denoiser.train()
         self.encoder: nn.Module = encoder.train(bool(adapter))
         self.denoiser, self.optimizer = accelerator.prepare(denoiser, optimizer)
-        if config.training.compile:
-            self.denoiser = torch.compile(self.denoiser, dynamic=True)  # a batch is as long as its longest clip
         # Data parallelism refuses a module without trainable parameters.
         self.encoder = accelerator.prepare(encoder) if adapter else encoder.to(accelerator.device)
         self.features = CaptionFeatures(encoder, captions) if captions and not adapter else None

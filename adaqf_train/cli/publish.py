@@ -1,0 +1,10 @@
+"""stub"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Push:
+    """x"""
+
+    def __call__(self) -> None: ...
