@@ -45,7 +45,7 @@ class PlanVerb:
 
         use_all_cores()
         accelerator = Accelerator(mixed_precision=config.training.precision)
-        train = test = None
+        train, test = None, 0
         if self.data is not None:
             folder = locate(self.data)
             train = MotionDataset(folder, "train", config.data)

@@ -18,7 +18,7 @@ from adaqf_train.models.pocket_clip import train_tokenizer
 from adaqf_train.planning import calibration, work
 from adaqf_train.planning.calibration import Speed
 from adaqf_train.planning.networks import Networks, build, parameters
-from adaqf_train.planning.stand_in import StandIn
+from adaqf_train.planning.stand_in import StandIn, stand_in
 
 BUDGET = 20.0  # seconds of timed steps for each stage
 CAPTIONS = 5000  # that the stand-in for the tokenizer learns from
@@ -138,15 +138,14 @@ def make(
     data: MotionDataset | None = None,
     processes: int = 1,
     budget: float = BUDGET,
-    test: int | None = None,
+    test: int = 0,
 ) -> Plan:
     """Measures this machine for a configuration.
 
     data: the training split, for its real lengths and captions; None: a stand-in. processes: that will share the
-    batch. budget: seconds of timed steps for each stage. test: samples of an evaluation, where known.
+    batch. budget: seconds of timed steps for each stage. test: samples of an evaluation of it.
     """
-    dataset = data or StandIn(config)
-    shapes = f"of {data.folder}" if data else dataset.source
+    dataset, samples, shapes = (data, test, f"of {data.folder}") if data else stand_in(config)
     tokenizer = train_tokenizer(dataset.captions()[:CAPTIONS], VOCABULARY)
     networks = build(config, dataset.features, tokenizer)
     parts = _parts(networks, config)
@@ -180,7 +179,6 @@ def make(
         memory = _memory(networks.denoiser, used, speed, average=training.ema is not None)
         stages.append(Stage(name, training.steps, counted, speed, memory))
         accelerator.free_memory()
-    samples = test or getattr(dataset, "test", None) or len(dataset)
     stages.append(_evaluation(config, accelerator, networks, dataset, flops, samples, budget))
     return Plan(
         config.recipe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from adaqf_train.config import DataConfig, RunConfig
 from adaqf_train.data.dataset import Item
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.motion.synthetic import generate
+from adaqf_train.motion.synthetic.dataset import FRACTIONS
 
 ITEMS = 4096  # several buckets of batches
 PROCEDURAL = 160  # clips whose captions, and for small recipes lengths, are taken
@@ -33,26 +35,18 @@ KNOWN = {
 
 
 class StandIn:
-    """What `StepBatches` asks of a data set."""
+    """What `StepBatches` asks of a data set: clips of given lengths with given captions, in turn."""
 
-    def __init__(self, config: RunConfig, seed: int = 0) -> None:
-        known = KNOWN.get(config.recipe)
-        self.config: DataConfig = config.data
-        self.folder, self.split = Path(config.recipe), "stand-in"
-        clips = list(generate(PROCEDURAL, seed))
-        rng = np.random.default_rng(seed)
-        if known:
-            skeleton, self.test = known.skeleton, known.test
-            self.source = f"no data given; {known.source}, and procedural captions"
-            lengths = _lengths(config.data, known.seconds * skeleton.fps, rng)
-        else:
-            skeleton, self.test = HUMANML3D, round(0.17 * config.synthetic.clips)
-            self.source = "no data given; the procedural data set"
-            lengths = rng.choice([len(clip.joints) - 1 for clip in clips], ITEMS)
-        self.features = skeleton.features
-        noise = rng.standard_normal((config.data.max_frames, self.features), dtype=np.float32)
+    folder, split = Path("stand-in"), "train"
+
+    def __init__(
+        self, config: DataConfig, features: int, lengths: Sequence[int], captions: Sequence[Sequence[str]]
+    ) -> None:
+        """features: their width; lengths: frames of each clip; captions: of clips, taken in turn."""
+        self.config, self.features = config, features
+        noise = np.random.default_rng(0).standard_normal((max(lengths), features), dtype=np.float32)
         self.items = [
-            Item(f"{i}", noise[:length], clips[i % PROCEDURAL].captions, "") for i, length in enumerate(lengths)
+            Item(f"{i}", noise[:length], tuple(captions[i % len(captions)]), "") for i, length in enumerate(lengths)
         ]
 
     def __len__(self) -> int:
@@ -63,6 +57,19 @@ class StandIn:
 
     def captions(self) -> list[str]:
         return [caption for item in self.items for caption in item.captions]
+
+
+def stand_in(config: RunConfig, seed: int = 0) -> tuple[StandIn, int, str]:
+    """A data set like the recipe's, how many samples an evaluation of it has, and what its lengths rest on."""
+    clips, rng = list(generate(PROCEDURAL, seed)), np.random.default_rng(seed)
+    captions = [clip.captions for clip in clips]
+    if (known := KNOWN.get(config.recipe)) is not None:
+        lengths = _lengths(config.data, known.seconds * known.skeleton.fps, rng)
+        source = f"no data given; {known.source}, and procedural captions"
+        return StandIn(config.data, known.skeleton.features, lengths, captions), known.test, source
+    lengths = rng.choice([len(clip.joints) - 1 for clip in clips], ITEMS)
+    test = round(FRACTIONS[2] * config.synthetic.clips)
+    return StandIn(config.data, HUMANML3D.features, lengths, captions), test, "no data given; those of the demo"
 
 
 def _lengths(config: DataConfig, mean: float, rng: np.random.Generator) -> np.ndarray:
