@@ -17,7 +17,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "viewing"),
     ("experiments",),
-    ("run_folder", "pipeline", "planning"),
+    ("run_folder", "pipeline", "planning", "publish"),
     ("cli",),
     ("run",),
 )
