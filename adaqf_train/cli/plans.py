@@ -23,8 +23,8 @@ class PlanVerb:
     """Processes that will share the batch, each with a device of its own."""
     budget: float = 20.0
     """Seconds of timed steps for each stage."""
-    json: Path | None = None
-    """File to write the plan to as well."""
+    json: bool = False
+    """Print the plan as JSON, and nothing else."""
     settings: Overrides = ()
 
     def __call__(self) -> None:
@@ -35,10 +35,11 @@ class PlanVerb:
             batch = getattr(config, part).batch
             if self.processes < 1 or batch % self.processes:
                 raise ConfigError(f"--processes {self.processes}: {part}.batch ({batch}) cannot be divided by it.")
+        import json
+
         from accelerate import Accelerator
         from rich.console import Console
 
-        from adaclip.files import write_json
         from adaqf_train import planning
         from adaqf_train.data.dataset import MotionDataset
         from adaqf_train.data.official import locate
@@ -52,7 +53,8 @@ class PlanVerb:
             test = len(MotionDataset(folder, config.evaluation.split, config.data))
         plan = planning.make(config, accelerator, data=train, processes=self.processes, budget=self.budget, test=test)
         if accelerator.is_main_process:
-            plan.show(Console())
-            if self.json is not None:
-                write_json(self.json, plan.as_dict())
+            if self.json:
+                print(json.dumps(plan.as_dict(), indent=2))
+            else:
+                plan.show(Console())
         accelerator.end_training()
