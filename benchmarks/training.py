@@ -31,7 +31,7 @@ from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.models.diffusion import Diffusion
 from adaqf_train.models.generator import build_denoiser
 from adaqf_train.models.pocket_clip import train_tokenizer
-from adaqf_train.planning.calibration import adaqf_step, kept_for_backward, timed
+from adaqf_train.planning.calibration import activations, adaqf_step, timed
 from adaqf_train.planning.networks import Networks, build
 from adaqf_train.planning.stand_in import StandIn, stand_in
 from adaqf_train.training.losses import masked_mse
@@ -41,7 +41,7 @@ FRAMES, TOKENS = 196, 77  # what MDM pads to
 
 @dataclass(frozen=True)
 class Options:
-    rounds: int = 5  # steps of each kind that are timed, in turn
+    rounds: int = 5  # steps of each kind that are timed, in turn; their batches are spread over all lengths
     batch: int = 64
     layers: int = 8  # of the denoiser; fewer for a quick look
     threads: int | None = None  # none: torch's own choice
@@ -65,7 +65,7 @@ def main() -> None:
     networks = build(config, dataset.features, tokenizer)
     bucketed = StepBatches(dataset, options.batch, 0, bucket=config.training.bucket)
     chance = StepBatches(dataset, options.batch, 0)
-    batches = [(bucketed[step], chance[step]) for step in range(options.rounds + 1)]
+    batches = [(bucketed[step], chance[step]) for step in [0, *spread(bucketed, options.rounds)]]
     captions = [caption for batch, _ in batches for caption in batch.captions]
 
     plain = Stepper(accelerator, *plain_step(accelerator, networks, config))
@@ -74,9 +74,8 @@ def main() -> None:
     print(f"{options.batch} clips, {options.layers} layers, {torch.get_num_threads()} threads; {said}")
     kept = {}
     for name, step, batch in (("adaqf", adaqf, batches[0][0]), ("plain", plain, batches[0][1])):
-        with kept_for_backward() as bytes_kept:
-            step(batch)
-        kept[name] = bytes_kept[0]
+        kept[name] = activations(step, batch)
+        step(batch)
     seconds: dict[str, list[float]] = {"adaqf": [], "plain": []}
     for round_, (mine, theirs) in enumerate(batches[1:], start=1):
         for name, step, batch in (("adaqf", adaqf, mine), ("plain", plain, theirs)):
@@ -92,6 +91,14 @@ def main() -> None:
     whole = sum(seconds["adaqf"]) / sum(seconds["plain"])
     print(f"\nmedian ratio {statistics.median(ratios):.2f}, of all rounds together {whole:.2f}")
     print(f"peak memory of the process {peak(accelerator):.2f} GB")
+
+
+def spread(source: StepBatches, rounds: int) -> list[int]:
+    """Steps of the first epoch that stand for all of it: from its shortest batches to its longest."""
+    rows = source.order(0)[: len(source.dataset) // source.batch_size * source.batch_size]
+    frames = np.array([len(source.dataset.items[row].vectors) for row in rows]).reshape(-1, source.batch_size).max(1)
+    places = (np.arange(rounds) + 0.5) / rounds * len(frames)
+    return np.argsort(frames, kind="stable")[places.astype(int)].tolist()
 
 
 @dataclass

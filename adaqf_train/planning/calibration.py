@@ -36,9 +36,6 @@ class Speed:
     activations: int  # bytes kept for the backward pass
 
 
-Step = Callable[[MotionBatch], None]
-
-
 def contrastive_step(
     accelerator: Accelerator, towers: nn.Module, encoder_tokenizer: object, rate: float, temperature: float
 ) -> tuple[Callable[[MotionBatch], Tensor], torch.optim.Optimizer, list[nn.Parameter]]:
@@ -102,11 +99,9 @@ def measure(
                 torch._foreach_lerp_(average, learnt, 1 - average_decay)
 
     first = source[0]
-    clips = len(first.keys)
-    few = first_of(first, FEW)
-    step(few)
-    with kept_for_backward() as kept:
-        seconds = timed(accelerator, lambda: step(few))
+    clips, few = len(first.keys), first_of(first, FEW)
+    kept = activations(step, first)
+    seconds = timed(accelerator, lambda: step(few))
     affordable = accelerator.device.type != "cpu" or 3 * seconds * clips / len(few.keys) <= budget
     if not affordable:
         steps = max(1, min(STEPS, int(budget / seconds) - 2))
@@ -114,9 +109,8 @@ def measure(
         spent = timed(accelerator, lambda: [step(batch) for batch in batches])
         # A batch of a few rows is padded as the whole one was.
         rate = spent / sum(batch.motion[..., 0].numel() for batch in batches)
-        return Speed(rate * clips * padded_frames(source), steps, FEW, kept[0] * clips // len(few.keys))
-    with kept_for_backward() as kept:
-        step(first)
+        return Speed(rate * clips * padded_frames(source), steps, FEW, kept)
+    step(first)
     steps = max(2, min(STEPS, int(budget / (seconds * clips / len(few.keys)))))
     ahead = [source[i] for i in range(1, steps + 1)] if workers else None
     frames = 0
@@ -129,7 +123,7 @@ def measure(
             step(batch)
 
     spent = timed(accelerator, all_steps)
-    return Speed(spent / frames * clips * padded_frames(source), steps, clips, kept[0])
+    return Speed(spent / frames * clips * padded_frames(source), steps, clips, kept)
 
 
 def padded_frames(source: StepBatches, steps: int = 200) -> float:
@@ -157,16 +151,28 @@ def timed(accelerator: Accelerator, run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def activations(step: Callable[[MotionBatch], None], batch: MotionBatch) -> int:
+    """Bytes that the forward pass of a batch keeps for its backward pass: what grows with the clips.
+
+    Weights are kept as well, under many names, and are no part of it: a step of four clips is compared with one of two.
+    """
+    kept = []
+    for rows in (FEW // 2, FEW):
+        with _kept_for_backward() as total:
+            step(first_of(batch, rows))
+        kept.append(total[0])
+    return (kept[1] - kept[0]) * len(batch.keys) // (FEW - FEW // 2)
+
+
 @contextmanager
-def kept_for_backward() -> Iterator[list[int]]:
-    """Counts the bytes that a forward pass keeps for the backward pass; parameters are not among them."""
+def _kept_for_backward() -> Iterator[list[int]]:
     total, seen = [0], set()
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if not isinstance(tensor, nn.Parameter) and storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
-            total[0] += storage.nbytes()
+        view = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape)
+        if view not in seen:
+            seen.add(view)
+            total[0] += min(tensor.nbytes, tensor.untyped_storage().nbytes())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

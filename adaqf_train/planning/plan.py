@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
-from adaqf_train.config import RunConfig
+from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.models.layers import freeze
@@ -22,7 +22,7 @@ from adaqf_train.planning.stand_in import StandIn, stand_in
 
 BUDGET = 20.0  # seconds of timed steps for each stage
 CAPTIONS = 5000  # that the stand-in for the tokenizer learns from
-VOCABULARY = 2000  # its entries: about one for a word, as CLIP's own
+VOCABULARY = 2000  # its entries, where the base has its own: about one for a word, as CLIP's
 BATCHES = 24  # of which captions are looked at
 GIGA = 1e9
 
@@ -146,7 +146,8 @@ def make(
     batch. budget: seconds of timed steps for each stage. test: samples of an evaluation of it.
     """
     dataset, samples, shapes = (data, test, f"of {data.folder}") if data else stand_in(config)
-    tokenizer = train_tokenizer(dataset.captions()[:CAPTIONS], VOCABULARY)
+    vocabulary = config.pocket_clip.vocabulary if config.encoder.base == POCKET_BASE else VOCABULARY
+    tokenizer = train_tokenizer(dataset.captions()[:CAPTIONS], vocabulary)
     networks = build(config, dataset.features, tokenizer)
     parts = _parts(networks, config)
     batches = {name: getattr(config, name).batch // processes for name in ("extractors", "evaluator", "training")}
