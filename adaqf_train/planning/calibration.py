@@ -1,7 +1,7 @@
 """How fast this machine is: a few real steps of every stage, timed.
 
-Where a step at the recipe's size would take too long, a step of fewer clips is timed and scaled by the work, which
-grows with the clips. What is timed is the training's own objective on batches of the training's own loader.
+Where a step at the recipe's size would take too long, one of fewer clips is timed and scaled by the work, which grows
+with the clips. What is timed is the training's own objective on batches of the training's own loader.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from adaqf_train.planning.networks import Networks
 from adaqf_train.training.fit_adaqf import Objective
 from adaqf_train.training.losses import caption_ids, contrastive
 
-FEW = 4  # clips of a step that tells whether one at the recipe's size is affordable
-STEPS = 20  # timed at most
+FEW = 4  # clips of the step that is timed first; twice as many follow, as long as there is time
+STEPS = 20  # timed at most at the size that was reached
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Speed:
 
     seconds: float
     steps: int  # that were timed
-    clips: int  # in each of them; fewer than the recipe's batch: scaled by the work
+    clips: int  # in each of them
+    scaled: bool  # from fewer clips than the recipe's batch has
     activations: int  # bytes kept for the backward pass
 
 
@@ -99,31 +100,29 @@ def measure(
                 torch._foreach_lerp_(average, learnt, 1 - average_decay)
 
     first = source[0]
-    clips, few = len(first.keys), first_of(first, FEW)
-    kept = activations(step, first)
-    seconds = timed(accelerator, lambda: step(few))
-    affordable = accelerator.device.type != "cpu" or 3 * seconds * clips / len(few.keys) <= budget
-    if not affordable:
-        steps = max(1, min(STEPS, int(budget / seconds) - 2))
-        batches = [first_of(source[i], FEW) for i in range(1, steps + 1)]
-        spent = timed(accelerator, lambda: [step(batch) for batch in batches])
-        # A batch of a few rows is padded as the whole one was.
-        rate = spent / sum(batch.motion[..., 0].numel() for batch in batches)
-        return Speed(rate * clips * padded_frames(source), steps, FEW, kept)
-    step(first)
-    steps = max(2, min(STEPS, int(budget / (seconds * clips / len(few.keys)))))
-    ahead = [source[i] for i in range(1, steps + 1)] if workers else None
+    clips, kept = len(first.keys), activations(step, first)
+    rows, seconds = FEW, timed(accelerator, lambda: step(first_of(first, FEW)))
+    more = seconds / rows  # that another clip takes
+    while rows < clips and (accelerator.device.type != "cpu" or 3 * 2 * seconds <= budget):
+        before, rows = (rows, seconds), min(2 * rows, clips)
+        batch = first_of(first, rows)
+        step(batch)
+        seconds = timed(accelerator, lambda batch=batch: step(batch))
+        more = min(max((seconds - before[1]) / (rows - before[0]), 0.0), seconds / rows)
+    steps = max(2, min(STEPS, int(budget / seconds)))
+    ahead = [first_of(source[i], rows) for i in range(1, steps + 1)] if workers or rows < clips else None
     frames = 0
 
     def all_steps() -> None:
         nonlocal frames
-        for i in range(1, steps + 1):
-            batch = ahead[i - 1] if ahead else source[i]
-            frames += batch.motion[..., 0].numel()
+        for i in range(steps):
+            batch = ahead[i] if ahead else source[i + 1]
+            frames += batch.motion.shape[1]
             step(batch)
 
-    spent = timed(accelerator, all_steps)
-    return Speed(spent / frames * clips * padded_frames(source), steps, clips, kept)
+    mean = timed(accelerator, all_steps) / frames * padded_frames(source)
+    # What a step takes however few its clips are is not scaled with them.
+    return Speed(mean * (1 + more * (clips - rows) / seconds), steps, rows, rows < clips, kept)
 
 
 def padded_frames(source: StepBatches, steps: int = 200) -> float:

@@ -117,7 +117,7 @@ class Plan:
             f"{sum(stage.hours for stage in self.stages):,.1f} hours in all, at the speed of this machine now. "
             "Evaluation is sampling alone.",
         ]
-        scaled = [stage.name for stage in self.stages if stage.name in self._scaled()]
+        scaled = [stage.name for stage in self.stages if stage.speed.scaled]
         if scaled:
             notes.append(f"Scaled by the work from smaller batches, as the whole would take long: {', '.join(scaled)}.")
         if self.processes > 1:
@@ -126,9 +126,6 @@ class Plan:
                 "what they tell each other is not counted."
             )
         return notes
-
-    def _scaled(self) -> set[str]:
-        return {stage.name for stage in self.stages if stage.speed.clips == calibration.FEW}
 
 
 def make(
@@ -277,6 +274,6 @@ def _evaluation(
     batches = -(-samples // rows)
     steps = 2 * evaluation.replications * batches * sampling.steps
     forward = flops["baseline"]["denoiser"] / 3
-    speed = Speed(seconds * rows / timed, 2, timed, 0)
+    speed = Speed(seconds * rows / timed, 2, timed, timed < rows, 0)
     memory = {"weights": sum(4 * parameters(m) for m in (networks.encoder, denoiser, networks.evaluator))}
     return Stage("evaluation", steps, {"denoiser": 2 * rows * forward}, speed, memory)
