@@ -208,7 +208,7 @@ def test_a_plan_tells_the_time_of_a_fit(tiny_config, tiny_run, tiny_train, accel
     ratios = []
     for _ in range(5):
         planned = replace(tiny_config, training=replace(tiny_config.training, batch=32))
-        plan = planning.make(planned, accelerator, data=tiny_train, budget=5, test=16)
+        plan = planning.make(planned, accelerator, data=tiny_train, budget=3, test=16)
         predicted = {stage.name: stage.speed.seconds for stage in plan.stages}["adaqf"]
         ratios.append(predicted / ((seconds(45) - seconds(5)) / 40))  # without what a fit takes to begin
         if abs(ratios[-1] - 1) < 0.25:
