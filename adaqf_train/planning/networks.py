@@ -48,7 +48,7 @@ class Networks:
 def build(config: RunConfig, features: int, tokenizer: CLIPTokenizer) -> Networks:
     """The networks of a configuration for features of that width; the encoder reads with the given tokenizer."""
     text_model = _text_model(config, tokenizer)
-    settings = LoRASettings(config.encoder.rank, config.encoder.alpha, config.encoder.dropout)
+    settings = LoRASettings(config.encoder.rank, config.encoder.alpha, config.encoder.dropout, config.encoder.modules)
     encoder = AdaCLIP(new_adapter(text_model, settings), tokenizer, config.encoder.base)
     words = encoder.text_model.get_input_embeddings().weight
     extractors = Extractors(features, *words.shape, config.extractors)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,13 +25,19 @@ from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import caption_ids, contrastive
 
+CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
 FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
 
 
 def fit_pocket_clip(
-    accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, log: Path
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    config: PocketClipConfig,
+    log: Path,
+    *,
+    trackers: Sequence[str] = (),
 ) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
-    """A still-pose CLIP of the training split: its text tower and tokenizer."""
+    """A still-pose CLIP of the training split: its text tower and tokenizer. Short: a killed fit starts over."""
     tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
     where = slices_of_width(dataset.features)
@@ -43,7 +50,8 @@ def fit_pocket_clip(
         frame = (share * batch.lengths).long().clamp(max=batch.motion.shape[1] - 1)
         return batch.motion[torch.arange(len(frame), device=frame.device), frame][:, still]
 
-    _fit(accelerator, towers, dataset, tokenizer, config, log, temperature=0.07, cosine_weight=0.0, view=one_pose)
+    place = _Place(log, None, trackers)
+    _fit(accelerator, towers, dataset, tokenizer, config, place, temperature=0.07, cosine_weight=0.0, view=one_pose)
     return towers.text_model.eval(), tokenizer
 
 
@@ -54,8 +62,14 @@ def fit_extractors(
     words: Tensor,
     config: ExtractorConfig,
     log: Path,
+    *,
+    checkpoints: Path | None = None,
+    trackers: Sequence[str] = (),
 ) -> Extractors:
-    """The extractors, with the corrected Eq. 2. words: (vocabulary, width) token embeddings of the base CLIP."""
+    """The extractors, with the corrected Eq. 2. words: (vocabulary, width) token embeddings of the base CLIP.
+
+    checkpoints: where to leave some, for a fit that is interrupted to go on from.
+    """
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
     extractors.text.set_words(words)
@@ -71,7 +85,7 @@ def fit_extractors(
         dataset,
         tokenizer,
         config,
-        log,
+        _Place(log, checkpoints, trackers),
         temperature=config.temperature,
         cosine_weight=1.0,
         view=disturbed,
@@ -85,8 +99,14 @@ def fit_evaluator(
     tokenizer: PreTrainedTokenizerBase,
     config: EvaluatorConfig,
     log: Path,
+    *,
+    checkpoints: Path | None = None,
+    trackers: Sequence[str] = (),
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for."""
+    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for.
+
+    checkpoints: where to leave some, for a fit that is interrupted to go on from.
+    """
     torch.manual_seed(seeding.mix(config.seed))
     matcher = Matcher(dataset.features, len(tokenizer), config)
     _fit(
@@ -95,7 +115,7 @@ def fit_evaluator(
         dataset,
         tokenizer,
         config,
-        log,
+        _Place(log, checkpoints, trackers),
         temperature=config.temperature,
         cosine_weight=0.0,
         wrong=_some_flips if config.flipped else None,
@@ -116,13 +136,22 @@ def _drawn(items: list[str], shares: list[float]) -> list[str]:
     return [items.pop(min(int(share * len(items)), len(items) - 1)) for share in shares[: len(items)]]
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a fit writes."""
+
+    log: Path
+    checkpoints: Path | None
+    trackers: Sequence[str]
+
+
 def _fit(
     accelerator: Accelerator,
     towers: nn.Module,
     dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig | ExtractorConfig | EvaluatorConfig,
-    log: Path,
+    place: _Place,
     *,
     temperature: float,
     cosine_weight: float,
@@ -141,7 +170,7 @@ def _fit(
         processes=accelerator.num_processes,
     )
     trainable = [p for p in towers.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=0.01)
+    optimizer = loop.adamw(trainable, 0.01, accelerator, rate=config.learning_rate)
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
@@ -165,7 +194,17 @@ def _fit(
     def rate(step: int) -> float:
         return min(1.0, (step + 1) / 50) * (0.1 if step >= 0.8 * config.steps else 1.0)
 
-    settings = loop.LoopSettings(name=log.stem, steps=config.steps, seed=config.seed, log=log, rate=rate, clip_norm=1.0)
+    settings = loop.LoopSettings(
+        name=place.log.stem,
+        steps=config.steps,
+        seed=config.seed,
+        log=place.log,
+        trackers=place.trackers,
+        checkpoints=place.checkpoints,
+        checkpoint_every=max(1, config.steps // CHECKPOINTS),
+        rate=rate,
+        clip_norm=1.0,
+    )
     towers.train()
     loop.run(
         accelerator,

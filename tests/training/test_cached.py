@@ -82,7 +82,7 @@ def test_tables_do_not_depend_on_what_is_asked_together(config, tiny_train, batc
     step = objective(config, tiny_train)
     captions = tiny_train.captions()
     features = CaptionFeatures(step.encoder, captions)
-    embeddings = CaptionEmbeddings(step.feedback.extractors.text, step.encoder, captions)
+    embeddings = CaptionEmbeddings(step.feedback.judge.text, step.encoder, captions)
     alone, together = features(batch.captions[:1]), features(batch.captions)
     length = alone.tokens.shape[1]
     assert torch.equal(alone.tokens[0], together.tokens[0, :length])
@@ -130,7 +130,7 @@ def test_a_clip_has_the_same_loss_whoever_is_in_its_batch(config, tiny_train, ba
 
 
 def test_lengths_from_the_host_are_those_of_the_mask(config, tiny_train, batch):
-    extractor = objective(config, tiny_train).feedback.extractors.motion
+    extractor = objective(config, tiny_train).feedback.judge.motion
     known, counted = (extractor(batch.motion, batch.mask, frames) for frames in (batch.frames, None))
     assert torch.equal(known, counted)
     wrong = extractor(batch.motion, batch.mask, [length - 8 for length in batch.frames])
