@@ -6,15 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from adaqf_train import recipes
-from adaqf_train.config import RunConfig, override
+from adaqf_train.config import ConfigError, RunConfig, override
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from adaqf_train.evaluation.report import Report
     from adaqf_train.pipeline import Pipeline
     from adaqf_train.run_folder import RunFolder
@@ -49,26 +52,30 @@ class RunOptions:
 @contextmanager
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
-    from accelerate import Accelerator
-
     from adaqf_train.run_folder import RunFolder
 
-    use_all_cores()
-    run = RunFolder(out, Accelerator(mixed_precision=precision))
+    run = RunFolder(out, new_accelerator(precision))
     with run.locked():
         yield run
     run.accelerator.end_training()
 
 
-def use_all_cores() -> None:
-    """Shares the cores out among the processes of a launch, unless the user set the threads."""
+def new_accelerator(precision: str | None = None) -> Accelerator:
+    """Accelerate on all cores of this process; ConfigError for a precision that the machine has not got."""
     import torch
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
     # number without a launcher, is the user's.
     launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
     if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    # The main process validates alone, and the others wait for it: longer than the ten minutes that NCCL gives them.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
+    try:
+        return Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
+    except ValueError as error:  # a precision that this machine has not got
+        raise ConfigError(f"training.precision={precision}: {error} Choose another, or none.") from error
 
 
 def _cores() -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaqf_train import recipes
-from adaqf_train.cli.options import Overrides, use_all_cores
+from adaqf_train.cli.options import Overrides, new_accelerator
 from adaqf_train.config import ConfigError, override
 
 
@@ -37,15 +37,13 @@ class PlanVerb:
                 raise ConfigError(f"--processes {self.processes}: {part}.batch ({batch}) cannot be divided by it.")
         import json
 
-        from accelerate import Accelerator
         from rich.console import Console
 
         from adaqf_train import planning
         from adaqf_train.data.dataset import MotionDataset
         from adaqf_train.data.official import locate
 
-        use_all_cores()
-        accelerator = Accelerator(mixed_precision=config.training.precision)
+        accelerator = new_accelerator(config.training.precision)
         train, test = None, 0
         if self.data is not None:
             folder = locate(self.data)
