@@ -55,7 +55,7 @@ python -m adaclip.launch --weights {name} path/to/their/script.py ...
 
 Prompts are cleaned as OpenAI's CLIP does (`adaclip.text.clean`); the package does it by itself, plain peft and
 transformers do not. A generator must be trained with the encoder it is used with.
-{note}
+{note}{more}
 ## Licence
 
 {licence}
@@ -69,6 +69,8 @@ class CardDetails:
     license: str | None = None  # the Hub's identifier, such as "cc-by-nc-4.0"
     datasets: tuple[str, ...] = ()  # what it was trained on
     metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the first data set, such as {"fid": 0.1}
+    more: str = ""  # Markdown before the licence: sections of how it was made, and what else there is to say
+    terms: str = ""  # of the data, a sentence or two for the licence section
 
     def __post_init__(self) -> None:
         if isinstance(self.datasets, str) or not all(isinstance(name, str) for name in self.datasets):
@@ -83,11 +85,13 @@ class CardDetails:
         return trained + (f"\n| metric | value |\n|---|---|\n{figures}" if figures else "")
 
     def as_dict(self) -> dict[str, object]:
-        return {"license": self.license, "datasets": list(self.datasets), "metrics": dict(self.metrics)}
+        stated = {"license": self.license, "datasets": list(self.datasets), "metrics": dict(self.metrics)}
+        return stated | {name: getattr(self, name) for name in ("more", "terms") if getattr(self, name)}
 
     @classmethod
     def from_dict(cls, content: Mapping) -> CardDetails:
-        return cls(content.get("license"), tuple(content.get("datasets") or ()), content.get("metrics") or {})
+        texts = {name: str(content.get(name) or "") for name in ("more", "terms")}
+        return cls(content.get("license"), tuple(content.get("datasets") or ()), content.get("metrics") or {}, **texts)
 
 
 def model_card(
@@ -121,7 +125,8 @@ def model_card(
         training=details.training(),
         name=name,
         note=notes.get((local, travels), ""),
-        licence=f"{details.license}. {inherited}" if details.license else inherited,
+        more=f"\n{details.more.strip()}\n" if details.more else "",
+        licence=" ".join(filter(None, (details.license and f"{details.license}.", inherited, details.terms))),
     )
 
 

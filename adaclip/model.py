@@ -107,10 +107,12 @@ class AdaCLIP(nn.Module):
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
             return TextFeatures(*(self._projection.weight.new_zeros(size) for size in sizes), mask)
-        filled = mask.any(dim=0).nonzero()
-        longest = int(filled[-1]) + 1 if len(filled) else L
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
-        # and no mask is needed inside.
+        # and no mask is needed inside. To look for it on a GPU is to wait for all that was asked of it before.
+        longest = L
+        if mask.device.type == "cpu":
+            filled = mask.any(dim=0).nonzero()
+            longest = int(filled[-1]) + 1 if len(filled) else L
         ids, real = input_ids[:, :longest], mask[:, :longest]
         states = self.text_model(input_ids=ids).last_hidden_state
         ends = end_positions(ids, real, self.eos_token_id)
@@ -275,9 +277,9 @@ class AdaCLIP(nn.Module):
         the repository. revision: branch to push to. Returns the commit's address; AdaCLIPError when it fails.
         """
         with tempfile.TemporaryDirectory() as staging:
-            folder = self._save(Path(staging) / "adapter", base, details, with_base=True)
-            card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
-            (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
+            folder = self.save_for_hub(
+                Path(staging) / "adapter", repo_id, base=base, details=details, subfolder=subfolder
+            )
             return hub.push_folder(
                 folder,
                 repo_id,
@@ -287,6 +289,22 @@ class AdaCLIP(nn.Module):
                 revision=revision,
                 message=commit_message,
             )
+
+    def save_for_hub(
+        self,
+        folder: str | Path,
+        repo_id: str,
+        *,
+        base: str | Path | None = None,
+        details: CardDetails | None = None,
+        subfolder: str = "",
+    ) -> Path:
+        """Writes what `push_to_hub` uploads, to be looked at first: the card names the repository, and a base that is
+        a local folder lies inside."""
+        folder = self._save(Path(folder), base, details, with_base=True)
+        card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
+        (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
+        return folder
 
     @property
     def device(self) -> torch.device:

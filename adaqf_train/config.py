@@ -264,6 +264,8 @@ class TrainingConfig:
     )
     ema: float | None = 0.9999  # MDM's option; None: no moving average
     precision: Literal["no", "bf16", "fp16"] | None = None  # None: as accelerate was launched
+    bucket: int = 1  # batches in a row whose clips are sorted by length, so that less is padded; 1: none are
+    cache_text: bool = False  # captions through frozen networks once, before the first step; see training/cached.py
     compile: bool = False  # torch.compile for the denoiser: worth its minutes on a long run on a GPU
     workers: int = 4  # processes that prepare batches
     checkpoint_every: int = 10_000
@@ -279,7 +281,7 @@ class TrainingConfig:
             self.accumulate >= 1 and self.batch % self.accumulate == 0,
             f"training.batch ({self.batch}) must be divisible by training.accumulate ({self.accumulate}).",
         )
-        for name in ("checkpoint_every", "keep", "log_every"):
+        for name in ("checkpoint_every", "keep", "log_every", "bucket"):
             _require(getattr(self, name) >= 1, f"training.{name} must be >= 1, got {getattr(self, name)}.")
         for name in ("learning_rate", "adapter_learning_rate", "clip_norm", "max_loss", "drop_by"):
             value = getattr(self, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +27,18 @@ def settings_of(config: RunConfig, **changes: object) -> list[str]:
     flat |= {name.replace("__", "."): value for name, value in changes.items()}
     written = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in flat.items()}
     return [part for name, value in written.items() for part in ("--set", f"{name}={value}")]
+
+
+def blocks(language: str, page: str) -> list[str]:
+    """The code blocks of a Markdown page in that language."""
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def verbs_of(page: str) -> list[list[str]]:
+    """The arguments of every call of run.py in a page's shell blocks, however it is launched."""
+    lines = [shlex.split(line, comments=True) for block in blocks("sh", page) for line in block.splitlines()]
+    script = "adaqf_train/run.py"
+    return [words[words.index(script) + 1 :] for words in lines if script in words]
 
 
 def kit_body(frames: int, seed: int = 0) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from peft import PeftModel
 from transformers import CLIPTextModelWithProjection
 
 from adaclip import AdaCLIP
+from adaqf_train import recipes
 from adaqf_train.cli import main
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
 from adaqf_train.models.generator import MotionGenerator
@@ -314,3 +316,27 @@ def test_no_arguments_run_the_demo(monkeypatch):
     assert main(["demo", "--out", "elsewhere", "--set", "training.steps=5", "--set", "training.seed=2"]) == 0
     assert [str(verb.out) for verb in called] == ["runs/demo", "elsewhere"]
     assert called[1].settings == ("training.steps=5", "training.seed=2")
+
+
+@pytest.mark.slow
+def test_the_kit_recipe_trains_on_21_joints(tiny_config, tmp_path):
+    """The whole road of `--recipe kit` but for its sizes: extractors, evaluator, both arms, evaluation, page."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    assert main(["prepare", "synthetic", str(data), "--clips", "100", "--skeleton", "kit"]) == 0
+    kit = recipes.load("kit")
+    small = replace(
+        tiny_config, recipe="kit", data=kit.data, training=replace(tiny_config.training, bucket=2, cache_text=True)
+    )
+    options = ["--recipe", "kit", "--data", str(data), "--out", str(out)]
+    assert main(["pipeline", *options, *settings_of(small)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["config"]["recipe"] == "kit"
+    assert report["config"]["data"]["min_frames"] == 24
+    assert report["skeleton"] == "kit"
+    assert set(report["rows"]) == {"gt", "baseline", "adaqf"}
+    assert all(np.isfinite(cell["mean"]) for row in report["rows"].values() for cell in row.values())
+    config = json.loads((out / "adaqf" / "config.json").read_text())
+    assert config["features"] == 251
+    joints = MotionGenerator.from_pretrained(out / "adaqf").generate(["a person walks"], seconds=2.0)[0]
+    assert joints.shape == (24, 21, 3)  # 12.5 frames a second, whole units of four
+    assert (out / "motions.html").is_file()

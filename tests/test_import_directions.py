@@ -17,7 +17,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "viewing", "export"),
     ("experiments",),
-    ("run_folder", "pipeline", "userstudy"),
+    ("run_folder", "pipeline", "planning", "publish", "userstudy"),
     ("cli",),
     ("run",),
 )

@@ -12,20 +12,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
-from adaqf_train.cli import main
+from adaqf_train import recipes
+from adaqf_train.cli import Verb, main
+from adaqf_train.config import override
 from adaqf_train.motion.mapping import checked
-from tests.helpers import bvh_body
+from tests.helpers import blocks, bvh_body, verbs_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
 MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
 EXPORT = (CHECKOUT / "docs" / "export.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str, page: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+TRAIN = (CHECKOUT / "docs" / "train.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def run(command: list[str], place: Path) -> str:
 
 def test_the_python_snippets_run(place):
     """All in one process, as somebody would paste them one after another."""
-    snippets = blocks("python")
+    snippets = blocks("python", README)
     assert len(snippets) >= 3
     shapes = "print(tuple(vectors.shape), features.tokens.ndim, type(model).__name__, joints.shape)"
     out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
@@ -61,7 +61,7 @@ def test_the_encoder_guides_snippets_run(place):
 
 
 def test_the_commands_on_an_adapter_run(place):
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("adaclip ")]
+    lines = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("adaclip ")]
     assert len(lines) == 4
     for line in lines:
         arguments = shlex.split(line, comments=True)[1:]
@@ -73,7 +73,7 @@ def test_the_commands_on_an_adapter_run(place):
 
 
 def test_the_sample_command_runs(place):
-    (line,) = [line for block in blocks("sh") for line in block.splitlines() if "run.py sample" in line]
+    (line,) = [line for block in blocks("sh", README) for line in block.splitlines() if "run.py sample" in line]
     arguments = shlex.split(line)[2:]
     run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
     assert (place / "motion.html").is_file()
@@ -99,7 +99,7 @@ def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
         (captures / f"{split}.txt").write_text(f"{split}_take")
         captions[f"{split}_take"] = ["a person moves"]
     (place / "captions.json").write_text(json.dumps(captions))
-    pages = [*blocks("sh"), *blocks("sh", MOTIONS)]
+    pages = [*blocks("sh", README), *blocks("sh", MOTIONS)]
     lines = [line for block in pages for line in block.splitlines() if "run.py prepare" in line]
     lines = [line for line in lines if "amass" not in line]  # needs licensed models
     assert len(lines) == 4
@@ -116,16 +116,38 @@ def test_the_motion_guides_map_is_one():
     assert (points["left_wrist"], points["right_wrist"]) == ("lHand", "rHand")
 
 
+@pytest.mark.parametrize("page", [README, TRAIN], ids=["README", "train"])
+def test_every_command_parses_and_every_setting_exists(page):
+    found = verbs_of(page)
+    assert len(found) >= 6
+    for arguments in found:
+        verb = tyro.cli(Verb, args=arguments)
+        options = getattr(verb, "options", verb)
+        recipe = getattr(options, "recipe", "humanml3d")
+        assert recipe in recipes.RECIPES
+        override(recipes.load(recipe), getattr(options, "settings", ()))
+
+
+def test_a_command_that_does_not_exist_is_noticed():
+    page = "```sh\ntorchrun --nnodes 2 adaqf_train/run.py train --wings 2  # no such option\n```"
+    (arguments,) = verbs_of(page)
+    assert arguments == ["train", "--wings", "2"]
+    with pytest.raises(SystemExit):
+        tyro.cli(Verb, args=arguments)
+
+
+def test_the_training_guide_takes_every_stage_of_a_run():
+    verbs = [arguments[0] for arguments in verbs_of(TRAIN)]
+    order = ["doctor", "plan", "extractors", "train", "evaluate", "compare", "push"]
+    assert [verb for verb in dict.fromkeys(verbs) if verb in order] == order
+
+
 def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for page, folder in (
-        (README, CHECKOUT),
-        (ENCODER, CHECKOUT / "docs"),
-        (MOTIONS, CHECKOUT / "docs"),
-        (EXPORT, CHECKOUT / "docs"),
-    ):
+    guides = ((page, CHECKOUT / "docs") for page in (ENCODER, MOTIONS, EXPORT, TRAIN))
+    for page, folder in ((README, CHECKOUT), *guides):
         for link in re.findall(r"\]\(([^)#:]+)\)", page):
             assert (folder / link).exists(), link
 

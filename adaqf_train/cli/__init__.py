@@ -13,7 +13,9 @@ import tyro
 from adaclip import AdaCLIPError
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Convert, Sample
+from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
+from adaqf_train.cli.publish import Push
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
 from adaqf_train.cli.studies import UserStudy
@@ -24,12 +26,14 @@ Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[PlanVerb, tyro.conf.subcommand("plan")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
+    | Annotated[Push, tyro.conf.subcommand("push")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
     | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
     | Annotated[Ui, tyro.conf.subcommand("ui")]

@@ -16,6 +16,8 @@ from adaqf_train import recipes
 from adaqf_train.config import ConfigError, RunConfig, override
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from adaqf_train.evaluation.report import Report
     from adaqf_train.pipeline import Pipeline
     from adaqf_train.run_folder import RunFolder
@@ -50,10 +52,18 @@ class RunOptions:
 @contextmanager
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
+    from adaqf_train.run_folder import RunFolder
+
+    run = RunFolder(out, new_accelerator(precision))
+    with run.locked():
+        yield run
+    run.accelerator.end_training()
+
+
+def new_accelerator(precision: str | None = None) -> Accelerator:
+    """Accelerate on all cores of this process; ConfigError for a precision that the machine has not got."""
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
-
-    from adaqf_train.run_folder import RunFolder
 
     # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
     # number without a launcher, is the user's.
@@ -63,13 +73,9 @@ def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     # The main process validates alone, and the others wait for it: longer than the ten minutes that NCCL gives them.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
     try:
-        accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
+        return Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
     except ValueError as error:  # a precision that this machine has not got
         raise ConfigError(f"training.precision={precision}: {error} Choose another, or none.") from error
-    run = RunFolder(out, accelerator)
-    with run.locked():
-        yield run
-    run.accelerator.end_training()
 
 
 def _cores() -> int:

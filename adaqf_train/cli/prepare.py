@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from adaqf_train.data.prepare import WINDOW, prepare_amass, prepare_bvh, prepare_joints, prepare_synthetic
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,12 @@ class PrepareSynthetic:
     """Where the data set goes; must not exist yet."""
     clips: int = 3000
     seed: int = 0
+    skeleton: Literal["humanml3d", "kit"] = "humanml3d"
+    """kit: 21 joints at 12.5 frames a second, as KIT-ML's are, for the recipe kit."""
 
     def __call__(self) -> None:
-        _wrote(self.folder, prepare_synthetic(self.folder, clips=self.clips, seed=self.seed))
+        skeleton = KIT if self.skeleton == "kit" else HUMANML3D
+        _wrote(self.folder, prepare_synthetic(self.folder, clips=self.clips, seed=self.seed, skeleton=skeleton))
 
 
 @dataclass(frozen=True)

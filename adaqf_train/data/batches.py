@@ -4,6 +4,9 @@ Everything random about a sample (caption, crop, timestep, text drop, noise) is 
 with its global index, step · batch + position. So a batch is the same on any number of processes, a resumed run
 sees what an uninterrupted one would, and no generator state has to be saved.
 
+Batches may be made of clips of like length (bucket), for padding is computed for nothing: of Bandai-Namco's clips in
+batches of 64 it is 45 % of all frames, and 6 % with a bucket of 16. Only which clips meet in a batch depends on it.
+
 Noise is four fifths of the work if numpy draws it. Torch's generator is three times as fast, and what is drawn is
 written straight to its place in the padded batch.
 """
@@ -36,6 +39,7 @@ class MotionBatch:
     timestep: Tensor  # (B,) long in [0, diffusion steps)
     noise: Tensor  # (B, T, D) standard normal
     keep_text: Tensor  # (B,) bool, False = train without text (classifier-free guidance)
+    frames: list[int] | None = None  # real ones of each clip, for who must know without waiting for a GPU's mask
 
     @property
     def lengths(self) -> Tensor:
@@ -57,7 +61,8 @@ class MotionBatch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _rows(self, rows: slice) -> MotionBatch:
-        part = MotionBatch(*(getattr(self, f.name)[rows] for f in fields(self)))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        part = MotionBatch(**{name: value if value is None else value[rows] for name, value in values.items()})
         longest = int(part.lengths.max())
         cut = {name: getattr(part, name)[:, :longest] for name in ("motion", "mask", "noise")}
         return replace(part, **cut)
@@ -71,7 +76,8 @@ class StepBatches(Dataset):
     """batches[step] is this process's share of the global batch of that training step.
 
     batch_size counts all processes. Each epoch visits the items in an order drawn from (seed, epoch); the
-    incomplete last batch of an epoch is dropped, so no item comes twice in one batch.
+    incomplete last batch of an epoch is dropped, so no item comes twice in one batch. bucket: that many batches in
+    a row are sorted by length among themselves, then they come in any order; 1 leaves every batch to chance.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class StepBatches(Dataset):
         diffusion: DiffusionConfig | None = None,
         process: int = 0,
         processes: int = 1,
+        bucket: int = 1,
     ) -> None:
         if batch_size > len(dataset):
             raise DataError(
@@ -95,14 +102,14 @@ class StepBatches(Dataset):
             )
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.diffusion = diffusion or DiffusionConfig()
-        self.process, self.processes = process, processes
+        self.process, self.processes, self.bucket = process, processes, bucket
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch that was asked for last
         self._noise_seed = seeding.mix(seed, 2)
 
     def __getitem__(self, step: int) -> MotionBatch:
         per_epoch = len(self.dataset) // self.batch_size
         epoch, position = divmod(step, per_epoch)
-        order = self._order_of(epoch)
+        order = self.order(epoch)
         share = self.batch_size // self.processes
         first = self.process * share
         samples = []
@@ -124,11 +131,24 @@ class StepBatches(Dataset):
             )
         )
 
-    def _order_of(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
+        """Rows of the data set in the order in which an epoch visits them; those beyond the last whole batch wait."""
         if self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, 0, epoch])
-            self._order = epoch, rng.permutation(len(self.dataset))
+            order = rng.permutation(len(self.dataset))
+            self._order = epoch, order if self.bucket == 1 else self._of_like_length(order, rng)
         return self._order[1]
+
+    def _of_like_length(self, order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The same items, so that those of a batch have about the same length; what is left over comes last."""
+        whole = len(order) // self.batch_size * self.batch_size  # the rest is dropped: it must not be the longest
+        lengths = np.array([len(item.vectors) for item in self.dataset.items])
+        several = range(0, whole, self.bucket * self.batch_size)
+        sections = [order[start : min(start + self.bucket * self.batch_size, whole)] for start in several]
+        ordered = np.concatenate([section[np.argsort(lengths[section], kind="stable")] for section in sections])
+        batches = rng.permutation(ordered.reshape(-1, self.batch_size))
+        # Within a batch as well: its rows are divided over the processes, none of which should wait for the others.
+        return np.concatenate([*rng.permuted(batches, axis=1), order[whole:]])
 
     def _sample(self, item: Item, index: int) -> _Sample:
         rng = np.random.default_rng([self.seed, 1, index])
@@ -158,6 +178,7 @@ class StepBatches(Dataset):
             timestep=torch.tensor([sample.timestep for sample in samples]),
             noise=noise,
             keep_text=torch.tensor([sample.keep_text for sample in samples]),
+            frames=lengths,
         )
 
     def _generator(self, index: int) -> torch.Generator:

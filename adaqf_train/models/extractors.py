@@ -7,6 +7,8 @@ part-of-speech tags, so any text can be encoded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -37,8 +39,10 @@ class MotionExtractor(nn.Module):
         self.gru = BiGRU(config.motion_hidden, config.motion_hidden)
         self.head = projection_head(2 * config.motion_hidden, config.motion_hidden, config.embedding)
 
-    def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, motion: Tensor, mask: Tensor, frames: Sequence[int] | None = None) -> Tensor:
         """Embeddings of normalised features: (B, T, D), mask (B, T) True = real -> (B, embedding).
+
+        frames: real ones of each clip, where they are known: to count them in a mask on a GPU is to wait for it.
 
         What lies beyond a clip is zeroed before each convolution, whose windows reach past the end: so an embedding
         depends neither on padding nor on the other clips of the batch. T even; clips have at least 4 frames.
@@ -46,7 +50,8 @@ class MotionExtractor(nn.Module):
         movement, real = motion[..., : self.inputs].transpose(1, 2), mask
         for halve in self.movement:
             movement, real = halve(movement * real[:, None]), real[:, 1::2]
-        return self.head(self.gru(self.project(self.movement_out(movement.transpose(1, 2))), mask.sum(dim=-1) // 4))
+        lengths = mask.sum(dim=-1) if frames is None else torch.tensor(frames)
+        return self.head(self.gru(self.project(self.movement_out(movement.transpose(1, 2))), lengths // 4))
 
 
 class TextExtractor(nn.Module):

@@ -25,6 +25,7 @@ from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.generator import MotionGenerator, build_denoiser
 from adaqf_train.models.layers import freeze
 from adaqf_train.training import checkpoint, loop
+from adaqf_train.training.cached import CaptionEmbeddings, CaptionFeatures
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import consistency, masked_mse
 from adaqf_train.training.validation import Validation
@@ -51,6 +52,7 @@ class Feedback:
     judge: Extractors | CaptionJudge
     config: FeedbackConfig
     alpha_bar: Tensor  # (steps,) of the diffusion
+    embeddings: CaptionEmbeddings | None = None  # of the captions, when they were computed before the first step
 
     def __call__(self, generated: Tensor, batch: MotionBatch, ids: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
         """L_M (Eq. 3) and L_T (Eq. 4) for each item, (B,) each.
@@ -58,15 +60,24 @@ class Feedback:
         generated: (B, T, D) normalised features with gradients; ids, text_mask: (B, L) tokens of the captions.
         """
         with torch.no_grad():
-            real = self.judge.motion(batch.motion, batch.mask)
-            by_caption = isinstance(self.judge, CaptionJudge)
-            text = self.judge.captions(batch.captions) if by_caption else self.judge.text(ids, text_mask)
-        embedding = self.judge.motion(generated, batch.mask)
+            real = self._motion(batch.motion, batch)
+            text = self._text(batch, ids, text_mask)
+        embedding = self._motion(generated, batch)
         motion_loss, text_loss = consistency(embedding, real), consistency(embedding, text)
         if not self.config.on_dropped_text:
             text_loss = text_loss * batch.keep_text
         weight = self._weight(batch.timestep)
         return (motion_loss, text_loss) if weight is None else (motion_loss * weight, text_loss * weight)
+
+    def _motion(self, motion: Tensor, batch: MotionBatch) -> Tensor:
+        if isinstance(self.judge, CaptionJudge):
+            return self.judge.motion(motion, batch.mask)
+        return self.judge.motion(motion, batch.mask, batch.frames)
+
+    def _text(self, batch: MotionBatch, ids: Tensor, text_mask: Tensor) -> Tensor:
+        if isinstance(self.judge, CaptionJudge):
+            return self.judge.captions(batch.captions)
+        return self.embeddings(batch.captions) if self.embeddings else self.judge.text(ids, text_mask)
 
     def _weight(self, timestep: Tensor) -> Tensor | None:
         """(B,), by how noisy the input was; None: all count the same."""
@@ -102,7 +113,8 @@ def fit(
     diffusion = Diffusion(config.diffusion)
     encoder = build_encoder(base, config)
     denoiser = build_denoiser(encoder, dataset.features, config.denoiser, config.diffusion.steps)
-    objective = Objective(accelerator, encoder, denoiser, diffusion, judge, config)
+    captions = dataset.captions() if training.cache_text else None
+    objective = Objective(accelerator, encoder, denoiser, diffusion, judge, config, captions)
     tuned = config.encoder.tuning != "frozen"
     state = TrainState({"denoiser": denoiser} | ({"encoder": encoder} if tuned else {}), objective.optimizer)
     source = StepBatches(
@@ -112,6 +124,7 @@ def fit(
         diffusion=config.diffusion,
         process=accelerator.process_index,
         processes=accelerator.num_processes,
+        bucket=config.training.bucket,
     )
     _check_parts(accelerator, training)
 
@@ -203,7 +216,9 @@ class Objective:
         diffusion: Diffusion,
         judge: Extractors | CaptionJudge | None,
         config: RunConfig,
+        captions: Sequence[str] | None = None,
     ) -> None:
+        """captions: all that can occur, where what frozen networks make of them shall be computed beforehand."""
         self.tokenize, self.diffusion, self.config = encoder.tokenize, diffusion, config
         rate = config.training.learning_rate
         groups = [{"params": list(denoiser.parameters()), "lr": rate}]
@@ -220,16 +235,20 @@ class Objective:
         # Data parallelism refuses a module without trainable parameters.
         self.encoder = accelerator.prepare(encoder) if tuned else encoder.to(accelerator.device)
         self.replicas = (self.denoiser, self.encoder) if tuned else (self.denoiser,)
+        self.features = CaptionFeatures(encoder, captions) if captions and not tuned else None
         self.feedback = None
         if config.feedback.active:
             if judge is None:
                 raise ValueError("Feedback needs extractors: train them first (run.py extractors).")
-            self.feedback = Feedback(freeze(judge.to(accelerator.device)), config.feedback, diffusion.alpha_bar)
+            frozen, embeddings = freeze(judge.to(accelerator.device)), None
+            if captions and not isinstance(frozen, CaptionJudge):
+                embeddings = CaptionEmbeddings(frozen.text, encoder, captions)
+            self.feedback = Feedback(frozen, config.feedback, diffusion.alpha_bar, embeddings)
 
     def __call__(self, batch: MotionBatch) -> loop.Losses:
         """The batch's mean loss, and its parts."""
         ids, text_mask = self.tokenize(batch.captions)
-        text: TextFeatures = self.encoder(ids, text_mask)
+        text: TextFeatures = self.features(batch.captions) if self.features else self.encoder(ids, text_mask)
         x_t = self.diffusion.noised(batch.motion, batch.timestep, batch.noise)
         generated = self.denoiser(x_t, batch.timestep, text, batch.mask, batch.keep_text)
         mse = masked_mse(generated, batch.motion, batch.mask).mean()

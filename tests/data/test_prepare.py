@@ -11,8 +11,9 @@ import pytest
 
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, RunningStatistics, write_folder
-from adaqf_train.data.prepare import mirrored_caption, prepare_joints, prepare_synthetic, resample
+from adaqf_train.data.prepare import is_synthetic, mirrored_caption, prepare_joints, prepare_synthetic, resample
 from adaqf_train.motion.features import canonicalise, encode
+from adaqf_train.motion.skeleton import KIT
 from adaqf_train.motion.synthetic import generate
 from tests.helpers import kit_body
 
@@ -284,6 +285,23 @@ def test_a_name_may_not_come_twice(tmp_path):
     clip = CaptionedMotion("same", CLIPS[0].joints, (Caption("a"),), "train")
     with pytest.raises(DataError, match="two clips have the name same"):
         write_folder(tmp_path / "out", [clip, clip])
+
+
+def test_synthetic_motions_as_kit_ml_writes_them(tmp_path):
+    prepare_synthetic(tmp_path / "kit", clips=40, seed=0, skeleton=KIT)
+    for clip in generate(3, 0):
+        joints = np.load(tmp_path / "kit" / "new_joints" / f"{clip.name}.npy") / KIT.units_per_metre
+        assert joints.shape[1:] == (21, 3)
+        assert len(joints) == pytest.approx(len(clip.joints) * 12.5 / 20, abs=2)
+        expected = canonicalise(clip.joints.astype(np.float64))
+        # The same person at the same time: heads, and which wrist is the left one (at frame 0 the left is +X).
+        head, wrist = (joints[0, KIT.joints.index(name)] for name in ("bun", "left_wrist"))
+        assert np.abs(head - expected[0, 15])[[0, 2]].max() < 0.05
+        assert head[1] == pytest.approx(expected[0, 15, 1], abs=0.06)
+        assert np.abs(wrist - expected[0, 20]).max() < 0.08
+        assert np.abs(wrist - expected[0, 21]).max() > 0.2
+    assert not (tmp_path / "kit" / "parameters").exists()
+    assert is_synthetic(tmp_path / "kit", clips=40, seed=0) is False  # the demo does not take it for its own
 
 
 def test_synthetic_folders_keep_each_clips_parameters(tmp_path):

@@ -11,15 +11,23 @@ from tqdm import tqdm
 from adaclip.files import read_json
 from adaqf_train.data.layout import ORIGIN, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import whole
+from adaqf_train.data.prepare.joints import resample
 from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.motion.kit import to_kit
+from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.motion.synthetic import generate
 
 
-def prepare_synthetic(folder: Path, *, clips: int, seed: int) -> dict[str, int]:
-    """Procedural motions -> a HumanML3D folder with each clip's parameters beside it."""
+def prepare_synthetic(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
+    """Procedural motions -> a HumanML3D folder with each clip's parameters beside it.
+
+    skeleton: KIT writes them as KIT-ML's are: 21 joints, 12.5 frames a second, 251 features. Their parameters are left
+    out, for they count frames and are measured on 22 joints.
+    """
     check_output(folder)
-    with closing(_synthetic(clips, seed)) as motions:
-        return write_folder(folder, motions, origin={"synthetic": {"clips": clips, "seed": seed}})
+    made = {"clips": clips, "seed": seed} | ({} if skeleton is HUMANML3D else {"skeleton": skeleton.name})
+    with closing(_synthetic(clips, seed, skeleton)) as motions:
+        return write_folder(folder, motions, origin={"synthetic": made})
 
 
 def is_synthetic(folder: Path, *, clips: int, seed: int) -> bool:
@@ -28,8 +36,10 @@ def is_synthetic(folder: Path, *, clips: int, seed: int) -> bool:
     return path.is_file() and read_json(path) == {"synthetic": {"clips": clips, "seed": seed}}
 
 
-def _synthetic(clips: int, seed: int) -> Iterator[CaptionedMotion]:
+def _synthetic(clips: int, seed: int, skeleton: Skeleton) -> Iterator[CaptionedMotion]:
     with tqdm(generate(clips, seed), total=clips, desc="Generating motions", unit="clip") as bar:
         for clip in bar:
-            facts = {"actions": list(clip.actions)}
-            yield CaptionedMotion(clip.name, clip.joints, whole(clip.captions), clip.split, facts)
+            joints, facts = clip.joints, {"actions": list(clip.actions)}
+            if skeleton is KIT:
+                joints, facts = to_kit(resample(joints, HUMANML3D.fps, KIT.fps)), {}
+            yield CaptionedMotion(clip.name, joints, whole(clip.captions), clip.split, facts)

@@ -1,0 +1,58 @@
+"""The verb that tells what a run will cost before it is started: plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaqf_train import recipes
+from adaqf_train.cli.options import Overrides, new_accelerator
+from adaqf_train.config import ConfigError, override
+
+
+@dataclass(frozen=True)
+class PlanVerb:
+    """Parameters, work, memory and hours of a recipe, from a few steps timed on this machine. Needs no weights, no
+    data and no network."""
+
+    recipe: str = "humanml3d"
+    """demo, pocket, humanml3d or kit."""
+    data: Path | None = None
+    """Folder in HumanML3D's layout, for the lengths of its clips and captions; none: what is known of the recipe's."""
+    processes: int = 1
+    """Processes that will share the batch, each with a device of its own."""
+    budget: float = 20.0
+    """Seconds of timed steps for each stage."""
+    json: bool = False
+    """Print the plan as JSON, and nothing else."""
+    settings: Overrides = ()
+
+    def __call__(self) -> None:
+        config = override(recipes.load(self.recipe), self.settings)
+        if self.budget <= 0:
+            raise ConfigError(f"--budget must be positive, got {self.budget}.")
+        for part in ("extractors", "evaluator", "training"):
+            batch = getattr(config, part).batch
+            if self.processes < 1 or batch % self.processes:
+                raise ConfigError(f"--processes {self.processes}: {part}.batch ({batch}) cannot be divided by it.")
+        import json
+
+        from rich.console import Console
+
+        from adaqf_train import planning
+        from adaqf_train.data.dataset import MotionDataset
+        from adaqf_train.data.official import locate
+
+        accelerator = new_accelerator(config.training.precision)
+        train, test = None, 0
+        if self.data is not None:
+            folder = locate(self.data)
+            train = MotionDataset(folder, "train", config.data)
+            test = len(MotionDataset(folder, config.evaluation.split, config.data))
+        plan = planning.make(config, accelerator, data=train, processes=self.processes, budget=self.budget, test=test)
+        if accelerator.is_main_process:
+            if self.json:
+                print(json.dumps(plan.as_dict(), indent=2))
+            else:
+                plan.show(Console())
+        accelerator.end_training()

@@ -1,0 +1,27 @@
+"""From HumanML3D's 22 joints to KIT-ML's 21, for motions that are to be written as KIT-ML's are.
+
+The two skeletons do not measure the same points of a back: MMM's root, belly, thorax and neck are taken where
+HumanML3D has a joint near by, the middle of a foot on the way from ankle to toe.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
+
+MIDFOOT = 0.5  # of the way from ankle to toe
+_BACK = {"root": "pelvis", "bp": "spine1", "bt": "spine3", "bln": "neck", "bun": "head"}
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_SIDES = ("left", "right")
+NEAREST = _BACK | {f"{side}_{joint}": f"{side}_{joint}" for side in _SIDES for joint in _LIMBS}
+NEAREST |= {f"{side}_toe": f"{side}_foot" for side in _SIDES}
+
+
+def to_kit(joints: np.ndarray) -> np.ndarray:
+    """(T, 22, 3) in metres -> (T, 21, 3) in KIT-ML's unit, 640 a metre; the frame rate stays."""
+    there = {name: joints[:, HUMANML3D.joints.index(nearest)] for name, nearest in NEAREST.items()}
+    for side in _SIDES:
+        ankle, toe = there[f"{side}_ankle"], there[f"{side}_toe"]
+        there[f"{side}_midfoot"] = (1 - MIDFOOT) * ankle + MIDFOOT * toe
+    return KIT.units_per_metre * np.stack([there[name] for name in KIT.joints], axis=1)

@@ -1,0 +1,101 @@
+"""A finished run goes to the Hub with what it can do; an unfinished one does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from adaclip import AdaCLIP
+from adaqf_train.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent / "adaclip"))
+import hub_server
+
+REPO = "me/adaclip-tiny"
+PROMPTS = ["a person walks", "a person waves the left hand"]
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[hub_server.Hub]:
+    with hub_server.serve() as hub:
+        constants = "huggingface_hub.constants"
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(f"{constants}.ENDPOINT", hub.address)
+        monkeypatch.setattr(
+            f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_x")
+        yield hub
+
+
+def error_of(capsys, arguments: list[str]) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 1
+    return capsys.readouterr().err
+
+
+def test_what_is_pushed_encodes_and_says_what_it_can_do(run, online, tmp_path, capsys):
+    assert main(["push", str(run), REPO, "--data-licence", "cc-by-nc-4.0", "--trained-on", "my-motions"]) == 0
+    assert f"{online.address}/{REPO}/commit/" in capsys.readouterr().out
+    loaded = AdaCLIP.from_pretrained(REPO, cache_dir=tmp_path / "cache")
+    assert torch.equal(loaded.encode(PROMPTS), AdaCLIP.from_pretrained(run / "adaclip").encode(PROMPTS))
+    card = online.repositories[REPO].files["README.md"].decode()
+    fid = json.loads((run / "report.json").read_text())["rows"]["adaqf"]["fid"]["mean"]
+    assert f'"value": {round(fid, 4)}' in card  # for the Hub's own tables
+    assert "| ground truth |" in card
+    assert '"data_fingerprint"' in card
+    assert 'license: "cc-by-nc-4.0"' in card
+    assert 'datasets: ["my-motions"]' in card
+    assert "AMASS" in card
+    assert str(run) not in card
+    assert str(run.parent) not in card
+    assert loaded.details.metrics["fid"] == round(fid, 4)
+    assert all(name.encode() != b"config.json" for name in online.repositories[REPO].files)  # it would break peft
+
+
+def test_a_dry_run_writes_what_would_be_pushed_and_pushes_nothing(run, online, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    assert main(["push", str(run), REPO, "--dry-run"]) == 0
+    assert REPO not in online.repositories
+    assert f'from_pretrained("{REPO}")' in (run / "hub" / "README.md").read_text()
+    encoder = AdaCLIP.from_pretrained(run / "hub")
+    assert torch.equal(encoder.encode(PROMPTS), AdaCLIP.from_pretrained(run / "adaclip").encode(PROMPTS))
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    assert main(["push", str(run), REPO]) == 0
+    pushed = {name for name in online.repositories[REPO].files if name != ".gitattributes"}
+    looked_at = {str(path.relative_to(run / "hub")) for path in (run / "hub").rglob("*") if path.is_file()}
+    assert pushed == looked_at
+
+
+def test_an_unfinished_run_is_not_pushed(run, online, capsys):
+    report = run / "report.json"
+    content = report.read_text()
+    report.unlink()
+    assert f"Run: run.py evaluate --run {run}" in error_of(capsys, ["push", str(run), REPO])
+    without = json.loads(content)
+    del without["rows"]["adaqf"]
+    report.write_text(json.dumps(without))
+    assert "does not tell of this run's adapter" in error_of(capsys, ["push", str(run), REPO])
+    shutil.rmtree(run / "adaclip")
+    assert "there is no adapter. Train one" in error_of(capsys, ["push", str(run), REPO])
+    assert "not a run" in error_of(capsys, ["push", str(run.parent), REPO])
+    assert not online.repositories
+
+
+def test_names_and_missing_logins_are_one_line(run, online, monkeypatch, capsys):
+    assert "not the name of a repository" in error_of(capsys, ["push", str(run), "a/b/c"])
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(run / "no-token"))
+    assert "hf auth login" in error_of(capsys, ["push", str(run), REPO])
