@@ -22,9 +22,11 @@ from adaqf_train.models.matcher import Matcher
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
-from adaqf_train.training.losses import caption_ids, contrastive
+from adaqf_train.training.losses import caption_ids, contrastive, told_from_flipped
 
-FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
+# Captions with a flipped word beside each caption, when the evaluator is to see such. Three take half as long again and
+# teach no more: another is drawn every time the caption comes.
+FLIPS = 1
 
 
 def fit_pocket_clip(
@@ -86,7 +88,7 @@ def fit_evaluator(
     config: EvaluatorConfig,
     log: Path,
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for."""
+    """The independent evaluator, with InfoNCE; if asked for, also against its captions with a word flipped."""
     torch.manual_seed(seeding.mix(config.seed))
     matcher = Matcher(dataset.features, len(tokenizer), config)
     _fit(
@@ -131,7 +133,7 @@ def _fit(
 ) -> None:
     """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
 
-    wrong: up to FLIPS texts for each motion of a batch that are not its own.
+    wrong: up to FLIPS texts for each motion of a batch that are not its own, to be negatives and told from its own.
     """
     source = StepBatches(
         dataset,
@@ -159,6 +161,8 @@ def _fit(
             flipped = _all_rows(accelerator, flipped)
         text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
         loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+        if wrong:
+            loss = loss + told_from_flipped(text, motion, flipped, temperature)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}
 
