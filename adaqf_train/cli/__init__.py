@@ -14,16 +14,18 @@ from adaclip import AdaCLIPError
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Sample
 from adaqf_train.cli.prepare import Prepare
-from adaqf_train.cli.scores import Compare, Evaluate
-from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
+from adaqf_train.cli.stages import Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
+    | Annotated[EvaluatorVerb, tyro.conf.subcommand("evaluator")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
