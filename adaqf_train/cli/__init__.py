@@ -12,10 +12,12 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaqf_train.cli.data import Doctor
-from adaqf_train.cli.motions import Sample
+from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
 from adaqf_train.cli.stages import Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.cli.studies import UserStudy
+from adaqf_train.cli.ui import Ui
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -28,7 +30,10 @@ Verb = (
     | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
+    | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
+    | Annotated[Ui, tyro.conf.subcommand("ui")]
 )
 
 
