@@ -19,6 +19,7 @@ from adaclip.config import LORA_MODULES, LoRASettings
 
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
 MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
+MDM_SAMPLES = 1024  # MDM's `num_samples_limit` of 1,000, rounded up to batches of 32
 TRACKERS = ("tensorboard", "wandb")
 
 SchedulerName = Literal["ddpm", "ddim", "dpm++"]
@@ -349,9 +350,13 @@ class EvaluationConfig:
     """The protocol of Guo et al. 2022."""
 
     split: Literal["test", "val"] = "test"  # val while options are being chosen
+    protocol: Literal["full", "mdm1024"] = "full"  # mdm1024: as MDM, 1,024 motions against the whole split's real ones
     replications: int = 20
     pool: int = 32  # captions among which R-precision looks for the right one
     diversity_pairs: int = 300
+    multimodality_texts: int | None = 100  # None: no MultiModality, which samples texts x repeats motions more
+    multimodality_repeats: int = 30  # motions of each of those texts
+    multimodality_pairs: int = 10  # of motions of one text whose distance is taken
     max_samples: int | None = None  # None: the whole split
     seed: int = 0
 
@@ -359,11 +364,27 @@ class EvaluationConfig:
         _require(self.replications >= 1, f"evaluation.replications must be at least 1, got {self.replications}.")
         _require(self.pool >= 3, f"evaluation.pool must be at least 3 for R-precision at 3, got {self.pool}.")
         _require(self.diversity_pairs >= 1, f"evaluation.diversity_pairs must be >= 1, got {self.diversity_pairs}.")
+        texts, repeats, pairs = self.multimodality_texts, self.multimodality_repeats, self.multimodality_pairs
+        _require(texts is None or texts >= 1, f"evaluation.multimodality_texts must be none or >= 1, got {texts}.")
+        _require(repeats >= 2, f"evaluation.multimodality_repeats must be at least 2, got {repeats}.")
+        _require(
+            1 <= pairs <= repeats,
+            f"evaluation.multimodality_pairs must lie between 1 and multimodality_repeats ({repeats}), got {pairs}.",
+        )
         _require(
             self.max_samples is None or self.max_samples >= MIN_SAMPLES,
             f"evaluation.max_samples must be none or at least {MIN_SAMPLES}, got {self.max_samples}.",
         )
+        _require(
+            self.max_samples is None or self.protocol == "full",
+            f"evaluation.protocol={self.protocol} sets the number of samples: evaluation.max_samples must be none.",
+        )
         _require_seed("evaluation", self.seed)
+
+    @property
+    def samples(self) -> int | None:
+        """How many motions a replication asks for; None: as many as the split has."""
+        return MDM_SAMPLES if self.protocol == "mdm1024" else self.max_samples
 
 
 @dataclass(frozen=True)

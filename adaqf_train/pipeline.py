@@ -1,46 +1,35 @@
-"""The stages of a run, in order: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
+"""The stages of a run, in order: base, extractors, evaluator, baseline, AdaQF. `scoring` has what comes after."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
 from rich.console import Console
-from tqdm import tqdm
 
 from adaclip import AdaCLIP, hub
-from adaclip.files import atomic_file, atomic_folder
+from adaclip.files import atomic_folder
 from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError, check_split_lists
 from adaqf_train.data.official import locate
 from adaqf_train.evaluation import protocol
-from adaqf_train.evaluation.evaluators import Evaluator
-from adaqf_train.evaluation.motions import read_motions
+from adaqf_train.evaluation.columns import NAMES
+from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
 from adaqf_train.evaluation.official_judge import OfficialJudge
-from adaqf_train.evaluation.report import Report
-from adaqf_train.evaluation.t2m import find_checkpoint, load_official
+from adaqf_train.evaluation.t2m import find_checkpoint
 from adaqf_train.models import store
 from adaqf_train.models.extractors import Extractors
-from adaqf_train.models.generator import MotionGenerator
-from adaqf_train.motion.features import decode
-from adaqf_train.run_folder import RunError, RunFolder
+from adaqf_train.run_folder import RunFolder
 from adaqf_train.training import fit_adaqf, fit_contrastive
 from adaqf_train.training.tracking import check_trackers
-from adaqf_train.viewing.page import Scene, Take, write_page
-from adaqf_train.viewing.strip import strip
+from adaqf_train.validator import validator
 
 ARMS = ("baseline", "adaqf")
 # Fields of TrainingConfig that the weights do not depend on: to change them is no reason to train again.
 INCIDENTAL = ("workers", "checkpoint_every", "keep", "log_every", "trackers", "max_loss")
-LABELS = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
-PAGE_PROMPTS = 8
 
 
 class Pipeline:
@@ -96,9 +85,9 @@ class Pipeline:
         name = self.config.encoder.base
         if name != POCKET_BASE:
             name = str(self.base_folder or name)
-            return name, _weights_digest(Path(name)) if Path(name).is_dir() else name
+            return name, hash_of_weights(Path(name)) if Path(name).is_dir() else name
         folder = self.run / "pocket_clip"
-        settings = {"base": _weights_digest(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
+        settings = {"base": hash_of_weights(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
 
         def make() -> None:
             if self.base_folder:
@@ -167,7 +156,8 @@ class Pipeline:
                 trackers=self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
-                store.save_evaluator(self.run / "evaluator", matcher, train.features, self.config.evaluator, tokenizer)
+                statistics = train.mean, train.std
+                store.save_evaluator(self.run / "evaluator", matcher, statistics, self.config.evaluator, tokenizer)
 
         return self.run.stage("evaluator", settings, make)
 
@@ -189,7 +179,7 @@ class Pipeline:
             settings["validation"].pop("strips")
 
         def make() -> None:
-            self._say(f"{LABELS[arm]}: training the generator")
+            self._say(f"{NAMES[arm]}: training the generator")
             generator = fit_adaqf.fit(
                 self.accelerator,
                 train,
@@ -214,7 +204,7 @@ class Pipeline:
         if not config.feedback.active:
             return None
         if config.feedback.judge == "official":
-            settings["judge"] = _file_digest(find_checkpoint(Path(official)))
+            settings["judge"] = hash_of_files([find_checkpoint(Path(official))])
             return OfficialJudge.load(Path(official), self.dataset("train"))
         settings["extractors"] = self.extractors()
         return store.load_extractors(self.run / "extractors")[0]
@@ -229,34 +219,14 @@ class Pipeline:
         self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
 
     def _validator(self, arm: str) -> fit_adaqf.OnValidation:
-        """Scores a generator on val with the independent evaluator, and leaves a picture of a few of its motions."""
-        validation, dataset = self.config.validation, self.dataset("val")
-        protocol_of_one = replace(
-            self.config.evaluation,
-            split="val",
-            replications=1,
-            max_samples=validation.samples,
-            seed=validation.seed,
+        return validator(
+            self.dataset("val"),
+            self.config,
+            self.run / "evaluator",
+            self.run / "extractors" if "extractors" in self.run.stages() else None,
+            pictures=self.run / "validation" / arm,
+            device=self.accelerator.device,
         )
-        towers, tokenizer = store.load_evaluator(self.run / "evaluator")
-        evaluator = Evaluator(towers.to(self.accelerator.device), tokenizer, dataset.mean, dataset.std)
-        drawn, few = protocol.draw(dataset, protocol_of_one, 0), slice(validation.strips)
-        captions, lengths = drawn.captions[few], drawn.lengths[few]
-
-        def score(generator: MotionGenerator, step: int) -> dict[str, float]:
-            def sample(captions: Sequence[str], lengths: Sequence[int], seed: tuple[int, ...]) -> list[np.ndarray]:
-                return generator.generate_features(captions, lengths, seed=seed)
-
-            if validation.strips:
-                made = sample(captions, lengths, (validation.seed,))
-                unit = dataset.skeleton.units_per_metre
-                picture = strip([decode(ours) / unit for ours in made], captions, dataset.fps)
-                with atomic_file(self.run / "validation" / f"{arm}_{step:08d}.png") as staging:
-                    picture.save(staging, format="PNG")
-            row = protocol.evaluate(sample, dataset, evaluator, protocol_of_one)
-            return {name: value["mean"] for name, value in row.items()}
-
-        return score
 
     def _inputs(self, train: MotionDataset) -> dict[str, object]:
         """What a stage learns from. Which clips data.samples leaves shows in the fingerprint."""
@@ -267,140 +237,8 @@ class Pipeline:
         """Where a stage's are: what was trained with other settings is never gone on with."""
         return self.run / "checkpoints" / name / digest(settings)
 
-    def evaluate(self, official: Path | None = None) -> Report:
-        """Scores ground truth and the arms that are trained, on the main process.
-
-        official: folder of the official evaluators' files, to score with them as well.
-        """
-        dataset, judges = self.dataset(self.config.evaluation.split), self._judges(official)
-        rows = {}
-        for arm in ("gt", *self._trained()):
-            started = time.monotonic()
-            rows[arm] = self._row(arm, dataset, judges)
-            self._say(f"{LABELS[arm]}: evaluated in {time.monotonic() - started:.0f} s")
-        return self._report(rows, dataset, protocol.sample_counts(dataset, self.config.evaluation))
-
-    def evaluate_motions(self, path: Path, official: Path | None = None) -> Report:
-        """Scores motions that another program wrote, beside the ground truth, with this run's evaluator."""
-        evaluation = self.config.evaluation
-        dataset, judges = self.dataset(evaluation.split), self._judges(official)
-        found = read_motions(path, dataset)
-        theirs = protocol.evaluate_motions(
-            found.captions,
-            found.motions,
-            dataset,
-            judges.evaluator,
-            evaluation,
-            judge=judges.extractors,
-            official=judges.official,
-        )
-        counts = protocol.sample_counts(dataset, evaluation, motions=len(found.motions))
-        return self._report({"gt": self._row("gt", dataset, judges), path.stem: theirs}, dataset, counts)
-
-    def _judges(self, official: Path | None) -> protocol.Judges:
-        """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
-        stages = self.run.stages()
-        dataset = self.dataset(self.config.evaluation.split)
-        for name, verb in (("extractors", "extractors"), ("evaluator", "extractors")):
-            if name not in stages:
-                raise RunError(f"{self.run / name}: not trained yet. Run: run.py {verb} with this run's options.")
-        if stages["evaluator"]["settings"]["train"] != self.inputs["train"]:
-            raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
-        device = self.accelerator.device
-        judges = []
-        for load, name in ((store.load_evaluator, "evaluator"), (store.load_extractors, "extractors")):
-            towers, tokenizer = load(self.run / name)
-            judges.append(Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std))
-        return protocol.Judges(*judges, official and load_official(official, self.data, device))
-
-    def _row(self, arm: str, dataset: MotionDataset, judges: protocol.Judges) -> dict:
-        return protocol.evaluate(
-            None if arm == "gt" else self._sampler(arm),
-            dataset,
-            judges.evaluator,
-            self.config.evaluation,
-            judge=judges.extractors,
-            official=judges.official,
-            progress=self._evaluation_progress(arm, dataset, official=judges.official is not None),
-        )
-
-    def _report(self, rows: dict, dataset: MotionDataset, counts: Mapping[str, object]) -> Report:
-        stages = self.run.stages()
-        seconds = {name: entry["seconds"] for name, entry in stages.items()}
-        return Report.of(rows, self.config, counts, dataset, seconds, stages["evaluator"]["digest"])
-
-    def page(self, report: Report) -> Path:
-        """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
-        evaluation = replace(self.config.evaluation, max_samples=PAGE_PROMPTS)
-        dataset = self.dataset(evaluation.split)
-        sampled = protocol.draw(dataset, evaluation, 0)
-        takes = {"gt": sampled.motions}
-        for arm in self._trained():
-            takes[arm] = self._load(arm).generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
-        unit = dataset.skeleton.units_per_metre
-        scenes = [
-            Scene(caption, tuple(Take(LABELS[arm], decode(takes[arm][i]) / unit) for arm in takes))
-            for i, caption in enumerate(sampled.captions)
-        ]
-        return write_page(
-            self.run / "motions.html",
-            scenes,
-            title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
-            fps=dataset.fps,
-            summary=report.table(),
-        )
-
-    def _evaluation_progress(self, arm: str, dataset: MotionDataset, *, official: bool) -> Path:
-        """Where the replications of a row are kept: a file for all that they depend on but their number."""
-        stages = self.run.stages()
-        key = {
-            "scored": [stages[name]["digest"] for name in (arm, "evaluator", "extractors") if name in stages],
-            "data": dataset.fingerprint(),
-            "evaluation": asdict(self.config.evaluation) | {"replications": None},
-            "sampling": asdict(self.config.sampling) if arm != "gt" else None,
-            "official": official,
-        }
-        return self.run / "evaluation" / f"{arm}_{digest(key)}.json"
-
-    def _trained(self) -> list[str]:
-        arms = [arm for arm in ARMS if arm in self.run.stages()]
-        if not arms:
-            raise RunError(f"{self.run.path}: no generator is trained yet. Run: run.py train with this run's options.")
-        return arms
-
-    def _load(self, arm: str) -> MotionGenerator:
-        return MotionGenerator.from_pretrained(self.run / arm, device=self.accelerator.device)
-
-    def _sampler(self, arm: str) -> protocol.Generate:
-        generator = self._load(arm)
-        generator.sampling = self.config.sampling
-
-        def generate(captions, lengths, seed):
-            batches = -(-len(captions) // generator.sampling.batch)
-            with tqdm(
-                total=batches * generator.sampling.steps, desc=f"sampling {arm}", unit="step", leave=False
-            ) as bar:
-                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
-
-        return generate
-
     def _log(self, name: str) -> Path:
         return self.run / "logs" / f"{name}.jsonl"
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _weights_digest(folder: Path) -> str:
-    """A short hash of a model's weights, wherever its folder is."""
-    hasher = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
-    return hasher.hexdigest()[:16]

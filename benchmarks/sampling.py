@@ -23,6 +23,7 @@ from adaqf_train.config import ConfigError, DataConfig, EvaluationConfig, Sampli
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.evaluation.scores import Judges
 from adaqf_train.models import store
 from adaqf_train.models.denoiser import Denoiser
 from adaqf_train.models.generator import MotionGenerator
@@ -89,10 +90,14 @@ def main() -> None:
     guidance = generator.sampling.guidance if options.guidance is None else options.guidance
     lengths = DataConfig(unit_frames=generator.unit_frames, max_frames=generator.max_frames)
     dataset = MotionDataset(data, options.split, lengths)
-    judge = Evaluator(*store.load_evaluator(evaluator), dataset.mean, dataset.std)
+    matcher, tokenizer, statistics = store.load_evaluator(evaluator)
+    judges = Judges(Evaluator(matcher, tokenizer, *statistics))
     settings = [_setting(text, guidance) for text in options.settings]
     evaluation = EvaluationConfig(
-        split=options.split, replications=options.replications, max_samples=options.max_samples
+        split=options.split,
+        replications=options.replications,
+        multimodality_texts=None,
+        max_samples=options.max_samples,
     )
     sampled = protocol.draw(dataset, evaluation, 0)
     captions, frames = sampled.captions[: options.batch], sampled.lengths[: options.batch]
@@ -119,7 +124,7 @@ def main() -> None:
         row = protocol.evaluate(
             lambda captions, lengths, seed: generator.generate_features(captions, lengths, seed=seed),
             dataset,
-            judge,
+            judges,
             evaluation,
         )
         fid, precision = (f"{row[m]['mean']:.3f} ± {row[m]['ci95']:.3f}" for m in ("fid", "r_precision_3"))

@@ -120,7 +120,9 @@ def tiny_config() -> RunConfig:
             steps=6, batch=8, learning_rate=1e-3, drop_at=4, ema=0.9, workers=0, checkpoint_every=2, log_every=1
         ),
         sampling=SamplingConfig(scheduler="ddim", steps=2),
-        evaluation=EvaluationConfig(replications=2),
+        evaluation=EvaluationConfig(
+            replications=2, multimodality_texts=4, multimodality_repeats=3, multimodality_pairs=2
+        ),
     )
 
 

@@ -254,7 +254,7 @@ def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config
         (["train", "--data", "DATA", "--out", "OUT", "--reuse", "nowhere"], "nowhere: not a run"),
         (
             ["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.npy"],
-            "missing. Give the folder of a generator",
+            "no such folder. Give a generator's",
         ),
         (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.fbx"], "name a .npy, .bvh"),
         (["sample", "--model", "x", "--prompt", "a", "--out", "a.npy", "--seed", "-1"], "--seed must not be negative"),

@@ -16,8 +16,8 @@ from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.publish import Push
-from adaqf_train.cli.scores import Compare, Evaluate
-from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
+from adaqf_train.cli.stages import Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
 from adaqf_train.cli.studies import UserStudy
 from adaqf_train.cli.ui import Ui
 from adaqf_train.training.stopping import TrainingStopped
@@ -28,8 +28,10 @@ Verb = (
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[PlanVerb, tyro.conf.subcommand("plan")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
+    | Annotated[EvaluatorVerb, tyro.conf.subcommand("evaluator")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adaqf_train.evaluation.report import Report
     from adaqf_train.pipeline import Pipeline
     from adaqf_train.run_folder import RunFolder
+    from adaqf_train.scoring import Scoring
 
 Overrides = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
@@ -105,13 +106,13 @@ def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | 
     run.write_config(config, pipeline.data)
 
 
-def report_on(pipeline: Pipeline, official: Path | None = None) -> Report:
+def report_on(scoring: Scoring) -> Report:
     """Evaluates a run and leaves its report and page. On the main process."""
-    report = pipeline.evaluate(official)
-    report.save(pipeline.run.path)
-    page = pipeline.page(report)
-    report.show(pipeline.console)
-    encoder = "encoder" if pipeline.config.encoder.tuning == "full" else "adapter"
+    report = scoring.evaluate()
+    report.save(scoring.run.path)
+    page = scoring.page(report)
+    report.show(scoring.console)
+    encoder = "encoder" if scoring.config.encoder.tuning == "full" else "adapter"
     for what, path in ((encoder, "adaclip"), ("report", "report.md"), ("motions", page.name)):
-        pipeline.console.print(f"{what:<8}{pipeline.run / path}", soft_wrap=True)
+        scoring.console.print(f"{what:<8}{scoring.run / path}", soft_wrap=True)
     return report

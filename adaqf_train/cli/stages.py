@@ -1,4 +1,4 @@
-"""The verbs that make a run: demo, pipeline, extractors, train."""
+"""The verbs that make a run: demo, pipeline, extractors, evaluator, train."""
 
 from __future__ import annotations
 
@@ -65,6 +65,22 @@ class ExtractorsVerb:
 
 
 @dataclass(frozen=True)
+class EvaluatorVerb:
+    """Trains the independent evaluator alone, with its fingerprint, for `evaluate --evaluator OUT`. A recipe with a
+    pocket CLIP trains that first: the evaluator reads with its tokenizer."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        from adaqf_train.models.store import fingerprint_of
+
+        with opened(self.options) as pipeline:
+            pipeline.evaluator()
+            folder = pipeline.run / "evaluator"
+            pipeline.console.print(f"evaluator {folder}\nsha256    {fingerprint_of(folder)}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
 class Train:
     """Trains AdaQF, the baseline, or both; what they need is trained first."""
 
@@ -78,9 +94,11 @@ class Train:
 
 
 def _everything(pipeline: Pipeline) -> None:
+    from adaqf_train.scoring import Scoring
+
     pipeline.extractors()
     pipeline.evaluator()
     for arm in ("baseline", "adaqf"):
         pipeline.train(arm)
     if pipeline.accelerator.is_main_process:
-        report_on(pipeline)
+        report_on(Scoring(pipeline))

@@ -58,6 +58,12 @@ class Evaluator:
         return torch.stack(result).double().numpy()
 
     @property
+    def width(self) -> int:
+        """E, of its embeddings."""
+        head = self.towers.motion_encoder.head if isinstance(self.towers, Matcher) else self.towers.motion.head
+        return head[-1].out_features
+
+    @property
     def _device(self) -> torch.device:
         return next(self.towers.parameters()).device
 

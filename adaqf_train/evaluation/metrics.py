@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from adaqf_train.motion.features import decode
 from adaqf_train.motion.physics import skating
+from adaqf_train.motion.skeleton import skeleton_of_width
 
-__all__ = ["distances", "diversity", "fid", "mm_dist", "multimodality", "pairs_of", "r_precision", "skating"]
+__all__ = [
+    "distances",
+    "diversity",
+    "fid",
+    "mm_dist",
+    "multimodality",
+    "pairs_of",
+    "r_precision",
+    "skating",
+    "skating_unmasked",
+]
 
 
 def fid(real: np.ndarray, generated: np.ndarray) -> float:
@@ -73,6 +87,22 @@ def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> f
         )
     first, second = (rng.choice(motion.shape[1], pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(motion[:, first] - motion[:, second], axis=-1).mean())
+
+
+def skating_unmasked(motions: Sequence[np.ndarray], padding: np.ndarray, frames: int) -> float:
+    """GMD's skating ratio as GMD takes it, over padding and all (Karunratanakul et al. 2023, `utils/metrics.py`).
+
+    motions: de-normalised features (T_i, D); padding: (D,), the data set's mean, which is what a zero-padded batch
+    decodes to; frames: the length all are padded to. The mean pose slides along at the mean speed, so short clips look
+    worse than they are. For comparison with published figures alone: `skating` on clips cut to their length is right.
+    """
+    skeleton = skeleton_of_width(len(padding))
+    ratios = []
+    for motion in motions:
+        missing = max(frames - len(motion), 0)
+        padded = np.concatenate([motion, np.broadcast_to(padding, (missing, len(padding)))])
+        ratios.append(skating(decode(padded.astype(np.float32)), skeleton))
+    return float(np.mean(ratios))
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

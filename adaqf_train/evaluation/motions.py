@@ -9,6 +9,7 @@ results.npy          as MDM's sampling writes it: joints, texts and lengths in o
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from tqdm import tqdm
 from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.data.clips import load_array
-from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.data.layout import DataError
+from adaqf_train.evaluation.scores import Asked
 from adaqf_train.motion.features import encode
 
 CAPTIONS = "captions.json"
@@ -36,6 +38,11 @@ class Motions:
 
     captions: list[str]
     motions: list[np.ndarray]  # de-normalised features (T_i, D), T_i a multiple of the data set's unit
+    parameters: list[list[dict] | None]  # of the split's procedural clip that a prompt is a caption of
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.captions, self.parameters)
 
 
 def read_motions(path: Path, dataset: MotionDataset) -> Motions:
@@ -46,8 +53,8 @@ def read_motions(path: Path, dataset: MotionDataset) -> Motions:
     pairs = list(_results(path) if path.suffix == ".npy" and path.is_file() else _folder(path, dataset))
     if len(pairs) < MIN_SAMPLES:
         raise DataError(f"{path}: {len(pairs)} motions; evaluation needs at least {MIN_SAMPLES}. Add some.")
-    unit = dataset.config.unit_frames
-    captions, motions = [], []
+    unit, parameters_of = dataset.config.unit_frames, _parameters(dataset)
+    captions, motions, parameters = [], [], []
     for where, caption, array in tqdm(pairs, desc="Reading motions", unit="clip"):
         vectors = _features(where, array, dataset)
         frames = len(vectors) // unit * unit
@@ -57,7 +64,29 @@ def read_motions(path: Path, dataset: MotionDataset) -> Motions:
             )
         captions.append(caption)
         motions.append(vectors[:frames])
-    return Motions(captions, motions)
+        parameters.append(parameters_of(where, caption))
+    return Motions(captions, motions, parameters)
+
+
+def _parameters(dataset: MotionDataset) -> Callable[[Path | str, str], list[dict] | None]:
+    """What a procedural clip shows, by a motion's name and prompt, so that attributes are judged as in any report.
+
+    The clip is the one of that name if the prompt is a caption of it, else the only one with such a caption.
+    """
+    by_key = {item.key: item for item in dataset.items}
+    owners: dict[str, list[Item]] = {}
+    for item in dataset.items:
+        for caption in dict.fromkeys(item.captions):
+            owners.setdefault(caption, []).append(item)
+
+    def of(where: Path | str, caption: str) -> list[dict] | None:
+        found = owners.get(caption, [])
+        named = by_key.get(where.stem) if isinstance(where, Path) else None
+        if named in found:
+            return dataset.parameters(named)
+        return dataset.parameters(found[0]) if len(found) == 1 else None
+
+    return of
 
 
 def _folder(folder: Path, dataset: MotionDataset):

@@ -1,76 +1,48 @@
-"""The report of a run: what was scored, on what, with what, as JSON, Markdown and a table on the screen."""
+"""The report of a run: what was scored, on what, with what, as JSON, Markdown and tables on the screen."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from adaclip.files import atomic_file, write_json
-from adaqf_train.config import RunConfig, to_dict
-from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.evaluation.protocol import ATTRIBUTE, COVERAGE, OFFICIAL
+from adaqf_train.evaluation import columns, extractors_report
+from adaqf_train.evaluation.columns import HEADLINE, LEARNED, NAMES, PHYSICAL
+from adaqf_train.evaluation.minimal_pairs import void_reason
+from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 
-PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy")
-COLUMNS = {
-    "fid": "FID ↓",
-    "r_precision_1": "R@1 ↑",
-    "r_precision_2": "R@2 ↑",
-    "r_precision_3": "R@3 ↑",
-    "mm_dist": "MM-dist ↓",
-    "diversity": "Diversity →",
-    "multimodality": "MModality",
-    "skating": "Skating ↓",
-    "r_precision_3_extractors": "R@3 by extractors",
-}
 # What the official evaluators give for real motions (20 replications, the whole test set): with anything else, figures
 # by these evaluators are not those of the literature.
 KNOWN_TRUTH = {"humanml3d": {"r_precision_3": 0.797, "fid": 0.002}, "kit": {"r_precision_3": 0.779, "fid": 0.031}}
 TOLERANCE = {"r_precision_3": 0.01, "fid": 0.01}
-NAMES = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
+PAIRS = "minimal_pairs"
+WIDE = 8  # columns that no longer fit a terminal of 80
 
 
 @dataclass(frozen=True)
 class Report:
     """Rows of {metric: {"mean", "ci95"}} and the manifest that says how they came about."""
 
-    rows: dict[str, dict[str, dict[str, float]]]
+    rows: dict[str, Row]
     manifest: dict[str, object]
+    retrieval: dict[str, Row] = field(default_factory=dict)  # of real motions, by judge (`extractors_report`)
 
     @classmethod
-    def of(
-        cls,
-        rows: dict[str, dict[str, dict[str, float]]],
-        config: RunConfig,
-        counts: Mapping[str, object],
-        dataset: MotionDataset,
-        seconds: Mapping[str, float],
-        evaluator: str,
-    ) -> Report:
-        """A report with its manifest. seconds: wall time by stage. evaluator: digest of the one that scored."""
-        seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
-        return cls(
-            rows,
-            {
-                **counts,
-                "split": dataset.split,
-                "skeleton": dataset.skeleton.name,
-                "data_fingerprint": dataset.fingerprint(),
-                "evaluator": evaluator,
-                "replications": config.evaluation.replications,
-                "seeds": seeds,
-                "seconds": dict(seconds),
-                "threads": torch.get_num_threads(),
-                "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-                "config": to_dict(config),
-            },
-        )
+    def of(cls, rows: dict[str, Row], manifest: dict[str, object], retrieval: dict[str, Row] | None = None) -> Report:
+        """A report in which the column of minimal pairs is void where real motions say that it means nothing.
+
+        Void figures are None; the ground truth's stays, as the reason.
+        """
+        reason = void_reason({"accuracy": rows["gt"].get(PAIRS, {"mean": None})["mean"]})
+        if reason is not None:
+            nothing = {"mean": None, "ci95": None}
+            rows = {n: row | {PAIRS: nothing} if n != "gt" and PAIRS in row else row for n, row in rows.items()}
+        return cls(rows, manifest | {"minimal_pairs_void": reason}, retrieval or {})
 
     @property
     def comparable(self) -> bool:
@@ -84,111 +56,137 @@ class Report:
 
     def save(self, folder: Path) -> None:
         """Writes report.json and report.md."""
-        write_json(folder / "report.json", {"rows": self.rows, "comparable": self.comparable, **self.manifest})
+        content = {"rows": self.rows, "comparable": self.comparable, "retrieval": self.retrieval, **self.manifest}
+        write_json(folder / "report.json", content)
         with atomic_file(folder / "report.md") as staging:
             staging.write_text(self.markdown(), encoding="utf-8")
 
-    def table(self, prefix: str = "") -> list[dict[str, str]]:
-        """The rows as text: the model's name, then a cell a metric. prefix: of the figures' names (`OFFICIAL`)."""
-        columns = {prefix + metric: title for metric, title in COLUMNS.items()}
-        return [
-            {"model": NAMES.get(name, name)}
-            | {title: f"{row[m]['mean']:.3f} ± {row[m]['ci95']:.3f}" for m, title in columns.items() if m in row}
-            for name, row in self.rows.items()
-        ]
+    def headline(self) -> list[dict[str, str]]:
+        """The rows as one table of text, for where there is room for one."""
+        return columns.table(self.rows, HEADLINE)
 
-    def attributes(self) -> list[dict[str, str]]:
-        """Attribute accuracies as text, and the share of the prompts that mention one in which it was understood."""
-        named = [name.removeprefix(ATTRIBUTE) for name in self.rows["gt"] if name.startswith(ATTRIBUTE)]
+    def attributes(self, prefix: str = "") -> list[dict[str, str]]:
+        """Attribute accuracies as text, and the share of the prompts that mention one in which it was understood.
+
+        prefix: `UNSEEN` for the prompts that ask for unseen combinations.
+        """
+        truth, start = self.rows["gt"], prefix + ATTRIBUTE
+        named = [name.removeprefix(start) for name in truth if name.startswith(start)]
+        if not named:
+            return []
+        # Of unseen combinations R-precision is told as well, where they fill a pool.
+        precision = {"R@3": f"{prefix}r_precision_3"} if prefix and f"{prefix}r_precision_3" in truth else {}
+        shown = {n: start + n for n in named} | precision
         rows = [
-            {"model": NAMES.get(model, model)} | {n: f"{row[ATTRIBUTE + n]['mean']:.3f}" for n in named}
+            {"model": NAMES.get(model, model)} | {title: _share(row.get(name)) for title, name in shown.items()}
             for model, row in self.rows.items()
-            if all(ATTRIBUTE + n in row for n in named)
+            if any(name in row for name in shown.values())
         ]
-        coverage = {n: f"{self.rows['gt'][COVERAGE + n]['mean']:.3f}" for n in named}
-        return [*rows, {"model": "coverage"} | coverage] if named else []
+        coverage = {n: _share(truth.get(f"{prefix}{COVERAGE}{n}")) for n in shown}
+        return [*rows, {"model": "coverage"} | coverage]
+
+    def tables(self, *, brief: bool = False) -> Iterator[tuple[str, list[dict[str, str]]]]:
+        """(title, rows as text) of every table, empty where there is nothing. brief: of retrieval, the pools alone."""
+        counts = self.manifest
+        yield "By the independent evaluator", columns.table(self.rows, LEARNED)
+        if OFFICIAL + "fid" in self.rows["gt"]:
+            yield "By the official evaluators", columns.table(self.rows, LEARNED, OFFICIAL)
+        yield "Physics, measured on the joints", columns.table(self.rows, PHYSICAL)
+        yield "Attribute accuracy, measured on the joints without a network", self.attributes()
+        unseen = counts["data"]["unseen_items"]
+        title = f"The same of combinations that training never shows ({unseen} of {counts['data']['items']} items)"
+        yield title, self.attributes(UNSEEN)
+        pool = min(counts["config"]["evaluation"]["pool"], counts["data"]["items"])
+        chosen = ("pools",) if brief else tuple(extractors_report.SETS)
+        yield "Retrieval of real motions (recalls in per cent)", extractors_report.table(self.retrieval, pool, chosen)
 
     def markdown(self) -> str:
-        """The table with the notes a reader needs."""
-        lines = ["# Report", "", *_markdown(self.table()), ""]
-        if attributes := self.attributes():
-            lines += ["Attribute accuracy, measured on the joints without a network:", "", *_markdown(attributes), ""]
-        if self._official:
-            lines += ["By the official evaluators:", "", *_markdown(self.table(OFFICIAL)), ""]
-        return "\n".join([*lines, *self.notes(), ""])
+        """The tables with the notes a reader needs."""
+        lines = ["# Report", ""]
+        for title, rows in self.tables():
+            if rows:
+                lines += [f"{title}:", "", *columns.markdown(rows), ""]
+        return "\n".join([*lines, *(f"* {note}" for note in self.notes()), ""])
 
-    @property
-    def _official(self) -> bool:
-        return OFFICIAL + "fid" in self.rows["gt"]
-
-    def notes(self) -> list[str]:
+    def notes(self) -> Iterator[str]:
         """What the figures are and are not."""
-        m = self.manifest
-        notes = [
-            f"{m['samples']} samples of the {m['split']} split, {m['replications']} replications, mean ± 95 % CI; "
-            f"pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity."
-        ]
-        if not m["standard"]:
-            notes.append("Not the full protocol (20 replications, pools of 32, 300 pairs, the whole split).")
-        notes.append(
-            "Scored by the independent evaluator; the last column is the opinion of the extractors that gave the "
-            "feedback, which a model can learn to please."
+        m, truth = self.manifest, self.rows["gt"]
+        of_one = ""
+        if m["multimodality"]:
+            of_one = "; MultiModality of {texts} texts × {repeats} motions, {pairs} pairs".format(**m["multimodality"])
+        yield (
+            f"{m['samples']:,} samples of the {m['split']} split (protocol {m['protocol']}), {m['replications']} "
+            f"replications, mean ± 95 % CI; pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity{of_one}."
         )
-        truth = self.rows["gt"]["r_precision_3"]["mean"]
-        above = [NAMES.get(name, name) for name, row in self.rows.items() if row["r_precision_3"]["mean"] > truth]
-        if above:
-            notes.append(f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success.")
-        deltas = {
-            NAMES.get(name, name): row["r_precision_3"]["mean"] - truth
-            for name, row in self.rows.items()
-            if name != "gt"
-        }
-        if deltas:
-            told = ", ".join(f"{name} {delta:+.3f}" for name, delta in deltas.items())
-            notes.append(f"R@3 against the ground truth's: {told}.")
+        if m["deviations"]:
+            yield f"Not the standard protocol: {'; '.join(m['deviations'])}."
+        if m["embedding"] * 4 > m["samples"]:
+            yield (
+                f"The evaluator's embeddings are {m['embedding']} wide, more than a quarter of the {m['samples']} "
+                "samples: covariances are short of full rank, and FID's floor is high."
+            )
+        if "r_precision_3_extractors" in truth:
+            yield (
+                "“R@3 by extractors” is the opinion of those that gave the feedback, which a model can learn to please."
+            )
+        if m["minimal_pairs_void"] and PAIRS in truth:
+            yield f"Minimal pairs are void: {m['minimal_pairs_void']}."
+        yield from self._against_truth()
+        yield (
+            "Acceleration and jerk are Wasserstein distances to the real motions' own. Penetration and floating are to "
+            "be near the ground truth's: real motions sink in and jump, too. Unmasked skating is GMD's, with padding."
+        )
         if not self.comparable:
             known = KNOWN_TRUTH[m["skeleton"]]
-            notes.append(
+            yield (
                 f"**Not comparable** with the literature: the official evaluators give real motions R@3 "
                 f"{known['r_precision_3']} and FID {known['fid']}, here "
-                f"{self.rows['gt'][OFFICIAL + 'r_precision_3']['mean']:.3f} and "
-                f"{self.rows['gt'][OFFICIAL + 'fid']['mean']:.3f}. Check the data set, and whose statistics are in use."
+                f"{truth[OFFICIAL + 'r_precision_3']['mean']:.3f} and {truth[OFFICIAL + 'fid']['mean']:.3f}. Check the "
+                "data set, and whose statistics are in use."
             )
-        return notes
 
     def show(self, console: Console) -> None:
-        """Prints the table, a metric a line, so that it fits a narrow terminal."""
-        for prefix, scorer in (("", ""), (OFFICIAL, ", official evaluators"))[: 1 + self._official]:
-            rows = self.table(prefix)
-            table = Table(title=f"{self.manifest['split']} split, {self.manifest['samples']} samples{scorer}")
-            table.add_column()
-            for row in rows:
-                table.add_column(row["model"], justify="right")
-            for title in list(rows[0])[1:]:
-                table.add_row(title, *(row[title] for row in rows))
-            console.print(table)
-        if attributes := self.attributes():
-            table = Table(title="attribute accuracy, measured on the joints")
-            for title in attributes[0]:
-                table.add_column("" if title == "model" else title, justify="right")
-            for row in attributes:
-                table.add_row(*row.values())
-            console.print(table)
+        """Prints the tables; wide ones with a figure a line, so that they fit a narrow terminal."""
+        for title, rows in self.tables(brief=True):
+            if rows:
+                console.print(_on_screen(title, rows))
         for note in self.notes():
             console.print(note, style="dim")
 
+    def _against_truth(self) -> Iterator[str]:
+        """R-precision is to be read against the real motions' own."""
+        for prefix, scorer in (("", ""), (OFFICIAL, " by the official evaluators")):
+            name = f"{prefix}r_precision_3"
+            if name not in self.rows["gt"]:
+                continue
+            truth = self.rows["gt"][name]["mean"]
+            deltas = {NAMES.get(n, n): row[name]["mean"] - truth for n, row in self.rows.items() if n != "gt"}
+            if deltas:
+                told = ", ".join(f"{model} {delta:+.3f}" for model, delta in deltas.items())
+                yield f"R@3 against the ground truth's{scorer}: {told}."
+            above = [model for model, delta in deltas.items() if delta > 0]
+            if above:
+                yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
 
-def _markdown(rows: list[dict[str, str]]) -> list[str]:
-    titles = list(rows[0])
-    return [
-        f"| {' | '.join(titles)} |",
-        f"|{'---|' * len(titles)}",
-        *(f"| {' | '.join(row.values())} |" for row in rows),
-    ]
+
+def _share(figure: Mapping[str, float] | None) -> str:
+    return "–" if figure is None else f"{figure['mean']:.3f}"
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # the package is used from a checkout
-        return "not installed"
+def _on_screen(title: str, rows: list[dict[str, str]]) -> Table:
+    """A row a model; where that would be wide, a column a model."""
+    grid = Table(title=title)
+    head, *names = rows[0]
+    if len(names) < WIDE and "±" not in "".join(rows[0].values()):
+        grid.add_column()
+        for name in names:
+            grid.add_column(name, justify="right")
+        for row in rows:
+            grid.add_row(*row.values())
+        return grid
+    grid.add_column()
+    for row in rows:
+        grid.add_column(row[head], justify="right")
+    for name in names:
+        grid.add_row(name, *(row[name] for row in rows))
+    return grid

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaclip import AdaCLIPError
 from adaclip.files import FileError, read_json
-from adaqf_train.evaluation.report import COLUMNS
-from adaqf_train.experiments.paper import PaperTable
+from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
+from adaqf_train.evaluation.extractors_report import WAYS
+from adaqf_train.evaluation.retrieval import TOPS
+from adaqf_train.evaluation.scores import ATTRIBUTE, OFFICIAL, UNSEEN
+from adaqf_train.experiments.paper import RETRIEVAL, PaperTable
+from adaqf_train.experiments.significance import differ, paired
 
 # Reports that differ in one of these were taken by different protocols: their figures do not belong in one column.
-PROTOCOL = ("split", "data_fingerprint", "evaluator", "samples", "pool", "diversity_pairs", "replications")
+PROTOCOL = (
+    "protocol",
+    "split",
+    "data_fingerprint",
+    "evaluator",
+    "official",
+    "samples",
+    "pool",
+    "diversity_pairs",
+    "replications",
+    "multimodality",
+)
+# A report of motions that were there already cannot have them: that takes nothing from the figures beside it.
+OPTIONAL = ("official", "multimodality")
+ARMS = ("baseline", "adaqf")
+PAIRED = ("fid", "r_precision_3", "mm_dist", "skating")  # of which differences over runs are told
+
+Row = Mapping[str, Mapping[str, float | None]]
 
 
 class ProtocolError(AdaCLIPError, ValueError):
@@ -22,59 +42,163 @@ class ProtocolError(AdaCLIPError, ValueError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows under their reports' names, and the words that belong under the table."""
+    """Tables by title, each row its name and its cells as text, and the words that belong under them."""
 
-    metrics: tuple[str, ...]
-    rows: tuple[tuple[str, dict[str, dict[str, float]]], ...]
+    tables: dict[str, list[dict[str, str]]]
     notes: tuple[str, ...]
 
     def markdown(self) -> str:
-        titles = ["model", *(COLUMNS[m] for m in self.metrics)]
-        lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-        for name, row in self.rows:
-            lines.append(f"| {name} | {' | '.join(_cell(row.get(m)) for m in self.metrics)} |")
-        return "\n".join([*lines, "", *self.notes])
+        lines = []
+        for title, rows in self.tables.items():
+            lines += [f"{title}:", "", *markdown(rows), ""]
+        return "\n".join([*lines, *(f"* {note}" for note in self.notes)])
 
 
 def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: bool = False) -> Comparison:
     """Puts reports (`report.json` files, or runs that hold one) side by side.
 
-    One ground-truth row when the reports share it. A difference to the first report's row of the same name is marked *
-    where it exceeds both 95 % intervals together, i.e. more than the replications' own noise; other seeds of training
-    are noise too, which no report of one run shows. mix: allow reports of different protocols, and say so. Raises
-    ProtocolError when they differ and `mix` is off, FileError for what is no report.
+    One ground-truth row when the reports share it. Figures that differ from the first report's row of the same name
+    bear a *, from their own report's baseline a †: by Welch's test on the replications (`significance.differ`), which
+    knows nothing of other training seeds. Reports that have both a baseline and AdaQF are also compared in pairs, which
+    does. mix: allow reports of different protocols, and say so. Raises ProtocolError when they differ and `mix` is off,
+    FileError for what is no report.
     """
     if not paths:
         raise ProtocolError("Name at least one report.json.")
     reports = [_read(path) for path in paths]
-    differing = [key for key in PROTOCOL if len({str(report.get(key)) for report in reports}) > 1]
+    differing, untold = _differences(reports)
     if differing and not mix:
         values = "; ".join(f"{key}: {', '.join(str(r.get(key)) for r in reports)}" for key in differing)
         raise ProtocolError(f"These reports are of different protocols ({values}). Evaluate them alike, or pass --mix.")
     labels = _labels(paths)
-    rows: list[tuple[str, dict]] = []
-    for number, (label, report) in enumerate(zip(labels, reports, strict=True)):
-        for name, row in report["rows"].items():
-            first = reports[0]["rows"].get(name)
-            if number and name == "gt" and row == first:
-                continue
-            rows.append((name if name == "gt" else f"{label} {name}", _marked(row, first) if number and first else row))
-    notes = [f"Protocol: {', '.join(f'{key} {reports[0].get(key)}' for key in PROTOCOL if key not in differing)}."]
+    rows = _rows(reports, labels)
+    shared = {key: reports[0][key] for key in PROTOCOL if key not in differing and reports[0].get(key) is not None}
+    notes = [f"Protocol: {', '.join(f'{key} {_short(value)}' for key, value in shared.items())}."]
     if differing:
         notes.append(f"**Mixed protocols**: {', '.join(differing)} differ, so columns do not compare across reports.")
-    if len(reports) > 1:
-        notes.append(
-            f"\\* differs from {labels[0]}'s row by more than both intervals; training seeds are noise besides."
-        )
-    for table in paper:
-        place = f"Table {table.number}, {table.dataset}"
-        rows += [(f"{row.method} ({row.source}, {place})", row.cells) for row in table.rows]
-        notes.append(
-            f"Rows of Table {table.number} are the paper's own figures, by the official evaluators on {table.dataset}: "
-            "not comparable with rows by another evaluator, size or data set."
-        )
-    metrics = tuple(m for m in COLUMNS if any(m in row for _, row in rows))
-    return Comparison(metrics, tuple(rows), tuple(notes))
+    if untold:
+        notes.append(f"Not every report says its {', '.join(untold)}: whether they are the same is not known.")
+    if any(report.get("comparable") is False for report in reports):
+        notes.append("**Not comparable** with the literature: the official evaluators' ground truth is off.")
+    notes.append(
+        f"\\* differs from {labels[0]}'s row of that name, † from the baseline of its own report: p < 0.05 by Welch's "
+        "t-test over replications; training seeds are noise besides."
+    )
+    if not differing:
+        notes += _over_runs(reports)
+    beside = [
+        (f"{row.method} ({row.source}, Table {table.number}, {table.dataset})", row.cells)
+        for table in paper
+        for row in table.rows
+    ]
+    notes += [
+        f"Rows of Table {table.number} are the paper's own figures, by the official evaluators on {table.dataset}: "
+        "not comparable with rows by another evaluator, size or data set."
+        for table in paper
+    ]
+    return Comparison(_tables(rows, beside, reports, labels), tuple(notes))
+
+
+def _differences(reports: Sequence[dict]) -> tuple[list[str], list[str]]:
+    """Keys of the protocol in which reports differ, and those that some of them, of an older version, do not have."""
+    differing, untold = [], []
+    for key in PROTOCOL:
+        told = [report[key] for report in reports if key in report]
+        if key in OPTIONAL:
+            told = [value for value in told if value is not None]
+        if len({str(value) for value in told}) > 1:
+            differing.append(key)
+        if len(reports) > 1 and not all(key in report for report in reports):
+            untold.append(key)
+    return differing, untold
+
+
+def _rows(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, Row]:
+    """Every row by its name in the tables, with marks of significance."""
+    rows: dict[str, Row] = {}
+    first = reports[0]["rows"]
+    for number, (label, report) in enumerate(zip(labels, reports, strict=True)):
+        for name, row in report["rows"].items():
+            if name == "gt" and number and row == first.get("gt"):
+                continue
+            against = {"*": first.get(name) if number else None}
+            if name not in ("gt", "baseline"):
+                against["†"] = report["rows"].get("baseline")
+            own = "gt" if name == "gt" and not number else f"{label} {name}"
+            n = report.get("replications")
+            rows[own] = {metric: _marked(metric, figure, against, n) for metric, figure in row.items()}
+    return rows
+
+
+def _marked(metric: str, figure: Mapping, against: Mapping[str, Row | None], replications: int | None) -> dict:
+    marks = [
+        mark
+        for mark, other in against.items()
+        if other and metric in other and replications and differ(figure, other[metric], replications)
+    ]
+    return dict(figure) | {"marks": "".join(marks)}
+
+
+def _tables(
+    rows: Mapping[str, Row], beside: Sequence[tuple[str, Row]], reports: Sequence[dict], labels: Sequence[str]
+) -> dict[str, list[dict[str, str]]]:
+    """Learned figures, those of the official evaluators, physics, attributes, retrieval: what there is of them."""
+    ours = list(rows.items())
+    named = list(dict.fromkeys(name for _, row in ours for name in row))
+    # The paper's figures are by the official evaluators, and stand beside those where there are any.
+    official = any(name.startswith(OFFICIAL) for name in named)
+    theirs = [(name, {OFFICIAL + metric: figure for metric, figure in row.items()}) for name, row in beside]
+    groups = {
+        "By the independent evaluator": (LEARNED, ours if official else [*ours, *beside]),
+        "By the official evaluators": (
+            {OFFICIAL + name: title for name, title in LEARNED.items()},
+            [*ours, *theirs] if official else [],
+        ),
+        "Physics": (PHYSICAL, [*ours, *beside]),
+        "Attribute accuracy": (_attributes(named, ATTRIBUTE), ours),
+        "Attribute accuracy, unseen combinations": (_attributes(named, UNSEEN + ATTRIBUTE), ours),
+        "Retrieval of real motions, pools of 32": (
+            dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in WAYS.values() for k in TOPS), strict=True)),
+            [*_retrieval(reports, labels), *beside],
+        ),
+    }
+    tables = {}
+    for title, (columns, candidates) in groups.items():
+        shown = {name: label for name, label in columns.items() if any(name in row for _, row in candidates)}
+        found = [(name, row) for name, row in candidates if any(metric in row for metric in shown)]
+        if found:
+            tables[title] = [
+                {"model": name} | {label: _written(row.get(metric)) for metric, label in shown.items()}
+                for name, row in found
+            ]
+    return tables
+
+
+def _attributes(names: Sequence[str], prefix: str) -> dict[str, str]:
+    return {name: name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+
+def _retrieval(reports: Sequence[dict], labels: Sequence[str]) -> list[tuple[str, Row]]:
+    return [
+        (f"{label} {judge}", sets["pools"])
+        for label, report in zip(labels, reports, strict=True)
+        for judge, sets in report.get("retrieval", {}).items()
+    ]
+
+
+def _over_runs(reports: Sequence[dict]) -> list[str]:
+    """AdaQF against the baseline in pairs, a pair a run: what other training seeds do is in these intervals."""
+    both = [report["rows"] for report in reports if all(arm in report["rows"] for arm in ARMS)]
+    if len(both) < 2:
+        return []
+    told = []
+    for metric in PAIRED:
+        if all(metric in rows[arm] for rows in both for arm in ARMS):
+            mean, half = paired([rows["adaqf"][metric]["mean"] - rows["baseline"][metric]["mean"] for rows in both])
+            told.append(f"{COLUMNS[metric]} {mean:+.3f} ± {half:.3f}{' *' if abs(mean) > half else ''}")
+    return [
+        f"AdaQF less its own baseline, paired over {len(both)} runs (mean ± 95 % by Student's t): {'; '.join(told)}."
+    ]
 
 
 def _read(path: Path) -> dict:
@@ -93,19 +217,13 @@ def _labels(paths: Sequence[Path]) -> list[str]:
     return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
 
 
-def _marked(row: dict, first: dict) -> dict:
-    return {
-        metric: cell | {"significant": _apart(cell, first[metric])} if metric in first else cell
-        for metric, cell in row.items()
-    }
+def _short(value: object) -> str:
+    """A value of the protocol, for people: of a hash, its beginning."""
+    if isinstance(value, dict):
+        return "/".join(map(str, value.values()))
+    return str(value)[:16]
 
 
-def _apart(a: dict[str, float], b: dict[str, float]) -> bool:
-    return abs(a["mean"] - b["mean"]) > math.hypot(a["ci95"], b["ci95"])
-
-
-def _cell(cell: dict | None) -> str:
-    if cell is None:
-        return "–"
-    ci = "" if cell["ci95"] is None else f" ± {cell['ci95']:.3f}"
-    return f"{cell['mean']:.3f}{ci}{' *' if cell.get('significant') else ''}"
+def _written(figure: Mapping | None) -> str:
+    marks = figure.get("marks") if figure else None
+    return f"{cell(figure)} {marks}" if marks else cell(figure)

@@ -23,10 +23,12 @@ from adaqf_train.models.matcher import Matcher
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
-from adaqf_train.training.losses import caption_ids, contrastive
+from adaqf_train.training.losses import caption_ids, contrastive, told_from_flipped
 
 CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
-FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
+# Captions with a flipped word beside each caption, when the evaluator is to see such. Three take half as long again and
+# teach no more: another is drawn every time the caption comes.
+FLIPS = 1
 
 
 def fit_pocket_clip(
@@ -103,7 +105,7 @@ def fit_evaluator(
     checkpoints: Path | None = None,
     trackers: Sequence[str] = (),
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for.
+    """The independent evaluator, with InfoNCE; if asked for, also against its captions with a word flipped.
 
     checkpoints: where to leave some, for a fit that is interrupted to go on from.
     """
@@ -160,7 +162,7 @@ def _fit(
 ) -> None:
     """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
 
-    wrong: up to FLIPS texts for each motion of a batch that are not its own.
+    wrong: up to FLIPS texts for each motion of a batch that are not its own, to be negatives and told from its own.
     """
     source = StepBatches(
         dataset,
@@ -188,6 +190,8 @@ def _fit(
             flipped = _all_rows(accelerator, flipped)
         text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
         loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+        if wrong:
+            loss = loss + told_from_flipped(text, motion, flipped, temperature)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}
 

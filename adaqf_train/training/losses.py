@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize, softplus
 
 
 def masked_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -50,6 +50,19 @@ def contrastive(
         texts = torch.cat([texts, wrong], dim=1)
     info_nce = (cross_entropy(logits, target) + cross_entropy(texts, target)) / 2
     return info_nce + cosine_weight * (1 - similarity.diagonal()).mean()
+
+
+def told_from_flipped(text: Tensor, motion: Tensor, flipped: Tensor, temperature: float | Tensor) -> Tensor:
+    """Logistic loss of telling each motion's text from its flipped ones, by cosine; a scalar, the mean over pairs.
+
+    text, motion: (N, E); flipped: (N, K, E), a row of zeros is none. InfoNCE alone has a caption's flip as one negative
+    among a batch's, and hardly sees it once the others are far: here each pair counts for itself.
+    """
+    there = (flipped != 0).any(dim=-1)
+    motion = normalize(motion, dim=-1)
+    own = (normalize(text, dim=-1) * motion).sum(dim=-1)
+    other = (normalize(flipped, dim=-1) * motion[:, None]).sum(dim=-1)
+    return (softplus((other - own[:, None]) / temperature) * there).sum() / there.sum().clamp(min=1)
 
 
 def caption_ids(captions: Sequence[str]) -> Tensor:

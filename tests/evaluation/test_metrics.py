@@ -7,8 +7,10 @@ import pytest
 from scipy.linalg import sqrtm
 
 from adaqf_train.evaluation import metrics
+from adaqf_train.motion.features import Slices, decode
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
+HUMANML3D_SLICES = Slices.of(HUMANML3D)
 TOES = (10, 11)
 
 
@@ -17,14 +19,34 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """By the definition, with covariances summed by hand and the square root of their product from its eigenvalues."""
+
+    def moments(rows):
+        mean = sum(rows) / len(rows)
+        return mean, sum(np.outer(row - mean, row - mean) for row in rows) / (len(rows) - 1)
+
+    (mean_a, cov_a), (mean_b, cov_b) = moments(a), moments(b)
+    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).astype(complex)).sum().real
+    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * root)
+
+
 def test_fid_is_the_frechet_distance(rng):
     a, b = rng.normal(size=(300, 6)), rng.normal(0.5, 1.5, size=(400, 6))
+    assert metrics.fid(a, b) == pytest.approx(frechet(a, b), abs=1e-9)
     root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
-    assert metrics.fid(a, b) == pytest.approx(expected, rel=1e-6)
-    assert metrics.fid(a, a) == pytest.approx(0, abs=1e-9)
-    assert metrics.fid(a, a + 2.0) == pytest.approx(6 * 4.0, rel=1e-6)
-    assert metrics.fid(a, b) == pytest.approx(metrics.fid(b, a), rel=1e-9)
+    assert metrics.fid(a, b) == pytest.approx(expected, abs=1e-9)
+    assert metrics.fid(a, a) <= 1e-6
+    assert metrics.fid(a, a + 2.0) == pytest.approx(6 * 4.0, abs=1e-9)
+    assert metrics.fid(a, b) == pytest.approx(metrics.fid(b, a), abs=1e-9)
+    assert abs(metrics.fid(a, b) - frechet(a, b * 1.001)) > 1e-3  # control: the oracle tells sets apart
+
+
+def test_fid_of_wide_embeddings_with_themselves_is_nothing(rng):
+    wide = rng.normal(size=(700, 512)) * np.geomspace(1e-4, 10, 512)  # official width, badly conditioned
+    assert metrics.fid(wide, wide) <= 1e-6
+    assert metrics.fid(wide.astype(np.float32), wide.astype(np.float32)) <= 1e-6
 
 
 def test_fid_of_few_samples_is_finite(rng):
@@ -40,6 +62,33 @@ def test_r_precision_of_perfect_shuffled_and_random_pairs(rng):
     assert metrics.r_precision(text, shuffled)[0] == 0
     chance = metrics.r_precision(rng.normal(size=(3200, 8)), rng.normal(size=(3200, 8)))
     assert chance == pytest.approx(np.array([1, 2, 3]) / 32, abs=0.02)
+
+
+def test_r_precision_is_that_of_a_search_by_hand(rng):
+    text, motion = rng.normal(size=(150, 5)), rng.normal(size=(150, 5))
+    motion += text
+    hits = np.zeros(4)
+    for first in range(0, 128, 32):
+        for i in range(first, first + 32):
+            gaps = [(np.sqrt(((text[i] - motion[j]) ** 2).sum()), j) for j in range(first, first + 32)]
+            place = [j for _, j in sorted(gaps)].index(i)
+            hits[place:] += 1
+    assert metrics.r_precision(text, motion, pool=32, top=4).tolist() == (hits / 128).tolist()
+    assert 0.1 < hits[0] / 128 < 0.9
+    swapped = text[::-1].copy()
+    assert metrics.r_precision(swapped, motion, top=4)[0] < 0.1 < hits[0] / 128
+
+
+def test_distances_based_figures_are_those_of_loops(rng):
+    text, motion = rng.normal(size=(90, 7)), rng.normal(size=(90, 7))
+    by_hand = sum(
+        np.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))) for a, b in zip(text, motion, strict=True)
+    )
+    assert metrics.mm_dist(text, motion) == pytest.approx(by_hand / 90, abs=1e-9)
+    order = np.random.default_rng(3).permutation(90)
+    pairs = [np.linalg.norm(motion[i] - motion[j]) for i, j in zip(order[:40], order[40:80], strict=True)]
+    assert metrics.diversity(motion, 40, np.random.default_rng(3)) == pytest.approx(sum(pairs) / 40, abs=1e-9)
+    assert len({*order[:80].tolist()}) == 80  # no motion is drawn twice
 
 
 def test_r_precision_searches_among_motions_for_each_text():
@@ -115,6 +164,22 @@ def test_skating_ignores_single_jumps_of_one_frame():
     joints = standing()
     joints[20:, TOES[0], 0] += 0.05  # 1 m/s in one frame, 0.2 m/s on average over five
     assert metrics.skating(joints, HUMANML3D) == 0
+
+
+def test_unmasked_skating_counts_padding_as_gmd_does(rng):
+    """Padding decodes to the mean pose, which slides along at the mean speed: here 0.6 m/s on flat feet."""
+    features = HUMANML3D_SLICES
+    standing_still = np.zeros(263, np.float32)
+    standing_still[features.root_height] = 0.9
+    standing_still[features.rotations] = np.tile([1, 0, 0, 0, 1, 0], 21)
+    sliding = standing_still.copy()
+    sliding[features.root_linear_velocity.stop - 1] = 0.03  # metres a frame
+    clips = [np.repeat(standing_still[None], frames, axis=0) for frames in (60, 80)]
+    assert np.mean([metrics.skating(decode(clip), HUMANML3D) for clip in clips]) == 0
+    assert metrics.skating_unmasked(clips, standing_still, 196) == 0
+    found = metrics.skating_unmasked(clips, sliding, 196)
+    assert found == pytest.approx(np.mean([136, 116]) / 195, abs=0.03)  # less what the mean speed's window cuts
+    assert metrics.skating_unmasked(clips, sliding, 60) == 0  # nothing to pad
 
 
 def test_skating_needs_the_clip_cut_to_its_length():

@@ -12,6 +12,7 @@ import pytest
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import DataError
+from adaqf_train.data.prepare import prepare_synthetic
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.motion.features import decode, encode
 
@@ -69,6 +70,26 @@ def test_prompts_of_their_own_come_before_the_splits(copies, real):
     (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n")
     (copies / "captions.json").write_text(json.dumps({names[1]: "a person sings"}))
     assert read_motions(copies, real).captions[:2] == ["a person dances", "a person sings"]
+
+
+def test_procedural_prompts_are_judged_by_what_their_clip_shows(tmp_path):
+    prepare_synthetic(tmp_path / "data", clips=100, seed=3)
+    split = MotionDataset(tmp_path / "data", "test")
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for item in split.items:
+        np.save(folder / f"{item.key}.npy", item.vectors)
+    names = sorted(item.key for item in split.items)
+    (folder / f"{names[0]}.txt").write_text("a person dances\n")
+    items = {item.key: item for item in split.items}
+    found = read_motions(folder, split).parameters
+    assert found[0] is None
+    assert found[1:] == [split.parameters(items[name]) for name in names[1:]]
+    captions = [item.captions[0] for item in split.items]
+    unnamed = read_motions(mdm_results(tmp_path / "results.npy", split), split).parameters
+    owners = [[item for item in split.items if caption in item.captions] for caption in captions]
+    assert unnamed == [split.parameters(who[0]) if len(who) == 1 else None for who in owners]
+    assert any(actions is not None for actions in unnamed)
 
 
 def test_real_motions_score_as_the_ground_truth_and_shuffled_ones_do_not(tiny_run, copies, real, tmp_path):

@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from adaqf_train.config import EvaluationConfig
+from adaqf_train import recipes
+from adaqf_train.config import ConfigError, EvaluationConfig
 from adaqf_train.data.layout import DataError
-from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation import metrics, protocol
+from adaqf_train.evaluation.manifest import data_counts, manifest
 from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.scores import Judges
+from adaqf_train.motion import synthetic
+from adaqf_train.motion.features import Slices, decode, encode
+from adaqf_train.motion.skeleton import HUMANML3D
+from tests.conftest import TINY_CLIPS
 
-METRICS = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "skating"}
-CONFIG = EvaluationConfig(split="val", replications=3, pool=8)
+SLICES = Slices.of(HUMANML3D)
+LEARNED = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "minimal_pairs"}
+PHYSICAL = {"skating", "skating_unmasked", "acceleration", "jerk", "penetration_mm", "floating_mm"}
+CONFIG = EvaluationConfig(split="val", replications=3, pool=8, multimodality_texts=None)
 
 
 class Oracle:
@@ -25,7 +34,8 @@ class Oracle:
         self.of_caption = {c: self._embed(item.vectors) for item in dataset.items for c in item.captions}
 
     def embed_texts(self, texts):
-        return np.stack([self.of_caption[text] for text in texts])
+        # A flipped caption is no clip's: it lies far from all of them.
+        return np.stack([self.of_caption.get(text, np.full(8, 9.0)) for text in texts])
 
     def embed_motions(self, motions):
         return np.stack([self._embed(motion) for motion in motions])
@@ -36,8 +46,8 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def oracle(tiny_train) -> Oracle:
-    return Oracle(tiny_train)
+def oracle(tiny_train) -> Judges:
+    return Judges(Oracle(tiny_train))
 
 
 def copying(dataset, config):
@@ -49,8 +59,8 @@ def copying(dataset, config):
 def test_rows_have_all_metrics_with_intervals(tiny_train, oracle):
     for generate in (None, copying(tiny_train, CONFIG)):
         row = protocol.evaluate(generate, tiny_train, oracle, CONFIG)
-        attributes = {name for name in row if name.startswith((protocol.ATTRIBUTE, protocol.COVERAGE))}
-        assert set(row) - attributes == METRICS
+        attributes = {name for name in row if name.startswith(("attribute_", "coverage_"))}
+        assert set(row) - attributes == LEARNED | PHYSICAL
         assert {"attribute_side", "coverage_side", "attribute_count"} <= attributes
         assert all(set(cell) == {"mean", "ci95"} for cell in row.values())
         assert all(np.isfinite(list(cell.values())).all() for cell in row.values())
@@ -77,6 +87,45 @@ def test_a_perfect_model_scores_like_the_ground_truth_and_a_confused_one_does_no
     assert perfect["attribute_side"]["mean"] > 0.9
     assert wrong["attribute_side"]["mean"] < 0.7
     assert slid["skating"]["mean"] > perfect["skating"]["mean"] + 0.3
+
+
+def test_every_physical_figure_notices_what_it_is_for(tiny_train, oracle):
+    """Each is moved by its own damage, and by that alone more than threefold among those that the damage spares."""
+    copy = copying(tiny_train, CONFIG)
+    rng = np.random.default_rng(0)
+
+    def damaged(damage):
+        def generate(captions, lengths, seed):
+            motions = [m.copy() for m in copy(captions, lengths, seed)]
+            for motion in motions:
+                damage(motion)
+            return motions
+
+        return protocol.evaluate(generate, tiny_train, oracle, CONFIG)
+
+    def sunk(motion):
+        motion[:, SLICES.root_height] -= 0.05
+        motion[:, SLICES.positions][:, 1::3] -= 0.05
+
+    def lifted(motion):
+        motion[:, SLICES.root_height] += 0.3
+        motion[:, SLICES.positions][:, 1::3] += 0.3
+
+    def trembling(motion):
+        motion[:, SLICES.positions] += 0.01 * rng.standard_normal(motion[:, SLICES.positions].shape)
+
+    real = damaged(lambda motion: None)
+    figures = {
+        name: {k: row[k]["mean"] for k in PHYSICAL}
+        for name, row in (("sunk", damaged(sunk)), ("lifted", damaged(lifted)), ("trembling", damaged(trembling)))
+    }
+    assert figures["sunk"]["penetration_mm"] > real["penetration_mm"]["mean"] + 30
+    assert figures["lifted"]["penetration_mm"] <= real["penetration_mm"]["mean"]
+    assert figures["lifted"]["floating_mm"] > real["floating_mm"]["mean"] + 200
+    assert figures["sunk"]["floating_mm"] <= real["floating_mm"]["mean"]
+    for name in ("acceleration", "jerk"):
+        assert figures["trembling"][name] > 1 > figures["sunk"][name]
+        assert figures["lifted"][name] == pytest.approx(real[name]["mean"], abs=1e-3)
 
 
 def test_every_model_is_asked_for_the_same(tiny_train):
@@ -129,12 +178,174 @@ def test_the_interval_is_the_fields():
 
 def test_counts_say_when_the_protocol_is_not_the_standard_one(tiny_train):
     counts = protocol.sample_counts(tiny_train, EvaluationConfig())
+    multimodality = " texts × 30 motions and 10 pairs"
     assert counts == {
+        "protocol": "full",
         "samples": len(tiny_train),
         "pool": 32,
         "diversity_pairs": len(tiny_train) // 2,
+        "replications": 20,
+        "multimodality": {"texts": len(tiny_train), "repeats": 30, "pairs": 10},
+        "deviations": [
+            "24 pairs for diversity instead of 300",
+            f"MultiModality of 48{multimodality} instead of 100{multimodality}",
+        ],
         "standard": False,
     }
+
+
+class Many:
+    """As many items as one says."""
+
+    def __init__(self, items: int) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return self.items
+
+
+def test_the_full_protocol_has_no_deviations_and_few_items_have_theirs():
+    assert protocol.sample_counts(Many(4640), EvaluationConfig())["standard"]
+    assert protocol.sample_counts(Many(4640), EvaluationConfig(max_samples=1024))["deviations"] == [
+        "1,024 samples instead of 4,640"
+    ]
+    few = protocol.sample_counts(Many(20), EvaluationConfig(multimodality_texts=None))
+    assert (few["pool"], few["diversity_pairs"], few["samples"]) == (20, 10, 20)
+    assert few["deviations"] == ["pools of 20 instead of 32", "10 pairs for diversity instead of 300"]
+
+
+def test_mdms_protocol_is_known_by_its_name():
+    config = EvaluationConfig(protocol="mdm1024")
+    counts = protocol.sample_counts(Many(4640), config)
+    assert (counts["protocol"], counts["samples"], counts["standard"]) == ("mdm1024", 1024, True)
+    assert protocol.sample_counts(Many(800), config)["deviations"] == ["800 samples instead of 1,024"]
+    with pytest.raises(ConfigError, match="max_samples must be none"):
+        replace(config, max_samples=100)
+
+
+def test_mdms_protocol_compares_few_motions_with_all_real_ones(tiny_train, oracle, monkeypatch):
+    monkeypatch.setattr("adaqf_train.config.MDM_SAMPLES", 16)
+    config = replace(CONFIG, protocol="mdm1024", replications=1)
+    seen = {}
+
+    def watched(asked, motions, reference, *rest, **named):
+        seen["scored"], seen["reference"] = len(motions), len(reference)
+        return {"fid": 0.0}
+
+    monkeypatch.setattr(protocol, "score", watched)
+    for generate, scored in ((None, len(tiny_train)), (copying(tiny_train, config), 16)):
+        protocol.evaluate(generate, tiny_train, oracle, config)
+        assert seen == {"scored": scored, "reference": len(tiny_train)}
+
+
+def test_multimodality_is_of_several_motions_of_one_prompt(tiny_train, oracle):
+    config = replace(CONFIG, replications=2, multimodality_texts=6, multimodality_repeats=5, multimodality_pairs=3)
+    copy, asked = copying(tiny_train, config), []
+
+    def generate(captions, lengths, seed):
+        asked.append((list(captions), list(lengths), seed))
+        return copy(captions, lengths, seed)
+
+    def varied(captions, lengths, seed):
+        rng = np.random.default_rng(seed)
+        return [m + rng.normal(0, 1, (1, m.shape[1])).astype(np.float32) for m in copy(captions, lengths, seed)]
+
+    row = protocol.evaluate(generate, tiny_train, oracle, config)
+    captions, lengths, seed = asked[1]
+    assert captions == [c for c in asked[0][0][:6] for _ in range(5)]
+    assert lengths == [n for n in asked[0][1][:6] for _ in range(5)]
+    assert seed != asked[0][2]
+    assert row["multimodality"]["mean"] == 0  # the same motion every time
+    assert protocol.evaluate(varied, tiny_train, oracle, config)["multimodality"]["mean"] > 1
+    assert "multimodality" not in protocol.evaluate(None, tiny_train, oracle, config)
+    assert "multimodality" not in protocol.evaluate(copy, tiny_train, oracle, CONFIG)
+
+
+def test_shuffled_captions_are_at_chance_within_the_interval(tiny_train, oracle):
+    config = replace(CONFIG, replications=20)
+    copy = copying(tiny_train, config)
+
+    def shuffled(captions, lengths, seed):
+        order = np.random.default_rng(seed).permutation(len(captions))
+        return copy([captions[i] for i in order], lengths, seed)
+
+    row = protocol.evaluate(shuffled, tiny_train, oracle, config)
+    for k in (1, 2, 3):
+        cell = row[f"r_precision_{k}"]
+        assert abs(cell["mean"] - k / config.pool) <= 1.5 * cell["ci95"]
+    truth = protocol.evaluate(None, tiny_train, oracle, replace(config, replications=2))
+    assert truth["r_precision_1"]["mean"] > 0.9
+
+
+def test_fid_grows_with_noise_and_with_time_warping(tiny_train):
+    """Of features as statistics embed them: each joint's mean speed and spread, which both kinds of damage change."""
+
+    def embed(motion):
+        speed = np.abs(motion[:, SLICES.velocities]).mean(axis=0)
+        return np.concatenate([speed[::6], motion[:, SLICES.positions].std(axis=0)[::9]]).astype(np.float64)
+
+    real = [item.vectors for item in tiny_train.items]
+    rng = np.random.default_rng(0)
+    embedded = np.stack([embed(motion) for motion in real])
+    assert metrics.fid(embedded, embedded) <= 1e-6
+
+    def noisy(size):
+        return [m + size * rng.standard_normal(m.shape) for m in real]
+
+    def warped(power):
+        found = []
+        for motion in real:
+            joints = decode(motion.astype(np.float64))
+            time = np.linspace(0, 1, len(joints)) ** power * (len(joints) - 1)
+            low = np.floor(time).astype(int)
+            high = np.minimum(low + 1, len(joints) - 1)
+            share = (time - low)[:, None, None]
+            found.append(encode(joints[low] * (1 - share) + joints[high] * share))
+        return found
+
+    for damage, sizes in ((noisy, (0.003, 0.01, 0.03, 0.1)), (warped, (1.25, 1.5, 2.0, 3.0))):
+        found = [metrics.fid(embedded, np.stack([embed(motion) for motion in damage(size)])) for size in sizes]
+        assert found == sorted(found)
+        assert found[-1] > 3 * found[0] > 0
+
+
+def test_unseen_combinations_are_scored_by_themselves(tiny_train, oracle):
+    dataset = WithUnseen(tiny_train, every=2)
+    row = protocol.evaluate(None, dataset, oracle, CONFIG)
+    assert row["unseen_attribute_side"]["mean"] > 0.9
+    assert row["unseen_r_precision_1"]["mean"] > 0.9
+    copy = copying(tiny_train, CONFIG)
+
+    def lost(captions, lengths, seed):
+        """Right of what training shows alone; for the others the body stays as it begins."""
+        unseen = {c for item in tiny_train.items[::2] for c in item.captions}
+        real = copy(captions, lengths, seed)
+        return [np.repeat(m[:1], len(m), axis=0) if c in unseen else m for c, m in zip(captions, real, strict=True)]
+
+    worse = protocol.evaluate(lost, dataset, oracle, CONFIG)
+    assert worse["unseen_attribute_side"]["mean"] == 0 < worse["attribute_side"]["mean"]
+    few = protocol.evaluate(None, WithUnseen(tiny_train, every=12), oracle, CONFIG)
+    assert "unseen_r_precision_1" not in few  # too few for a pool
+    assert not any(name.startswith("unseen") for name in protocol.evaluate(None, tiny_train, oracle, CONFIG))
+    assert data_counts(dataset)["unseen_items"] == len(tiny_train) // 2
+
+
+class WithUnseen:
+    """The data set with what its clips show, its first item and every so-manieth after marked as unseen in training."""
+
+    def __init__(self, dataset, every: int) -> None:
+        self.dataset = dataset
+        self.actions = {clip.name: clip.actions for clip in synthetic.generate(TINY_CLIPS, seed=5)}
+        self.unseen = {item.key for item in dataset.items[::every]}
+
+    def __getattr__(self, name):
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def parameters(self, item):
+        return [action | {"unseen_combination": item.key in self.unseen} for action in self.actions[item.key]]
 
 
 def test_a_split_too_small_to_score_is_refused(tiny_train, oracle):
@@ -144,22 +355,81 @@ def test_a_split_too_small_to_score_is_refused(tiny_train, oracle):
         protocol.evaluate(None, small, oracle, CONFIG)
 
 
-def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, tiny_config, tmp_path):
+@pytest.fixture(scope="module")
+def manifest_of(tiny_train, tiny_config):
+    def of(**changes):
+        counts = protocol.sample_counts(tiny_train, CONFIG)
+        hashes = {"evaluator": "e5a1", "extractors": None, "official": None, "models": {"adaqf": "77"}}
+        seconds = {"stages": {"adaqf": 1.5}, "rows": {"gt": 0.2}}
+        made = manifest(tiny_config, tiny_train, counts, hashes=hashes, seconds=seconds, embedding=8, batch=128)
+        return made | changes
+
+    return of
+
+
+def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, manifest_of, tmp_path):
     row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
-    counts = protocol.sample_counts(tiny_train, CONFIG)
     above = {name: dict(cell) for name, cell in row.items()}
     above["r_precision_3"] = {"mean": row["r_precision_3"]["mean"] + 0.01, "ci95": 0.0}
-    rows = {"gt": row, "baseline": row, "adaqf": above}
-    report = Report.of(rows, tiny_config, counts, tiny_train, {"adaqf": 1.5}, "e5a1")
-    report.save(tmp_path)
+    Report.of({"gt": row, "baseline": row, "adaqf": above}, manifest_of()).save(tmp_path)
     saved = json.loads((tmp_path / "report.json").read_text())
     assert set(saved["rows"]) == {"gt", "baseline", "adaqf"}
-    assert saved["samples"] == len(tiny_train)
+    assert saved["samples"] == len(tiny_train) == saved["data"]["items"]
+    assert saved["data"]["captions"] > saved["data"]["clips"] == len(tiny_train)
     assert saved["versions"]["torch"] == torch.__version__
     assert saved["seeds"] == {"training": 0, "extractors": 1, "evaluator": 2, "evaluation": 0}
+    assert saved["sampler"]["scheduler"] == "ddim"
+    assert saved["seconds"]["rows"] == {"gt": 0.2}
+    assert "permutation" in saved["batches"]["order"]
     markdown = (tmp_path / "report.md").read_text()
-    learned, _, attributes = markdown.partition("Attribute accuracy")
-    assert learned.count("\n| ") == 4  # header and three rows
+    learned, _, others = markdown.partition("Physics")
+    physical, _, attributes = others.partition("Attribute accuracy")
+    assert learned.count("\n| ") == physical.count("\n| ") == 4  # header and three rows
     assert attributes.count("\n| ") == 5  # and the coverage
     assert "above the ground truth's (AdaQF)" in markdown
-    assert "Not the full protocol" in markdown
+    assert "Not the standard protocol: pools of 8 instead of 32; 24 pairs for diversity instead of 300" in markdown
+    assert "short of full rank" not in markdown
+
+
+def test_embeddings_too_wide_for_the_samples_are_told(tiny_train, oracle, manifest_of):
+    row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
+    wide = Report.of({"gt": row}, manifest_of(embedding=13)).markdown()  # 48 samples
+    assert "embeddings are 13 wide, more than a quarter of the 48 samples" in wide
+    assert "short of full rank" not in Report.of({"gt": row}, manifest_of(embedding=12)).markdown()
+
+
+def test_pocket_embeddings_are_narrow_enough_for_pocket_data():
+    """354 items are the Bandai-Namco test split, the smallest that a pocket recipe is reported on; the demo has 550."""
+    for name in ("pocket", "demo"):
+        recipe = recipes.load(name)
+        assert max(recipe.evaluator.embedding, recipe.extractors.embedding) * 4 <= 354
+
+
+def test_unseen_combinations_have_a_table_of_their_own(tiny_train, oracle, manifest_of):
+    dataset = WithUnseen(tiny_train, every=2)
+    row = protocol.evaluate(None, dataset, oracle, CONFIG)
+    seen_alone = {name: cell for name, cell in row.items() if not name.startswith("unseen_")}
+    markdown = Report.of({"gt": row, "theirs": seen_alone}, manifest_of(data=data_counts(dataset))).markdown()
+    _, _, table = markdown.partition("combinations that training never shows (24 of 48 items):")
+    lines = table.split("\n\n")[1].splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| ground truth", "| coverage"]
+    assert lines[0].endswith("| R@3 |")
+    without = Report.of({"gt": seen_alone}, manifest_of()).markdown()
+    assert "training never shows" not in without
+
+
+def test_minimal_pairs_are_void_where_real_motions_fail_them(tiny_train, oracle, manifest_of):
+    def report(truth):
+        pairs = {"minimal_pairs": {"mean": truth, "ci95": 0.0}}
+        row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
+        return Report.of(
+            {"gt": row | pairs, "adaqf": row | {"minimal_pairs": {"mean": 0.7, "ci95": 0.0}}}, manifest_of()
+        )
+
+    told, void = report(0.93), report(0.85)
+    assert told.rows["adaqf"]["minimal_pairs"]["mean"] == 0.7
+    assert "Minimal pairs are void" not in told.markdown()
+    assert void.rows["adaqf"]["minimal_pairs"] == {"mean": None, "ci95": None}
+    assert void.rows["gt"]["minimal_pairs"]["mean"] == 0.85
+    assert "Minimal pairs are void: the evaluator tells 0.85 of the real motions' captions" in void.markdown()
+    assert "| void |" in void.markdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, CLIPTextModelWithProjection
@@ -62,12 +63,14 @@ def test_stored_networks_come_back_equal_and_damage_is_named(tiny_config, tmp_pa
     extractors = Extractors(263, len(tokenizer), 16, tiny_config.extractors)
     matcher = Matcher(263, len(tokenizer), tiny_config.evaluator)
     store.save_extractors(tmp_path / "extractors", extractors, 263, tiny_config.extractors, tokenizer)
-    store.save_evaluator(tmp_path / "evaluator", matcher, 263, tiny_config.evaluator, tokenizer)
+    statistics = np.arange(263.0), np.full(263, 2.0)
+    store.save_evaluator(tmp_path / "evaluator", matcher, statistics, tiny_config.evaluator, tokenizer)
     for module, load, name in (
         (extractors, store.load_extractors, "extractors"),
         (matcher, store.load_evaluator, "evaluator"),
     ):
-        loaded, _ = load(tmp_path / name)
+        loaded, _, *rest = load(tmp_path / name)
+        assert not rest or all(map(np.array_equal, rest[0], statistics))
         for key, value in module.state_dict().items():
             assert torch.equal(loaded.state_dict()[key], value)
         weights = tmp_path / name / "model.safetensors"

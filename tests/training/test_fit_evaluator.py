@@ -19,10 +19,12 @@ def tokenizer(tiny_train):
     return train_tokenizer(tiny_train.captions(), 600)
 
 
-def test_the_flips_a_batch_is_given_are_its_captions_own_and_differ(tiny_train):
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_flips_a_batch_is_given_are_its_captions_own_and_differ(tiny_train, monkeypatch, count):
+    monkeypatch.setattr(fit_contrastive, "FLIPS", count)
     batch = StepBatches(tiny_train, 8, 0)[0]
     given = fit_contrastive._some_flips(batch)
-    assert sum(map(len, given)) > 8
+    assert sum(map(len, given)) > 4 * count
     for caption, found in zip(batch.captions, given, strict=True):
         assert set(found) <= set(flips(caption))
         assert len(set(found)) == len(found) == min(fit_contrastive.FLIPS, len(flips(caption)))

@@ -9,7 +9,13 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.training.fit_adaqf import Feedback
-from adaqf_train.training.losses import caption_ids, consistency, contrastive, masked_mse
+from adaqf_train.training.losses import (
+    caption_ids,
+    consistency,
+    contrastive,
+    masked_mse,
+    told_from_flipped,
+)
 
 N, E = 6, 5
 IDS = torch.arange(N)
@@ -85,6 +91,20 @@ def test_the_gradient_of_a_flipped_text_drives_it_away_from_the_motion(rng):
     assert after < before
 
 
+def test_each_flipped_text_is_told_from_its_motions_own_by_itself(rng):
+    text, motion, flipped = torch.randn(N, E, generator=rng), torch.randn(N, E, generator=rng), torch.zeros(N, 2, E)
+    assert told_from_flipped(text, motion, flipped, 0.1) == 0
+    flipped[1, 0], flipped[3, 1] = torch.randn(E, generator=rng), torch.randn(E, generator=rng)
+    gaps = [
+        cosine_similarity(flipped[row, place], motion[row], dim=0) - cosine_similarity(text[row], motion[row], dim=0)
+        for row, place in ((1, 0), (3, 1))
+    ]
+    expected = sum(torch.log1p((gap / 0.1).exp()) for gap in gaps) / 2
+    torch.testing.assert_close(told_from_flipped(text, motion, flipped, 0.1), expected)
+    told = [told_from_flipped(own, motion, motion[:, None] + 0.1, 0.1) for own in (motion, -motion)]
+    assert told[0] < 1 < told[1]  # who takes the flip for the motion's own pays
+
+
 def test_caption_ids_are_equal_for_equal_captions_only():
     a, b, c = caption_ids(["a person walks", "a person runs", "a person walks"]).tolist()
     assert a == c != b
@@ -109,7 +129,7 @@ def test_consistency_is_zero_for_parallel_and_two_for_opposite_embeddings(rng):
 class Sums(torch.nn.Module):
     """Extractors whose embeddings are sums over real frames and real words."""
 
-    def motion(self, motion, mask):
+    def motion(self, motion, mask, frames=None):
         return (motion * mask[..., None]).sum(1)
 
     def text(self, ids, mask):

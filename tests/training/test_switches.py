@@ -104,7 +104,7 @@ def test_bfloat16_trains_and_gives_other_losses(tiny_train, tmp_path, monkeypatc
 @pytest.mark.parametrize(("last", "heard"), [(None, [1, 1, 1]), (1, [1, 1, 0]), (0, [1, 0, 0])])
 def test_feedback_ends_at_the_timestep_that_is_set(tiny_train, last, heard):
     class Means(torch.nn.Module):
-        def motion(self, motion, mask):
+        def motion(self, motion, mask, frames=None):
             return motion.mean(dim=1)
 
         def text(self, ids, mask):

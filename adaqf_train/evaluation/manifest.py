@@ -1,0 +1,101 @@
+"""The manifest of an evaluation: all that its figures depend on, and how long they took."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adaqf_train.config import RunConfig, to_dict
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation.attributes.parameters import is_unseen
+
+PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy", "tokenizers", "safetensors")
+
+
+def manifest(
+    config: RunConfig,
+    dataset: MotionDataset,
+    counts: Mapping[str, object],
+    *,
+    hashes: Mapping[str, object],
+    seconds: Mapping[str, Mapping[str, float]],
+    embedding: int,
+    batch: int,
+) -> dict[str, object]:
+    """What `report.json` holds beside its rows.
+
+    counts: of `protocol.sample_counts`. hashes: "evaluator", "extractors" and "official" (None: not used), and
+    "models", {row: hash of its weights, or of the motions that were scored}. seconds: wall time, {"stages": {name: s},
+    "rows": {name: s}}. embedding: width of the evaluator's; batch: how many motions it embeds at once.
+    """
+    seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
+    return {
+        **counts,
+        "split": dataset.split,
+        "skeleton": dataset.skeleton.name,
+        "data_fingerprint": dataset.fingerprint(),
+        "data": data_counts(dataset),
+        **hashes,
+        "embedding": embedding,
+        "seeds": seeds,
+        "sampler": asdict(config.sampling) | {"seed": "evaluation.seed, replication, number of the prompt"},
+        "batches": {
+            "order": protocol.ORDER,
+            "pools": protocol.POOLS,
+            "sampling": config.sampling.batch,
+            "embedding": batch,
+        },
+        "seconds": dict(seconds),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "config": to_dict(config),
+    }
+
+
+def data_counts(dataset: MotionDataset) -> dict[str, int]:
+    """Clips, items (clips and captioned parts), captions, and items that show unseen combinations."""
+    return {
+        "clips": len({item.key.partition("#")[0] for item in dataset.items}),
+        "items": len(dataset),
+        "captions": len(dataset.captions()),
+        "unseen_items": sum(bool(actions) and is_unseen(actions) for actions in map(dataset.parameters, dataset.items)),
+    }
+
+
+def hash_of_files(paths: Iterable[Path]) -> str:
+    """A short hash of files' contents, in the given order, wherever they lie."""
+    hasher = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                hasher.update(block)
+    return hasher.hexdigest()[:16]
+
+
+def hash_of_weights(folder: Path) -> str:
+    """A short hash of a model's weights, at any depth in its folder."""
+    return hash_of_files(sorted(folder.rglob("*.safetensors")))
+
+
+def hash_of_motions(captions: Sequence[str], motions: Sequence[np.ndarray]) -> str:
+    """A short hash of prompts and motions."""
+    hasher = hashlib.sha256()
+    for caption, motion in zip(captions, motions, strict=True):
+        hasher.update(f"{caption}\n{motion.shape}".encode())
+        hasher.update(np.ascontiguousarray(motion).tobytes())
+    return hasher.hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # the package is used from a checkout
+        return "not installed"
