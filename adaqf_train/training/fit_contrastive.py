@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,10 +20,9 @@ from adaqf_train.data.wording import flips
 from adaqf_train.models import pocket_clip
 from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.matcher import Matcher
-from adaqf_train.motion.features import slices_of_width
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
-from adaqf_train.training.losses import caption_ids, contrastive
+from adaqf_train.training.losses import caption_ids, contrastive, margin_contrastive
 
 FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
 
@@ -33,9 +33,42 @@ def fit_pocket_clip(
     """A still-pose CLIP of the training split: its text tower and tokenizer."""
     tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
-    where = slices_of_width(dataset.features)
-    still = slice(where.root_height.start, where.positions.stop)  # a pose: root height and joint positions
-    towers = pocket_clip.StillPoseClip(pocket_clip.build(tokenizer, config), still.stop - still.start, config)
+    text_model = pocket_clip.build(tokenizer, config)
+    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, log)
+    return text_model.eval(), tokenizer
+
+
+def fit_pose_probe(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    text_model: CLIPTextModelWithProjection,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    log: Path,
+) -> pocket_clip.StillPoseClip:
+    """A pose tower fitted to a text tower that stays as it is: what the text tower's vectors say of still poses.
+
+    config: of the pose tower and its fit.
+    """
+    torch.manual_seed(seeding.mix(config.seed))
+    config = replace(config, projection=text_model.config.projection_dim)
+    learns = [parameter.requires_grad for parameter in text_model.parameters()]
+    towers = _fit_still_poses(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, log)
+    for parameter, value in zip(text_model.parameters(), learns, strict=True):
+        parameter.requires_grad_(value)
+    return towers.cpu().eval()
+
+
+def _fit_still_poses(
+    accelerator: Accelerator,
+    text_model: CLIPTextModelWithProjection,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    log: Path,
+) -> pocket_clip.StillPoseClip:
+    still = pocket_clip.pose_slice(dataset.features)
+    towers = pocket_clip.StillPoseClip(text_model, still.stop - still.start, config)
 
     def one_pose(batch: MotionBatch) -> Tensor:
         # A frame per clip, drawn from the sample's own noise so that it is the same on any number of processes.
@@ -44,7 +77,7 @@ def fit_pocket_clip(
         return batch.motion[torch.arange(len(frame), device=frame.device), frame][:, still]
 
     _fit(accelerator, towers, dataset, tokenizer, config, log, temperature=0.07, cosine_weight=0.0, view=one_pose)
-    return towers.text_model.eval(), tokenizer
+    return towers
 
 
 def fit_extractors(
@@ -55,7 +88,10 @@ def fit_extractors(
     config: ExtractorConfig,
     log: Path,
 ) -> Extractors:
-    """The extractors, with the corrected Eq. 2. words: (vocabulary, width) token embeddings of the base CLIP."""
+    """The extractors, with the corrected Eq. 2 or T2M's margin loss.
+
+    words: (vocabulary, width) token embeddings of the base CLIP.
+    """
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
     extractors.text.set_words(words)
@@ -74,6 +110,7 @@ def fit_extractors(
         log,
         temperature=config.temperature,
         cosine_weight=1.0,
+        margin=config.margin if config.objective == "margin" else None,
         view=disturbed,
     )
     return extractors.eval()
@@ -126,12 +163,14 @@ def _fit(
     *,
     temperature: float,
     cosine_weight: float,
+    margin: float | None = None,
     view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
     wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
 ) -> None:
     """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
 
-    wrong: up to FLIPS texts for each motion of a batch that are not its own.
+    margin: of Euclidean distances, in the place of cosines at a temperature. wrong: up to FLIPS texts for each motion
+    of a batch that are not its own.
     """
     source = StepBatches(
         dataset,
@@ -156,9 +195,12 @@ def _fit(
         if wrong:
             there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
             flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
-            flipped = _all_rows(accelerator, flipped)
-        text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
-        loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+            flipped = all_rows(accelerator, flipped)
+        text, motion = all_rows(accelerator, text[: len(motion)]), all_rows(accelerator, motion)
+        if margin is None:
+            loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+        else:
+            loss = margin_contrastive(text, motion, same, margin)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
         return loss * accelerator.num_processes, {"loss": loss}
 
@@ -177,7 +219,7 @@ def _fit(
     accelerator.free_memory()
 
 
-def _all_rows(accelerator: Accelerator, own: Tensor) -> Tensor:
+def all_rows(accelerator: Accelerator, own: Tensor) -> Tensor:
     """The rows of all processes, (B, E) -> (B * processes, E); gradients flow into this process's rows."""
     if accelerator.num_processes == 1:
         return own
