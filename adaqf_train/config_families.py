@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from adaqf_train.config import ConfigError, DenoiserConfig, DiffusionConfig, SamplingConfig, TrainingConfig
@@ -141,14 +141,6 @@ class MaskedFamily:
             self.tokenizer_training.ema is None,
             "tokenizer_training.ema must be none: codebooks average themselves, and averaged weights around them "
             "would not fit them.",
-        )
-
-    def with_steps(self, steps: int) -> MaskedFamily:
-        """The same family with that many steps for either transformer."""
-        return replace(
-            self,
-            masked_training=replace(self.masked_training, steps=steps),
-            residual_training=replace(self.residual_training, steps=steps),
         )
 
 

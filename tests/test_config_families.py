@@ -15,7 +15,7 @@ from adaqf_train.config_families import (
     TokenSamplingConfig,
     TransformerConfig,
 )
-from adaqf_train.recipes.families import POCKET_LATENT, POCKET_MASKED
+from adaqf_train.recipes.families import POCKET_MASKED
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,3 @@ from adaqf_train.recipes.families import POCKET_LATENT, POCKET_MASKED
 def test_what_cannot_work_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
-
-
-def test_steps_of_both_transformers_change_together():
-    longer = POCKET_MASKED.with_steps(7)
-    assert longer.masked_training.steps == longer.residual_training.steps == 7
-    assert longer.tokenizer == POCKET_MASKED.tokenizer
-    assert POCKET_LATENT.denoiser.frames_per_token == 1
