@@ -68,6 +68,8 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
         if not (folder / name).is_file():
             other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
             hint = f" It holds {', '.join(other)}, which is refused: only safetensors are read." if other else ""
+            if not other and (folder / "config.json").is_file():
+                hint = " It holds a whole model: AdaCLIP.from_base reads that of a CLIP text encoder."
             raise AdaCLIPError(f"{folder}: {name} is missing, so this is not an adapter folder.{hint}")
     return folder
 

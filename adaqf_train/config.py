@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from adaclip import AdaCLIPError
+from adaclip.config import LORA_MODULES, LoRASettings
 
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
 MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
+TRACKERS = ("tensorboard", "wandb")
 
 
 class ConfigError(AdaCLIPError, ValueError):
@@ -67,6 +69,8 @@ class DataConfig:
     min_frames: int = 40  # HumanML3D; KIT-ML 24
     max_frames: int = 200  # exclusive, so at most 196 after cutting to whole units
     unit_frames: int = 4  # the extractors halve the frame rate twice
+    samples: int | None = None  # clips of the training split in use; the paper's few-sample runs have 500 to 8,000
+    samples_seed: int = 0  # which clips; of one seed, the smaller choice is part of the larger
 
     def __post_init__(self) -> None:
         _require(
@@ -78,6 +82,8 @@ class DataConfig:
             f"data needs unit_frames <= min_frames < max_frames, got {self.unit_frames}, {self.min_frames}, "
             f"{self.max_frames}.",
         )
+        _require(self.samples is None or self.samples >= 2, f"data.samples must be none or >= 2, got {self.samples}.")
+        _require(self.samples_seed >= 0, f"data.samples_seed must not be negative, got {self.samples_seed}.")
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,18 @@ class EncoderConfig:
     """The text encoder and what of it is trained."""
 
     base: str = "openai/clip-vit-base-patch32"  # Hub id, folder, or "pocket"
-    tuning: Literal["lora", "frozen"] = "lora"
+    tuning: Literal["lora", "frozen", "full"] = "lora"  # full: all of CLIP's text tower, and no adapter comes out
     rank: int = 16  # the paper's, for all modules
     alpha: int = 16  # scale 1; not given in the paper
     dropout: float = 0.0  # not given in the paper
+    modules: tuple[str, ...] = LORA_MODULES  # section 3.4: query, key and value of the attention, and the MLP
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modules", tuple(self.modules))  # JSON has lists only
+        try:
+            LoRASettings(self.rank, self.alpha, self.dropout, self.modules)
+        except ValueError as error:
+            raise ConfigError(f"encoder: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -128,6 +142,7 @@ class ExtractorConfig:
     steps: int = 20_000  # about 55 epochs of HumanML3D
     batch: int = 64
     learning_rate: float = 1e-4
+    full_set: bool = True  # learn from all clips when data.samples leaves the generator a few (appendix A.1)
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -162,14 +177,17 @@ class EvaluatorConfig:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """MDM's transformer decoder; defaults are its sizes (26.3 M parameters)."""
+    """MDM's transformer; defaults are its decoder's sizes (26.3 M parameters)."""
 
+    arch: Literal["decoder", "encoder"] = (
+        "decoder"  # MDM's trans_dec or trans_enc: attend to the text, or start with it
+    )
     width: int = 512
     layers: int = 8
     heads: int = 4
     feedforward: int = 1024
     dropout: float = 0.1
-    conditioning: Literal["tokens", "pooled"] = "tokens"  # pooled: MDM's one-token memory
+    conditioning: Literal["tokens", "pooled", "both"] = "tokens"  # pooled: MDM's one-token memory
     frames_per_token: int = 1  # more makes the sequence shorter, for machines without a GPU
 
     def __post_init__(self) -> None:
@@ -198,9 +216,20 @@ class FeedbackConfig:
     text: float = 2.0  # lambda_T, section 4.4
     on_dropped_text: bool = False  # text feedback on items whose text the denoiser did not see
     weighting: Literal["uniform", "alpha_bar"] = "uniform"  # over timesteps; the paper has none
+    max_timestep: int | None = None  # the noisiest that gets feedback; none: all do, as in the paper
+    judge: Literal["extractors", "official"] = "extractors"  # official: the evaluators of Guo et al. 2022 (Table 7)
+    official: str | None = None  # folder of their files: finest.tar and glove/, at any depth
 
     def __post_init__(self) -> None:
         _require(self.motion >= 0 and self.text >= 0, "feedback.motion and feedback.text must not be negative.")
+        _require(
+            self.max_timestep is None or self.max_timestep >= 0,
+            f"feedback.max_timestep must not be negative, got {self.max_timestep}.",
+        )
+        _require(
+            self.judge != "official" or self.official is not None,
+            "feedback.judge=official needs the folder of the official evaluators' files: --set feedback.official=DIR.",
+        )
 
     @property
     def active(self) -> bool:
@@ -213,31 +242,69 @@ class TrainingConfig:
 
     steps: int = 600_000
     batch: int = 64  # over all processes
+    accumulate: int = 1  # parts that a batch is computed in, one after the other, where it does not fit into memory
     learning_rate: float = 1e-4
-    adapter_learning_rate: float | None = None  # None: the same for the adapter
+    adapter_learning_rate: float | None = None  # of the encoder's parameters; None: the same
     weight_decay: float = 0.0  # MDM
+    warmup: int = 0  # steps over which the learning rate rises from nothing; neither the paper nor MDM has any
     drop_at: int | None = 300_000  # learning rate times drop_by from this step on
     drop_by: float = 0.1
     clip_norm: float | None = None  # MDM clips nothing
+    max_loss: float = (
+        1e4  # beyond it, or not finite, a run has diverged and stops: on normalised features it starts near 1
+    )
     ema: float | None = 0.9999  # MDM's option; None: no moving average
     precision: Literal["no", "bf16", "fp16"] | None = None  # None: as accelerate was launched
+    compile: bool = False  # torch.compile for the denoiser: worth its minutes on a long run on a GPU
     workers: int = 4  # processes that prepare batches
     checkpoint_every: int = 10_000
+    keep: int = 2  # newest checkpoints that are kept, beside the best; a damaged one leaves another
     log_every: int = 100
+    trackers: tuple[str, ...] = ("tensorboard",)  # beside the JSON lines; wandb needs its package and account
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "trackers", tuple(self.trackers))  # JSON has lists only
         _require(self.steps >= 1 and self.batch >= 2, "training.steps must be >= 1 and training.batch >= 2.")
-        _require(self.checkpoint_every >= 1, f"training.checkpoint_every must be >= 1, got {self.checkpoint_every}.")
-        _require(self.log_every >= 1, f"training.log_every must be >= 1, got {self.log_every}.")
-        for name in ("learning_rate", "adapter_learning_rate"):
-            rate = getattr(self, name)
-            _require(rate is None or rate > 0, f"training.{name} must be positive, got {rate}.")
-        _require(self.workers >= 0, f"training.workers must not be negative, got {self.workers}.")
+        _require(
+            self.accumulate >= 1 and self.batch % self.accumulate == 0,
+            f"training.batch ({self.batch}) must be divisible by training.accumulate ({self.accumulate}).",
+        )
+        for name in ("checkpoint_every", "keep", "log_every"):
+            _require(getattr(self, name) >= 1, f"training.{name} must be >= 1, got {getattr(self, name)}.")
+        for name in ("learning_rate", "adapter_learning_rate", "clip_norm", "max_loss", "drop_by"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"training.{name} must be positive, got {value}.")
+        for name in ("workers", "warmup", "weight_decay", "drop_at"):
+            value = getattr(self, name)
+            _require(value is None or value >= 0, f"training.{name} must not be negative, got {value}.")
         _require_seed("training", self.seed)
         _require(
             self.ema is None or 0 < self.ema < 1, f"training.ema must lie between 0 and 1 or be none, got {self.ema}."
         )
+        unknown = sorted(set(self.trackers) - set(TRACKERS))
+        _require(not unknown, f"training.trackers knows no {', '.join(unknown)}: choose from {', '.join(TRACKERS)}.")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Scores of the generator on the validation split while it is trained, by the independent evaluator."""
+
+    every: int | None = 20_000  # steps; none: no validation, and the last weights are the result
+    samples: int = 1024  # captions that motions are sampled for
+    metric: Literal["fid", "r_precision_3", "mm_dist"] = "fid"  # what is best is told by it
+    select: Literal["best", "last"] = "best"  # which weights are the result; the test split has no say in it
+    patience: int | None = None  # validations without a better one after which training ends; none: never early
+    strips: int = 4  # prompts of which each validation leaves pictures; 0: none
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("every", "patience"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"validation.{name} must be none or at least 1, got {value}.")
+        _require(self.samples >= MIN_SAMPLES, f"validation.samples must be at least {MIN_SAMPLES}, got {self.samples}.")
+        _require(self.strips >= 0, f"validation.strips must not be negative, got {self.strips}.")
+        _require_seed("validation", self.seed)
 
 
 @dataclass(frozen=True)
@@ -290,6 +357,7 @@ class RunConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -303,6 +371,11 @@ class RunConfig:
             self.diffusion.steps % self.sampling.steps == 0,
             f"sampling.steps ({self.sampling.steps}) must divide diffusion.steps ({self.diffusion.steps}): the sampler "
             "strides over them evenly.",
+        )
+        last = self.feedback.max_timestep
+        _require(
+            last is None or last < self.diffusion.steps,
+            f"feedback.max_timestep ({last}) must be below diffusion.steps ({self.diffusion.steps}).",
         )
 
     def baseline(self) -> RunConfig:
@@ -378,6 +451,8 @@ def _parse(text: str, hint: object, name: str) -> object:
     if origin is Literal:
         _require(text in arguments, f"{name}={text}: choose from {', '.join(map(str, arguments))}.")
         return text
+    if origin is tuple:
+        return tuple(_parse(part.strip(), arguments[0], name) for part in text.split(",") if part.strip())
     if hint is bool:
         _require(text.lower() in ("true", "false"), f"{name}={text}: expected true or false.")
         return text.lower() == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -71,7 +72,7 @@ class RunFolder:
             if done["digest"] == key:
                 return key
             raise RunError(
-                f"{self / name}: made with other settings ({_differences(done['settings'], settings)}). "
+                f"{self / name}: made with other settings ({_differences(done['settings'], _as_stored(settings))}). "
                 "Give another --out, or delete this run."
             )
         started = time.monotonic()
@@ -128,6 +129,11 @@ def read_config(path: Path) -> tuple[RunConfig, Path]:
 
 def _stages(path: Path) -> dict[str, dict]:
     return read_json(path / STAGES) if (path / STAGES).is_file() else {}
+
+
+def _as_stored(settings: dict) -> dict:
+    """Settings as they come back from JSON, which knows no tuples."""
+    return json.loads(json.dumps(settings))
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> str:

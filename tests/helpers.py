@@ -21,7 +21,8 @@ def settings_of(config: RunConfig, **changes: object) -> list[str]:
         for name, value in values.items()
     }
     flat |= {name.replace("__", "."): value for name, value in changes.items()}
-    return [part for name, value in flat.items() for part in ("--set", f"{name}={value}")]
+    written = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+    return [part for name, value in written.items() for part in ("--set", f"{name}={value}")]
 
 
 def kit_body(frames: int, seed: int = 0) -> np.ndarray:

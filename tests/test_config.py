@@ -74,7 +74,7 @@ def test_overrides_all_count_in_order():
         ("diffusion.steps=fifty", "diffusion.steps=fifty: expected int"),
         ("diffusion.steps=50.5", "expected int"),
         ("feedback.on_dropped_text=1", "expected true or false"),
-        ("denoiser.conditioning=both", "choose from tokens, pooled"),
+        ("denoiser.conditioning=all", "choose from tokens, pooled, both"),
         ("diffusion.text_drop=1.5", r"diffusion.text_drop must lie in \[0, 1\)"),
         ("denoiser.width=130", "denoiser.width 130 is not divisible by 4 heads"),
         ("denoiser.frames_per_token=3", r"must be a multiple of denoiser.frames_per_token"),

@@ -16,6 +16,7 @@ from adaqf_train.cli.motions import Sample
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.training.stopping import TrainingStopped
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -44,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except TrainingStopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(stopped, file=sys.stderr)
+        return 0
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from there", file=sys.stderr)
         return 130

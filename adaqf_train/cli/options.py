@@ -98,6 +98,7 @@ def report_on(pipeline: Pipeline, official: Path | None = None) -> Report:
     report.save(pipeline.run.path)
     page = pipeline.page(report)
     report.show(pipeline.console)
-    for what, path in (("adapter", "adaclip"), ("report", "report.md"), ("motions", page.name)):
+    encoder = "encoder" if pipeline.config.encoder.tuning == "full" else "adapter"
+    for what, path in ((encoder, "adaclip"), ("report", "report.md"), ("motions", page.name)):
         pipeline.console.print(f"{what:<8}{pipeline.run / path}", soft_wrap=True)
     return report

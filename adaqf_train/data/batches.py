@@ -10,8 +10,9 @@ written straight to its place in the padded batch.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -41,12 +42,25 @@ class MotionBatch:
         """Frames of each clip (B,)."""
         return self.mask.sum(dim=-1)
 
+    def parts(self, number: int) -> list[MotionBatch]:
+        """The batch in that many parts of equal size, in order. For batches that are still on the host."""
+        if number == 1:
+            return [self]
+        size = len(self.keys) // number
+        return [self._rows(slice(start, start + size)) for start in range(0, size * number, size)]
+
     def to(self, device: torch.device) -> MotionBatch:
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> MotionBatch:
         """What DataLoader calls so that the copy to a GPU need not be waited for."""
         return self._with_tensors(Tensor.pin_memory)
+
+    def _rows(self, rows: slice) -> MotionBatch:
+        part = MotionBatch(*(getattr(self, f.name)[rows] for f in fields(self)))
+        longest = int(part.lengths.max())
+        cut = {name: getattr(part, name)[:, :longest] for name in ("motion", "mask", "noise")}
+        return replace(part, **cut)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
         values = (getattr(self, f.name) for f in fields(self))
@@ -105,6 +119,7 @@ class StepBatches(Dataset):
                 batch_size=None,
                 sampler=range(start, stop),
                 num_workers=workers,
+                worker_init_fn=_outlive_the_signal,
                 pin_memory=torch.cuda.is_available(),
             )
         )
@@ -152,6 +167,11 @@ class StepBatches(Dataset):
         for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
             seed = (seed ^ seed >> shift) * factor & 0xFFFFFFFF
         return torch.Generator().manual_seed(seed ^ seed >> 16)
+
+
+def _outlive_the_signal(worker: int) -> None:
+    """A scheduler tells all processes of a job to end: those that prepare batches must not, before training has."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,19 @@ class Item:
     captions: tuple[str, ...]
     digest: str  # of the whole clip's features
 
+    @property
+    def clip(self) -> str:
+        """The clip's name."""
+        return self.key.partition("#")[0]
+
 
 class MotionDataset:
     """One split of a HumanML3D-layout folder, its motions in a memory map (`cache`) where one can be written.
 
     Captions of the whole clip make one item; each captioned segment makes one of its own, cut to its seconds
-    (T2M's `Text2MotionDatasetV2`). Clips outside [min_frames, max_frames) are left out, and so are segments. Raises
-    DataError with the file and the remedy for anything unusable.
+    (T2M's `Text2MotionDatasetV2`). Clips outside [min_frames, max_frames) are left out, and so are segments. With
+    config.samples the training split has that many clips. Raises DataError with the file and the remedy for anything
+    unusable.
     """
 
     def __init__(self, folder: str | Path, split: str, config: DataConfig | None = None) -> None:
@@ -57,6 +63,8 @@ class MotionDataset:
                 f"{self.folder / f'{split}.txt'}: none of its {len(names)} clips has {self.config.min_frames} to "
                 f"{self.config.max_frames - 1} frames. Change data.min_frames or data.max_frames."
             )
+        if split == "train" and self.config.samples is not None:
+            self.items = self._chosen(self.config.samples, self.config.samples_seed)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,7 +85,7 @@ class MotionDataset:
 
     def parameters(self, item: Item) -> list[dict] | None:
         """What a procedural clip shows, as it was generated (its `actions`); None where that is not kept."""
-        path = self.folder / PARAMETERS / f"{item.key.partition('#')[0]}.json"
+        path = self.folder / PARAMETERS / f"{item.clip}.json"
         return read_json(path).get("actions") if path.is_file() else None
 
     def captions(self) -> list[str]:
@@ -194,6 +202,21 @@ class MotionDataset:
                 yield Item(f"{name}#{number}:{start}-{stop}", part, (caption.text,), clip.digest)
         if whole:
             yield Item(name, clip.vectors, tuple(whole), clip.digest)
+
+    def _chosen(self, samples: int, seed: int) -> list[Item]:
+        """The items of that many clips, which are among those of any larger number."""
+
+        def draw(clip: str) -> bytes:  # of the name alone, so that a choice stays as it is when other clips are added
+            return hashlib.blake2b(f"{seed} {clip}".encode(), digest_size=8).digest()
+
+        clips = sorted({item.clip for item in self.items}, key=draw)
+        if samples > len(clips):
+            raise DataError(
+                f"{self.folder / f'{self.split}.txt'}: {len(clips)} clips can be used, fewer than data.samples "
+                f"({samples}). Lower it, or set it to none for all of them."
+            )
+        chosen = set(clips[:samples])
+        return [item for item in self.items if item.clip in chosen]
 
     def _usable(self, vectors: np.ndarray) -> bool:
         usable = self.config.min_frames <= len(vectors) < self.config.max_frames

@@ -1,4 +1,4 @@
-"""The denoiser: MDM's transformer decoder over frames, cross-attending to the text encoder's token states."""
+"""The denoiser: MDM's transformer over frames, conditioned on the timestep and the text encoder's features."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from adaqf_train.models.layers import PositionCodes, sinusoidal_table
 
 
 class Denoiser(nn.Module):
-    """Predicts the clean motion x0 from a noisy one (Tevet et al. 2023, `model/mdm.py`, arch trans_dec).
+    """Predicts the clean motion x0 from a noisy one (Tevet et al. 2023, `model/mdm.py`).
 
-    The text encoder is a sibling, not a part: its features come in as an argument. With conditioning "tokens"
-    the decoder's memory is the timestep's embedding and one entry for each text token; with "pooled" it is
-    their single sum, as in MDM.
+    The text encoder is a sibling, not a part: its features come in as an argument. The condition is a sequence: with
+    conditioning "tokens" the timestep's embedding and an entry for each text token; with "pooled" the single sum of
+    timestep and pooled vector, as in MDM; with "both" that sum and the tokens. Arch "decoder" (trans_dec) lets the
+    frames attend to the condition; "encoder" (trans_enc) puts it before them, and everything attends to everything.
     """
 
-    def __init__(self, features: int, text_width: int, config: DenoiserConfig, timesteps: int) -> None:
-        """features: D; text_width: width of token states, or of the pooled vector; timesteps: of the diffusion."""
+    def __init__(
+        self, features: int, text_width: int, config: DenoiserConfig, timesteps: int, pooled_width: int | None = None
+    ) -> None:
+        """features: D; text_width: of the token states, or of the pooled vector if that alone is read; timesteps: of
+        the diffusion; pooled_width: of the pooled vector, with conditioning "both".
+        """
         super().__init__()
         self.config = config
         width, group = config.width, config.frames_per_token
@@ -29,10 +34,16 @@ class Denoiser(nn.Module):
         self.register_buffer("timestep_codes", sinusoidal_table(timesteps, width), persistent=False)
         self.timestep_in = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.text_in = nn.Linear(text_width, width)
-        layer = nn.TransformerDecoderLayer(
-            width, config.heads, config.feedforward, config.dropout, activation="gelu", batch_first=True
-        )
-        self.decoder = nn.TransformerDecoder(layer, config.layers)
+        sizes = (width, config.heads, config.feedforward, config.dropout)
+        if config.arch == "decoder":
+            layer = nn.TransformerDecoderLayer(*sizes, activation="gelu", batch_first=True)
+            self.decoder = nn.TransformerDecoder(layer, config.layers)
+        else:
+            layer = nn.TransformerEncoderLayer(*sizes, activation="gelu", batch_first=True)
+            # Nested tensors would shorten the result to the longest clip.
+            self.transformer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        if config.conditioning == "both":
+            self.pooled_in = nn.Linear(text_width if pooled_width is None else pooled_width, width)
 
     def forward(
         self, x_t: Tensor, t: Tensor, text: TextFeatures, mask: Tensor, keep_text: Tensor | None = None
@@ -45,24 +56,38 @@ class Denoiser(nn.Module):
         """
         group = self.config.frames_per_token
         B, T, D = x_t.shape  # clips, frames, features
-        memory, memory_mask = self._memory(t, text, keep_text)
+        condition, visible = self._condition(t, text, keep_text)
         frames = self.positions(self.frames_in(x_t.reshape(B, T // group, group * D)))
-        # PyTorch masks what is True; a token of several frames is real if its first frame is.
-        hidden = self.decoder(
-            frames,
-            memory,
-            tgt_key_padding_mask=~mask[:, ::group],
-            memory_key_padding_mask=None if memory_mask is None else ~memory_mask,
-        )
+        real = mask[:, ::group]  # a token of several frames is real if its first frame is
+        # PyTorch masks what is True.
+        if self.config.arch == "decoder":
+            hidden = self.decoder(
+                frames,
+                condition,
+                tgt_key_padding_mask=~real,
+                memory_key_padding_mask=None if visible is None else ~visible,
+            )
+        else:
+            # The condition has no position codes: CLIP has given its tokens theirs, and those of the frames must not
+            # depend on how far the prompts are padded.
+            if visible is None:
+                visible = real.new_ones(condition.shape[:2])
+            sequence = torch.cat([condition, frames], dim=1)
+            hidden = self.transformer(sequence, src_key_padding_mask=~torch.cat([visible, real], dim=1))
+            hidden = hidden[:, condition.shape[1] :]
         return self.frames_out(hidden).reshape(B, T, D)
 
-    def _memory(self, t: Tensor, text: TextFeatures, keep_text: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What the frames attend to, (B, M, width), and which entries are real, (B, M)."""
+    def _condition(self, t: Tensor, text: TextFeatures, keep_text: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the frames are conditioned on, (B, M, width), and which entries are real, (B, M); None: all are."""
         time = self.timestep_in(self.timestep_codes[t])[:, None]
-        if self.config.conditioning == "pooled":
+        first = time
+        if self.config.conditioning != "tokens":
             pooled = text.pooled if keep_text is None else text.pooled * keep_text[:, None]
-            return time + self.text_in(pooled)[:, None], None
-        # Without text only the timestep's entry remains visible, so no attention is ever over nothing.
+            into = self.text_in if self.config.conditioning == "pooled" else self.pooled_in
+            first = time + into(pooled)[:, None]
+            if self.config.conditioning == "pooled":
+                return first, None
+        # Without text only the first entry remains visible, so no attention is ever over nothing.
         visible = text.mask if keep_text is None else text.mask & keep_text[:, None]
-        memory = torch.cat([time, self.text_in(text.tokens) + time], dim=1)
-        return memory, torch.cat([visible.new_ones(len(t), 1), visible], dim=1)
+        condition = torch.cat([first, self.text_in(text.tokens) + time], dim=1)
+        return condition, torch.cat([visible.new_ones(len(t), 1), visible], dim=1)

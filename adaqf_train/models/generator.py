@@ -20,6 +20,7 @@ from adaqf_train import seeding
 from adaqf_train.config import ConfigError, DenoiserConfig, DiffusionConfig, SamplingConfig
 from adaqf_train.models.denoiser import Denoiser
 from adaqf_train.models.diffusion import Diffusion
+from adaqf_train.models.store import save_clip
 from adaqf_train.motion import features as motion_features
 from adaqf_train.motion.skeleton import skeleton_of_width
 
@@ -49,11 +50,16 @@ class MotionGenerator:
         sampling: SamplingConfig,
         unit_frames: int,
         max_frames: int,
+        *,
+        own_base: bool = False,
     ) -> None:
-        """mean, std: (D,) statistics of the features the denoiser was trained on."""
+        """mean, std: (D,) statistics of the features the denoiser was trained on. own_base: the encoder's base was
+        trained too, so it is this generator's own and is saved with it.
+        """
         self.encoder, self.denoiser, self.diffusion = encoder.eval(), denoiser.eval(), diffusion
         self.mean, self.std, self.sampling = mean, std, sampling
         self.unit_frames, self.max_frames = unit_frames, max_frames
+        self.own_base = own_base
         self.skeleton = skeleton_of_width(len(mean))
 
     @property
@@ -115,11 +121,17 @@ class MotionGenerator:
         return result
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Writes everything `from_pretrained` needs; a base that is a local folder is copied along."""
+        """Writes everything `from_pretrained` needs; a base that is a local folder is copied along.
+
+        With a base of its own, `base/` holds the trained text model and `encoder/` an adapter that changes nothing.
+        """
         folder = Path(folder)
         with atomic_folder(folder) as staging:
             base = self.encoder.base
-            if Path(base).is_dir():
+            if self.own_base:
+                base = staging / BASE
+                save_clip(base, self.encoder.merged(), self.encoder.tokenizer)
+            elif Path(base).is_dir():
                 base = shutil.copytree(base, staging / BASE)
             self.encoder.save_pretrained(staging / ENCODER, base=base)
             save_file(_state(self.denoiser), staging / DENOISER)
@@ -169,7 +181,7 @@ class MotionGenerator:
 def build_denoiser(encoder: AdaCLIP, features: int, config: DenoiserConfig, timesteps: int) -> Denoiser:
     """An untrained denoiser that reads that encoder's features."""
     width = encoder.projection_size if config.conditioning == "pooled" else encoder.hidden_size
-    return Denoiser(features, width, config, timesteps)
+    return Denoiser(features, width, config, timesteps, encoder.projection_size)
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from adaqf_train.config import (
     PocketClipConfig,
     SamplingConfig,
     TrainingConfig,
+    ValidationConfig,
 )
 from adaqf_train.recipes.humanml3d import RECIPE as HUMANML3D
 
@@ -44,6 +45,7 @@ RECIPE = replace(
         checkpoint_every=100,
         log_every=10,
     ),
+    validation=ValidationConfig(every=None),  # sampling for a score would take longer than the training between two
     sampling=SamplingConfig(guidance=1.5, scheduler="ddim", steps=10),
     evaluation=EvaluationConfig(replications=5),
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,7 +22,7 @@ TENSORS, META = "tensors.safetensors", "checkpoint.json"
 
 
 class CheckpointError(AdaCLIPError):
-    """A checkpoint that cannot be read."""
+    """A checkpoint that cannot be read or written; the message names it."""
 
 
 @dataclass
@@ -30,7 +33,9 @@ class TrainState:
     modules: Mapping[str, nn.Module]  # parameters that require gradients and lasting buffers are saved
     optimizer: torch.optim.Optimizer
     average: list[Tensor] | None = None  # moving average of the trainable parameters, in their order
+    scaler: torch.amp.GradScaler | None = None  # of fp16
     step: int = 0  # optimisation steps done
+    record: dict = field(default_factory=dict)  # what validations have found
 
     def parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, in a fixed order."""
@@ -65,32 +70,85 @@ class TrainState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within this context the parameters hold their moving average, if there is one."""
+        if self.average is None:
+            yield
+            return
+        own = [parameter.detach().clone() for parameter in self.parameters()]
+        self._fill(self.average)
+        try:
+            yield
+        finally:
+            self._fill(own)
+
+    def use_average(self) -> None:
+        """Puts the moving average into the parameters, if there is one."""
+        if self.average is not None:
+            self._fill(self.average)
+
+    @torch.no_grad()
+    def _fill(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters(), values, strict=True):
+            parameter.copy_(value)
+
 
 def save(folder: Path, state: TrainState, keep: int = 2) -> None:
-    """Writes `folder/step_N` and removes all but the newest `keep` checkpoints."""
-    with atomic_folder(folder / f"step_{state.step:08d}") as staging:
-        save_file(state.tensors(), staging / TENSORS)
-        write_json(staging / META, {"step": state.step})
+    """Writes `folder/step_N` and removes all but the newest `keep` of them."""
+    write(folder / f"step_{state.step:08d}", state)
     for old in _newest_first(folder)[keep:]:
         shutil.rmtree(old)
 
 
-def resume(folder: Path, state: TrainState) -> bool:
-    """Loads the newest checkpoint into `state`; False when there is none. CheckpointError when it cannot be read."""
-    if not folder.is_dir():
-        return False
-    found = _newest_first(folder)
-    if not found:
-        return False
-    newest = found[0]
+def write(folder: Path, state: TrainState) -> None:
+    """Writes one checkpoint; CheckpointError when it cannot be written, and then what was there before still is."""
     try:
-        state.load(load_file(newest / TENSORS))
-        state.step = int(read_json(newest / META)["step"])
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        with atomic_folder(folder) as staging:
+            save_file(state.tensors(), staging / TENSORS)
+            scaler = state.scaler.state_dict() if state.scaler is not None else None
+            meta = {"step": state.step, "record": state.record, "scaler": scaler, "digest": _digest(staging / TENSORS)}
+            write_json(staging / META, meta)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"{newest}: this checkpoint cannot be read ({error}). Delete it to go on from the one before."
+            f"{folder}: the checkpoint of step {state.step} cannot be written ({reason}). Those before it are whole. "
+            "Make room, or make the folder writable; the same command goes on from the last."
         ) from error
-    return True
+
+
+def read(folder: Path, state: TrainState) -> None:
+    """Loads one checkpoint into `state`; CheckpointError when it is damaged."""
+    try:
+        meta = read_json(folder / META)
+        if _digest(folder / TENSORS) != meta["digest"]:
+            raise ValueError("its tensors are not those that were written")
+        state.load(load_file(folder / TENSORS))
+        if state.scaler is not None and meta["scaler"] is not None:
+            state.scaler.load_state_dict(meta["scaler"])
+        state.step, state.record = int(meta["step"]), dict(meta["record"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: this checkpoint cannot be read ({error}). Delete it to go on without it."
+        ) from error
+
+
+def resume(folder: Path, state: TrainState) -> bool:
+    """Loads the newest checkpoint that is whole into `state`, with a warning for each that is not.
+
+    False when there is none. CheckpointError when there are some and all are damaged.
+    """
+    found = _newest_first(folder)
+    for newest in found:
+        try:
+            read(newest, state)
+        except CheckpointError as error:
+            if newest == found[-1]:
+                raise
+            warnings.warn(f"{error} Going on from the one before.", stacklevel=2)
+        else:
+            return True
+    return False
 
 
 def clean(folder: Path) -> None:
@@ -107,3 +165,9 @@ def _learnt(module: nn.Module) -> dict[str, Tensor]:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"), reverse=True)
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes: safetensors would read flipped ones as other numbers."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

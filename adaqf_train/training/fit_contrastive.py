@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,17 +24,23 @@ from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import caption_ids, contrastive, margin_contrastive
 
+CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
 FLIPS = 3  # captions with a flipped word beside each caption, when the evaluator is to see such
 
 
 def fit_pocket_clip(
-    accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, log: Path
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    config: PocketClipConfig,
+    log: Path,
+    *,
+    trackers: Sequence[str] = (),
 ) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
-    """A still-pose CLIP of the training split: its text tower and tokenizer."""
+    """A still-pose CLIP of the training split: its text tower and tokenizer. Short: a killed fit starts over."""
     tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
     text_model = pocket_clip.build(tokenizer, config)
-    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, log)
+    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, _Place(log, None, trackers))
     return text_model.eval(), tokenizer
 
 
@@ -52,8 +58,9 @@ def fit_pose_probe(
     """
     torch.manual_seed(seeding.mix(config.seed))
     config = replace(config, projection=text_model.config.projection_dim)
+    place = _Place(log, None, ())
     learns = [parameter.requires_grad for parameter in text_model.parameters()]
-    towers = _fit_still_poses(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, log)
+    towers = _fit_still_poses(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, place)
     for parameter, value in zip(text_model.parameters(), learns, strict=True):
         parameter.requires_grad_(value)
     return towers.cpu().eval()
@@ -65,7 +72,7 @@ def _fit_still_poses(
     dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig,
-    log: Path,
+    place: _Place,
 ) -> pocket_clip.StillPoseClip:
     still = pocket_clip.pose_slice(dataset.features)
     towers = pocket_clip.StillPoseClip(text_model, still.stop - still.start, config)
@@ -76,7 +83,7 @@ def _fit_still_poses(
         frame = (share * batch.lengths).long().clamp(max=batch.motion.shape[1] - 1)
         return batch.motion[torch.arange(len(frame), device=frame.device), frame][:, still]
 
-    _fit(accelerator, towers, dataset, tokenizer, config, log, temperature=0.07, cosine_weight=0.0, view=one_pose)
+    _fit(accelerator, towers, dataset, tokenizer, config, place, temperature=0.07, cosine_weight=0.0, view=one_pose)
     return towers
 
 
@@ -87,10 +94,14 @@ def fit_extractors(
     words: Tensor,
     config: ExtractorConfig,
     log: Path,
+    *,
+    checkpoints: Path | None = None,
+    trackers: Sequence[str] = (),
 ) -> Extractors:
     """The extractors, with the corrected Eq. 2 or T2M's margin loss.
 
-    words: (vocabulary, width) token embeddings of the base CLIP.
+    words: (vocabulary, width) token embeddings of the base CLIP. checkpoints: where to leave some, for a fit that is
+    interrupted to go on from.
     """
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
@@ -107,7 +118,7 @@ def fit_extractors(
         dataset,
         tokenizer,
         config,
-        log,
+        _Place(log, checkpoints, trackers),
         temperature=config.temperature,
         cosine_weight=1.0,
         margin=config.margin if config.objective == "margin" else None,
@@ -122,8 +133,14 @@ def fit_evaluator(
     tokenizer: PreTrainedTokenizerBase,
     config: EvaluatorConfig,
     log: Path,
+    *,
+    checkpoints: Path | None = None,
+    trackers: Sequence[str] = (),
 ) -> Matcher:
-    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for."""
+    """The independent evaluator, with InfoNCE alone; each caption with a flipped word is a negative if asked for.
+
+    checkpoints: where to leave some, for a fit that is interrupted to go on from.
+    """
     torch.manual_seed(seeding.mix(config.seed))
     matcher = Matcher(dataset.features, len(tokenizer), config)
     _fit(
@@ -132,7 +149,7 @@ def fit_evaluator(
         dataset,
         tokenizer,
         config,
-        log,
+        _Place(log, checkpoints, trackers),
         temperature=config.temperature,
         cosine_weight=0.0,
         wrong=_some_flips if config.flipped else None,
@@ -153,13 +170,22 @@ def _drawn(items: list[str], shares: list[float]) -> list[str]:
     return [items.pop(min(int(share * len(items)), len(items) - 1)) for share in shares[: len(items)]]
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a fit writes."""
+
+    log: Path
+    checkpoints: Path | None
+    trackers: Sequence[str]
+
+
 def _fit(
     accelerator: Accelerator,
     towers: nn.Module,
     dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig | ExtractorConfig | EvaluatorConfig,
-    log: Path,
+    place: _Place,
     *,
     temperature: float,
     cosine_weight: float,
@@ -180,7 +206,7 @@ def _fit(
         processes=accelerator.num_processes,
     )
     trainable = [p for p in towers.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.learning_rate, weight_decay=0.01)
+    optimizer = loop.adamw(trainable, 0.01, accelerator, rate=config.learning_rate)
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
 
     def losses(batch: MotionBatch) -> loop.Losses:
@@ -207,7 +233,17 @@ def _fit(
     def rate(step: int) -> float:
         return min(1.0, (step + 1) / 50) * (0.1 if step >= 0.8 * config.steps else 1.0)
 
-    settings = loop.LoopSettings(name=log.stem, steps=config.steps, seed=config.seed, log=log, rate=rate, clip_norm=1.0)
+    settings = loop.LoopSettings(
+        name=place.log.stem,
+        steps=config.steps,
+        seed=config.seed,
+        log=place.log,
+        trackers=place.trackers,
+        checkpoints=place.checkpoints,
+        checkpoint_every=max(1, config.steps // CHECKPOINTS),
+        rate=rate,
+        clip_norm=1.0,
+    )
     towers.train()
     loop.run(
         accelerator,

@@ -67,7 +67,7 @@ def fit_moclip(
         {"params": list(towers.motion.parameters()), "lr": config.learning_rate},
         {"params": [p for p in encoder.parameters() if p.requires_grad], "lr": config.encoder_learning_rate},
     ]
-    wrapped, optimizer = accelerator.prepare(towers.train(), torch.optim.AdamW(groups, weight_decay=0.0))
+    wrapped, optimizer = accelerator.prepare(towers.train(), loop.adamw(groups, 0.0, accelerator))
     source = StepBatches(
         dataset, config.batch, config.seed, process=accelerator.process_index, processes=accelerator.num_processes
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
@@ -57,11 +56,8 @@ def fit(
     diffusion: of batches whose timesteps count; else text_drop is their probability of having no text. A fit that was
     interrupted goes on from its newest checkpoint.
     """
-    optimizer = torch.optim.AdamW(
-        [p for p in network.parameters() if p.requires_grad],
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-    )
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    optimizer = loop.adamw(trainable, training.weight_decay, accelerator, rate=training.learning_rate)
     wrapped, optimizer = accelerator.prepare(network.train(), optimizer)
     state = TrainState({"network": network}, optimizer)
     source = StepBatches(
@@ -80,6 +76,10 @@ def fit(
         checkpoints=place.checkpoints,
         checkpoint_every=training.checkpoint_every,
         log_every=training.log_every,
+        trackers=training.trackers,
+        keep=training.keep,
+        accumulate=training.accumulate,
+        max_loss=training.max_loss,
         clip_norm=training.clip_norm,
         average_decay=training.ema,
         rate=lambda step: training.drop_by if training.drop_at is not None and step >= training.drop_at else 1.0,
@@ -94,7 +94,7 @@ def fit(
             yield batch
 
     loop.run(accelerator, state, settings, batches, lambda batch: objective(wrapped, batch))
-    loop.use_average(state)
+    state.use_average()
     network.eval()
     if curve is not None:
         curve.call(training.steps)
@@ -105,17 +105,12 @@ def fit(
 @contextmanager
 def averaged(state: TrainState) -> Iterator[None]:
     """The modules with their averaged weights and in eval mode, and as they were afterwards."""
-    parameters: Sequence[nn.Parameter] = state.parameters() if state.average is not None else []
-    kept = [parameter.detach().clone() for parameter in parameters]
     modes = {part: part.training for module in state.modules.values() for part in module.modules()}
-    loop.use_average(state)
-    for module in state.modules.values():
-        module.eval()
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, value in zip(parameters, kept, strict=True):
-                parameter.copy_(value)
-        for part, mode in modes.items():
-            part.training = mode
+    with state.averaged():
+        for module in state.modules.values():
+            module.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode

@@ -6,57 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from adaclip import AdaCLIP
-from adaqf_train.models import store
-from adaqf_train.models.extractors import Extractors
 from adaqf_train.training import fit_adaqf, fit_contrastive
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
-
-
-@pytest.fixture(scope="module")
-def base(accelerator, tiny_train, tiny_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    model, tokenizer = fit_contrastive.fit_pocket_clip(
-        accelerator, tiny_train, tiny_config.pocket_clip, folder / "log.jsonl"
-    )
-    store.save_clip(folder / "pocket_clip", model, tokenizer)
-    return folder / "pocket_clip"
-
-
-def extractors(base, config) -> Extractors:
-    torch.manual_seed(0)
-    words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight
-    module = Extractors(263, *words.shape, config.extractors)
-    module.text.set_words(words.detach())
-    return module
-
-
-def fit(accelerator, dataset, base, config, folder):
-    feedback = extractors(base, config) if config.feedback.active else None
-    return fit_adaqf.fit(
-        accelerator,
-        dataset,
-        str(base),
-        feedback,
-        config,
-        name="adaqf",
-        checkpoints=folder / "checkpoints",
-        log=folder / "adaqf.jsonl",
-    )
 
 
 def weights(module) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-def test_adaqf_trains_denoiser_and_adapter_and_nothing_else(accelerator, tiny_train, base, tiny_config, tmp_path):
-    generator = fit(accelerator, tiny_train, base, tiny_config, tmp_path)
+def test_adaqf_trains_denoiser_and_adapter_and_nothing_else(tiny_train, base, tiny_config, fit, tmp_path):
+    generator = fit(tiny_train, tiny_config, tmp_path)
     fresh = AdaCLIP.from_base(base, rank=2, alpha=2)
     before, after = weights(fresh), weights(generator.encoder)
     for name, value in after.items():
@@ -68,10 +28,10 @@ def test_adaqf_trains_denoiser_and_adapter_and_nothing_else(accelerator, tiny_tr
     assert (generator.encoder.encode(prompts) - fresh.encode(prompts)).abs().max() > 1e-6
 
 
-def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(accelerator, tiny_train, base, tiny_config, tmp_path):
+def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(tiny_train, base, tiny_config, fit, tmp_path):
     one_step = replace(tiny_config, training=replace(tiny_config.training, steps=1, ema=None))
-    baseline = fit(accelerator, tiny_train, base, one_step.baseline(), tmp_path / "baseline")
-    adaqf = fit(accelerator, tiny_train, base, one_step, tmp_path / "adaqf")
+    baseline = fit(tiny_train, one_step.baseline(), tmp_path / "baseline")
+    adaqf = fit(tiny_train, one_step, tmp_path / "adaqf")
     first = [(tmp_path / arm / "adaqf.jsonl").read_text() for arm in ("baseline", "adaqf")]
     mse = [float(line.split('"mse": ')[1].split(",")[0].rstrip("}\n")) for line in first]
     assert mse[0] == mse[1]  # same weights, same batch, same noise, same dropout
@@ -82,7 +42,7 @@ def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(accelerator, t
     assert baseline.denoiser.config == adaqf.denoiser.config
 
 
-def test_the_optimiser_has_one_group_for_each_part(accelerator, tiny_train, base, tiny_config):
+def test_the_optimiser_has_one_group_for_each_part(accelerator, base, tiny_config, make_extractors):
     from adaqf_train.models.diffusion import Diffusion
     from adaqf_train.models.generator import build_denoiser
 
@@ -90,7 +50,7 @@ def test_the_optimiser_has_one_group_for_each_part(accelerator, tiny_train, base
     encoder = AdaCLIP.from_base(base, rank=2, alpha=2)
     denoiser = build_denoiser(encoder, 263, config.denoiser, 50)
     parts = (accelerator, encoder, denoiser, Diffusion(config.diffusion))
-    objective = fit_adaqf.Objective(*parts, extractors(base, config), config)
+    objective = fit_adaqf.Objective(*parts, make_extractors(config), config)
     groups = objective.optimizer.param_groups
     assert [group["lr"] for group in groups] == [config.training.learning_rate, 3e-5]
     assert len(groups[0]["params"]) == len(list(denoiser.parameters()))
@@ -99,13 +59,11 @@ def test_the_optimiser_has_one_group_for_each_part(accelerator, tiny_train, base
         fit_adaqf.Objective(*parts, None, config)
 
 
-def test_feedback_reaches_the_adapter_through_the_generated_motion(
-    accelerator, tiny_train, base, tiny_config, tmp_path
-):
+def test_feedback_reaches_the_adapter_through_the_generated_motion(tiny_train, tiny_config, fit, tmp_path):
     """With the reconstruction's own gradient the same, only the feedback can make the difference."""
     short = replace(tiny_config, training=replace(tiny_config.training, steps=2, ema=None))
     silent = replace(short, feedback=replace(short.feedback, motion=0.0, text=0.0))
-    a, b = (fit(accelerator, tiny_train, base, c, tmp_path / n).encoder for c, n in ((short, "a"), (silent, "b")))
+    a, b = (fit(tiny_train, c, tmp_path / n).encoder for c, n in ((short, "a"), (silent, "b")))
     difference = [
         (x - y).abs().max().item() for x, y in zip(a.adapter_parameters(), b.adapter_parameters(), strict=True)
     ]

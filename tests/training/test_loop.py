@@ -3,62 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.training import checkpoint, loop
 from adaqf_train.training.checkpoint import CheckpointError, TrainState
-from adaqf_train.training.loop import DivergenceError, LoopSettings
-
-STEPS = 9
-
-
-class Fit:
-    """A small network with dropout that learns to predict a motion's first feature."""
-
-    def __init__(self, folder: Path, dataset, steps: int = STEPS, **settings) -> None:
-        torch.manual_seed(1)
-        self.network = torch.nn.Sequential(torch.nn.Linear(263, 4), torch.nn.Dropout(0.3), torch.nn.Linear(4, 1))
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
-        self.state = TrainState({"network": self.network}, optimizer)
-        self.source, self.steps = StepBatches(dataset, 4, 0), steps
-        self.settings = LoopSettings(
-            name="fit",
-            steps=steps,
-            seed=0,
-            log=folder / "fit.jsonl",
-            checkpoints=folder / "checkpoints",
-            checkpoint_every=2,
-            log_every=1,
-            average_decay=0.9,
-            rate=lambda step: 0.1 if step >= 6 else 1.0,
-            **settings,
-        )
-
-    def losses(self, batch: MotionBatch) -> loop.Losses:
-        loss = (self.network(batch.motion).squeeze(-1) - batch.motion[..., 0]).square().mean()
-        return loss, {"loss": loss}
-
-    def run(self, stop_after: int | None = None) -> None:
-        """stop_after: raise Interrupted when the batch after that many is asked for."""
-
-        def batches(start: int) -> Iterator[MotionBatch]:
-            for step in range(start, self.steps):
-                if step == stop_after:
-                    raise InterruptedError
-                yield self.source[step]
-
-        loop.run(Accelerator(cpu=True), self.state, self.settings, batches, self.losses)
-
-
-def equal(a: Fit, b: Fit) -> bool:
-    left, right = a.state.tensors(), b.state.tensors()
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+from adaqf_train.training.divergence import DivergenceError
+from tests.training.small_fit import STEPS, Fit, equal
 
 
 @pytest.fixture
@@ -98,7 +53,7 @@ def test_the_rate_schedule_and_the_average(whole):
     before = [p.detach().clone() for p in whole.state.parameters()]
     average = [value.clone() for value in whole.state.average]
     assert any(not torch.equal(a, b) for a, b in zip(before, average, strict=True))
-    loop.use_average(whole.state)
+    whole.state.use_average()
     assert all(torch.equal(a, b) for a, b in zip(whole.state.parameters(), average, strict=True))
 
 
@@ -116,13 +71,39 @@ def test_a_writer_that_was_killed_leaves_nothing_that_counts(whole, tiny_train, 
     assert not half.exists()
 
 
-def test_a_damaged_checkpoint_is_named(tiny_train, tmp_path):
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "checkpoint.json"])
+@pytest.mark.parametrize("damage", [cut_short, flip_a_byte, Path.unlink])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(whole, tiny_train, tmp_path, damage, name):
     fit = Fit(tmp_path, tiny_train)
     with pytest.raises(InterruptedError):
         fit.run(stop_after=5)
-    path = fit.settings.checkpoints / "step_00000004" / "tensors.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"step_00000004: this checkpoint cannot be read.*Delete it"):
+    damage(fit.settings.checkpoints / "step_00000004" / name)
+    resumed = Fit(tmp_path, tiny_train)
+    with pytest.warns(UserWarning, match=r"step_00000004: this checkpoint cannot be read.* the one before"):
+        resumed.run()
+    assert equal(resumed, whole)
+
+
+def test_nothing_is_trained_anew_when_all_checkpoints_are_damaged(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train)
+    with pytest.raises(InterruptedError):
+        fit.run(stop_after=5)
+    for path in fit.settings.checkpoints.rglob("tensors.safetensors"):
+        cut_short(path)
+    with (
+        pytest.warns(UserWarning, match="step_00000004"),
+        pytest.raises(CheckpointError, match=r"step_00000002: .* cannot be read.*Delete it"),
+    ):
         Fit(tmp_path, tiny_train).run()
 
 
@@ -136,9 +117,50 @@ def test_checkpoints_hold_only_what_is_trained(tiny_train, tmp_path):
     assert not checkpoint.resume(tmp_path / "nowhere", state)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(tiny_train, tmp_path):
-    fit = Fit(tmp_path, tiny_train)
-    with torch.no_grad():
-        fit.network[0].weight.fill_(float("nan"))
-    with pytest.raises(DivergenceError, match=f"after step 1; the last batch was {fit.source[0].keys[0]}"):
+def poisoned(fit: Fit, step: int, value: float) -> None:
+    """Makes the loss of a step, counted from 1, that value."""
+    losses, seen = fit.losses, []
+
+    def changed(batch: MotionBatch) -> loop.Losses:
+        seen.append(batch)
+        loss, parts = losses(batch)
+        return (loss * 0 + value if len(seen) == step else loss), parts
+
+    fit.losses = changed
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2e4])
+def test_a_run_that_diverges_stops_and_writes_down_the_very_batch(tiny_train, tmp_path, value):
+    """Found at the next look, several steps later, without a look at every step."""
+    fit = Fit(tmp_path, tiny_train, log_every=8, max_loss=1e4)
+    fit.settings = replace(fit.settings, checkpoint_every=100)
+    poisoned(fit, 3, value)
+    with pytest.raises(DivergenceError, match=rf"step 3's loss is .*{fit.source[2].keys[0]}.*fit_divergence.json"):
         fit.run()
+    written = json.loads((tmp_path / "fit_divergence.json").read_text())
+    assert written["step"] == 3
+    assert [entry["clip"] for entry in written["batch"]] == fit.source[2].keys
+    assert [entry["caption"] for entry in written["batch"]] == fit.source[2].captions
+
+
+def test_a_large_loss_below_the_limit_is_no_divergence(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train, log_every=8, max_loss=1e4)
+    poisoned(fit, 3, 9e3)
+    fit.run()
+    assert not (tmp_path / "fit_divergence.json").exists()
+
+
+def test_weights_that_are_lost_are_not_saved(tiny_train, tmp_path):
+    """A step whose loss is a number may still destroy the weights: the last checkpoint is from before it."""
+    fit = Fit(tmp_path, tiny_train, log_every=8)
+    losses, seen = fit.losses, []
+
+    def changed(batch: MotionBatch) -> loop.Losses:
+        seen.append(batch)
+        loss, parts = losses(batch)
+        return loss + (0 * fit.network[0].bias.sum()).sqrt() if len(seen) == 6 else loss, parts
+
+    fit.losses = changed
+    with pytest.raises(DivergenceError, match="step 6's gradients have left weights that are not finite"):
+        fit.run()
+    assert [path.name for path in sorted(fit.settings.checkpoints.iterdir())] == ["step_00000002", "step_00000004"]

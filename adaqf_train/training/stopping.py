@@ -1,0 +1,53 @@
+"""Stopping between two steps when the process is told to end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class TrainingStopped(Exception):
+    """Training ended because it was told to; every step is saved. The command line ends with 0 for it."""
+
+
+class StopSignal:
+    """While it is entered, SIGTERM is noted instead of ending the process; `received` tells.
+
+    Launchers forward no signals, so it is the training processes themselves that must be told. Outside of the main
+    thread, where Python can set no handler, nothing is ever received.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._before: object = None
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def agreed(self, accelerator: Accelerator, *, meeting: bool) -> bool:
+        """Whether to stop after this step. Several processes ask each other at a meeting, and only there do they stop.
+
+        meeting: the same on all of them.
+        """
+        if accelerator.num_processes == 1 or not meeting:
+            return self.received and accelerator.num_processes == 1
+        import torch
+
+        told = torch.tensor(float(self.received), device=accelerator.device)
+        return bool(accelerator.reduce(told, reduction="sum") > 0)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = True
