@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from adaqf_train.config_families import TokenizerConfig
 from adaqf_train.models.temporal import TemporalDecoder, TemporalEncoder, latent_mask
@@ -32,7 +31,11 @@ class ResidualQuantiser(nn.Module):
         self.register_buffer("sums", torch.zeros(config.levels, config.codes, config.code))
 
     def forward(self, latents: Tensor, mask: Tensor, levels: int) -> Quantised:
-        """latents: (B, N, code); mask: (B, N), True = real; levels: how many to use, from the first."""
+        """latents: (B, N, code); mask: (B, N), True = real; levels: how many to use, from the first.
+
+        In float32 whatever the precision around it: what a level leaves is small beside what it was given.
+        """
+        latents = latents.float()
         left, commitment = latents, latents.new_zeros(len(latents))
         tokens, residuals = [], []
         for codes in self.codes[:levels]:
@@ -54,6 +57,7 @@ class ResidualQuantiser(nn.Module):
     @torch.no_grad()
     def start(self, latents: Tensor) -> None:
         """Gives every level codes among what it has to express of these latents (M, code)."""
+        latents = latents.float()
         for codes in self.codes:
             codes.copy_(latents[torch.randint(len(latents), (len(codes),)).to(latents.device)])
             latents = latents - codes[_nearest(latents, codes)]
@@ -63,8 +67,12 @@ class ResidualQuantiser(nn.Module):
     @torch.no_grad()
     def counts(self, quantised: Quantised, mask: Tensor) -> tuple[Tensor, Tensor]:
         """How often each code was used (levels, codes), and the sums of what it stood for (levels, codes, code)."""
-        used = one_hot(quantised.tokens[mask], self.config.codes).to(self.codes.dtype)  # (M, levels, codes)
-        return used.sum(dim=0), torch.einsum("mlk,mlc->lkc", used, quantised.residuals[mask])
+        tokens, residuals = quantised.tokens[mask], quantised.residuals[mask]  # (M, levels), (M, levels, code)
+        levels, entries = tokens.shape[1], self.config.codes
+        place = (tokens + entries * torch.arange(levels, device=tokens.device)).flatten()
+        uses = torch.bincount(place, minlength=levels * entries).to(self.uses.dtype)
+        sums = self.sums.new_zeros(levels * entries, self.config.code).index_add_(0, place, residuals.flatten(0, 1))
+        return uses.unflatten(0, (levels, entries)), sums.unflatten(0, (levels, entries))
 
     @torch.no_grad()
     def follow(self, uses: Tensor, sums: Tensor, residuals: Tensor) -> None:
@@ -112,5 +120,6 @@ class MotionTokenizer(nn.Module):
 
 def _nearest(latents: Tensor, codes: Tensor) -> Tensor:
     """Indices of the nearest codes: (..., C), (K, C) -> (...)."""
-    # |x - c|^2 without |x|^2, which does not change the order.
-    return (codes.square().sum(dim=-1) - 2 * latents @ codes.T).argmin(dim=-1)
+    with torch.autocast(latents.device.type, enabled=False):
+        # |x - c|^2 without |x|^2, which does not change the order.
+        return (codes.square().sum(dim=-1) - 2 * latents.float() @ codes.T).argmin(dim=-1)

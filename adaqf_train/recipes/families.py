@@ -1,8 +1,10 @@
-"""Pocket sizes of the generator families: either trains in about two minutes on two cores.
+"""Pocket sizes of the generator families: a step takes at most 0.16 s of one core.
 
 Chosen on the validation split of the procedural motions. The networks that see no text are trained once and shared by
 all encoders that are compared, so they may take longer than those that do: what is lost in them no encoder brings back.
 """
+
+from dataclasses import replace
 
 from adaqf_train.config import DenoiserConfig, SamplingConfig, TrainingConfig
 from adaqf_train.config_families import (
@@ -41,7 +43,7 @@ POCKET_LATENT = LatentFamily(
     autoencoder=AutoencoderConfig(width=128, depth=3, latent=16),
     autoencoder_training=_CODEC_TRAINING,
     denoiser=DenoiserConfig(width=128, layers=4, feedforward=256),
-    training=_TRAINING,
+    training=replace(_TRAINING, steps=1000, drop_at=850),  # after 600 its FID is still falling
     sampling=SamplingConfig(guidance=1.5, scheduler="ddim", steps=10),
 )
 POCKET_MASKED = MaskedFamily(
@@ -49,19 +51,8 @@ POCKET_MASKED = MaskedFamily(
     tokenizer_training=_CODEC_TRAINING,
     masked=_TRANSFORMER,
     masked_training=_TRAINING,
-    residual=TransformerConfig(
-        width=128, layers=4, heads=4, feedforward=256, dropout=0.1, text_drop=0.2, corrupted=0.0
-    ),
-    residual_training=TrainingConfig(
-        steps=300,
-        batch=32,
-        learning_rate=1e-3,
-        drop_at=255,
-        ema=0.99,
-        workers=0,
-        checkpoint_every=100,
-        log_every=10,
-    ),
+    residual=replace(_TRANSFORMER, text_drop=0.2, corrupted=0.0),
+    residual_training=replace(_TRAINING, steps=300, drop_at=255),  # residual levels add little and learn early
     sampling=TokenSamplingConfig(guidance=3.0, residual_guidance=1.5, steps=10),
 )
 POCKET_MOCLIP = MoClipConfig(learning_rate=1e-3, encoder_learning_rate=1e-3, steps=400, checkpoint_every=100)

@@ -167,6 +167,29 @@ def test_levels_that_a_batch_left_out_stay_as_they_are(rng):
     assert torch.equal(quantiser.codes[1:], before[1:])
 
 
+def test_uses_and_sums_are_counted_over_real_frames(rng):
+    quantiser = ResidualQuantiser(SIZES)
+    quantiser.codes.normal_(generator=rng)
+    found = quantiser(torch.randn(B, T // 4, 4, generator=rng), REAL, 2)
+    uses, sums = quantiser.counts(found, REAL)
+    assert uses.sum(dim=1).tolist() == [REAL.sum(), REAL.sum()]
+    for level, code in ((0, 3), (1, 5), (1, 0)):
+        here = REAL & (found.tokens[..., level] == code)
+        assert uses[level, code] == here.sum()
+        torch.testing.assert_close(sums[level, code], found.residuals[..., level, :][here].sum(dim=0))
+
+
+def test_codes_are_found_and_kept_in_full_precision_under_autocast(rng, motion):
+    module = tokenizer()
+    latents = torch.randn(B, T // 4, 4, generator=rng)
+    expected = module.quantiser(latents, REAL, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(module.quantiser(latents, REAL, 3).tokens, expected.tokens)
+        _, found = module(motion, FRAMES, 3)
+        module.quantiser.follow(*module.quantiser.counts(found, REAL), found.residuals[REAL])
+    assert module.quantiser.codes.dtype == found.residuals.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("module", "load"),
     [(autoencoder(), codec_store.load_autoencoder), (tokenizer(), codec_store.load_tokenizer)],
