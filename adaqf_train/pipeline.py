@@ -239,18 +239,19 @@ class Pipeline:
         )
         towers, tokenizer = store.load_evaluator(self.run / "evaluator")
         evaluator = Evaluator(towers.to(self.accelerator.device), tokenizer, dataset.mean, dataset.std)
-        shown = protocol.draw(dataset, replace(protocol_of_one, max_samples=validation.strips), 0)
+        drawn, few = protocol.draw(dataset, protocol_of_one, 0), slice(validation.strips)
+        captions, motions, lengths = drawn.captions[few], drawn.motions[few], drawn.lengths[few]
 
         def score(generator: MotionGenerator, step: int) -> dict[str, float]:
             def sample(captions: Sequence[str], lengths: Sequence[int], seed: tuple[int, ...]) -> list[np.ndarray]:
                 return generator.generate_features(captions, lengths, seed=seed)
 
             if validation.strips:
-                made = sample(shown.captions, shown.lengths, (validation.seed,))
+                made = sample(captions, lengths, (validation.seed,))
                 unit = dataset.skeleton.units_per_metre
                 scenes = [
                     Scene(caption, (Take(LABELS["gt"], decode(real) / unit), Take(LABELS[arm], decode(ours) / unit)))
-                    for caption, real, ours in zip(shown.captions, shown.motions, made, strict=True)
+                    for caption, real, ours in zip(captions, motions, made, strict=True)
                 ]
                 page = self.run / "validation" / f"{arm}_{step:08d}.html"
                 write_page(page, scenes, title=f"{LABELS[arm]} after {step} steps", fps=dataset.fps)

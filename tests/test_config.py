@@ -62,6 +62,8 @@ def test_overrides_all_count_in_order():
     assert config.feedback.on_dropped_text is True
     assert config.denoiser.conditioning == "pooled"
     assert override(RunConfig(), []) == RunConfig()
+    lists = override(RunConfig(), ["encoder.modules=q_proj, fc1", "training.trackers="])
+    assert (lists.encoder.modules, lists.training.trackers) == (("q_proj", "fc1"), ())
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,24 @@ def test_overrides_all_count_in_order():
         ("training.adapter_learning_rate=0", "training.adapter_learning_rate must be positive"),
         ("training.learning_rate=0", "training.learning_rate must be positive"),
         ("synthetic.clips=10", "synthetic.clips must be at least 100"),
+        ("encoder.rank=0", "encoder: LoRA needs rank >= 1"),
+        ("encoder.modules=q_proj,head", r"encoder: Unknown LoRA modules \['head'\]"),
+        ("encoder.modules=", "encoder: Unknown LoRA modules"),
+        ("encoder.dropout=1", r"encoder: LoRA dropout must lie in \[0, 1\)"),
+        ("encoder.tuning=none", "choose from lora, frozen, full"),
+        ("data.samples=1", "data.samples must be none or >= 2"),
+        ("data.samples_seed=-1", "data.samples_seed must not be negative"),
+        ("feedback.max_timestep=50", r"feedback.max_timestep \(50\) must be below diffusion.steps \(50\)"),
+        ("feedback.judge=official", "feedback.judge=official needs the folder"),
+        ("training.accumulate=5", r"training.batch \(64\) must be divisible by training.accumulate \(5\)"),
+        ("training.warmup=-1", "training.warmup must not be negative"),
+        ("training.keep=0", "training.keep must be >= 1"),
+        ("training.max_loss=0", "training.max_loss must be positive"),
+        ("training.trackers=tensorbord", "training.trackers knows no tensorbord: choose from tensorboard, wandb"),
+        ("validation.every=0", "validation.every must be none or at least 1"),
+        ("validation.samples=7", "validation.samples must be at least 8"),
+        ("validation.patience=0", "validation.patience must be none or at least 1"),
+        ("validation.metric=skating", "choose from fid, r_precision_3, mm_dist"),
     ],
 )
 def test_a_setting_that_does_not_hold_is_named(setting, message):

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from adaqf_train import recipes
-from adaqf_train.config import RunConfig, override
+from adaqf_train.config import ConfigError, RunConfig, override
 
 if TYPE_CHECKING:
     from adaqf_train.evaluation.report import Report
@@ -50,7 +51,7 @@ class RunOptions:
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
     import torch
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     from adaqf_train.run_folder import RunFolder
 
@@ -59,7 +60,13 @@ def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
     if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    run = RunFolder(out, Accelerator(mixed_precision=precision))
+    # The main process validates alone, and the others wait for it: longer than the ten minutes that NCCL gives them.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
+    try:
+        accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
+    except ValueError as error:  # a precision that this machine has not got
+        raise ConfigError(f"training.precision={precision}: {error} Choose another, or none.") from error
+    run = RunFolder(out, accelerator)
     with run.locked():
         yield run
     run.accelerator.end_training()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -120,6 +121,110 @@ def test_two_processes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_pat
             for key in x:
                 assert x[key] == pytest.approx(y[key], abs=1e-5), (name, x, y)
         assert len({line["loss"] for line in a}) == len(a)  # control: the losses do move
+
+
+def lines(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def saved_step(out: Path) -> int:
+    (saved,) = out.glob("checkpoints/adaqf/*/step_*")
+    return int(saved.name.removeprefix("step_"))
+
+
+def wait_for(process: subprocess.Popen, log: Path, steps: int) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while steps_in(log) < steps:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_sigterm_to_the_training_process_loses_no_step_and_exits_with_0(tiny_data, tiny_config, tmp_path):
+    settings = settings_of(tiny_config, training__steps=300, training__checkpoint_every=1000)
+    out = tmp_path / "run"
+    arguments, log = command(tiny_data, out, settings), out / "logs" / "adaqf.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, *arguments], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(process, log, 10)
+    process.terminate()
+    _, messages = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    step = saved_step(out)
+    assert 10 <= step < 300
+    assert f"adaqf: stopped after step {step}; it is saved" in messages
+    assert [line["step"] for line in lines(log)] == list(range(1, step + 1))
+
+
+def test_two_processes_told_to_stop_agree_on_the_step_and_one_goes_on(tiny_data, tiny_config, tmp_path):
+    """One is told, both stop; over 50 steps the losses are those of a run that one process made at one go."""
+    still = {f"{part}__dropout": 0.0 for part in ("extractors", "denoiser")}
+    settings = settings_of(
+        tiny_config, training__steps=50, training__checkpoint_every=1000, training__drop_at=40, **still
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(command(tiny_data, one, settings))
+    log = two / "logs" / "adaqf.jsonl"
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        *command(tiny_data, two, settings),
+    ]
+    launcher = subprocess.Popen(
+        [sys.executable, *launch],
+        env=environment(ACCELERATE_USE_CPU="true"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(launcher, log, 5)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGTERM)
+    assert launcher.wait(TIMEOUT) == 0
+    step = saved_step(two)
+    assert 5 <= step < 50
+    assert [line["step"] for line in lines(log)] == list(range(1, step + 1))
+    run(command(tiny_data, two, settings))
+    stages = json.loads((two / "stages.json").read_text())
+    assert (stages["extractors"]["processes"], stages["adaqf"]["processes"]) == (2, 1)
+    for a, b in zip(lines(one / "logs" / "adaqf.jsonl"), lines(log), strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_nodes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_path):
+    """The launch over several machines, both of them this one."""
+    still = {f"{part}__dropout": 0.0 for part in ("extractors", "denoiser")}
+    settings = settings_of(tiny_config, **still)
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(command(tiny_data, one, settings))
+    endpoint = ["--rdzv_backend", "c10d", "--rdzv_id", "adaqf", "--rdzv_endpoint", f"127.0.0.1:{free_port()}"]
+    launch = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", *endpoint, "--local_addr"]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, *launch, "127.0.0.1", *command(tiny_data, two, settings)],
+            env=environment(ACCELERATE_USE_CPU="true", GLOO_SOCKET_IFNAME="lo"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for node in nodes:
+        _, messages = node.communicate(timeout=TIMEOUT)
+        assert node.returncode == 0, messages[-2000:]
+    assert json.loads((two / "stages.json").read_text())["adaqf"]["processes"] == 2
+    for a, b in zip(*(lines(out / "logs" / "adaqf.jsonl") for out in (one, two)), strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
 
 
 def test_a_second_writer_is_refused_with_the_firsts_pid(tiny_data, tiny_config, tmp_path):
