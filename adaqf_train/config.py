@@ -149,7 +149,9 @@ class ExtractorConfig:
     embedding: int = 512  # co-embedding width
     dropout: float = 0.2
     noise: float = 0.0  # standard deviation of what is added to normalised motions while the extractors learn
+    objective: Literal["infonce", "margin"] = "infonce"  # margin: the loss of T2M's evaluators, for comparison
     temperature: float = 0.1  # TMR's; the paper does not say, and 1 floors the loss at 2.5-3.2
+    margin: float = 10.0  # T2M's, of its Euclidean distances
     steps: int = 20_000  # about 55 epochs of HumanML3D
     batch: int = 64
     learning_rate: float = 1e-4
@@ -159,6 +161,7 @@ class ExtractorConfig:
     def __post_init__(self) -> None:
         _require_fit("extractors", self)
         _require(self.temperature > 0, f"extractors.temperature must be positive, got {self.temperature}.")
+        _require(self.margin > 0, f"extractors.margin must be positive, got {self.margin}.")
         _require(self.noise >= 0, f"extractors.noise must not be negative, got {self.noise}.")
 
 

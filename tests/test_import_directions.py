@@ -11,7 +11,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 # A layer may import itself and what stands before it.
 LAYERS = (
-    ("config", "seeding", "motion"),
+    ("config", "config_families", "seeding", "motion"),
     ("recipes", "data"),
     ("models",),
     ("training",),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adaclip.text import clean
 from adaqf_train.config import PocketClipConfig
+from adaqf_train.motion.features import slices_of_width
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer
@@ -66,6 +67,12 @@ def build(tokenizer: CLIPTokenizer, config: PocketClipConfig) -> CLIPTextModelWi
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+def pose_slice(features: int) -> slice:
+    """Which of the features of a frame are its pose: root height and joint positions."""
+    where = slices_of_width(features)
+    return slice(where.root_height.start, where.positions.stop)
 
 
 class StillPoseClip(nn.Module):

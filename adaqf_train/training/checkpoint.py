@@ -30,7 +30,7 @@ class TrainState:
     """Everything that changes during training. Draws are functions of the step (`data.batches`), so there is
     no generator state in it."""
 
-    modules: Mapping[str, nn.Module]  # only parameters that require gradients are saved
+    modules: Mapping[str, nn.Module]  # parameters that require gradients and lasting buffers are saved
     optimizer: torch.optim.Optimizer
     average: list[Tensor] | None = None  # moving average of the trainable parameters, in their order
     scaler: torch.amp.GradScaler | None = None  # of fp16
@@ -44,10 +44,7 @@ class TrainState:
     def tensors(self) -> dict[str, Tensor]:
         """The state by name."""
         named = {
-            f"{part}/{name}": parameter.detach()
-            for part, module in self.modules.items()
-            for name, parameter in module.named_parameters()
-            if parameter.requires_grad
+            f"{part}/{name}": value for part, module in self.modules.items() for name, value in _learnt(module).items()
         }
         optimizer = {
             f"optimizer/{index}/{name}": value
@@ -61,9 +58,8 @@ class TrainState:
         """Puts a saved state back; KeyError or RuntimeError when it does not fit."""
         with torch.no_grad():
             for part, module in self.modules.items():
-                for name, parameter in module.named_parameters():
-                    if parameter.requires_grad:
-                        parameter.copy_(tensors[f"{part}/{name}"])
+                for name, value in _learnt(module).items():
+                    value.copy_(tensors[f"{part}/{name}"])
             for index, value in enumerate(self.average or []):
                 value.copy_(tensors[f"average/{index}"])
         state: dict[int, dict[str, Tensor]] = {}
@@ -159,6 +155,12 @@ def clean(folder: Path) -> None:
     """Removes what a killed writer left behind."""
     if folder.is_dir():
         remove_partial(folder)
+
+
+def _learnt(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes in a module, by name: parameters that require gradients, and buffers such as codebooks."""
+    fixed = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in module.state_dict().items() if name not in fixed}
 
 
 def _newest_first(folder: Path) -> list[Path]:

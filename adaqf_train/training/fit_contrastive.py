@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,10 +20,9 @@ from adaqf_train.data.wording import flips
 from adaqf_train.models import pocket_clip
 from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.matcher import Matcher
-from adaqf_train.motion.features import slices_of_width
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
-from adaqf_train.training.losses import caption_ids, contrastive, told_from_flipped
+from adaqf_train.training.losses import caption_ids, contrastive, margin_contrastive, told_from_flipped
 
 CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
 # Captions with a flipped word beside each caption, when the evaluator is to see such. Three take half as long again and
@@ -42,9 +41,43 @@ def fit_pocket_clip(
     """A still-pose CLIP of the training split: its text tower and tokenizer. Short: a killed fit starts over."""
     tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
-    where = slices_of_width(dataset.features)
-    still = slice(where.root_height.start, where.positions.stop)  # a pose: root height and joint positions
-    towers = pocket_clip.StillPoseClip(pocket_clip.build(tokenizer, config), still.stop - still.start, config)
+    text_model = pocket_clip.build(tokenizer, config)
+    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, _Place(log, None, trackers))
+    return text_model.eval(), tokenizer
+
+
+def fit_pose_probe(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    text_model: CLIPTextModelWithProjection,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    log: Path,
+) -> pocket_clip.StillPoseClip:
+    """A pose tower fitted to a text tower that stays as it is: what the text tower's vectors say of still poses.
+
+    config: of the pose tower and its fit.
+    """
+    torch.manual_seed(seeding.mix(config.seed))
+    config = replace(config, projection=text_model.config.projection_dim)
+    place = _Place(log, None, ())
+    learns = [parameter.requires_grad for parameter in text_model.parameters()]
+    towers = _fit_still_poses(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, place)
+    for parameter, value in zip(text_model.parameters(), learns, strict=True):
+        parameter.requires_grad_(value)
+    return towers.cpu().eval()
+
+
+def _fit_still_poses(
+    accelerator: Accelerator,
+    text_model: CLIPTextModelWithProjection,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    place: _Place,
+) -> pocket_clip.StillPoseClip:
+    still = pocket_clip.pose_slice(dataset.features)
+    towers = pocket_clip.StillPoseClip(text_model, still.stop - still.start, config)
 
     def one_pose(batch: MotionBatch) -> Tensor:
         # A frame per clip, drawn from the sample's own noise so that it is the same on any number of processes.
@@ -52,9 +85,8 @@ def fit_pocket_clip(
         frame = (share * batch.lengths).long().clamp(max=batch.motion.shape[1] - 1)
         return batch.motion[torch.arange(len(frame), device=frame.device), frame][:, still]
 
-    place = _Place(log, None, trackers)
     _fit(accelerator, towers, dataset, tokenizer, config, place, temperature=0.07, cosine_weight=0.0, view=one_pose)
-    return towers.text_model.eval(), tokenizer
+    return towers
 
 
 def fit_extractors(
@@ -68,9 +100,10 @@ def fit_extractors(
     checkpoints: Path | None = None,
     trackers: Sequence[str] = (),
 ) -> Extractors:
-    """The extractors, with the corrected Eq. 2. words: (vocabulary, width) token embeddings of the base CLIP.
+    """The extractors, with the corrected Eq. 2 or T2M's margin loss.
 
-    checkpoints: where to leave some, for a fit that is interrupted to go on from.
+    words: (vocabulary, width) token embeddings of the base CLIP. checkpoints: where to leave some, for a fit that is
+    interrupted to go on from.
     """
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
@@ -90,6 +123,7 @@ def fit_extractors(
         _Place(log, checkpoints, trackers),
         temperature=config.temperature,
         cosine_weight=1.0,
+        margin=config.margin if config.objective == "margin" else None,
         view=disturbed,
     )
     return extractors.eval()
@@ -157,12 +191,14 @@ def _fit(
     *,
     temperature: float,
     cosine_weight: float,
+    margin: float | None = None,
     view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
     wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
 ) -> None:
     """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
 
-    wrong: up to FLIPS texts for each motion of a batch that are not its own, to be negatives and told from its own.
+    margin: of Euclidean distances, in the place of cosines at a temperature. wrong: up to FLIPS texts for each motion
+    of a batch that are not its own, to be negatives and told from its own.
     """
     source = StepBatches(
         dataset,
@@ -187,9 +223,12 @@ def _fit(
         if wrong:
             there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
             flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
-            flipped = _all_rows(accelerator, flipped)
-        text, motion = _all_rows(accelerator, text[: len(motion)]), _all_rows(accelerator, motion)
-        loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+            flipped = all_rows(accelerator, flipped)
+        text, motion = all_rows(accelerator, text[: len(motion)]), all_rows(accelerator, motion)
+        if margin is None:
+            loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
+        else:
+            loss = margin_contrastive(text, motion, same, margin)
         if wrong:
             loss = loss + told_from_flipped(text, motion, flipped, temperature)
         # Each process has gradients for its own rows alone, and data parallelism averages over processes.
@@ -220,7 +259,7 @@ def _fit(
     accelerator.free_memory()
 
 
-def _all_rows(accelerator: Accelerator, own: Tensor) -> Tensor:
+def all_rows(accelerator: Accelerator, own: Tensor) -> Tensor:
     """The rows of all processes, (B, E) -> (B * processes, E); gradients flow into this process's rows."""
     if accelerator.num_processes == 1:
         return own

@@ -19,6 +19,37 @@ def masked_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return squared.sum(dim=-1) / (mask.sum(dim=-1) * target.shape[-1])
 
 
+def masked_cross_entropy(logits: Tensor, tokens: Tensor, asked: Tensor) -> Tensor:
+    """Mean cross-entropy over the places that are asked for.
+
+    logits: (B, N, K); tokens: (B, N) long; asked: (B, N) bool, at least one place of each item. Returns (B,).
+    """
+    each = cross_entropy(logits.transpose(1, 2), tokens, reduction="none") * asked
+    return each.sum(dim=-1) / asked.sum(dim=-1)
+
+
+def divergence_from_normal(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of normal distributions from the standard one, averaged over real latent frames.
+
+    mean, log_variance: (B, N, C); mask: (B, N), True = real. Summed over channels. Returns (B,).
+    """
+    each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1) * mask
+    return each.sum(dim=-1) / mask.sum(dim=-1)
+
+
+def margin_contrastive(text: Tensor, motion: Tensor, ids: Tensor, margin: float) -> Tensor:
+    """The loss T2M's evaluators were trained with (Hadsell et al. 2006; Guo et al. 2022), a scalar.
+
+    Squared Euclidean distance of pairs, and squared lack of distance below the margin for each text with the motion
+    of the next row: items come in a drawn order, so that is a random wrong motion. text, motion: (N, E); ids: (N,),
+    equal where two items count as the same, which then are no negatives of each other.
+    """
+    pairs = (text - motion).square().sum(dim=-1).mean()
+    other = ids != ids.roll(-1)
+    distance = (text - motion.roll(-1, dims=0)).square().sum(dim=-1).clamp(min=1e-12).sqrt()
+    return pairs + ((margin - distance).clamp(min=0).square() * other).sum() / other.sum().clamp(min=1)
+
+
 def consistency(generated: Tensor, reference: Tensor) -> Tensor:
     """1 - cosine similarity of embeddings: L_M (Eq. 3) and L_T (Eq. 4). (B, E), (B, E) -> (B,)."""
     return 1 - cosine_similarity(generated, reference, dim=-1)

@@ -97,3 +97,18 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
         scores[steps] = r_precision(*unit, pool=32)[2]
     assert scores[120] > 0.6 > scores[1]
     assert pad(clips)[0].shape[0] == 32
+
+
+def test_extractors_can_learn_by_t2ms_margin(accelerator, tiny_train, base, tiny_config, tmp_path):
+    from adaclip import hub
+
+    _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
+    words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()
+    losses = {}
+    for objective in ("infonce", "margin"):
+        config = replace(tiny_config.extractors, objective=objective, steps=40, batch=16, learning_rate=3e-3)
+        log = tmp_path / f"{objective}.jsonl"
+        fit_contrastive.fit_extractors(accelerator, tiny_train, tokenizer, words, config, log)
+        losses[objective] = [float(line.split('"loss": ')[1].rstrip("}")) for line in log.read_text().splitlines()]
+    assert losses["margin"][0] > 20 > losses["infonce"][0]  # of the order of the squared margin
+    assert losses["margin"][-1] < 0.8 * losses["margin"][0]

@@ -13,6 +13,9 @@ from adaqf_train.training.losses import (
     caption_ids,
     consistency,
     contrastive,
+    divergence_from_normal,
+    margin_contrastive,
+    masked_cross_entropy,
     masked_mse,
     told_from_flipped,
 )
@@ -118,6 +121,54 @@ def test_masked_mse_counts_real_frames_only(rng):
     assert masked_mse(predicted, target, mask).tolist() == [0, 0]
     predicted[1, 0] += 3
     torch.testing.assert_close(masked_mse(predicted, target, mask), torch.tensor([0.0, 9.0 / 3]))
+
+
+def margin_oracle(text, motion, ids, margin: float) -> float:
+    """T2M's contrastive loss pair by pair: label 0 for pairs, 1 for each text with the next row's motion."""
+    pulled = [float((text[i] - motion[i]).square().sum()) for i in range(N)]
+    wrong = [(i, (i + 1) % N) for i in range(N) if ids[i] != ids[(i + 1) % N]]
+    pushed = [max(margin - float((text[i] - motion[j]).norm()), 0) ** 2 for i, j in wrong]
+    return sum(pulled) / N + (sum(pushed) / len(pushed) if pushed else 0)
+
+
+def test_margin_contrastive_is_the_loss_of_t2m(rng):
+    text, motion = pairs(rng, 1.0)
+    for margin in (1.0, 3.0, 10.0):
+        expected = margin_oracle(text, motion, IDS, margin)
+        assert margin_contrastive(text, motion, IDS, margin).item() == pytest.approx(expected, rel=1e-5)
+    some_equal = torch.tensor([0, 0, 2, 3, 4, 0])
+    expected = margin_oracle(text, motion, some_equal, 10.0)
+    assert margin_contrastive(text, motion, some_equal, 10.0).item() == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(margin_oracle(text, motion, IDS, 10.0))
+    nobody = margin_contrastive(text, motion, torch.zeros(N, dtype=torch.long), 10.0)
+    assert nobody.item() == pytest.approx(margin_oracle(text, motion, torch.zeros(N), 10.0), rel=1e-5)
+
+
+def test_margin_contrastive_looks_at_lengths_and_has_a_gradient_where_rows_coincide(rng):
+    text, motion = pairs(rng, 0.0)
+    assert margin_contrastive(text, 2 * motion, IDS, 1e-3) > 1  # a cosine would not see the difference
+    same = torch.zeros(N, E, requires_grad=True)
+    margin_contrastive(same, torch.zeros(N, E), IDS, 10.0).backward()
+    assert same.grad.isfinite().all()
+
+
+def test_masked_cross_entropy_counts_what_was_asked_for_alone(rng):
+    logits = torch.randn(2, 4, 5, generator=rng)
+    tokens = torch.randint(5, (2, 4), generator=rng)
+    asked = torch.tensor([[True, True, False, False], [False, False, False, True]])
+    expected = [cross_entropy(row[a], t[a]) for row, t, a in zip(logits, tokens, asked, strict=True)]
+    torch.testing.assert_close(masked_cross_entropy(logits, tokens, asked), torch.stack(expected))
+    changed = torch.where(asked[..., None], logits, logits + torch.randn(2, 4, 5, generator=rng))
+    torch.testing.assert_close(masked_cross_entropy(changed, tokens, asked), torch.stack(expected))
+
+
+def test_divergence_is_that_of_normal_distributions_over_real_frames(rng):
+    mean, log_variance = torch.randn(2, 2, 4, 3, generator=rng)
+    mask = torch.tensor([[True] * 4, [True, False, False, False]])
+    own = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    each = torch.distributions.kl_divergence(own, torch.distributions.Normal(0.0, 1.0)).sum(dim=-1)
+    expected = torch.stack([each[0].mean(), each[1, 0]])
+    torch.testing.assert_close(divergence_from_normal(mean, log_variance, mask), expected)
 
 
 def test_consistency_is_zero_for_parallel_and_two_for_opposite_embeddings(rng):
