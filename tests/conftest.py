@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ from tests.helpers import settings_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY_CLIPS = 80
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +46,40 @@ def shared() -> Callable[[str], Path]:
         pytest.skip(f"{name} is not in {root} (set ADACLIP_SHARED to the folder of the shared data)")
 
     return find
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless Chromium driven by playwright, or a skip that says what is missing."""
+    driver = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """browse(path, at="#…", **context): a page of its own, with `requests`, whose script must not fail."""
+    opened, complaints = [], []
+
+    def browse(path: Path, at: str = "", **context: Any) -> Any:
+        opened.append(chromium.new_context(**{"viewport": {"width": 1200, "height": 900}} | context))
+        page = opened[-1].new_page()
+        page.requests = []
+        page.on("request", lambda request: page.requests.append(request.url.partition("#")[0]))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.goto(path.as_uri() + at)
+        return page
+
+    yield browse
+    for context in opened:
+        context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "viewing"),
     ("experiments",),
-    ("run_folder", "pipeline"),
+    ("run_folder", "pipeline", "userstudy"),
     ("cli",),
     ("run",),
 )

@@ -16,6 +16,8 @@ from adaqf_train.cli.motions import Sample
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.cli.studies import UserStudy
+from adaqf_train.cli.ui import Ui
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -27,6 +29,8 @@ Verb = (
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
+    | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
+    | Annotated[Ui, tyro.conf.subcommand("ui")]
 )
 
 

@@ -14,7 +14,7 @@ ASPECT = 1.1  # width / height of every canvas; page.css has the same number
 FIELD_OF_VIEW = 0.5  # radians, vertical; narrow, so that a body keeps its proportions wherever it stands
 PITCH = 0.25  # radians the camera looks down: enough to read paths and footprints on the floor
 MARGIN = 0.95  # share of the canvas that the whole motion fills, at most
-ROOM = 0.15  # metres left free around every joint, for the flesh and the head
+ROOM = 0.21  # metres left free around every joint: the crown is that far above the joint of the head
 
 
 def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:

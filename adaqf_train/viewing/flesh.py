@@ -46,11 +46,12 @@ def body(skeleton: Skeleton) -> dict[str, Any]:
     skull = ball({head: 1.3, neck: -0.16, root: -0.14}, 0.1, ahead=0.01)
     jaw = ball({head: 1.08, neck: -0.04, root: -0.04}, 0.068, ahead=0.045)
     chest = ball({waist: 0.55, neck: 0.45}, 0.115, ahead=0.015)
+    nape = {neck: 0.88, waist: 0.12}  # between the shoulders, which hang far below the joint of the neck
     trunk = [
-        [ball(neck, 0.05), ball(head, 0.05)],
+        [ball(nape, 0.06), ball(head, 0.05)],
         [jaw, skull],
-        [ball(neck, 0.055), *(ball(joint, 0.05) for joint in shoulders), chest, ball(waist, 0.1)],
-        [ball(waist, 0.1), *(ball(joint, 0.085) for joint in hips), ball(root, 0.1)],
+        [ball(nape, 0.06), *(ball(joint, 0.053) for joint in shoulders), chest, ball(waist, 0.105)],
+        [ball(waist, 0.105), *(ball(joint, 0.088) for joint in hips), ball(root, 0.1)],
     ]
     parts = [{"tone": "body", "balls": balls} for balls in trunk]
     for joint, parent in enumerate(skeleton.parents):  # a limb: a bone between two fleshy joints

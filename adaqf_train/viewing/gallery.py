@@ -13,7 +13,8 @@ from adaqf_train.data.doctor import Clip, Examination
 from adaqf_train.data.layout import SPLITS, Caption
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
-from adaqf_train.viewing.page import FARTHEST, Scene, Take, write_page
+from adaqf_train.viewing.page import Scene, Take, write_page
+from adaqf_train.viewing.payload import FARTHEST
 
 CLIPS = 12
 LONGEST = 240  # frames that are shown of a clip; longer ones would fill the page's megabyte

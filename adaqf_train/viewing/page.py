@@ -6,48 +6,21 @@ a `file://` address. The player is `player.js`, its look `page.css`, both beside
 
 from __future__ import annotations
 
-import base64
 import html
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from adaqf_train.motion.skeleton import Skeleton, skeleton_of
-from adaqf_train.viewing.camera import FIELD_OF_VIEW, camera
-from adaqf_train.viewing.flesh import LEG, body
+from adaclip.files import atomic_file
+from adaqf_train.motion.physics import skating
+from adaqf_train.motion.skeleton import skeleton_of
+from adaqf_train.viewing.payload import Scene, Take, checked, payload, script_json
 
-STEP = 0.001  # metres; a millimetre is well under a pixel at any sensible zoom
-FARTHEST = 500.0  # metres from the origin; beyond it the positions are in millimetres, not metres
-CONTACT_HEIGHT = 0.05  # metres above the floor; toe joints of a flat foot are 2 to 4.5 cm above it
-CONTACT_SPEED = 0.5  # metres per second
-
-
-@dataclass(frozen=True)
-class Take:
-    """One body in one scene.
-
-    joints: (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML).
-    """
-
-    label: str  # "ground truth", "baseline", "AdaQF"
-    joints: np.ndarray
-    note: str = ""  # small text under the label
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One caption and the takes to compare on it; they share a camera."""
-
-    caption: str
-    takes: tuple[Take, ...]
-    more: tuple[str, ...] = ()  # other captions of the same motion, in small text
+__all__ = ["Scene", "Take", "write_page"]
 
 
 def write_page(
@@ -67,155 +40,43 @@ def write_page(
     """
     if not math.isfinite(fps) or fps <= 0:
         raise ValueError(f"fps is {fps}: expected the frames per second of the joints, such as 20.")
-    if not scenes:
-        raise ValueError("No scenes: a page needs at least one Scene, with at least one Take.")
-    clips = [_checked_takes(index, scene) for index, scene in enumerate(scenes)]
-    text = _document(scenes, _payload(clips, fps), title, summary, grid)
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
-
-
-def _checked_takes(index: int, scene: Scene) -> list[np.ndarray]:
-    """The scene's motions as float64 arrays (T, J, 3), or a ValueError that says which take is wrong and why."""
-    where = f"Scene {index} ({_shortened(scene.caption)})"
-    if not scene.takes:
-        raise ValueError(f"{where} has no takes: give it at least one Take, or leave the scene out.")
-    clips = []
-    for number, take in enumerate(scene.takes):
-        here = f"{where}, take {number} ({_shortened(take.label)})"
-        try:
-            joints = np.asarray(take.joints, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{here}: joints are not an array of numbers ({error}). Expected (T, J, 3).") from error
-        if joints.ndim != 3 or joints.shape[2] != 3 or joints.shape[0] == 0:
-            raise ValueError(
-                f"{here}: joints have shape {joints.shape}, expected (T, J, 3) with at least one frame. "
-                "Features? Convert them with motion.features.decode first; a batch is one Take per clip."
-            )
-        try:
-            skeleton_of(joints.shape[1])
-        except ValueError as error:
-            raise ValueError(f"{here}: {error} Choose or retarget the joints first.") from error
-        bad = ~np.isfinite(joints).all(axis=(1, 2))
-        if bad.any():
-            raise ValueError(
-                f"{here}: {bad.sum()} of {len(bad)} frames hold NaN or infinity, the first is frame {bad.argmax()}. "
-                "Did the model diverge? Drop the take or fix what made it."
-            )
-        farthest = np.abs(joints).max()
-        if farthest > FARTHEST:
-            raise ValueError(
-                f"{here}: a joint is {farthest:.0f} m from the origin. Millimetres? Divide by 1000; expected metres."
-            )
-        clips.append(joints)
-    return clips
-
-
-def _shortened(text: str, width: int = 60) -> str:
-    return repr(text if len(text) <= width else text[: width - 3] + "...")
-
-
-# The payload ----------------------------------------------------------------------------------------------------
-
-
-def _payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]:
-    """What the player reads: clips[scene][take] are (T, J, 3) in metres."""
-    skeletons = {clip.shape[1]: skeleton_of(clip.shape[1]) for scene in clips for clip in scene}
-    return {
-        "fps": fps,
-        "step": STEP,
-        "fieldOfView": FIELD_OF_VIEW,
-        "bodies": {str(joints): body(skeleton) for joints, skeleton in skeletons.items()},
-        "scenes": [
-            {"camera": camera(scene), "takes": [_packed(clip, skeletons[clip.shape[1]], fps) for clip in scene]}
-            for scene in clips
-        ],
-    }
-
-
-def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any]:
-    """One motion (T, J, 3): its size, the body's size relative to LEG, and its positions as text."""
-    knee, ankle = skeleton.leg
-    hip = skeleton.parents[knee]
-    leg = np.linalg.norm(joints[:, [knee, ankle]] - joints[:, [hip, knee]], axis=-1).sum(axis=1)
-    return {
-        "frames": joints.shape[0],
-        "joints": joints.shape[1],
-        "size": round(float(np.clip(np.median(leg) / LEG, 0.3, 3.0)), 3),
-        "contacts": contacts(joints, skeleton, fps),
-        "data": pack(joints),
-    }
-
-
-def contacts(joints: np.ndarray, skeleton: Skeleton, fps: float) -> list[list[int]]:
-    """When a toe of joints (T, J, 3) stands on the ground: [foot, first frame, last frame] of every contact.
-
-    foot: 0 left, 1 right. A foot stands while its toe is lower than CONTACT_HEIGHT and slower than CONTACT_SPEED.
-    """
-    found = []
-    for foot, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
-        path = joints[:, toe]
-        speed = np.linalg.norm(np.gradient(path, 1 / fps, axis=0), axis=-1) if len(path) > 1 else np.zeros(1)
-        stands = (path[:, 1] < CONTACT_HEIGHT) & (speed < CONTACT_SPEED)
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], stands, [False]))))
-        found += [[foot, int(first), int(end) - 1] for first, end in edges.reshape(-1, 2)]
-    return found
-
-
-def pack(joints: np.ndarray) -> str:
-    """Positions (T, J, 3) as base64 of zigzag varints: differences between frames, in whole STEPs.
-
-    The positions are rounded first and then differenced, so errors do not add up: each is at most half a STEP. Most
-    differences fit one byte, which makes the text a little more than half as long as plain int16 would be.
-    """
-    steps = np.rint(np.asarray(joints, dtype=np.float64) / STEP).astype(np.int64)
-    change = np.diff(steps, axis=0, prepend=0).reshape(-1)
-    zigzag = (change << 1) ^ (change >> 63)  # 0, -1, 1, -2 … become 0, 1, 2, 3 …
-    place = np.arange(5)  # 5 groups of 7 bits hold any 32-bit number
-    last = (zigzag[:, None] >= 128 ** place[1:]).sum(axis=1, keepdims=True)
-    groups = (zigzag[:, None] >> (7 * place)) & 127 | np.where(place < last, 128, 0)
-    return base64.b64encode(groups[place <= last].astype(np.uint8).tobytes()).decode("ascii")
-
-
-# The document ---------------------------------------------------------------------------------------------------
-
-
-def _json(value: Any) -> str:
-    """JSON that is safe inside a script element: nothing in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _document(
-    scenes: Sequence[Scene],
-    payload: Mapping[str, Any],
-    title: str,
-    summary: Sequence[Mapping[str, str]],
-    grid: bool,
-) -> str:
-    folder = resources.files(__package__)
-    script = folder.joinpath("player.js").read_text(encoding="utf-8")
-    style = folder.joinpath("page.css").read_text(encoding="utf-8")
-    return PAGE.format(
+    clips = checked(scenes)
+    cards = "\n".join(_card(scene, motions, fps) for scene, motions in zip(scenes, clips, strict=True))
+    text = PAGE.format(
         title=html.escape(title),
-        style=style,
+        style=packaged("page.css"),
         summary=_table(summary),
+        legend=LEGEND,
         layout="grid" if grid else "column",
-        scenes="\n".join(_card(scene) for scene in scenes),
-        speeds="".join(
-            f'<option value="{speed}"{" selected" if speed == 1 else ""}>{speed}\u00d7</option>' for speed in SPEEDS
-        ),
-        payload=_json(payload),
-        script=script,
+        scenes=cards,
+        transport=transport(),
+        payload=script_json(payload(clips, fps)),
+        script=packaged("player.js"),
     )
+    with atomic_file(Path(path)) as staging:
+        staging.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def packaged(name: str) -> str:
+    """A script or style that lies beside this module."""
+    return resources.files("adaqf_train.viewing").joinpath(name).read_text(encoding="utf-8")
+
+
+def transport() -> str:
+    """The bar that plays all takes."""
+    speeds = (f'<option value="{speed}"{" selected" if speed == 1 else ""}>{speed}\u00d7</option>' for speed in SPEEDS)
+    return TRANSPORT.format(speeds="".join(speeds))
+
+
+def figures(joints: np.ndarray, fps: float) -> dict[str, str]:
+    """What a motion (T, J, 3) in metres says about itself: how long, how far its root goes, how much its feet slide."""
+    skeleton = replace(skeleton_of(joints.shape[1]), fps=fps, units_per_metre=1.0)
+    found = {"length": f"{len(joints) / fps:.1f} s"}
+    if len(joints) > 1:
+        steps = np.linalg.norm(np.diff(joints[:, 0, [0, 2]], axis=0), axis=-1)
+        found |= {"path": f"{steps.sum():.1f} m", "skating": f"{100 * skating(joints, skeleton):.0f} %"}
+    return found
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -234,15 +95,20 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     )
 
 
-def _card(scene: Scene) -> str:
+def _card(scene: Scene, motions: Sequence[np.ndarray], fps: float) -> str:
     caption = html.escape(scene.caption)
     takes = []
-    for take in scene.takes:
+    for take, joints in zip(scene.takes, motions, strict=True):
         label = html.escape(take.label)
         note = f"<small>{html.escape(take.note)}</small>" if take.note else ""
+        metrics = {**figures(joints, fps), **take.metrics}
+        shown = "".join(
+            f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"
+            for name, value in metrics.items()
+        )
         takes.append(
             f'<figure class="take"><figcaption><strong>{label}</strong>{note}</figcaption>'
-            f'<canvas role="img" aria-label="{label}: {caption}"></canvas></figure>'
+            f'<canvas role="img" aria-label="{label}: {caption}"></canvas><dl class="metrics">{shown}</dl></figure>'
         )
     more = "".join(f"<li>{html.escape(text)}</li>" for text in scene.more)
     more = f'<ul class="more">{more}</ul>' if more else ""
@@ -254,6 +120,30 @@ def _card(scene: Scene) -> str:
 
 
 SPEEDS = (0.25, 0.5, 0.75, 1, 1.5, 2)
+
+LEGEND = """<ul class="legend" aria-label="Legend">
+<li><i class="key left"></i>left limbs</li>
+<li><i class="key right"></i>right limbs</li>
+<li title="Drawn where a toe is lower than 5 cm and slower than 0.5 m/s">
+<i class="key print"></i>foot on the ground (a smear: it slides)</li>
+<li><i class="key trail"></i>path of the pelvis</li>
+<li><i class="key cell"></i>1 m</li>
+</ul>"""
+
+TRANSPORT = """<div class="transport" role="group" aria-label="Playback of all takes">
+<button id="play" type="button" aria-label="Play">
+<svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
+<path class="go" d="M5 2.5v15l12.5-7.5z"/><path class="halt" d="M4 3h4.2v14H4zM11.8 3H16v14h-4.2z"/></svg></button>
+<input id="scrub" type="range" min="0" max="1" step="any" value="0" aria-label="Time">
+<output id="clock" for="scrub">0.00 / 0.00 s</output>
+<label class="speed">Speed <select id="speed">{speeds}</select></label>
+<label><input id="loop" type="checkbox" checked> Loop</label>
+<label title="The camera goes along with each body"><input id="follow" type="checkbox"> Follow</label>
+<p class="hint keys"><kbd>space</kbd> play <kbd>&larr;</kbd> <kbd>&rarr;</kbd> frame <kbd>Home</kbd> <kbd>End</kbd>
+<kbd>&minus;</kbd> <kbd>+</kbd> speed <kbd>i</kbd> <kbd>o</kbd> zoom <kbd>f</kbd> follow <kbd>t</kbd> theme
+&middot; drag: orbit &middot; Ctrl or held button + wheel: zoom &middot; double-click: reset</p>
+<p class="hint touch">drag: orbit &middot; two fingers: zoom and orbit &middot; double tap: reset</p>
+</div>"""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -272,31 +162,13 @@ PAGE = """<!doctype html>
 <header>
 <div class="heading"><h1>{title}</h1><button id="theme" type="button">Dark theme</button></div>
 {summary}
-<ul class="legend" aria-label="Legend">
-<li><i class="key left"></i>left limbs</li>
-<li><i class="key right"></i>right limbs</li>
-<li title="Drawn where a toe is lower than 5 cm and slower than 0.5 m/s">
-<i class="key print"></i>foot on the ground (a smear: it slides)</li>
-<li><i class="key trail"></i>path of the pelvis</li>
-<li><i class="key cell"></i>1 m</li>
-</ul>
+{legend}
 </header>
 <noscript><p>The motions are drawn by a script inside this file. Allow scripts to see them.</p></noscript>
 <main class="{layout}">
 {scenes}
 </main>
-<div class="transport" role="group" aria-label="Playback of all takes">
-<button id="play" type="button" aria-label="Play">
-<svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
-<path class="go" d="M5 2.5v15l12.5-7.5z"/><path class="halt" d="M4 3h4.2v14H4zM11.8 3H16v14h-4.2z"/></svg></button>
-<input id="scrub" type="range" min="0" max="1" step="any" value="0" aria-label="Time">
-<output id="clock" for="scrub">0.00 / 0.00 s</output>
-<label class="speed">Speed <select id="speed">{speeds}</select></label>
-<label><input id="loop" type="checkbox" checked> Loop</label>
-<label title="The camera goes along with each body"><input id="follow" type="checkbox"> Follow</label>
-<span class="hint">drag: orbit &middot; drag + wheel: zoom &middot; double-click: reset &middot;
-space, arrows, Home, End, + and &minus;: playback</span>
-</div>
+{transport}
 <script type="application/json" id="adaclip-data">{payload}</script>
 <script>
 {script}</script>

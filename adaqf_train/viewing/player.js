@@ -20,16 +20,17 @@ const onGround = (a) => [a[0], 0, a[2]];
 
 // --- Motion -----------------------------------------------------------------------------------------------------
 
-/** Poses (one list of points per frame) from base64 zigzag varints of the differences between frames. */
+/** Poses (one list of points per frame) from base64 zigzag varints: by how much each difference of frames changes. */
 function unpack({ data, frames, joints }) {
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), last = new Int32Array(joints * 3);
+  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const last = new Int32Array(joints * 3), speed = new Int32Array(joints * 3);
   let at = 0;
   const next = () => {
     let value = 0, shift = 0, byte;
     do { byte = bytes[at++]; value |= (byte & 127) << shift; shift += 7; } while (byte & 128);
     return (value >>> 1) ^ -(value & 1);
   };
-  const point = (_, j) => [0, 1, 2].map((k) => (last[3 * j + k] += next()) * DATA.step);
+  const point = (_, j) => [0, 1, 2].map((k) => (last[3 * j + k] += speed[3 * j + k] += next()) * DATA.step);
   const pose = () => Array.from({ length: joints }, point);
   return Array.from({ length: frames }, pose);
 }
@@ -47,11 +48,12 @@ const cards = [...document.querySelectorAll(".scene")];
 const scenes = DATA.scenes.map(({ camera, takes }, s) => {
   const canvases = cards[s].querySelectorAll("canvas"), home = { ...camera, zoom: 1 };
   return {
-    element: cards[s].querySelector(".takes"), visible: false, home, camera: { ...home },
+    element: cards[s].querySelector(".takes"), fingers: new Map(), visible: false, home, camera: { ...home },
     takes: takes.map((take, t) => ({ ...take, poses: unpack(take), canvas: canvases[t] })),
   };
 });
-const duration = Math.max(...scenes.flatMap((scene) => scene.takes.map((take) => (take.frames - 1) / DATA.fps)));
+const longest = (some) => Math.max(...some.flatMap(({ takes }) => takes.map(({ frames }) => (frames - 1) / DATA.fps)));
+let duration = longest(scenes);   // seconds
 
 // --- Camera -----------------------------------------------------------------------------------------------------
 
@@ -267,6 +269,13 @@ function seek(seconds) {
   refresh();
 }
 
+/** From its start, and as long as the longest of these scenes. */
+function limitTo(some) {
+  duration = longest(some);
+  $("scrub").max = duration || 1;
+  seek(0);
+}
+
 function step(frames) {   // from the nearest frame
   setPlaying(false);
   seek((Math.round(clamp(time, 0, duration) * DATA.fps) + frames) / DATA.fps);
@@ -291,23 +300,43 @@ function orbit(scene, dx, dy) {
   refresh();
 }
 
+function zoom(scene, factor) {
+  scene.camera.zoom = clamp(scene.camera.zoom * factor, 0.4, 5);
+  refresh();
+}
+
+/** A pointer that is held down has moved: one orbits, with two their distance zooms as well. */
+function drag(scene, { pointerId, clientX, clientY }) {
+  const { fingers } = scene, before = fingers.get(pointerId);
+  if (!before) return;
+  const others = [...fingers.entries()].filter(([id]) => id !== pointerId).map(([, at]) => at);
+  if (others.length) {
+    const apart = ([x, y]) => Math.hypot(x - others[0][0], y - others[0][1]) + 1;
+    zoom(scene, apart([clientX, clientY]) / apart(before));
+  }
+  const turn = 150 * fingers.size;   // pixels per radian; two fingers do one finger's turn between them
+  orbit(scene, (clientX - before[0]) / turn, (clientY - before[1]) / turn);
+  fingers.set(pointerId, [clientX, clientY]);
+}
+
 for (const scene of scenes) {
-  const { element } = scene;
-  let held = false;
-  element.addEventListener("pointerdown", (event) => {
-    if (event.target.tagName !== "CANVAS") return;
-    held = true;
-    event.target.setPointerCapture(event.pointerId);
+  const { element, fingers } = scene;
+  element.addEventListener("pointerdown", ({ target, pointerId, clientX, clientY }) => {
+    if (target.tagName !== "CANVAS") return;
+    fingers.set(pointerId, [clientX, clientY]);
+    target.setPointerCapture(pointerId);
   });
-  for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, () => { held = false; });
-  element.addEventListener("pointermove", ({ movementX, movementY }) => {
-    if (held) orbit(scene, movementX / 150, movementY / 150);
-  });
+  for (const end of ["pointerup", "pointercancel"]) {
+    element.addEventListener(end, ({ pointerId }) => fingers.delete(pointerId));
+  }
+  element.addEventListener("pointermove", (event) => drag(scene, event));
+  element.addEventListener("touchmove", (event) => {   // two fingers are ours, one may scroll the page
+    if (event.touches.length > 1 && event.cancelable) event.preventDefault();
+  }, { passive: false });
   element.addEventListener("wheel", (event) => {
-    if (!held && !event.ctrlKey) return;   // the page's own scrolling
+    if (!fingers.size && !event.ctrlKey) return;   // the page's own scrolling
     event.preventDefault();
-    scene.camera.zoom = clamp(scene.camera.zoom * Math.exp(-event.deltaY / 500), 0.4, 5);
-    refresh();
+    zoom(scene, Math.exp(-event.deltaY / 500));
   }, { passive: false });
   element.addEventListener("dblclick", () => { scene.camera = { ...scene.home }; refresh(); });
   new ResizeObserver(refresh).observe(element);
@@ -318,14 +347,17 @@ const faster = (by) => { $("speed").selectedIndex = clamp($("speed").selectedInd
 const KEYS = {
   " ": () => setPlaying(!playing), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Home: () => seek(0),
   End: () => seek(duration), "+": () => faster(1), "=": () => faster(1), "-": () => faster(-1),
+  f: () => $("follow").click(), t: () => $("theme").click(),
 };
+const ZOOMS = { i: 1.15, o: 1 / 1.15 };
 const ORBITS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
 
 document.addEventListener("keydown", (event) => {
   const { key, target, shiftKey } = event, scene = scenes.find(({ element }) => element === target);
-  if (event.ctrlKey || event.altKey || event.metaKey || target.matches("select")) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || target.matches("select, input:is([type=radio], [type=text])")) return;
   if (key === " " && target.matches("button, input:not([type=range])")) return;   // space presses what has the focus
   if (scene && shiftKey && ORBITS[key]) orbit(scene, ...ORBITS[key]);
+  else if (ZOOMS[key]) for (const one of scene ? [scene] : scenes.filter(({ visible }) => visible)) zoom(one, ZOOMS[key]);
   else if (KEYS[key]) KEYS[key]();
   else return;
   event.preventDefault();
@@ -337,13 +369,13 @@ $("theme").addEventListener("click", () => setTheme(colours.name === "dark" ? "l
 
 const night = matchMedia("(prefers-color-scheme: dark)"), byDay = () => (night.matches ? "dark" : "light");
 night.addEventListener("change", () => setTheme(byDay()));
-$("scrub").max = duration || 1;
 setTheme(hash.get("theme") || byDay());
+limitTo(scenes);
 seek(hash.get("t"));
 setPlaying(playing);
 
 window.adaclipPlayer = {
-  get time() { return clamp(time, 0, duration); }, get playing() { return playing; },
-  duration, scenes, seek, play: () => setPlaying(true), pause: () => setPlaying(false),
+  get time() { return clamp(time, 0, duration); }, get playing() { return playing; }, get duration() { return duration; },
+  scenes, seek, limitTo, play: () => setPlaying(true), pause: () => setPlaying(false),
 };
 })();

@@ -11,7 +11,8 @@ import pytest
 
 from adaqf_train.data.doctor import Clip, examine
 from adaqf_train.viewing.gallery import choose, write_gallery
-from tests.viewing.test_page import DRIVER, NASTY, Reader, in_browser, payload_of
+from tests.viewing.test_page import NASTY, Reader, payload_of
+from tests.viewing.test_player import picture, share, until
 
 
 def clips(**counts: int) -> list[Clip]:
@@ -104,13 +105,12 @@ def test_clips_that_cannot_be_shown_are_left_out(tiny_data, tmp_path):
 
 
 @pytest.mark.browser
-def test_the_gallery_plays_in_a_browser(tiny_data, tmp_path):
+def test_the_gallery_plays_in_a_browser(browse, tiny_data, tmp_path):
     path = tmp_path / "gallery.html"
     write_gallery(path, examine(tiny_data))
-    path.write_text(path.read_text(encoding="utf-8").replace("<head>\n", "<head>\n" + DRIVER, 1), encoding="utf-8")
-    found = in_browser(path, tmp_path / "profile")
-    # The driver looks at a second take as well, which a gallery's scene has not.
-    assert [error for error in found["errors"] if "poses" not in error] == []
-    assert {found[name] for name in ("playing", "paused", "moved", "returned", "orbited", "zooms")} == {True}
-    for ink in found["inks"]:
-        assert 0.01 < ink["share"] < 0.5
+    page = browse(path)
+    before = picture(page)
+    until(page, "adaclipPlayer.time > 0.2")
+    assert picture(page) != before
+    for index in range(3):
+        assert 0.01 < share(page, index) < 0.5

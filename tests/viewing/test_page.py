@@ -1,4 +1,4 @@
-"""The page: complete in one file, faithful to the motions, safe with any text, and alive in a real browser."""
+"""The page: complete in one file, faithful to the motions, small, and safe with any text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
-import subprocess
-import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,11 +14,11 @@ import numpy as np
 import pytest
 
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
-from adaqf_train.viewing import camera, flesh, page
-from adaqf_train.viewing.page import Scene, Take, write_page
+from adaqf_train.motion.synthetic import generate
+from adaqf_train.viewing import camera, flesh, payload
+from adaqf_train.viewing.page import Scene, Take, figures, write_page
 
 NASTY = "a person </script><script>alert('x')</script> & \"waves\" <!-- \u2028 <b>twice</b> {title}"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def walk(skeleton: Skeleton = HUMANML3D, frames: int = 40, speed: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -83,7 +80,8 @@ def decoded(take: dict, step: float) -> np.ndarray:
         if byte < 128:
             values.append(value // 2 if value % 2 == 0 else -(value + 1) // 2)
             value = shift = 0
-    return np.cumsum(np.reshape(values, (take["frames"], take["joints"], 3)), axis=0) * step
+    changes = np.reshape(values, (take["frames"], take["joints"], 3))
+    return np.cumsum(np.cumsum(changes, axis=0), axis=0) * step
 
 
 def projected(points: np.ndarray, view: dict) -> np.ndarray:
@@ -106,19 +104,20 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in text  # a browser would refuse to load anything else
 
 
-def test_twelve_scenes_of_five_seconds_stay_well_under_a_megabyte(tmp_path: Path) -> None:
-    path = write_page(tmp_path / "page.html", scenes(12, frames=100), title="Walks", fps=20)
-    assert path.stat().st_size < 600_000
+@pytest.mark.parametrize("speed", [1.0, 7.0])
+def test_twelve_scenes_of_three_of_the_longest_clips_stay_under_a_megabyte(tmp_path: Path, speed: float) -> None:
+    path = write_page(tmp_path / "page.html", scenes(12, frames=196, speed=speed), title="Walks", fps=20)
+    assert 300_000 < path.stat().st_size < 750_000  # whatever the speed: a sprint is 35 cm a frame
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda skeleton: skeleton.name)
 def test_the_payload_is_the_motion(tmp_path: Path, skeleton: Skeleton) -> None:
     motions = [walk(skeleton), walk(skeleton, frames=1), walk(skeleton, frames=90, speed=-7.0, seed=4)]
     given = [Scene("it walks", tuple(Take(str(k), joints) for k, joints in enumerate(motions)))]
-    payload = payload_of(write_page(tmp_path / "page.html", given, title="Walks", fps=20))
-    for joints, take in zip(motions, payload["scenes"][0]["takes"], strict=True):
-        assert np.abs(decoded(take, payload["step"]) - joints).max() <= 0.00051
-    body = payload["bodies"][str(len(skeleton))]
+    written = payload_of(write_page(tmp_path / "page.html", given, title="Walks", fps=20))
+    for joints, take in zip(motions, written["scenes"][0]["takes"], strict=True):
+        assert np.abs(decoded(take, written["step"]) - joints).max() <= 0.00051
+    body = written["bodies"][str(len(skeleton))]
     for part in body["parts"]:
         for ball in part["balls"]:
             assert sum(weight for _, weight in ball["of"]) == pytest.approx(1)
@@ -146,14 +145,28 @@ def test_the_camera_sees_every_joint_of_every_take(speed: float) -> None:
     assert max(np.abs(projected(clip, nearer)).max() for clip in clips) > 1
 
 
+def test_the_camera_sees_the_crown_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = HUMANML3D.joints.index("head")
+    _, skull = next(p["balls"] for p in flesh.body(HUMANML3D)["parts"] if p["balls"][0]["of"][0] == [head, 1.08])
+
+    def highest(view: dict, joints: np.ndarray) -> float:
+        crown = sum(weight * joints[:, joint] for joint, weight in skull["of"]) + np.array((0, skull["radius"], 0))
+        return projected(crown, view)[:, 1].max()
+
+    standing = [clip.joints for clip in generate(6, seed=5)]
+    assert all(highest(camera.camera([joints]), joints) < 1 for joints in standing)
+    monkeypatch.setattr(camera, "ROOM", 0.05)
+    assert max(highest(camera.camera([joints]), joints) for joints in standing) > 1
+
+
 def test_contacts_are_where_a_low_toe_is_slow() -> None:
     joints = np.tile(walk(frames=1), (30, 1, 1))
     left, right = HUMANML3D.left_foot[1], HUMANML3D.right_foot[1]
     joints[:, left, 1], joints[:, right, 1] = 0.02, 0.02
     joints[10:20, left, 1] = 0.2  # lifted
     joints[:, right, 2] = np.arange(30) / 20  # slides at 1 m/s: no contact
-    assert page.contacts(joints, HUMANML3D, fps=20) == [[0, 0, 8], [0, 21, 29]]
-    assert page.contacts(joints[:1], HUMANML3D, fps=20) == [[0, 0, 0], [1, 0, 0]]
+    assert payload.contacts(joints, HUMANML3D, fps=20) == [[0, 0, 8], [0, 21, 29]]
+    assert payload.contacts(joints[:1], HUMANML3D, fps=20) == [[0, 0, 0], [1, 0, 0]]
 
 
 def test_text_is_text(tmp_path: Path) -> None:
@@ -166,8 +179,18 @@ def test_text_is_text(tmp_path: Path) -> None:
     assert reader.texts["td"] == ["0.1"]
     assert len(reader.texts["script"]) == 2
     assert "b" not in reader.texts
-    assert page._json({"text": NASTY}).count("<") == 0
-    assert json.loads(page._json({"text": NASTY})) == {"text": NASTY}
+    assert payload.script_json({"text": NASTY}).count("<") == 0
+    assert json.loads(payload.script_json({"text": NASTY})) == {"text": NASTY}
+
+
+def test_every_take_shows_its_own_figures_and_those_it_is_given(tmp_path: Path) -> None:
+    still, moving = Take("still", walk(speed=0)), Take("walks", walk(speed=2), metrics={"R@1 <": "0.5 & more"})
+    path = write_page(tmp_path / "page.html", [Scene("a person", (still, moving))], title="Walks", fps=20)
+    reader = Reader(path.read_text(encoding="utf-8"))
+    assert reader.texts["dt"] == ["length", "path", "skating"] * 2 + ["R@1 <"]
+    assert reader.texts["dd"][3:] == ["2.0 s", "3.9 m", "100 %", "0.5 & more"]  # on straight legs, all the way
+    assert reader.texts["dd"][2] == "0 %"
+    assert figures(walk(frames=1), fps=20) == {"length": "0.1 s"}  # one frame: it has no path
 
 
 def test_a_summary_row_may_lack_a_column(tmp_path: Path) -> None:
@@ -236,112 +259,3 @@ def test_an_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: p
     write_page(path, scenes(), title="New", fps=20)
     assert path.read_bytes() != old
     assert list(tmp_path.iterdir()) == [path]
-
-
-# Browser ----------------------------------------------------------------------------------------------------------
-
-DRIVER = """<script>
-const errors = [];
-window.addEventListener("error", (event) => errors.push(event.message));
-document.addEventListener("securitypolicyviolation", (event) => errors.push(event.violatedDirective));
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-const ink = (canvas) => {   // pixels that are drawn on, and a sum that changes when they do
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  let [count, sum] = [0, 0];
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) { count++; sum += data[i] * (i % 9973); }
-  return { share: count / (canvas.width * canvas.height), sum };
-};
-const press = (key, target = document.body, more = {}) =>
-  target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
-window.addEventListener("load", async () => {
-  const player = window.adaclipPlayer, found = {}, canvases = [...document.querySelectorAll("canvas")];
-  try {
-    found.playing = player.playing;
-    await wait(400);
-    found.advanced = player.time;
-    press(" ");
-    found.paused = !player.playing;
-    player.seek(0.5); await wait(100);
-    found.sought = player.time;
-    found.clock = document.getElementById("clock").textContent;
-    const [first] = found.inks = canvases.slice(0, 3).map(ink);
-    found.hidden = ink(canvases[canvases.length - 1]).share;
-    press("ArrowRight"); await wait(100);
-    found.stepped = player.time;
-    found.moved = ink(canvases[0]).sum !== first.sum;
-    press("ArrowLeft"); await wait(100);
-    found.returned = ink(canvases[0]).sum === first.sum;
-    press("ArrowRight", document.querySelector(".takes"), { shiftKey: true }); await wait(100);
-    found.orbited = ink(canvases[0]).sum !== first.sum && player.time === 0.5;
-    document.querySelector(".takes").dispatchEvent(new MouseEvent("dblclick")); await wait(100);
-    found.reset = ink(canvases[0]).sum === first.sum;
-    const spin = (ctrlKey) => new WheelEvent("wheel", { deltaY: -100, ctrlKey, bubbles: true, cancelable: true });
-    found.scrolls = canvases[0].dispatchEvent(spin(false));   // true: the page may scroll
-    found.zooms = !canvases[0].dispatchEvent(spin(true)) && player.scenes[0].camera.zoom > 1;
-    const yaw = player.scenes[0].camera.yaw, untouched = player.scenes[1].camera.yaw;
-    Element.prototype.setPointerCapture = () => {};   // only real pointers can be captured
-    for (const type of ["pointermove", "pointerdown", "pointermove", "pointerup", "pointermove"]) {
-      canvases[0].dispatchEvent(new PointerEvent(type, { movementX: 30, movementY: 0, bubbles: true }));
-    }
-    found.dragged = yaw - player.scenes[0].camera.yaw;   // radians, of the one move while pressed
-    found.alone = untouched === player.scenes[1].camera.yaw;
-    document.querySelector(".takes").dispatchEvent(new MouseEvent("dblclick"));
-    document.getElementById("follow").click(); await wait(100);
-    found.followed = ink(canvases[0]).sum !== first.sum;
-    press("End"); found.end = player.time;
-    press("+"); found.speed = document.getElementById("speed").value;
-    press("Home"); found.start = player.time;
-    found.duration = player.duration;
-    found.joints = player.scenes[0].takes[1].poses[30];
-    document.getElementById("theme").click();
-    found.theme = document.documentElement.dataset.theme;
-  } catch (error) { errors.push(String(error)); }
-  console.log("FOUND" + btoa(JSON.stringify({ ...found, errors })) + "END");
-});
-</script>"""
-
-
-def in_browser(path: Path, profile: Path, seconds: float = 20) -> dict:
-    """What DRIVER found on the page: it reports to the console of a browser that runs in real time, then is ended."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --window-size=1200,900 --enable-logging=stderr"
-    )
-    command = [browser, *flags.split(), f"--user-data-dir={profile}", path.as_uri()]
-    said = []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        limit = threading.Timer(seconds, process.kill)
-        limit.start()
-        try:
-            for line in process.stderr or ():
-                said.append(line)
-                if report := re.search(r"FOUND([\w+/=]+)END", line):
-                    return json.loads(base64.b64decode(report[1]))
-        finally:
-            limit.cancel()
-            process.terminate()
-    pytest.fail(f"The page reported nothing in {seconds} s. The browser said: {''.join(said)[-800:]}")
-
-
-@pytest.mark.browser
-def test_the_player_plays_in_a_browser(tmp_path: Path) -> None:
-    given = scenes(8, frames=40)
-    path = write_page(tmp_path / "page.html", given, title="Walks", fps=20)
-    path.write_text(path.read_text(encoding="utf-8").replace("<head>\n", "<head>\n" + DRIVER, 1), encoding="utf-8")
-    found = in_browser(path, tmp_path / "profile")
-    assert found["errors"] == []
-    truths = ["playing", "paused", "moved", "returned", "orbited", "reset", "followed", "scrolls", "zooms", "alone"]
-    assert {name: found[name] for name in truths} == dict.fromkeys(truths, True)
-    assert 0 < found["advanced"] < 1.95
-    assert (found["sought"], found["clock"]) == (0.5, "0.50 / 1.95 s")
-    assert found["stepped"] == pytest.approx(0.55)
-    assert found["dragged"] == pytest.approx(30 / 150)
-    assert (found["start"], found["end"], found["duration"], found["speed"]) == (0, 1.95, 1.95, "1.5")
-    for ink in found["inks"]:
-        assert 0.02 < ink["share"] < 0.5  # a body, not a blank and not a flood
-    assert found["hidden"] == 0  # the last scene is below the fold: not drawn
-    assert np.abs(np.array(found["joints"]) - given[0].takes[1].joints[30]).max() < 0.001
-    assert found["theme"] in ("dark", "light")

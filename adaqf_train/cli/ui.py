@@ -1,0 +1,63 @@
+"""The verb that opens a page to type prompts into: ui."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tyro
+
+from adaqf_train.config import ConfigError
+
+if TYPE_CHECKING:
+    from adaqf_train.viewing.app import Studio
+
+
+@dataclass(frozen=True)
+class Ui:
+    """Type a prompt in the browser and see what baseline and AdaQF make of it; needs `pip install 'adaclip[ui]'`."""
+
+    run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A finished run: its baseline and AdaQF. Repeatable."""
+    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """A generator's folder. Repeatable."""
+    host: str = "127.0.0.1"
+    """0.0.0.0: let other machines in; there is no password."""
+    port: int = 7860
+    open: bool = True
+    """Open the browser."""
+
+    def __call__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ConfigError(f"--port must lie between 1 and 65535, got {self.port}.")
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
+        with TemporaryDirectory(prefix="adaclip-ui-") as folder:
+            studio = self.studio(Path(folder))
+            studio.app().launch(
+                server_name=self.host,
+                server_port=self.port,
+                inbrowser=self.open,
+                share=False,
+                allowed_paths=[folder],
+            )
+
+    def studio(self, folder: Path) -> Studio:
+        """The models that were asked for, writing their files into that folder."""
+        from adaqf_train.models.generator import MotionGenerator
+        from adaqf_train.userstudy.collect import generators_of
+        from adaqf_train.viewing.app import Studio
+
+        generators = generators_of(self.run)
+        for path in self.model:
+            if path.resolve().name in generators:
+                raise ConfigError(f"--model {path}: there is a model of that name already. Rename its folder.")
+            generators[path.resolve().name] = MotionGenerator.from_pretrained(path)
+        return Studio(generators, {".npy": _save_array}, folder)
+
+
+def _save_array(path: Path, joints: np.ndarray, *, fps: float, caption: str) -> None:
+    np.save(path, joints.astype(np.float32))
