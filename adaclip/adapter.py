@@ -14,7 +14,7 @@ import torch
 
 from adaclip.card import CardDetails, model_card
 from adaclip.config import AdaCLIPError, LoRASettings
-from adaclip.files import atomic_folder, read_json, write_json
+from adaclip.files import atomic_folder, check_replaceable, read_json, write_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -166,7 +166,7 @@ def save_adapter(
     from adaclip import __version__
 
     folder = folder.expanduser().resolve()
-    _check_replaceable(folder)
+    check_replaceable(folder, {*FILES, BASE}, {SETTINGS}, "an adapter")
     recorded, local = base, Path(base).absolute() if Path(base).is_dir() else None
     if local is not None:
         with_base = with_base or local.resolve().is_relative_to(folder.resolve())
@@ -184,19 +184,6 @@ def save_adapter(
             for path in sorted(path for pattern in BASE_FILES for path in local.glob(pattern)):
                 shutil.copy2(path, staging / BASE / path.name)
     return folder
-
-
-def _check_replaceable(folder: Path) -> None:
-    """AdaCLIPError unless `folder` is free, or holds an adapter that this package saved and nothing beside it."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise AdaCLIPError(f"{folder}: is a file; an adapter is a folder. Give another name.")
-    names = {path.name for path in folder.iterdir()}
-    foreign = sorted(names - {*FILES, BASE})
-    if foreign or (names and SETTINGS not in names):
-        what = foreign[0] if foreign else "an adapter of another program"
-        raise AdaCLIPError(f"{folder}: holds {what}, which saving here would delete. Give another folder.")
 
 
 def saved_details(folder: Path) -> CardDetails:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _UNNAMED = "path/or/hub-id/of/this/adapter"
@@ -76,6 +76,12 @@ class CardDetails:
         if not all(isinstance(name, str) and isinstance(value, int | float) for name, value in self.metrics.items()):
             raise TypeError(f"metrics must be numbers by name, got {self.metrics!r}.")
 
+    def training(self) -> str:
+        """Data sets and metrics as Markdown for a card; empty when neither is known."""
+        trained = f"\nTrained on: {', '.join(self.datasets)}.\n" if self.datasets else ""
+        figures = "".join(f"| {metric} | {value:g} |\n" for metric, value in self.metrics.items())
+        return trained + (f"\n| metric | value |\n|---|---|\n{figures}" if figures else "")
+
     def as_dict(self) -> dict[str, object]:
         return {"license": self.license, "datasets": list(self.datasets), "metrics": dict(self.metrics)}
 
@@ -103,8 +109,6 @@ def model_card(
         (True, True): f"\nThe base is a small model of its own and travels with the adapter, in `{base}`.\n",
         (True, False): "\nThe base is a local model: its path is relative to this folder and both move together.\n",
     }
-    trained = f"\nTrained on: {', '.join(details.datasets)}.\n" if details.datasets else ""
-    figures = "".join(f"| {metric} | {value:g} |\n" for metric, value in details.metrics.items())
     inherited = "The adapter inherits the licence terms of its base and of the motion data it was trained on."
     return _CARD.format(
         metadata=_metadata(base, local, details),
@@ -114,7 +118,7 @@ def model_card(
         base_arguments=base_arguments,
         arguments=f'"{name}"' + (f', subfolder="{subfolder}"' if subfolder else ""),
         transformers_arguments=f'"{name}"' + (f', adapter_kwargs={{"subfolder": "{subfolder}"}}' if subfolder else ""),
-        training=trained + (f"\n| metric | value |\n|---|---|\n{figures}" if figures else ""),
+        training=details.training(),
         name=name,
         note=notes.get((local, travels), ""),
         licence=f"{details.license}. {inherited}" if details.license else inherited,
@@ -122,10 +126,17 @@ def model_card(
 
 
 def _metadata(base: str, local: bool, details: CardDetails) -> str:
-    """The card's YAML header; every value is written as JSON, which is YAML too and needs no further escaping."""
     content: dict[str, object] = {} if local else {"base_model": base, "base_model_relation": "adapter"}
     content |= {"library_name": "peft", "pipeline_tag": "feature-extraction"}
-    content["tags"] = ["adaclip", "lora", "text-to-motion", "clip"]
+    return yaml_header(content, ("adaclip", "lora", "text-to-motion", "clip"), details, "AdaCLIP")
+
+
+def yaml_header(content: Mapping[str, object], tags: Sequence[str], details: CardDetails, model: str) -> str:
+    """A card's YAML header; every value is written as JSON, which is YAML too and needs no further escaping.
+
+    content: the fields of the kind of model; tags, licence, data sets and metrics of the model of that name follow.
+    """
+    content = {**content, "tags": list(tags)}
     if details.license:
         content["license"] = details.license
     if details.datasets:
@@ -137,5 +148,5 @@ def _metadata(base: str, local: bool, details: CardDetails) -> str:
             "dataset": {"name": dataset, "type": dataset},
             "metrics": [{"type": metric, "value": value} for metric, value in details.metrics.items()],
         }
-        content["model-index"] = [{"name": "AdaCLIP", "results": [result]}]
+        content["model-index"] = [{"name": model, "results": [result]}]
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in content.items())

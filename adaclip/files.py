@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,6 +96,23 @@ def remove_partial(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def check_replaceable(folder: Path, names: Collection[str], marks: Collection[str], what: str) -> None:
+    """AdaCLIPError unless `folder` is free, or holds what this package saved there and nothing beside it.
+
+    names: all that such a folder may hold; marks: those of them that only this package writes, one of which must be
+    there; what: the thing that is saved, with its article.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise AdaCLIPError(f"{folder}: is a file; {what} is a folder. Give another name.")
+    found = {path.name for path in folder.iterdir()}
+    foreign = sorted(found - set(names))
+    if foreign or (found and found.isdisjoint(marks)):
+        held = foreign[0] if foreign else f"{what} of another program"
+        raise AdaCLIPError(f"{folder}: holds {held}, which saving here would delete. Give another folder.")
 
 
 def _replaceable(folder: Path) -> Path:

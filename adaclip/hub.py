@@ -6,6 +6,7 @@ import filecmp
 import hashlib
 import posixpath
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -207,8 +208,9 @@ def push_folder(
     private: bool | None,
     revision: str | None,
     message: str,
+    what: str = "adapter",
 ) -> str:
-    """Uploads an adapter's folder, making the repository if need be; returns the address of the commit."""
+    """Uploads a folder, making the repository if need be; returns the address of the commit."""
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
@@ -225,36 +227,44 @@ def push_folder(
         )
     except _hub_errors() as error:
         raise AdaCLIPError(
-            f"The adapter cannot be pushed to {repo_id}: {first_line(error)} "
+            f"The {what} cannot be pushed to {repo_id}: {first_line(error)} "
             "Check the name and the connection, and log in with `hf auth login` or pass token=."
         ) from error
     return str(commit.commit_url)
 
 
-def _download(repo_id: str, load: LoadOptions) -> Path:
-    """The snapshot folder of a repository with one adapter's files, and its base's if that lies beside it."""
+def fetch_files(
+    repo_id: str, patterns: Sequence[str], load: LoadOptions, *, what: str = "adapter", **changes: object
+) -> Path:
+    """The snapshot folder of a repository with the files of those patterns, its weights compared with their digests.
+
+    what: the thing to name when it is not there. changes: of the options, such as another revision.
+    """
     from huggingface_hub import snapshot_download
 
-    def fetch(patterns: list[str], **changes: object) -> Path:
-        return Path(snapshot_download(repo_id, allow_patterns=patterns, **(load.download() | changes)))
-
     try:
-        snapshot = fetch([posixpath.join(load.subfolder, name) for name in FILES])
-        fetched = [snapshot / load.subfolder / WEIGHTS]
-        if (snapshot / load.subfolder / CONFIG).is_file():
-            base = str(adapter_config(snapshot / load.subfolder).get("base_model_name_or_path"))
-            inside = posixpath.normpath(posixpath.join(load.subfolder, base))
-            if base.startswith(".") and not inside.startswith(".."):
-                # The snapshot's name is its commit: both halves are of one version, whatever is pushed in between.
-                fetch([posixpath.join(inside, pattern) for pattern in BASE_FILES], revision=snapshot.name)
-                fetched += sorted((snapshot / inside).glob("*.safetensors"))
+        snapshot = Path(snapshot_download(repo_id, allow_patterns=list(patterns), **(load.download() | changes)))
     except _hub_errors() as error:
         raise AdaCLIPError(
-            f"The adapter {repo_id} is neither a folder nor available from the Hub: {first_line(error)} "
+            f"The {what} {repo_id} is neither a folder nor available from the Hub: {first_line(error)} "
             "Check the name, and connect once so that it is cached."
         ) from error
-    for path in fetched:
-        _check_digest(path)
+    for pattern in patterns:
+        for path in sorted(snapshot.glob(pattern)):
+            if path.suffix == ".safetensors":
+                _check_digest(path)
+    return snapshot
+
+
+def _download(repo_id: str, load: LoadOptions) -> Path:
+    """The snapshot folder of a repository with one adapter's files, and its base's if that lies beside it."""
+    snapshot = fetch_files(repo_id, [posixpath.join(load.subfolder, name) for name in FILES], load)
+    if (snapshot / load.subfolder / CONFIG).is_file():
+        base = str(adapter_config(snapshot / load.subfolder).get("base_model_name_or_path"))
+        inside = posixpath.normpath(posixpath.join(load.subfolder, base))
+        if base.startswith(".") and not inside.startswith(".."):
+            # The snapshot's name is its commit: both halves are of one version, whatever is pushed in between.
+            fetch_files(repo_id, [posixpath.join(inside, name) for name in BASE_FILES], load, revision=snapshot.name)
     return snapshot
 
 

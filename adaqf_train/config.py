@@ -6,6 +6,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
+import numbers
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ from adaclip import AdaCLIPError
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
 MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
 
+SchedulerName = Literal["ddpm", "ddim", "dpm++"]
+
 
 class ConfigError(AdaCLIPError, ValueError):
     """A setting that does not exist or does not hold; the message names it and what would."""
@@ -25,6 +29,14 @@ class ConfigError(AdaCLIPError, ValueError):
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _require_seed(group: str, seed: int) -> None:
@@ -245,12 +257,25 @@ class SamplingConfig:
     """How motions are drawn from the trained model."""
 
     guidance: float = 2.5  # classifier-free guidance weight; MDM's
-    scheduler: Literal["ddpm", "ddim"] = "ddpm"
+    scheduler: SchedulerName = "ddpm"
     steps: int = 50
     batch: int = 64
 
     def __post_init__(self) -> None:
-        _require(self.steps >= 1 and self.batch >= 1, "sampling.steps and sampling.batch must be at least 1.")
+        known = typing.get_args(SchedulerName)
+        _require(
+            self.scheduler in known,
+            f"sampling.scheduler must be one of {', '.join(known)}, got {self.scheduler!r}.",
+        )
+        for name in ("steps", "batch"):
+            value = getattr(self, name)
+            _require(
+                _is_whole(value) and value >= 1, f"sampling.{name} must be a whole number of at least 1, got {value!r}."
+            )
+        _require(
+            _is_real(self.guidance) and 0 <= self.guidance < math.inf,
+            f"sampling.guidance must be a finite number of at least 0, got {self.guidance!r}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -300,9 +325,8 @@ class RunConfig:
             f"({self.denoiser.frames_per_token}).",
         )
         _require(
-            self.diffusion.steps % self.sampling.steps == 0,
-            f"sampling.steps ({self.sampling.steps}) must divide diffusion.steps ({self.diffusion.steps}): the sampler "
-            "strides over them evenly.",
+            self.sampling.steps <= self.diffusion.steps,
+            f"sampling.steps ({self.sampling.steps}) must not exceed diffusion.steps ({self.diffusion.steps}).",
         )
 
     def baseline(self) -> RunConfig:

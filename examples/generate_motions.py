@@ -6,14 +6,21 @@ from pathlib import Path
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.viewing.page import Scene, Take, write_page
 
-PROMPTS = ["a person walks forward slowly", "a person waves with the right hand twice", "someone bows, then jumps"]
+PROMPTS = ["a person walks forward slowly", "a person waves with the right hand twice"]
+LONGER = "a person walks forward | a person turns left | someone bows"  # one motion, a prompt for each segment
 
 
 def main() -> None:
     model, page = Path(sys.argv[1]), Path(sys.argv[2])
-    generator = MotionGenerator.from_pretrained(model)
-    motions = generator.generate(PROMPTS, seconds=4.0, seed=0)  # joints (80, 22, 3) in metres, 20 frames a second
-    scenes = [Scene(prompt, (Take(model.name, joints),)) for prompt, joints in zip(PROMPTS, motions, strict=True)]
+    generator = MotionGenerator.from_pretrained(model)  # a folder, or owner/name of the Hub
+    # Joints (T, 22, 3) in metres, 20 frames a second: two samples of each prompt, then a motion of 3 × 3 seconds.
+    motions = generator.generate(PROMPTS, seconds=4.0, num_samples=2, seed=0)
+    (longer,) = generator.generate(LONGER, seconds=3.0, scheduler="dpm++", steps=10)
+    # The first motion again with what its legs do, and the arms of another prompt.
+    (edited,) = generator.edit(motions[0], "a person claps while walking", keep="lower_body")
+
+    scenes = [Scene(p, (Take("0", motions[2 * i]), Take("1", motions[2 * i + 1]))) for i, p in enumerate(PROMPTS)]
+    scenes += [Scene(LONGER, (Take(model.name, longer),)), Scene("the first, clapping", (Take("edited", edited),))]
     print(write_page(page, scenes, title="Generated motions", fps=generator.skeleton.fps))
 
 

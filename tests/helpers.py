@@ -11,6 +11,8 @@ from adaqf_train.config import RunConfig, to_dict
 from adaqf_train.motion import mapping
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
+PROMPTS = ["a person walks forward", "a person waves twice", "a person turns left and then bows deeply"]
+
 
 def settings_of(config: RunConfig, **changes: object) -> list[str]:
     """A configuration as --set options; changes are written training__steps=5."""

@@ -254,7 +254,7 @@ def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config
             ["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.npy"],
             "missing. Give the folder of a generator",
         ),
-        (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.bvh"], "name a .npy or .html file"),
+        (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.fbx"], "name a .npy, .bvh"),
         (["sample", "--model", "x", "--prompt", "a", "--out", "a.npy", "--seed", "-1"], "--seed must not be negative"),
         (["prepare", "joints", "nowhere", "OUT"], "nowhere: no such folder"),
     ],

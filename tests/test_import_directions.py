@@ -15,14 +15,20 @@ LAYERS = (
     ("recipes", "data"),
     ("models",),
     ("training",),
-    ("evaluation", "viewing"),
+    ("evaluation", "viewing", "export"),
     ("experiments",),
     ("run_folder", "pipeline", "userstudy"),
     ("cli",),
     ("run",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-SIDEWAYS = {("training", "evaluation"), ("evaluation", "viewing"), ("viewing", "evaluation"), ("motion", "data")}
+SIDEWAYS = {
+    ("training", "evaluation"),
+    ("evaluation", "viewing"),
+    ("viewing", "evaluation"),
+    ("viewing", "export"),
+    ("motion", "data"),
+}
 
 
 def imported(path: Path) -> Iterator[str]:

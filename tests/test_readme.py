@@ -21,6 +21,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
 MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
+EXPORT = (CHECKOUT / "docs" / "export.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -78,6 +79,17 @@ def test_the_sample_command_runs(place):
     assert (place / "motion.html").is_file()
 
 
+def test_the_export_guide_works(place, monkeypatch):
+    monkeypatch.chdir(place)
+    (snippet,) = blocks("python", EXPORT)
+    run([sys.executable, "-c", f"{snippet}\nimport numpy\nnumpy.save('joints.npy', joints)"], place)
+    assert (place / "wave.bvh").read_text().startswith("HIERARCHY")
+    (place / "wave.bvh").unlink()
+    for line in (line for block in blocks("sh", EXPORT) for line in block.splitlines()):
+        assert main(shlex.split(line)[2:]) == 0
+    assert {path.name for path in place.glob("wave.*")} == {"wave.bvh", "wave.glb"}
+
+
 def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
     captures, captions = place / "MY_BVH", {}
@@ -108,7 +120,12 @@ def test_the_readme_names_make_targets_and_files_that_exist():
     makefile = (CHECKOUT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for page, folder in ((README, CHECKOUT), (ENCODER, CHECKOUT / "docs"), (MOTIONS, CHECKOUT / "docs")):
+    for page, folder in (
+        (README, CHECKOUT),
+        (ENCODER, CHECKOUT / "docs"),
+        (MOTIONS, CHECKOUT / "docs"),
+        (EXPORT, CHECKOUT / "docs"),
+    ):
         for link in re.findall(r"\]\(([^)#:]+)\)", page):
             assert (folder / link).exists(), link
 

@@ -12,7 +12,7 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaqf_train.cli.data import Doctor
-from adaqf_train.cli.motions import Sample
+from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.scores import Compare, Evaluate
 from adaqf_train.cli.stages import Demo, ExtractorsVerb, PipelineVerb, Train
@@ -28,6 +28,7 @@ Verb = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
     | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
     | Annotated[Ui, tyro.conf.subcommand("ui")]

@@ -1,47 +1,135 @@
-"""The verbs that make motions to look at: sample."""
+"""The verbs that make motions to look at and to take away: sample, convert."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from adaqf_train.config import ConfigError
+
+if TYPE_CHECKING:
+    from adaqf_train.export.solve import Animation
+
+Bones = Literal["auto", "rigid", "stretch"]  # those of `export.solve`, whose import would load torch
+Content = Literal["joints", "features"]
 
 
 @dataclass(frozen=True)
 class Sample:
     """Motions from prompts with a trained generator; needs no data set."""
 
-    model: Path
-    """A generator's folder, such as runs/demo/adaqf."""
+    model: str
+    """A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
     """What happens. Repeatable: one motion each."""
     out: Path
-    """FILE.npy: joints (prompts, frames, 22, 3), metres. FILE.html: a page that plays them."""
-    seconds: float = 4.0
+    """FILE.npy: joints (frames, 22, 3), metres; of several motions (motions, frames, 22, 3). FILE.bvh, FILE.glb: an
+    animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.html: a page that plays them. FILE.mp4,
+    FILE.gif, FILE.png: drawn side by side."""
+    seconds: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
+    """Length of the motions, 4 unless given. Repeated: one for each prompt."""
     seed: int = 0
+    num_samples: int = 1
+    """Motions for each prompt."""
+    guidance: float | None = None
+    """Weight of the prompt (classifier-free guidance); the model's own unless given."""
+    steps: int | None = None
+    """Denoising steps; the model's own unless given."""
+    scheduler: str | None = None
+    """ddpm, ddim …; the model's own unless given."""
+    format: Content = "joints"
+    """What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised."""
+    bones: Bones = "auto"
+    """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
 
     def __call__(self) -> None:
-        import numpy as np
-
-        from adaclip.files import atomic_file
+        from adaqf_train.export.save import checked_target
         from adaqf_train.models.generator import MotionGenerator
-        from adaqf_train.viewing.page import Scene, Take, write_page
 
-        if self.out.suffix not in (".npy", ".html"):
-            raise ConfigError(f"--out {self.out}: cannot write {self.out.suffix or 'that'}; name a .npy or .html file.")
+        checked_target(self.out)
+        _check_content(self.format, self.out)
+        self._check()
+        generator = MotionGenerator.from_pretrained(self.model)
+        motions = generator.generate(list(self.prompt), seed=self.seed, **self._options())
+        captions = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
+        _write(self.out, motions, generator.skeleton.fps, captions, self.format, self.bones)
+
+    def _check(self) -> None:
         if not self.prompt:
             raise ConfigError("--prompt is missing: say what happens, such as --prompt 'a person waves twice'.")
+        if not all(prompt.strip() for prompt in self.prompt):
+            raise ConfigError("--prompt is blank: say what happens, such as --prompt 'a person waves twice'.")
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative, got {self.seed}.")
-        generator = MotionGenerator.from_pretrained(self.model)
-        motions = generator.generate(self.prompt, seconds=self.seconds, seed=self.seed)
-        if self.out.suffix == ".html":
-            scenes = [Scene(p, (Take(self.model.name, m),)) for p, m in zip(self.prompt, motions, strict=True)]
-            write_page(self.out, scenes, title="Motions", fps=generator.skeleton.fps)
+        if self.num_samples < 1:
+            raise ConfigError(f"--num-samples must be at least 1, got {self.num_samples}.")
+        if len(self.seconds) > 1 and len(self.seconds) != len(self.prompt):
+            raise ConfigError(
+                f"--seconds is given {len(self.seconds)} times for {len(self.prompt)} prompts: give it once for all, "
+                "or once for each."
+            )
+
+    def _options(self) -> dict[str, Any]:
+        """What was asked for; the generator has its own defaults for the rest."""
+        options = {name: getattr(self, name) for name in ("guidance", "steps", "scheduler")}
+        options = {name: value for name, value in options.items() if value is not None}
+        if self.seconds:
+            options["seconds"] = self.seconds[0] if len(self.seconds) == 1 else list(self.seconds)
+        if self.num_samples > 1:
+            options["num_samples"] = self.num_samples
+        if self.format == "features":
+            options["output"] = "features"
+        return options
+
+
+@dataclass(frozen=True)
+class Convert:
+    """A motion in a .npy file into BVH, glTF, video, a picture, a page or another array."""
+
+    source: tyro.conf.Positional[Path]
+    """Joints (frames, 22 or 21, 3) or de-normalised features (frames, 263 or 251), or a batch of either."""
+    out: tyro.conf.Positional[Path]
+    """FILE.npy, .bvh, .glb, .html, .mp4, .gif or .png; several motions as `sample` writes them."""
+    fps: float | None = None
+    """Frames a second of the motion; 20 for 22 joints and 12.5 for 21 unless given."""
+    caption: str = ""
+    """Shown with pages, pictures and films."""
+    format: Content = "joints"
+    """What a .npy file holds; features have one frame less than the joints they are made from."""
+    bones: Bones = "auto"
+    """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
+
+    def __call__(self) -> None:
+        from adaqf_train.export.save import checked_target
+        from adaqf_train.export.source import features_of, read_motions
+
+        checked_target(self.out)
+        _check_content(self.format, self.out)
+        motions = features_of(self.source) if self.format == "features" else read_motions(self.source)
+        _write(self.out, motions, self.fps, [self.caption] * len(motions), self.format, self.bones)
+
+
+def _check_content(content: Content, out: Path) -> None:
+    if content == "features" and out.suffix.lower() != ".npy":
+        raise ConfigError(f"--format features: {out} cannot hold features; name a .npy file.")
+
+
+def _write(out: Path, motions: list, fps: float | None, captions: list[str], content: Content, bones: Bones) -> None:
+    from adaqf_train.export.save import save_arrays, save_motions
+
+    def report(path: Path, animation: Animation) -> None:
+        away = f"{1000 * animation.error:.1f} mm"
+        if animation.stretches:
+            print(f"{path}: bones change their length; of one length they would put a joint off by up to {away}")
         else:
-            with atomic_file(self.out) as staging, staging.open("wb") as file:
-                np.save(file, np.stack(motions).astype(np.float32))
-        print(f"wrote {self.out}")
+            print(f"{path}: bones keep their length; joints are within {away}")
+
+    if content == "features":
+        paths = save_arrays(out, motions)
+    else:
+        paths = save_motions(out, motions, fps, captions=captions, bones=bones, report=report)
+    for path in paths:
+        print(f"wrote {path}")

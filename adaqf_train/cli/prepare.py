@@ -40,7 +40,7 @@ class PrepareBvh:
     captions: Path | None = None
     """JSON {name: [captions]} or CSV with the columns name and caption; none: NAME.txt beside each file."""
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
-    """cmu, mixamo, lafan1, bandai-namco, or a JSON file of your own; none: the preset that fits the joint names."""
+    """humanml3d, cmu, mixamo, lafan1, bandai-namco, or your own JSON file; none: the preset that fits the names."""
     fps: float | None = None
     """Frame rate of the files; none: what each says."""
     up: Literal["y", "z"] | None = None

@@ -8,13 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tyro
 
 from adaqf_train.config import ConfigError
 
 if TYPE_CHECKING:
     from adaqf_train.viewing.app import Studio
+
+
+FORMATS = (".bvh", ".glb", ".mp4", ".npy")  # of every model's motion
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Ui:
 
     def studio(self, folder: Path) -> Studio:
         """The models that were asked for, writing their files into that folder."""
+        from adaqf_train.export.save import save_motion
         from adaqf_train.models.generator import MotionGenerator
         from adaqf_train.userstudy.collect import generators_of
         from adaqf_train.viewing.app import Studio
@@ -56,8 +59,4 @@ class Ui:
             if path.resolve().name in generators:
                 raise ConfigError(f"--model {path}: there is a model of that name already. Rename its folder.")
             generators[path.resolve().name] = MotionGenerator.from_pretrained(path)
-        return Studio(generators, {".npy": _save_array}, folder)
-
-
-def _save_array(path: Path, joints: np.ndarray, *, fps: float, caption: str) -> None:
-    np.save(path, joints.astype(np.float32))
+        return Studio(generators, dict.fromkeys(FORMATS, save_motion), folder)

@@ -1,42 +1,61 @@
-"""Gaussian diffusion with x0-prediction; schedule and sampler are diffusers'."""
+"""Gaussian diffusion with x0-prediction; schedule and solvers are diffusers'."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from adaclip import TextFeatures
-from adaqf_train.config import DiffusionConfig
-from adaqf_train.models.denoiser import Denoiser
+from adaqf_train.config import DiffusionConfig, SchedulerName
 
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import DPMSolverMultistepScheduler
 
-Sampler = Literal["ddpm", "ddim"]
+# x_t (B, T, D) and a timestep () -> the clean motion x0 predicted from it, (B, T, D), guidance included
+Predict = Callable[[Tensor, Tensor], Tensor]
+
+# DPM-Solver++ (Lu et al. 2022) holds the others: its first order is DDIM, and DDPM in the stochastic form.
+SOLVERS = {
+    "ddpm": {"algorithm_type": "sde-dpmsolver++", "solver_order": 1},
+    "ddim": {"algorithm_type": "dpmsolver++", "solver_order": 1},
+    "dpm++": {"algorithm_type": "dpmsolver++", "solver_order": 2},  # the order its authors advise for guidance
+}
 
 
 class Diffusion:
-    """The forward process, and sampling with classifier-free guidance (MDM's settings)."""
+    """The forward process, and the way back (MDM's settings)."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config
         # x_t = sqrt(abar) x0 + sqrt(1 - abar) noise; Eq. 1 of the paper prints beta where abar is meant.
-        self.alpha_bar: Tensor = self.schedule().alphas_cumprod  # (steps,)
+        self.alpha_bar: Tensor = self.solver("ddpm", config.steps).alphas_cumprod  # (steps,)
 
-    def schedule(self) -> DDIMScheduler:
-        """MDM's cosine schedule (max beta 0.999), x0-prediction, no clipping of the sample."""
-        from diffusers import DDIMScheduler
+    def solver(self, scheduler: SchedulerName, steps: int) -> DPMSolverMultistepScheduler:
+        """A solver that goes from pure noise to the clean motion in `steps` steps, on MDM's cosine schedule.
 
-        return DDIMScheduler(
+        The sample is not clipped, and DDPM's variance is the fixed small one. The last step lands on x0 itself.
+        """
+        from diffusers import DPMSolverMultistepScheduler
+
+        solver = DPMSolverMultistepScheduler(
             num_train_timesteps=self.config.steps,
-            beta_schedule="squaredcos_cap_v2",
+            beta_schedule="squaredcos_cap_v2",  # max beta 0.999
             prediction_type="sample",
-            clip_sample=False,
-            timestep_spacing="trailing",  # the default would start pure noise below the last timestep
+            final_sigmas_type="zero",
+            **SOLVERS[scheduler],
         )
+        solver.set_timesteps(timesteps=self.timesteps(steps))
+        return solver
+
+    def timesteps(self, steps: int) -> list[int]:
+        """The timesteps of `steps` steps, noisiest first: evenly spaced from the last one ("trailing" spacing).
+
+        diffusers' own trailing spacing rounds floats, and for 29 or 31 of 50 steps goes below timestep 0; its default
+        spacing would start pure noise below the last timestep.
+        """
+        return [-(-self.config.steps * left // steps) - 1 for left in range(steps, 0, -1)]
 
     def noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t of the forward process (Eq. 1, corrected). x0, noise: (B, T, D); t: (B,)."""
@@ -46,45 +65,33 @@ class Diffusion:
     @torch.no_grad()
     def sample(
         self,
-        denoiser: Denoiser,
-        text: TextFeatures,
+        predict: Predict,
         mask: Tensor,
         features: int,
         *,
-        guidance: float,
         steps: int,
-        scheduler: Sampler,
+        scheduler: SchedulerName,
         generators: Sequence[torch.Generator],
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Motions for B prompts, both halves of the guidance in one pass.
+        """Motions from noise.
 
-        text: of B prompts; mask: (B, T), True = real frame; generators: one on the CPU for each item, so that a
-        motion depends neither on its batch nor on the device. Returns (B, T, features) normalised features,
-        zero beyond the lengths.
+        predict: the denoiser with its conditions; mask: (B, T), True = real frame; generators: one on the CPU for each
+        item, so that a motion depends neither on its batch nor on the device. Returns (B, T, features) normalised
+        features, zero beyond the lengths. on_step: called after every step.
         """
-        B, T = mask.shape
-        device = mask.device
         lengths = mask.sum(dim=-1).tolist()
-        sampler = self.schedule()
-        sampler.set_timesteps(steps, device=device)
-        both = TextFeatures(*(torch.cat([part, part]) for part in text))
-        both_masks = torch.cat([mask, mask])
-        keep_text = torch.arange(2 * B, device=device) < B
-        x = _noise(lengths, T, features, generators).to(device)
-        for t in sampler.timesteps:
-            with_text, without = denoiser(torch.cat([x, x]), t.expand(2 * B), both, both_masks, keep_text).chunk(2)
-            x0 = without + guidance * (with_text - without)
-            # DDPM with the fixed small variance is DDIM at eta 1, whose step takes noise drawn item by item.
-            noise = _noise(lengths, T, features, generators).to(device) if scheduler == "ddpm" else None
-            x = sampler.step(x0, t, x, eta=float(scheduler == "ddpm"), variance_noise=noise).prev_sample
+
+        def noise() -> Tensor:
+            drawn = torch.zeros(*mask.shape, features)
+            for row, length, generator in zip(drawn, lengths, generators, strict=True):
+                row[:length] = torch.randn(length, features, generator=generator)
+            return drawn.to(mask.device)
+
+        solver = self.solver(scheduler, steps)
+        x = noise()
+        for t in solver.timesteps.to(mask.device):
+            x0 = predict(x, t)
+            x = solver.step(x0, t, x, variance_noise=noise() if scheduler == "ddpm" else None).prev_sample
             on_step()
         return x * mask[..., None]
-
-
-def _noise(lengths: Sequence[int], frames: int, features: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard normal noise (B, frames, features) of which each item draws only its own frames."""
-    noise = torch.zeros(len(lengths), frames, features)
-    for row, length, generator in zip(noise, lengths, generators, strict=True):
-        row[:length] = torch.randn(length, features, generator=generator)
-    return noise

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from adaclip import AdaCLIP, AdaCLIPError
-from adaclip.files import atomic_folder, read_json, write_json
-from adaqf_train import seeding
-from adaqf_train.config import ConfigError, DenoiserConfig, DiffusionConfig, SamplingConfig
+from adaclip import AdaCLIP
+from adaclip.card import CardDetails
+from adaclip.hub import LoadOptions, push_folder
+from adaclip.text import LongPrompts
+from adaqf_train.config import ConfigError, SamplingConfig, SchedulerName
+from adaqf_train.models import generator_files
 from adaqf_train.models.denoiser import Denoiser
 from adaqf_train.models.diffusion import Diffusion
+from adaqf_train.models.generator_files import GeneratorParts, build_denoiser
+from adaqf_train.models.inpainting import Keep, inpainted, kept_features, known_features
+from adaqf_train.models.requests import Limits, Request, Seconds, check_count, requests_of
+from adaqf_train.models.sampling import Draw, Sampler
 from adaqf_train.motion import features as motion_features
 from adaqf_train.motion.skeleton import skeleton_of_width
 
-CONFIG, DENOISER, STATISTICS, ENCODER, BASE = (
-    "config.json",
-    "denoiser.safetensors",
-    "statistics.safetensors",
-    "encoder",
-    "base",
-)
+__all__ = ["MotionGenerator", "build_denoiser"]
+
+Output = Literal["joints", "features"]
 
 
 class MotionGenerator:
@@ -56,121 +56,202 @@ class MotionGenerator:
         self.unit_frames, self.max_frames = unit_frames, max_frames
         self.skeleton = skeleton_of_width(len(mean))
 
+    @classmethod
+    def from_pretrained(cls, folder_or_repo: str | Path, **load: object) -> MotionGenerator:
+        """A generator from its folder or a Hub repository, every tensor of it, or AdaCLIPError.
+
+        load: device, dtype (of the networks; None: as trained), revision, token, cache_dir, local_files_only,
+        subfolder, as in `AdaCLIP.from_pretrained`.
+        """
+        return cls(**vars(generator_files.load(folder_or_repo, LoadOptions(**load))))
+
+    def save_pretrained(self, folder: str | Path, *, details: CardDetails | None = None) -> Path:
+        """Writes everything `from_pretrained` needs; a base that is a local folder is copied along.
+
+        details: licence, data sets and metrics for the card; by default the encoder's. A folder that holds anything
+        but a generator is not replaced: AdaCLIPError.
+        """
+        return generator_files.save(Path(folder), self._parts(), details)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        details: CardDetails | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload text-to-motion generator",
+    ) -> str:
+        """Uploads everything `from_pretrained` needs to the Hugging Face Hub; returns the commit's address.
+
+        repo_id: owner/name, made if it does not exist. revision: branch to push to. AdaCLIPError when it fails.
+        """
+        with tempfile.TemporaryDirectory() as staging:
+            return push_folder(
+                generator_files.save(Path(staging) / "generator", self._parts(), details, repo_id),
+                repo_id,
+                subfolder="",
+                token=token,
+                private=private,
+                revision=revision,
+                message=commit_message,
+                what="generator",
+            )
+
     @property
     def device(self) -> torch.device:
         return next(self.denoiser.parameters()).device
+
+    @property
+    def limits(self) -> Limits:
+        """The lengths this model can make."""
+        return Limits(self.skeleton.fps, self.unit_frames, self.max_frames)
 
     def to(self, device: torch.device | str) -> MotionGenerator:
         self.encoder.to(device)
         self.denoiser.to(device)
         return self
 
-    def generate(self, prompts: Sequence[str], *, seconds: float = 4.0, seed: int = 0) -> list[np.ndarray]:
-        """One motion for each prompt: joints (T, J, 3), metres, Y up, at the skeleton's frame rate.
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seconds: Seconds = 4.0,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: SchedulerName | None = None,
+        seed: int = 0,
+        num_samples: int = 1,
+        batch_size: int | None = None,
+        long: LongPrompts = "warn",
+        output: Output = "joints",
+        on_step: Callable[[], None] = lambda: None,
+    ) -> list[np.ndarray]:
+        """Motions for prompts: joints (T, J, 3), metres, Y up, at the skeleton's frame rate.
 
-        seconds: rounded down to whole units of frames. seed: motion i draws from (seed, i) alone. Raises
-        ConfigError (a ValueError) for a length outside what the model was trained on.
+        prompts: one sentence each. A prompt with ` | `, such as "walk forward | turn left | sit", is one motion of
+        several segments that flow into each other, and may be longer than what the model was trained on.
+        seconds: of each motion, for segments of each segment; or one for each prompt, which may again be one for each
+            of its segments. Rounded down to whole units of frames.
+        guidance, steps, scheduler, batch_size: None takes those of `sampling`. Schedulers are ddpm, ddim and dpm++.
+        seed: sample s of prompt i draws from (seed, i, s) alone.
+        num_samples: motions for each prompt. The list is flat: all samples of the first prompt, then of the second.
+        long: what becomes of a text over CLIP's 77 tokens, as in `AdaCLIP.encode`.
+        output: "features" gives de-normalised features (T, D) in place of joints.
+        on_step: called after every step of every batch.
+
+        Raises, before anything is computed, ConfigError (a ValueError) for a value that does not hold, and TypeError
+        for a prompt that is no string.
         """
-        finite = math.isfinite(seconds)
-        frames = int(seconds * self.skeleton.fps) // self.unit_frames * self.unit_frames if finite else 0
-        if not self.unit_frames <= frames < self.max_frames:
-            longest = (self.max_frames - 1) // self.unit_frames * self.unit_frames / self.skeleton.fps
-            raise ConfigError(
-                f"seconds must lie between {self.unit_frames / self.skeleton.fps} and {longest}, got {seconds}."
-            )
-        vectors = self.generate_features(prompts, [frames] * len(prompts), seed=seed)
-        return [motion_features.decode(v) / self.skeleton.units_per_metre for v in vectors]
+        sampling = self._options(guidance, steps, scheduler, batch_size, output)
+        wanted = requests_of(prompts, seconds, self.limits)
+        draws = self._draws(wanted, seed, num_samples)
+        return self._output(self._sample(draws, sampling, long=long, on_step=on_step), output)
 
-    @torch.no_grad()
+    def edit(
+        self,
+        motion: np.ndarray,
+        prompt: str,
+        keep: Keep,
+        *,
+        guidance: float | None = None,
+        steps: int | None = None,
+        scheduler: SchedulerName | None = None,
+        seed: int = 0,
+        num_samples: int = 1,
+        long: LongPrompts = "warn",
+        output: Output = "joints",
+    ) -> list[np.ndarray]:
+        """A motion of which a part is kept and the rest made anew, to fit it and the prompt (MDM's editing).
+
+        motion: joints (T, J, 3), metres, Y up, at the skeleton's frame rate, of which the last frame is lost; or
+            features (T, D), de-normalised. Cut to whole units of frames.
+        keep: "upper_body"; "lower_body", which holds the root's path; or slices of frames, such as
+            [slice(0, 20), slice(60, 80)] for what comes in between.
+
+        What is kept are features, exactly: with frames, poses and steps of the root. Where the body stands at later
+        frames follows from the steps that were made before. The other arguments are those of `generate`.
+        """
+        sampling = self._options(guidance, steps, scheduler, None, output)
+        known = known_features(motion, self.skeleton, self.unit_frames)
+        (wanted,) = requests_of([prompt], len(known) / self.skeleton.fps, self.limits)
+        if len(wanted.texts) > 1:
+            raise ConfigError(f"An edit has one prompt without segments, got {prompt[:60]!r}.")
+        kept = kept_features(keep, self.skeleton, len(known)).to(self.device)
+        normalised = ((known - self.mean) / self.std).to(self.device)
+        vectors = self._sample(
+            self._draws([wanted], seed, num_samples),
+            sampling,
+            long=long,
+            condition=lambda predict: inpainted(predict, normalised, kept),
+        )
+        return self._output(vectors, output)
+
     def generate_features(
-        self, prompts: Sequence[str], lengths: Sequence[int], *, seed: int | Sequence[int] = 0, on_step=lambda: None
+        self,
+        prompts: Sequence[str],
+        lengths: Sequence[int],
+        *,
+        seed: int | Sequence[int] = 0,
+        on_step: Callable[[], None] = lambda: None,
     ) -> list[np.ndarray]:
         """De-normalised features (T_i, D) of T_i = lengths[i] frames for each prompt.
 
-        lengths: multiples of unit_frames. Item i draws from a generator seeded with (seed, i). Prompts are
-        sampled in batches of like length, so little is spent on padding. on_step: called after every step.
+        lengths: multiples of unit_frames. Item i draws from a generator seeded with (seed, i). on_step: called after
+        every step. Prompts are taken as they are: captions of a data set have no segments.
         """
         seeds = [seed] if isinstance(seed, int) else seed
-        text = self.encoder.encode(list(prompts), output="both").to(self.device)
-        result: list[np.ndarray | None] = [None] * len(prompts)
-        order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), self.sampling.batch):
-            rows = order[start : start + self.sampling.batch]
-            frames = torch.tensor([lengths[i] for i in rows], device=self.device)
-            mask = torch.arange(int(frames.max()), device=self.device)[None] < frames[:, None]
-            x = self.diffusion.sample(
-                self.denoiser,
-                type(text)(*(part[torch.as_tensor(rows, device=self.device)] for part in text)),
-                mask,
-                len(self.mean),
-                guidance=self.sampling.guidance,
-                steps=self.sampling.steps,
-                scheduler=self.sampling.scheduler,
-                generators=[seeding.generator(*seeds, int(i)) for i in rows],
-                on_step=on_step,
-            )
-            x = x.float().cpu() * self.std + self.mean
-            for row, i in enumerate(rows):
-                result[i] = x[row, : lengths[i]].numpy()
-        return result
+        draws = [
+            Draw(Request((prompt,), (int(frames),)), (*seeds, i))
+            for i, (prompt, frames) in enumerate(zip(prompts, lengths, strict=True))
+        ]
+        return self._sample(draws, self.sampling, on_step=on_step)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Writes everything `from_pretrained` needs; a base that is a local folder is copied along."""
-        folder = Path(folder)
-        with atomic_folder(folder) as staging:
-            base = self.encoder.base
-            if Path(base).is_dir():
-                base = shutil.copytree(base, staging / BASE)
-            self.encoder.save_pretrained(staging / ENCODER, base=base)
-            save_file(_state(self.denoiser), staging / DENOISER)
-            save_file({"mean": self.mean, "std": self.std}, staging / STATISTICS)
-            config = {
-                "features": len(self.mean),
-                "unit_frames": self.unit_frames,
-                "max_frames": self.max_frames,
-                "denoiser": asdict(self.denoiser.config),
-                "diffusion": asdict(self.diffusion.config),
-                "sampling": asdict(self.sampling),
-            }
-            write_json(staging / CONFIG, config)
-        return folder
+    def _sample(self, draws: Sequence[Draw], settings: SamplingConfig, **options: object) -> list[np.ndarray]:
+        """De-normalised features (T_i, D) of each draw. options: of `Sampler`."""
+        width, margin = len(self.mean), self.limits.margin
+        sample = Sampler(self.encoder, self.denoiser, self.diffusion, width, margin, settings, **options)
+        return [(x * self.std + self.mean).numpy() for x in sample(draws)]
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: torch.device | str = "cpu") -> MotionGenerator:
-        """A generator from its folder; AdaCLIPError names the file that is missing or does not fit."""
-        folder = Path(folder)
-        for name in (CONFIG, DENOISER, STATISTICS):
-            if not (folder / name).is_file():
-                raise AdaCLIPError(f"{folder / name}: missing. Give the folder of a generator, such as RUN/adaqf.")
-        try:
-            config = read_json(folder / CONFIG)
-            statistics = load_file(folder / STATISTICS)
-            diffusion = Diffusion(DiffusionConfig(**config["diffusion"]))
-            encoder = AdaCLIP.from_pretrained(folder / ENCODER)
-            denoiser = build_denoiser(
-                encoder, config["features"], DenoiserConfig(**config["denoiser"]), diffusion.config.steps
-            )
-            denoiser.load_state_dict(load_file(folder / DENOISER))
-            sampling = SamplingConfig(**config["sampling"])
-        except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-            raise AdaCLIPError(f"{folder}: not a complete generator ({error}). Train or copy it again.") from error
-        return cls(
-            encoder,
-            denoiser,
-            diffusion,
-            statistics["mean"],
-            statistics["std"],
-            sampling,
-            config["unit_frames"],
-            config["max_frames"],
-        ).to(device)
+    def _options(
+        self,
+        guidance: float | None,
+        steps: int | None,
+        scheduler: SchedulerName | None,
+        batch: int | None,
+        output: Output,
+    ) -> SamplingConfig:
+        """The settings of a call: those given, the others from `sampling`. ConfigError for one that does not hold."""
+        if output not in get_args(Output):
+            raise ConfigError(f"output must be one of {', '.join(get_args(Output))}, got {output!r}.")
+        given = {"guidance": guidance, "steps": steps, "scheduler": scheduler, "batch": batch}
+        sampling = replace(self.sampling, **{name: value for name, value in given.items() if value is not None})
+        trained = self.diffusion.config.steps
+        if sampling.steps > trained:
+            raise ConfigError(f"steps must lie between 1 and the {trained} of the training, got {sampling.steps}.")
+        return sampling
 
+    def _draws(self, wanted: Sequence[Request], seed: int, num_samples: int) -> list[Draw]:
+        seed, samples = check_count("seed", seed, 0), check_count("num_samples", num_samples, 1)
+        # The first sample has no number of its own: it is the one motion of a call for a single sample.
+        return [
+            Draw(request, (seed, i, s) if s else (seed, i)) for i, request in enumerate(wanted) for s in range(samples)
+        ]
 
-def build_denoiser(encoder: AdaCLIP, features: int, config: DenoiserConfig, timesteps: int) -> Denoiser:
-    """An untrained denoiser that reads that encoder's features."""
-    width = encoder.projection_size if config.conditioning == "pooled" else encoder.hidden_size
-    return Denoiser(features, width, config, timesteps)
+    def _output(self, vectors: Sequence[np.ndarray], output: Output) -> list[np.ndarray]:
+        if output == "features":
+            return list(vectors)
+        return [motion_features.decode(v) / self.skeleton.units_per_metre for v in vectors]
 
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    def _parts(self) -> GeneratorParts:
+        return GeneratorParts(
+            self.encoder,
+            self.denoiser,
+            self.diffusion,
+            self.mean,
+            self.std,
+            self.sampling,
+            self.unit_frames,
+            self.max_frames,
+        )

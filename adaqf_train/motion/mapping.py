@@ -41,6 +41,7 @@ _LEG = {"left_hip": "LeftUpLeg", "left_knee": "LeftLeg", "left_ankle": "LeftFoot
 _BACK = {"pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
 
 PRESETS: Mapping[str, JointMap] = {
+    "humanml3d": {joint: joint for joint in HUMANML3D.joints},  # what this package exports
     # In CMU's skeleton LowerBack lies on Hips, Neck and LeftShoulder lie on Spine1: points that differ stand in.
     "cmu": _both_sides(
         {**_BACK, "spine3": ("Spine1", "Neck1", 0.25), "neck": "Neck1"},

@@ -1,1 +1,1 @@
-"""Looking at motions: stick figures, and a page that plays them side by side."""
+"""Looking at motions: pictures and films of bodies on a floor, and a page that plays them side by side."""

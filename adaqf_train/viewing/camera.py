@@ -17,11 +17,11 @@ MARGIN = 0.95  # share of the canvas that the whole motion fills, at most
 ROOM = 0.21  # metres left free around every joint: the crown is that far above the joint of the head
 
 
-def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:
+def camera(clips: Sequence[np.ndarray], aspect: float = ASPECT) -> dict[str, Any]:
     """The view that a scene's takes (T, J, 3) share: from in front, at the angle that brings their motion closest.
 
-    Returns yaw and pitch in radians (yaw 0 looks from +Z), the target point, the distance from it in metres, and
-    the radius in metres of the ground the motion covers around the target.
+    aspect: width / height of the picture. Returns yaw and pitch in radians (yaw 0 looks from +Z), the target point,
+    the distance from it in metres, and the radius in metres of the ground the motion covers around the target.
     """
     seen = []
     for clip in clips:
@@ -34,7 +34,7 @@ def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:
 
     views = []
     for turn in np.radians((30, -30, 45, -45, 60, -60, 75, -75)):
-        target, distance = _fitted(points, front + turn)
+        target, distance = _fitted(points, front + turn, aspect)
         views.append((distance * (1 + 0.25 * abs(turn)), front + turn, target, distance))
     _, yaw, target, distance = min(views, key=lambda view: view[0])
     return {
@@ -46,7 +46,7 @@ def camera(clips: Sequence[np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _fitted(points: np.ndarray, yaw: float) -> tuple[np.ndarray, float]:
+def _fitted(points: np.ndarray, yaw: float, aspect: float) -> tuple[np.ndarray, float]:
     """Target (3,) and distance of the nearest camera that has all points (P, 3) in view, with ROOM around them.
 
     In the camera's axes (x right, y up, z towards the eye) a point is inside the left and right edges when
@@ -57,7 +57,7 @@ def _fitted(points: np.ndarray, yaw: float) -> tuple[np.ndarray, float]:
     x, y, z = axes @ points.T
     eye, depths = [], []
     slope = MARGIN * math.tan(FIELD_OF_VIEW / 2)
-    for side, slope_here in ((x, ASPECT * slope), (y, slope)):
+    for side, slope_here in ((x, aspect * slope), (y, slope)):
         high, low = (side + slope_here * z).max() + ROOM, (-side + slope_here * z).max() + ROOM
         eye.append((high - low) / 2)
         depths.append((high + low) / 2 / slope_here)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 
 class Repository:
     """One version of files; every commit replaces it by the next."""
@@ -201,3 +203,18 @@ def serve() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running Hub that huggingface_hub takes for the real one."""
+    with serve() as hub:
+        constants = "huggingface_hub.constants"
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(f"{constants}.ENDPOINT", hub.address)
+        monkeypatch.setattr(
+            f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_XET", True)  # its storage protocol is not HTTP alone
+        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between two attempts
+        yield hub

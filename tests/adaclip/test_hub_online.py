@@ -27,15 +27,7 @@ REPO = "me/adaclip-tiny"
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with hub_server.serve() as hub:
-        constants = "huggingface_hub.constants"
-        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(f"{constants}.ENDPOINT", hub.address)
-        monkeypatch.setattr(
-            f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(f"{constants}.HF_HUB_DISABLE_XET", True)  # its storage protocol is not HTTP alone
-        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)  # between two attempts
+    with hub_server.connected(monkeypatch) as hub:
         yield hub
 
 

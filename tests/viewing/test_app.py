@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaqf_train.cli.ui import Ui
+from adaqf_train.cli.ui import FORMATS, Ui
 from adaqf_train.config import ConfigError
 from adaqf_train.viewing.app import Studio
 from tests.test_cli import error_of
@@ -28,14 +28,17 @@ def test_a_prompt_becomes_motions_side_by_side_and_files(studio):
     assert page == Path(files[0]).read_text(encoding="utf-8")
     assert Reader(page).texts["strong"] == ["baseline", "AdaQF"]
     assert 'sandbox="allow-scripts"' in shown  # nothing in the page reaches what is around it
-    assert [Path(file).name for file in files] == ["motion.html", "baseline.npy", "AdaQF.npy"]
-    motions = [np.load(file) for file in files[1:]]
+    assert [Path(file).name for file in files] == [
+        "motion.html",
+        *(f"{name}{suffix}" for name in ("baseline", "AdaQF") for suffix in FORMATS),
+    ]
+    motions = [np.load(file) for file in files if file.endswith(".npy")]
     assert [motion.shape for motion in motions] == [(40, 22, 3)] * 2
     expected = studio.generators["AdaQF"].generate(["a person waves"], seconds=2.0, seed=3)[0]
     np.testing.assert_allclose(motions[1], expected, atol=1e-5)
     again = studio.make("a person waves", 2.0, 3, ["AdaQF"])[1]
     assert set(again).isdisjoint(files)  # who asked before still has their files
-    np.testing.assert_allclose(np.load(again[1]), expected, atol=1e-5)
+    np.testing.assert_allclose(np.load(again[-1]), expected, atol=1e-5)
 
 
 def test_text_stays_text_in_the_frame(studio):
@@ -81,6 +84,6 @@ def test_the_app_has_what_it_needs_and_answers(studio):
     for answer in answers:
         shown, files = answer("a person waves", 2.0, 0, ["baseline"])
         assert shown.startswith("<iframe")
-        assert len(files) == 2
+        assert len(files) == 1 + len(FORMATS)
         with pytest.raises(gradio.Error, match="blank"):
             answer("", 2.0, 0, ["baseline"])
