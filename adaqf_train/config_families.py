@@ -119,8 +119,8 @@ class LatentFamily:
             f"already stands for {FRAMES_PER_LATENT} frames.",
         )
         _require(
-            self.diffusion.steps % self.sampling.steps == 0,
-            f"sampling.steps ({self.sampling.steps}) must divide diffusion.steps ({self.diffusion.steps}).",
+            self.sampling.steps <= self.diffusion.steps,
+            f"sampling.steps ({self.sampling.steps}) must not exceed diffusion.steps ({self.diffusion.steps}).",
         )
 
 

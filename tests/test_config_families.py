@@ -30,7 +30,7 @@ from adaqf_train.recipes.families import POCKET_MASKED
         (lambda: TransformerConfig(corrupted=1.0), r"transformer\.corrupted"),
         (lambda: TokenSamplingConfig(temperature=0.0), "temperature"),
         (lambda: LatentFamily(denoiser=DenoiserConfig(frames_per_token=4)), "frames_per_token must be 1"),
-        (lambda: LatentFamily(sampling=SamplingConfig(steps=7)), r"sampling\.steps \(7\)"),
+        (lambda: LatentFamily(sampling=SamplingConfig(steps=51)), r"sampling\.steps \(51\)"),
         (
             lambda: MaskedFamily(tokenizer_training=replace(POCKET_MASKED.tokenizer_training, ema=0.9)),
             r"tokenizer_training\.ema must be none",

@@ -13,7 +13,8 @@ from adaqf_train.config import DenoiserConfig, DiffusionConfig, SamplingConfig
 from adaqf_train.config_families import AutoencoderConfig, LatentFamily
 from adaqf_train.models.autoencoder import MotionAutoencoder
 from adaqf_train.models.diffusion import Diffusion
-from adaqf_train.models.generator import build_denoiser
+from adaqf_train.models.generator_files import build_denoiser
+from adaqf_train.models.guidance import Guided
 from adaqf_train.models.temporal import latent_mask
 from adaqf_train.models.text_to_motion import LatentFrameGenerator
 
@@ -46,11 +47,9 @@ class LatentGenerator(LatentFrameGenerator):
     ) -> Tensor:
         real = latent_mask(mask)
         latents = self.diffusion.sample(
-            self.denoiser,
-            text,
+            Guided(self.denoiser, text, real, self.sampling.guidance),
             real,
             self.autoencoder.config.latent,
-            guidance=self.sampling.guidance,
             steps=self.sampling.steps,
             scheduler=self.sampling.scheduler,
             generators=generators,
