@@ -9,7 +9,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from adaqf_train.data.prepare import WINDOW, prepare_amass, prepare_bvh, prepare_joints, prepare_synthetic
+from adaqf_train.config import ConfigError
+from adaqf_train.data.prepare import (
+    WINDOW,
+    prepare_amass,
+    prepare_bvh,
+    prepare_joints,
+    prepare_merged,
+    prepare_synthetic,
+)
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 
@@ -114,6 +122,26 @@ class PrepareSynthetic:
 
 
 @dataclass(frozen=True)
+class PrepareMerged:
+    """Several data sets in HumanML3D's layout into one, features as they are, statistics over all."""
+
+    folder: tyro.conf.Positional[Path]
+    """Where the data set goes; must not exist yet."""
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """LABEL=FOLDER for each; clips are named LABEL_NAME."""
+
+    def __call__(self) -> None:
+        pairs = [source.partition("=") for source in self.sources]
+        for label, equals, folder in pairs:
+            if not (label and equals and folder):
+                raise ConfigError(f"{label}: expected LABEL=FOLDER, such as bandai-namco=data/bn.")
+        labels = [label for label, _, _ in pairs]
+        if len(set(labels)) < len(labels):
+            raise ConfigError(f"Two sources have one label ({', '.join(labels)}). Give each its own.")
+        _wrote(self.folder, prepare_merged({label: Path(folder) for label, _, folder in pairs}, self.folder))
+
+
+@dataclass(frozen=True)
 class Prepare:
     """Motions into HumanML3D's layout."""
 
@@ -121,6 +149,7 @@ class Prepare:
         Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
         | Annotated[PrepareBvh, tyro.conf.subcommand("bvh", prefix_name=False)]
         | Annotated[PrepareAmass, tyro.conf.subcommand("amass", prefix_name=False)]
+        | Annotated[PrepareMerged, tyro.conf.subcommand("merged", prefix_name=False)]
         | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)],
         tyro.conf.arg(name=""),
     ]

@@ -166,7 +166,7 @@ def write_folder(
         mean, std = statistics.result()
         np.save(staging / "Mean.npy", mean)
         np.save(staging / "Std.npy", std)
-        _write_splits(staging, names)
+        write_splits(staging, names)
         if origin is not None:
             write_json(staging / ORIGIN, origin)
         for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):  # of an earlier attempt, when the clip was there
@@ -263,7 +263,8 @@ def _encode(clip: CaptionedMotion) -> np.ndarray:
     return vectors
 
 
-def _write_splits(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
+def write_splits(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
+    """Writes the split lists, and train_val.txt and all.txt. names: of the clips of each split."""
     lists = {split: sorted(names[split]) for split in SPLITS}
     lists["train_val"] = sorted([*names["train"], *names["val"]])
     lists["all"] = sorted(name for split in SPLITS for name in names[split])
