@@ -13,7 +13,7 @@ from adaqf_train.evaluation.extractors_report import WAYS
 from adaqf_train.evaluation.retrieval import TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, OFFICIAL, UNSEEN
 from adaqf_train.experiments.paper import RETRIEVAL, PaperTable
-from adaqf_train.experiments.significance import differ, paired
+from adaqf_train.experiments.statistics import differ, estimate
 
 # Reports that differ in one of these were taken by different protocols: their figures do not belong in one column.
 PROTOCOL = (
@@ -58,7 +58,7 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
     """Puts reports (`report.json` files, or runs that hold one) side by side.
 
     One ground-truth row when the reports share it. Figures that differ from the first report's row of the same name
-    bear a *, from their own report's baseline a †: by Welch's test on the replications (`significance.differ`), which
+    bear a *, from their own report's baseline a †: by Welch's test on the replications (`statistics.differ`), which
     knows nothing of other training seeds. Reports that have both a baseline and AdaQF are also compared in pairs, which
     does. mix: allow reports of different protocols, and say so. Raises ProtocolError when they differ and `mix` is off,
     FileError for what is no report.
@@ -194,8 +194,9 @@ def _over_runs(reports: Sequence[dict]) -> list[str]:
     told = []
     for metric in PAIRED:
         if all(metric in rows[arm] for rows in both for arm in ARMS):
-            mean, half = paired([rows["adaqf"][metric]["mean"] - rows["baseline"][metric]["mean"] for rows in both])
-            told.append(f"{COLUMNS[metric]} {mean:+.3f} ± {half:.3f}{' *' if abs(mean) > half else ''}")
+            found = estimate([rows["adaqf"][metric]["mean"] - rows["baseline"][metric]["mean"] for rows in both])
+            mark = " *" if abs(found.mean) > found.half else ""
+            told.append(f"{COLUMNS[metric]} {found.mean:+.3f} ± {found.half:.3f}{mark}")
     return [
         f"AdaQF less its own baseline, paired over {len(both)} runs (mean ± 95 % by Student's t): {'; '.join(told)}."
     ]

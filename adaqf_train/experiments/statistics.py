@@ -1,4 +1,4 @@
-"""What a few training runs say: means with intervals over seeds, paired differences, and verdicts on claims."""
+"""What replications and training seeds say: tests, means with intervals, paired differences, verdicts on claims."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
-CONFIDENCE = 0.95
+LEVEL = 0.05  # two-sided
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+
+def differ(a: Mapping[str, float | None], b: Mapping[str, float | None], replications: int) -> bool:
+    """Welch's t-test of two figures {"mean", "ci95"} over as many replications each, at `LEVEL`.
+
+    ci95 is 1.96 std / sqrt(n) with ddof 0. False where it cannot be told: void figures, or one replication. Figures
+    without any spread differ when they are unequal.
+    """
+    if replications < 2 or None in (a["mean"], a["ci95"], b["mean"], b["ci95"]):
+        return False
+    if not a["ci95"] and not b["ci95"]:
+        return a["mean"] != b["mean"]
+    # What the test wants is the deviation with ddof 1.
+    deviations = (figure["ci95"] / 1.96 * replications / math.sqrt(replications - 1) for figure in (a, b))
+    (mean_a, std_a), (mean_b, std_b) = zip((a["mean"], b["mean"]), deviations, strict=True)
+    test = stats.ttest_ind_from_stats(mean_a, std_a, replications, mean_b, std_b, replications, equal_var=False)
+    return bool(test.pvalue < LEVEL)
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ def estimate(values: Sequence[float]) -> Estimate:
         raise ValueError(f"An estimate needs finite values, at least one; got {list(values)}.")
     if len(array) == 1:
         return Estimate(float(array[0]), None, 1)
-    half = _quantile(len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
+    half = stats.t.ppf(1 - LEVEL / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
     return Estimate(float(array.mean()), float(half), len(array))
 
 
@@ -78,9 +96,3 @@ def best(curve: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> t
     if not points:
         return None
     return min(points, key=lambda point: (point[1] if lower else -point[1], point[0]))
-
-
-def _quantile(freedom: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
