@@ -7,6 +7,6 @@ from adaqf_train.recipes.pocket import RECIPE as POCKET
 RECIPE = replace(
     POCKET,
     recipe="demo",
-    training=replace(POCKET.training, steps=900, drop_at=750),
+    training=replace(POCKET.training, steps=700, drop_at=580),
     evaluation=replace(POCKET.evaluation, replications=3),
 )
