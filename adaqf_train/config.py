@@ -206,7 +206,10 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         _require_heads("denoiser", self)
         _require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
-        _require(self.frames_per_token >= 1, f"denoiser.frames_per_token must be >= 1, got {self.frames_per_token}.")
+        _require(
+            self.frames_per_token == 1 or (self.frames_per_token >= 2 and self.frames_per_token % 2 == 0),
+            f"denoiser.frames_per_token must be 1 or even, got {self.frames_per_token}.",
+        )
 
 
 @dataclass(frozen=True)

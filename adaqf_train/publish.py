@@ -10,7 +10,7 @@ from pathlib import Path
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
 from adaclip.files import read_json
-from adaqf_train.evaluation.report import COLUMNS
+from adaqf_train.evaluation.columns import COLUMNS
 from adaqf_train.run_folder import RunError, read_config
 
 ADAPTER, REPORT, MARKDOWN, LOOK = "adaclip", "report.json", "report.md", "hub"
@@ -44,7 +44,8 @@ class Finished:
         manifest = read_json(run / REPORT)
         try:
             rows, recipe = manifest.pop("rows"), manifest["config"]["recipe"]
-            metrics = {metric: round(rows["adaqf"][metric]["mean"], 4) for metric in COLUMNS if metric in rows["adaqf"]}
+            means = {metric: rows["adaqf"][metric]["mean"] for metric in COLUMNS if metric in rows["adaqf"]}
+            metrics = {metric: round(mean, 4) for metric, mean in means.items() if mean is not None}
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{run / REPORT}: does not tell of this run's adapter ({error}). {again}") from error
         if recipe != config.recipe:

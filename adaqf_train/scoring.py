@@ -50,13 +50,16 @@ class Scoring:
     def evaluate(self) -> Report:
         """Scores ground truth and the arms that are trained, and tells how the judges find real motions."""
         arms = self._trained()
-        rows = {}
-        for arm in ("gt", *arms):
-            generate = None if arm == "gt" else self._sampler(arm)
-            rows[arm] = self._timed(arm, generate, "" if arm == "gt" else hash_of_weights(self.run / arm))
+        rows = {arm: self.row(arm) for arm in ("gt", *arms)}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
         models = {arm: hash_of_weights(self.run / arm) for arm in arms}
         return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval())
+
+    def row(self, arm: str) -> Row:
+        """The figures of a trained arm, or of the real motions ("gt")."""
+        if arm == "gt":
+            return self._timed(arm, None, "")
+        return self._timed(arm, self._sampler(arm), hash_of_weights(self.run / arm))
 
     def evaluate_motions(self, path: Path) -> Report:
         """Scores motions that another program wrote, beside the ground truth."""
@@ -68,7 +71,7 @@ class Scoring:
             found.asked, found.motions, self.dataset, judges, evaluation, progress=progress
         )
         self._seconds[path.stem] = protocol.seconds_of(progress)
-        rows = {"gt": self._timed("gt", None, ""), path.stem: theirs}
+        rows = {"gt": self.row("gt"), path.stem: theirs}
         counts = protocol.sample_counts(self.dataset, evaluation, motions=len(found.motions))
         return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {path.stem: key}}))
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("training",),
     ("evaluation", "viewing", "export"),
     ("experiments",),
-    ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy"),
+    ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy", "study"),
     ("cli",),
     ("run",),
 )

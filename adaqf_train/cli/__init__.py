@@ -18,8 +18,9 @@ from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.publish import Push
 from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
 from adaqf_train.cli.stages import Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
-from adaqf_train.cli.studies import UserStudy
+from adaqf_train.cli.study import StudyVerb
 from adaqf_train.cli.ui import Ui
+from adaqf_train.cli.userstudy import UserStudy
 from adaqf_train.training.stopping import TrainingStopped
 
 Verb = (
@@ -37,6 +38,7 @@ Verb = (
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Push, tyro.conf.subcommand("push")]
     | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
+    | Annotated[StudyVerb, tyro.conf.subcommand("study")]
     | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
     | Annotated[Ui, tyro.conf.subcommand("ui")]
 )

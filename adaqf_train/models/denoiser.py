@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adaclip import TextFeatures
 from adaqf_train.config import DenoiserConfig
-from adaqf_train.models.layers import PositionCodes, sinusoidal_table
+from adaqf_train.models.layers import FrameTokens, PositionCodes, sinusoidal_table
 
 
 class Denoiser(nn.Module):
@@ -27,9 +27,8 @@ class Denoiser(nn.Module):
         """
         super().__init__()
         self.config = config
-        width, group = config.width, config.frames_per_token
-        self.frames_in = nn.Linear(features * group, width)
-        self.frames_out = nn.Linear(width, features * group)
+        width = config.width
+        self.frames = FrameTokens(features, width, config.frames_per_token)
         self.positions = PositionCodes(width, config.dropout)
         self.register_buffer("timestep_codes", sinusoidal_table(timesteps, width), persistent=False)
         self.timestep_in = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -54,11 +53,9 @@ class Denoiser(nn.Module):
         frame; keep_text: (B,) bool, False = unconditional, None = all conditional. Returns (B, T, D). T must be
         a multiple of config.frames_per_token.
         """
-        group = self.config.frames_per_token
-        B, T, D = x_t.shape  # clips, frames, features
         condition, visible = self._condition(t, text, keep_text)
-        frames = self.positions(self.frames_in(x_t.reshape(B, T // group, group * D)))
-        real = mask[:, ::group]  # a token of several frames is real if its first frame is
+        frames = self.positions(self.frames.join(x_t, mask))
+        real = self.frames.real(mask)
         # PyTorch masks what is True.
         if self.config.arch == "decoder":
             hidden = self.decoder(
@@ -75,7 +72,7 @@ class Denoiser(nn.Module):
             sequence = torch.cat([condition, frames], dim=1)
             hidden = self.transformer(sequence, src_key_padding_mask=~torch.cat([visible, real], dim=1))
             hidden = hidden[:, condition.shape[1] :]
-        return self.frames_out(hidden).reshape(B, T, D)
+        return self.frames.part(hidden, real)
 
     def _condition(self, t: Tensor, text: TextFeatures, keep_text: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What the frames are conditioned on, (B, M, width), and which entries are real, (B, M); None: all are."""

@@ -29,6 +29,41 @@ class PositionCodes(nn.Module):
         return self.dropout(x + self.table[: x.shape[1]])
 
 
+class FrameTokens(nn.Module):
+    """Features to tokens and back, one token for a group of frames.
+
+    With one frame a token these are MDM's linear layers. A token of several reads, and writes, half of each
+    neighbour's frames too: what is put together from pieces side by side jumps at every seam.
+    """
+
+    def __init__(self, features: int, width: int, group: int) -> None:
+        """group: frames of a token, 1 or even."""
+        super().__init__()
+        self.group = group
+        if group == 1:
+            self.frames_in, self.frames_out = nn.Linear(features, width), nn.Linear(width, features)
+        else:
+            windows = {"kernel_size": 2 * group, "stride": group, "padding": group // 2}
+            self.frames_in = nn.Conv1d(features, width, **windows)
+            self.frames_out = nn.ConvTranspose1d(width, features, **windows)
+
+    def real(self, mask: Tensor) -> Tensor:
+        """Which tokens are real: those whose first frame is. (B, T) -> (B, T / group)."""
+        return mask[:, :: self.group]
+
+    def join(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, features), mask (B, T) True = real -> (B, T / group, width)."""
+        if self.group == 1:
+            return self.frames_in(frames)
+        return self.frames_in((frames * mask[..., None]).transpose(1, 2)).transpose(1, 2)
+
+    def part(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """(B, T / group, width), real (B, T / group) -> (B, T, features)."""
+        if self.group == 1:
+            return self.frames_out(tokens)
+        return self.frames_out((tokens * real[..., None]).transpose(1, 2)).transpose(1, 2)
+
+
 class BiGRU(nn.Module):
     """A bidirectional GRU with a learnt first state; gives the last hidden states of both directions, joined."""
 

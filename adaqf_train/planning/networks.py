@@ -47,6 +47,8 @@ class Networks:
 
 def build(config: RunConfig, features: int, tokenizer: CLIPTokenizer) -> Networks:
     """The networks of a configuration for features of that width; the encoder reads with the given tokenizer."""
+    with torch.device("cpu"):  # networks may be built on the meta device to be counted; a schedule is numbers
+        diffusion = Diffusion(config.diffusion)
     text_model = _text_model(config, tokenizer)
     settings = LoRASettings(config.encoder.rank, config.encoder.alpha, config.encoder.dropout, config.encoder.modules)
     encoder = AdaCLIP(new_adapter(text_model, settings), tokenizer, config.encoder.base)
@@ -56,7 +58,7 @@ def build(config: RunConfig, features: int, tokenizer: CLIPTokenizer) -> Network
     return Networks(
         encoder,
         build_denoiser(encoder, features, config.denoiser, config.diffusion.steps),
-        Diffusion(config.diffusion),
+        diffusion,
         extractors,
         Matcher(features, len(words), config.evaluator),
     )

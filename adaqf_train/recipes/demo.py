@@ -7,6 +7,6 @@ from adaqf_train.recipes.pocket import RECIPE as POCKET
 RECIPE = replace(
     POCKET,
     recipe="demo",
-    training=replace(POCKET.training, steps=600, drop_at=500),
+    training=replace(POCKET.training, steps=700, drop_at=580),
     evaluation=replace(POCKET.evaluation, replications=3),
 )

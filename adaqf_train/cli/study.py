@@ -1,0 +1,69 @@
+"""The verb that runs the paper's studies: study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from adaqf_train import recipes
+from adaqf_train.cli.options import Overrides, new_accelerator
+from adaqf_train.config import ConfigError, override
+from adaqf_train.experiments import studies
+
+EVERY = "validation.every=250"  # curves are part of a study; recipes for a single run may have none
+ONCE = "evaluation.multimodality_texts=none"  # sampling for it takes as long as all the rest
+
+
+@dataclass(frozen=True)
+class StudyVerb:
+    """Runs a study of the paper, every trial once, and writes its tables and figures. Goes on where it was stopped;
+    started twice, two processes share the trials."""
+
+    name: tyro.conf.Positional[str]
+    """components, weights, samples or feedback."""
+    data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
+    """A data set and what to call it. Repeatable."""
+    out: Path = Path("runs/studies")
+    """Folder of the run folders."""
+    results: Path = Path("docs/studies")
+    """Where tables and figures go, and the figures of each trial (results/)."""
+    recipe: str = "pocket"
+    seeds: int | None = None
+    """Training seeds; none: as many as the study asks for."""
+    arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Only these arms. Repeatable."""
+    base: Path | None = None
+    """Folder of a CLIP text model to use as the base, in place of the recipe's."""
+    report_only: bool = False
+    """Run nothing: write the tables of what there is."""
+    settings: Overrides = ()
+    """For every arm."""
+
+    def __call__(self) -> None:
+        study = studies.load(self.name)
+        settings = (EVERY, ONCE, *self.settings)
+        config = override(recipes.load(self.recipe), settings)
+        data = dict(_labelled(entry) for entry in self.data)
+        if not data:
+            raise ConfigError("--data is missing: give LABEL=FOLDER, such as procedural=runs/demo/data.")
+        seeds = study.seeds if self.seeds is None else self.seeds
+        if seeds < 1:
+            raise ConfigError(f"--seeds must be at least 1, got {seeds}.")
+        from adaqf_train.study import StudyRunner
+
+        runner = StudyRunner(
+            study, self.recipe, config, settings, data, seeds, self.out, self.results / "results", self.base
+        )
+        if not self.report_only:
+            runner.run(new_accelerator(config.training.precision), self.arms)
+        print(f"wrote {runner.report(self.results)}")
+
+
+def _labelled(entry: str) -> tuple[str, Path]:
+    label, equals, folder = entry.partition("=")
+    if not (label and equals and folder):
+        raise ConfigError(f"--data {entry}: expected LABEL=FOLDER, such as procedural=runs/demo/data.")
+    return label, Path(folder)
