@@ -14,13 +14,14 @@ from dataclasses import dataclass, fields, replace
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
-from adaclip.text import tokenize
-from adaqf_train.config import RunConfig
+from adaqf_train.config import EvaluatorConfig, ExtractorConfig, RunConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.planning.networks import Networks
+from adaqf_train.training import loop
 from adaqf_train.training.fit_adaqf import Objective
-from adaqf_train.training.losses import caption_ids, contrastive
+from adaqf_train.training.fit_contrastive import ContrastiveObjective, objective_of
 
 FEW = 4  # clips of the step that is timed first; twice as many follow, as long as there is time
 STEPS = 20  # timed at most at the size that was reached
@@ -38,19 +39,17 @@ class Speed:
 
 
 def contrastive_step(
-    accelerator: Accelerator, towers: nn.Module, encoder_tokenizer: object, rate: float, temperature: float
+    accelerator: Accelerator,
+    towers: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    config: ExtractorConfig | EvaluatorConfig,
 ) -> tuple[Callable[[MotionBatch], Tensor], torch.optim.Optimizer, list[nn.Parameter]]:
     """Loss, optimiser and parameters of the extractors' or the evaluator's fit."""
     learnt = [p for p in towers.parameters() if p.requires_grad]
     towers.train()
-    wrapped, optimizer = accelerator.prepare(towers, torch.optim.AdamW(learnt, lr=rate))
-
-    def loss(batch: MotionBatch) -> Tensor:
-        ids, mask = (part.to(accelerator.device) for part in tokenize(encoder_tokenizer, batch.captions))
-        text, motion = wrapped(ids, mask, batch.motion, batch.mask)
-        return contrastive(text, motion, caption_ids(batch.captions).to(accelerator.device), temperature)
-
-    return loss, optimizer, learnt
+    wrapped, optimizer = accelerator.prepare(towers, loop.adamw(learnt, 0.01, accelerator, rate=config.learning_rate))
+    objective = ContrastiveObjective(accelerator, wrapped, tokenizer, **objective_of(config))
+    return lambda batch: objective(batch)[0], optimizer, learnt
 
 
 def adaqf_step(

@@ -55,7 +55,7 @@ def make(
         towers = getattr(networks, name).requires_grad_(True)
         if name == "extractors":
             networks.extractors.text.words.requires_grad_(False)
-        fit = calibration.contrastive_step(accelerator, towers, tokenizer, own.learning_rate, own.temperature)
+        fit = calibration.contrastive_step(accelerator, towers, tokenizer, own)
         source = _source(dataset, config, batches[name])
         speed = calibration.measure(accelerator, *fit, source, average_decay=None, workers=0, budget=budget)
         # Its batches are left to chance, so they are padded to more frames than those that were counted.

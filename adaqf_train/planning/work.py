@@ -13,6 +13,7 @@ from adaclip import TextFeatures
 from adaqf_train.config import RunConfig
 from adaqf_train.models.layers import freeze
 from adaqf_train.planning.networks import Networks
+from adaqf_train.training.fit_contrastive import FLIPS
 
 ROWS = 2  # clips that are counted
 
@@ -47,9 +48,11 @@ def by_part(config: RunConfig, networks: Networks, frames: int, tokens: int, fea
     ids[:, -1] = encoder.eos_token_id
     real = torch.ones_like(ids, dtype=torch.bool)
     inputs = (ids, real, motion, mask)
+    texts = 1 + FLIPS * config.evaluator.flipped  # that the evaluator reads for each motion
+    judged = (ids.repeat(texts, 1), real.repeat(texts, 1), motion, mask)
     stages: dict[str, dict[str, int]] = {
         "extractors": {"extractors": count(lambda: torch.cat(extractors.train()(*inputs)))},
-        "evaluator": {"evaluator": count(lambda: torch.cat(evaluator.train()(*inputs)))},
+        "evaluator": {"evaluator": count(lambda: torch.cat(evaluator.train()(*judged)))},
     }
 
     def denoised(*, text_learns: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from adaqf_train.models.extractors import Extractors
 from adaqf_train.models.matcher import Matcher
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import caption_ids, contrastive, margin_contrastive, told_from_flipped
 
 CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
@@ -42,7 +43,7 @@ def fit_pocket_clip(
     tokenizer = pocket_clip.train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
     text_model = pocket_clip.build(tokenizer, config)
-    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, _Place(log, None, trackers))
+    _fit_still_poses(accelerator, text_model, dataset, tokenizer, config, Place(log, None, trackers))
     return text_model.eval(), tokenizer
 
 
@@ -60,7 +61,7 @@ def fit_pose_probe(
     """
     torch.manual_seed(seeding.mix(config.seed))
     config = replace(config, projection=text_model.config.projection_dim)
-    place = _Place(log, None, ())
+    place = Place(log, None, ())
     learns = [parameter.requires_grad for parameter in text_model.parameters()]
     towers = _fit_still_poses(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, place)
     for parameter, value in zip(text_model.parameters(), learns, strict=True):
@@ -74,7 +75,7 @@ def _fit_still_poses(
     dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig,
-    place: _Place,
+    place: Place,
 ) -> pocket_clip.StillPoseClip:
     still = pocket_clip.pose_slice(dataset.features)
     towers = pocket_clip.StillPoseClip(text_model, still.stop - still.start, config)
@@ -108,23 +109,14 @@ def fit_extractors(
     torch.manual_seed(seeding.mix(config.seed))
     extractors = Extractors(dataset.features, *words.shape, config)
     extractors.text.set_words(words)
-
-    def disturbed(batch: MotionBatch) -> Tensor:
-        # An extractor that has only seen clean motions can be pleased by jitter nobody sees: its gradient is the
-        # feedback, so it must be right in the neighbourhood of real motions, not on them alone.
-        return batch.motion + config.noise * batch.noise
-
     _fit(
         accelerator,
         extractors,
         dataset,
         tokenizer,
         config,
-        _Place(log, checkpoints, trackers),
-        temperature=config.temperature,
-        cosine_weight=1.0,
-        margin=config.margin if config.objective == "margin" else None,
-        view=disturbed,
+        Place(log, checkpoints, trackers),
+        **objective_of(config),
     )
     return extractors.eval()
 
@@ -151,12 +143,25 @@ def fit_evaluator(
         dataset,
         tokenizer,
         config,
-        _Place(log, checkpoints, trackers),
-        temperature=config.temperature,
-        cosine_weight=0.0,
-        wrong=_some_flips if config.flipped else None,
+        Place(log, checkpoints, trackers),
+        **objective_of(config),
     )
     return matcher.eval()
+
+
+def objective_of(config: ExtractorConfig | EvaluatorConfig) -> dict[str, object]:
+    """What `ContrastiveObjective` takes by name for the extractors' or the evaluator's fit."""
+    if isinstance(config, EvaluatorConfig):
+        wrong = _some_flips if config.flipped else None
+        return {"temperature": config.temperature, "cosine_weight": 0.0, "wrong": wrong}
+
+    def disturbed(batch: MotionBatch) -> Tensor:
+        # An extractor that has only seen clean motions can be pleased by jitter nobody sees: its gradient is the
+        # feedback, so it must be right in the neighbourhood of real motions, not on them alone.
+        return batch.motion + config.noise * batch.noise
+
+    margin = config.margin if config.objective == "margin" else None
+    return {"temperature": config.temperature, "cosine_weight": 1.0, "margin": margin, "view": disturbed}
 
 
 def _some_flips(batch: MotionBatch) -> list[list[str]]:
@@ -172,13 +177,51 @@ def _drawn(items: list[str], shares: list[float]) -> list[str]:
     return [items.pop(min(int(share * len(items)), len(items) - 1)) for share in shares[: len(items)]]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a fit writes."""
+class ContrastiveObjective:
+    """The loss of two towers on a batch: towers(ids, text mask, view of the motion, motion mask) -> embeddings."""
 
-    log: Path
-    checkpoints: Path | None
-    trackers: Sequence[str]
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        towers: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        temperature: float,
+        cosine_weight: float,
+        margin: float | None = None,
+        view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
+        wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
+    ) -> None:
+        """towers: as accelerate wrapped them. margin: of Euclidean distances, in the place of cosines at a temperature.
+        wrong: up to FLIPS texts for each motion of a batch that are not its own, to be negatives and told from its own.
+        """
+        self.accelerator, self.towers, self.tokenizer = accelerator, towers, tokenizer
+        self.temperature, self.cosine_weight, self.margin = temperature, cosine_weight, margin
+        self.view, self.wrong = view, wrong
+
+    def __call__(self, batch: MotionBatch) -> loop.Losses:
+        """The loss over the rows of all processes."""
+        accelerator, texts = self.accelerator, list(batch.captions)
+        if self.wrong:
+            others = [found + [""] * (FLIPS - len(found)) for found in self.wrong(batch)]
+            texts += [text for found in others for text in found]
+        ids, mask = (part.to(accelerator.device) for part in tokenize(self.tokenizer, texts))
+        text, motion = self.towers(ids, mask, self.view(batch), batch.mask)
+        same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
+        flipped = None
+        if self.wrong:
+            there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
+            flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
+            flipped = all_rows(accelerator, flipped)
+        text, motion = all_rows(accelerator, text[: len(motion)]), all_rows(accelerator, motion)
+        if self.margin is None:
+            loss = contrastive(text, motion, same, self.temperature, self.cosine_weight, flipped)
+        else:
+            loss = margin_contrastive(text, motion, same, self.margin)
+        if self.wrong:
+            loss = loss + told_from_flipped(text, motion, flipped, self.temperature)
+        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
+        return loss * accelerator.num_processes, {"loss": loss}
 
 
 def _fit(
@@ -187,19 +230,10 @@ def _fit(
     dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig | ExtractorConfig | EvaluatorConfig,
-    place: _Place,
-    *,
-    temperature: float,
-    cosine_weight: float,
-    margin: float | None = None,
-    view: Callable[[MotionBatch], Tensor] = lambda batch: batch.motion,
-    wrong: Callable[[MotionBatch], list[list[str]]] | None = None,
+    place: Place,
+    **objective,
 ) -> None:
-    """Optimises towers(ids, text mask, view of the motion, motion mask) -> (text, motion) embeddings.
-
-    margin: of Euclidean distances, in the place of cosines at a temperature. wrong: up to FLIPS texts for each motion
-    of a batch that are not its own, to be negatives and told from its own.
-    """
+    """Optimises the towers in place. objective: what `ContrastiveObjective` takes by name."""
     source = StepBatches(
         dataset,
         config.batch,
@@ -210,29 +244,6 @@ def _fit(
     trainable = [p for p in towers.parameters() if p.requires_grad]
     optimizer = loop.adamw(trainable, 0.01, accelerator, rate=config.learning_rate)
     wrapped, optimizer = accelerator.prepare(towers, optimizer)
-
-    def losses(batch: MotionBatch) -> loop.Losses:
-        texts = list(batch.captions)
-        if wrong:
-            others = [found + [""] * (FLIPS - len(found)) for found in wrong(batch)]
-            texts += [text for found in others for text in found]
-        ids, mask = (part.to(accelerator.device) for part in tokenize(tokenizer, texts))
-        text, motion = wrapped(ids, mask, view(batch), batch.mask)
-        same = accelerator.gather(caption_ids(batch.captions).to(accelerator.device))
-        flipped = None
-        if wrong:
-            there = torch.tensor([[bool(other) for other in found] for found in others], device=accelerator.device)
-            flipped = text[len(motion) :].unflatten(0, there.shape) * there[..., None]
-            flipped = all_rows(accelerator, flipped)
-        text, motion = all_rows(accelerator, text[: len(motion)]), all_rows(accelerator, motion)
-        if margin is None:
-            loss = contrastive(text, motion, same, temperature, cosine_weight, flipped)
-        else:
-            loss = margin_contrastive(text, motion, same, margin)
-        if wrong:
-            loss = loss + told_from_flipped(text, motion, flipped, temperature)
-        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
-        return loss * accelerator.num_processes, {"loss": loss}
 
     def rate(step: int) -> float:
         return min(1.0, (step + 1) / 50) * (0.1 if step >= 0.8 * config.steps else 1.0)
@@ -254,7 +265,7 @@ def _fit(
         TrainState({"towers": towers}, optimizer),
         settings,
         lambda s: source.from_step(s, config.steps),
-        losses,
+        ContrastiveObjective(accelerator, wrapped, tokenizer, **objective),
     )
     accelerator.free_memory()
 

@@ -18,8 +18,9 @@ from adaqf_train.models.autoencoder import MotionAutoencoder
 from adaqf_train.models.latent_generator import LatentGenerator
 from adaqf_train.models.temporal import latent_mask
 from adaqf_train.training import fit_network, loop
-from adaqf_train.training.fit_network import Curve, Place
+from adaqf_train.training.fit_network import Curve
 from adaqf_train.training.frozen_text import FrozenText
+from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import divergence_from_normal, masked_mse
 
 

@@ -19,8 +19,9 @@ from adaqf_train.models.temporal import latent_mask
 from adaqf_train.models.token_transformers import masked_share
 from adaqf_train.models.tokenizer import MotionTokenizer, Quantised
 from adaqf_train.training import fit_network, loop
-from adaqf_train.training.fit_network import Curve, Place
+from adaqf_train.training.fit_network import Curve
 from adaqf_train.training.frozen_text import FrozenText
+from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_cross_entropy, masked_mse
 
 At = Callable[[int, MaskedGenerator], None]

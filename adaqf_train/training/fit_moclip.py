@@ -26,8 +26,8 @@ from adaqf_train.models.extractors import MotionExtractor
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.fit_contrastive import all_rows
-from adaqf_train.training.fit_network import Place
 from adaqf_train.training.frozen_text import FrozenText
+from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import caption_ids, consistency, contrastive
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from accelerate import Accelerator
 from torch import nn
@@ -15,16 +14,9 @@ from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.training import loop
 from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.loop import Place
 
 Objective = Callable[[nn.Module, MotionBatch], loop.Losses]  # of the network as accelerate wrapped it
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a fit writes."""
-
-    log: Path
-    checkpoints: Path | None = None  # None: a killed fit starts over
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def fit(
         checkpoints=place.checkpoints,
         checkpoint_every=training.checkpoint_every,
         log_every=training.log_every,
-        trackers=training.trackers,
+        trackers=place.trackers,
         keep=training.keep,
         accumulate=training.accumulate,
         max_loss=training.max_loss,

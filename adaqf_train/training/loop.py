@@ -25,6 +25,15 @@ Losses = tuple[Tensor, dict[str, Tensor]]  # what this process minimises, and th
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a fit writes."""
+
+    log: Path
+    checkpoints: Path | None = None  # None: a killed fit starts over
+    trackers: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class LoopSettings:
     """What a fit asks of the loop."""
 

@@ -45,8 +45,9 @@ def decoder_forward(config, frames: int, tokens: int, text_width: int, features:
     layer = 4 * linear(rows, width, width) + 4 * rows * rows * width  # self-attention
     layer += 2 * linear(rows, width, width) + 2 * linear(memory, width, width) + 4 * rows * memory * width
     layer += 2 * linear(rows, width, ff)
+    window = group if group == 1 else 2 * group  # of frames that a token reads and writes
     outside = (
-        2 * linear(rows, features * group, width) + linear(tokens, text_width, width) + 2 * linear(1, width, width)
+        2 * linear(rows, features * window, width) + linear(tokens, text_width, width) + 2 * linear(1, width, width)
     )
     return config.layers * layer + outside
 
@@ -67,7 +68,7 @@ def test_the_work_that_is_counted_is_that_of_the_architecture(tiny_config):
     counted = work.by_part(tiny_config, networks, 64, 12, 263)
     forward = decoder_forward(tiny_config.denoiser, 64, 12, networks.encoder.hidden_size, 263)
     # The backward pass is twice the forward pass, but for the first layer, whose input needs no gradient.
-    first = linear(64 // 4, 263 * 4, tiny_config.denoiser.width) + linear(1, 16, 16)
+    first = linear(64 // 4, 263 * 8, tiny_config.denoiser.width) + linear(1, 16, 16)
     assert counted["adaqf"]["denoiser"] == pytest.approx(3 * forward - first, rel=0.01)
     assert counted["baseline"]["denoiser"] < counted["adaqf"]["denoiser"]  # no gradient for the text
     extractor = extractor_forward(tiny_config.extractors, 64, 263)

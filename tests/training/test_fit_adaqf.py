@@ -38,7 +38,7 @@ def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(tiny_train, ba
     fresh = AdaCLIP.from_base(base, rank=2, alpha=2)
     prompts = ["a person walks"]
     assert torch.equal(baseline.encoder.encode(prompts), fresh.encode(prompts))
-    assert not torch.equal(adaqf.denoiser.frames_in.weight, baseline.denoiser.frames_in.weight)
+    assert not torch.equal(adaqf.denoiser.text_in.weight, baseline.denoiser.text_in.weight)
     assert baseline.denoiser.config == adaqf.denoiser.config
 
 

@@ -28,8 +28,8 @@ from adaqf_train.models.temporal import latent_mask
 from adaqf_train.models.tokenizer import MotionTokenizer
 from adaqf_train.training.fit_latent import fit_latent_autoencoder, fit_latent_diffusion
 from adaqf_train.training.fit_masked import Draws, fit_masked_generator, fit_tokenizer, masked_tokens
-from adaqf_train.training.fit_network import Place
 from adaqf_train.training.frozen_text import FrozenText
+from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_mse
 
 TRAINING = TrainingConfig(

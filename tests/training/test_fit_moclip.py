@@ -15,7 +15,7 @@ from adaqf_train.config import ConfigError, PocketClipConfig
 from adaqf_train.config_families import MoClipConfig
 from adaqf_train.models import pocket_clip, store
 from adaqf_train.training.fit_moclip import fit_moclip, save_moclip
-from adaqf_train.training.fit_network import Place
+from adaqf_train.training.loop import Place
 
 CONFIG = MoClipConfig(rank=2, alpha=2, learning_rate=3e-3, encoder_learning_rate=3e-3, steps=6, batch=16)
 
