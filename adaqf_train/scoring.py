@@ -65,15 +65,17 @@ class Scoring:
         """Scores motions that another program wrote, beside the ground truth."""
         evaluation, judges = self.config.evaluation, self.judges
         found = read_motions(path, self.dataset)
+        name = path.stem if path.is_file() else path.resolve().name
+        name = f"motions {name}" if name in NAMES else name  # which are those of our own rows
         key = hash_of_motions(found.captions, found.motions)
         progress = self._progress("motions", key)
         theirs = protocol.evaluate_motions(
             found.asked, found.motions, self.dataset, judges, evaluation, progress=progress
         )
-        self._seconds[path.stem] = protocol.seconds_of(progress)
-        rows = {"gt": self.row("gt"), path.stem: theirs}
+        self._seconds[name] = protocol.seconds_of(progress)
+        rows = {"gt": self.row("gt"), name: theirs}
         counts = protocol.sample_counts(self.dataset, evaluation, motions=len(found.motions))
-        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {path.stem: key}}))
+        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
 
     def retrieval(self) -> dict[str, dict[str, Row]]:
         """How the judges find real motions by their captions and back, by judge (Table 8)."""

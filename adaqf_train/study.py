@@ -15,6 +15,7 @@ from rich.console import Console
 from adaclip.files import atomic_file
 from adaqf_train.config import ConfigError, RunConfig, digest, override, to_dict
 from adaqf_train.evaluation.manifest import hash_of_weights
+from adaqf_train.evaluation.report import Report
 from adaqf_train.experiments import figures, results, tables
 from adaqf_train.experiments.results import Result, Trial
 from adaqf_train.experiments.statistics import Estimate, estimate
@@ -97,7 +98,9 @@ class StudyRunner:
             pipeline.evaluator()
             pipeline.train(ARM)
             scoring = Scoring(pipeline, evaluator=shared / "evaluator")
-            truth, test = (_means(scoring.row(name)) for name in ("gt", ARM))
+            # A report voids minimal pairs where the real motions' own say that they mean nothing.
+            rows = Report.of({name: scoring.row(name) for name in ("gt", ARM)}, {}).rows
+            truth, test = _means(rows["gt"]), _means(rows[ARM])
             log = run / "logs" / f"{ARM}_validation.jsonl"
             manifest = {
                 "seconds": {name: entry["seconds"] for name, entry in run.stages().items()},

@@ -164,9 +164,17 @@ class Report:
             if deltas:
                 told = ", ".join(f"{model} {delta:+.3f}" for model, delta in deltas.items())
                 yield f"R@3 against the ground truth's{scorer}: {told}."
-            above = [model for model, delta in deltas.items() if delta > 0]
+            above = [
+                NAMES.get(n, n)
+                for n, row in self.rows.items()
+                if n != "gt" and any(row[k]["mean"] > self.rows["gt"][k]["mean"] for k in _precisions(prefix))
+            ]
             if above:
                 yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
+
+
+def _precisions(prefix: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}r_precision_{k}" for k in (1, 2, 3))
 
 
 def _share(figure: Mapping[str, float] | None) -> str:
