@@ -27,7 +27,7 @@ from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.pipeline import ARMS, Pipeline
-from adaqf_train.run_folder import RunError
+from adaqf_train.run_folder import RunError, read_config
 from adaqf_train.viewing.page import Scene, Take, write_page
 
 PAGE_PROMPTS = 8
@@ -82,6 +82,12 @@ class Scoring:
         progress = {judge: self._progress(f"retrieval_{judge}", judge) for judge in JUDGES}
         return retrieve_real(self.dataset, self.judges, self.config.evaluation, progress)
 
+    @property
+    def place(self) -> Path:
+        """Where report and page go: the run's folder, or one in it for a split that is not the run's own."""
+        own = read_config(self.run.path)[0].evaluation.split
+        return self.run.path if self.config.evaluation.split == own else self.run / self.config.evaluation.split
+
     def page(self, report: Report) -> Path:
         """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
         evaluation = replace(self.config.evaluation, protocol="full", max_samples=PAGE_PROMPTS)
@@ -95,7 +101,7 @@ class Scoring:
             for i, caption in enumerate(sampled.captions)
         ]
         return write_page(
-            self.run / "motions.html",
+            self.place / "motions.html",
             scenes,
             title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
             fps=self.dataset.fps,
@@ -106,14 +112,17 @@ class Scoring:
     def judges(self) -> Judges:
         """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
-        needed = ["extractors"] + ["evaluator"] * (self.evaluator == self.run / "evaluator")
-        for name in needed:
-            if name not in stages:
-                raise RunError(f"{self.run / name}: not trained yet. Run: run.py {name} with this run's options.")
-        if stages["extractors"]["settings"]["train"] != self.inputs["train"]:
+        if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
+            raise RunError(f"{self.evaluator}: not trained yet. Run: run.py evaluator with this run's options.")
+        if (
+            stages.get("pocket_clip", stages.get("evaluator", {"settings": self.inputs}))["settings"]["train"]
+            != (self.inputs["train"])
+        ):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
-        towers, tokenizer = store.load_extractors(self.run / "extractors")
-        extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
+        extractors = None  # a run without feedback needs none
+        if "extractors" in stages:
+            towers, tokenizer = store.load_extractors(self.run / "extractors")
+            extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
         matcher, tokenizer, statistics = store.load_evaluator(self.evaluator)
         if len(statistics[0]) != self.dataset.features:
             raise DataError(
@@ -129,7 +138,7 @@ class Scoring:
         official = self.official and hash_of_files([find_checkpoint(self.official)])
         return {
             "evaluator": store.fingerprint_of(self.evaluator),
-            "extractors": hash_of_weights(self.run / "extractors"),
+            "extractors": hash_of_weights(self.run / "extractors") if "extractors" in self.run.stages() else None,
             "official": official,
         }
 
