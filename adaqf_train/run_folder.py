@@ -24,6 +24,10 @@ class RunError(AdaCLIPError, RuntimeError):
     """A run folder that cannot be used; the message says why and what to do."""
 
 
+class RunLocked(RunError):
+    """A run folder that another process is writing."""
+
+
 class RunFolder:
     """Where a run keeps everything; see the README for the list."""
 
@@ -48,7 +52,7 @@ class RunFolder:
             owner.write_text(f"{os.getpid()}\n")
         except Timeout:
             pid = owner.read_text().strip() if owner.is_file() else "unknown"
-            raise RunError(
+            raise RunLocked(
                 f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
             ) from None
         except OSError as error:

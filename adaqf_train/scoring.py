@@ -114,10 +114,8 @@ class Scoring:
         stages = self.run.stages()
         if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
             raise RunError(f"{self.evaluator}: not trained yet. Run: run.py evaluator with this run's options.")
-        if (
-            stages.get("pocket_clip", stages.get("evaluator", {"settings": self.inputs}))["settings"]["train"]
-            != (self.inputs["train"])
-        ):
+        learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
+        if any(train != self.inputs["train"] for train in learnt):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
         extractors = None  # a run without feedback needs none
         if "extractors" in stages:
