@@ -63,8 +63,12 @@ class Scoring:
 
     def evaluate_motions(self, path: Path) -> Report:
         """Scores motions that another program wrote, beside the ground truth."""
-        evaluation, judges = self.config.evaluation, self.judges
-        found = read_motions(path, self.dataset)
+        judges, found = self.judges, read_motions(path, self.dataset)
+        # Real motions are scored in pools of the same size: among fewer candidates anybody finds the right one.
+        own, number = self.config.evaluation, len(found.motions)
+        smaller = {"pool": min(own.pool, number), "diversity_pairs": min(own.diversity_pairs, number // 2)}
+        evaluation = replace(own, **smaller)
+        self.config = replace(self.config, evaluation=evaluation)
         name = path.stem if path.is_file() else path.resolve().name
         name = f"motions {name}" if name in NAMES else name  # which are those of our own rows
         key = hash_of_motions(found.captions, found.motions)
@@ -133,7 +137,11 @@ class Scoring:
     @cached_property
     def hashes(self) -> dict[str, str | None]:
         """What each judge is, by its weights."""
-        official = self.official and hash_of_files([find_checkpoint(self.official)])
+        official = None
+        if self.official:
+            judge, glove = self.judges.official, sorted(self.official.rglob("our_vab_*"))
+            statistics = [part.tobytes().hex() for part in (judge.mean, judge.std)]
+            official = digest([hash_of_files([find_checkpoint(self.official), *glove]), *statistics])
         return {
             "evaluator": store.fingerprint_of(self.evaluator),
             "extractors": hash_of_weights(self.run / "extractors") if "extractors" in self.run.stages() else None,

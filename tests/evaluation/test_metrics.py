@@ -220,3 +220,27 @@ def test_multimodality_is_the_distance_of_takes_of_one_text(rng):
     for wrong, pairs in ((motion[0], 3), (motion, 9), (motion, 0), (np.where(motion > 2, np.nan, motion), 3)):
         with pytest.raises(ValueError, match=r"MultiModality|NaN"):
             metrics.multimodality(wrong, pairs, rng)
+
+
+@pytest.mark.parametrize("pool", [7, 22, 31, 32, 50])
+def test_equal_rows_tie_whatever_the_pool(pool):
+    """A matrix product sums its edges in another order: rows that are equal must get equal distances all the same."""
+    rng = np.random.default_rng(pool)
+    text, motion = rng.normal(size=(pool, 64)), np.tile(rng.normal(size=64), (pool, 1))
+    assert metrics.r_precision(text, motion, pool) == pytest.approx(np.arange(1, 4) / pool, abs=1e-12)
+    found = metrics.distances(text, motion)
+    assert (found == found[:, :1]).all()
+
+
+@pytest.mark.parametrize(("real", "generated", "width"), [(100, 100, 512), (40, 10, 16), (10, 40, 16), (300, 40, 64)])
+def test_fid_with_fewer_samples_than_dimensions_is_exact(real, generated, width):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(real, width)), rng.normal(0.3, 1.2, size=(generated, width))
+    centred = [(rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (a, b)]
+    gram = [rows.T @ rows for rows in centred]
+    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    expected = np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + np.trace(gram[0]) + np.trace(gram[1]) - 2 * cross
+    assert metrics.fid(a, b) == pytest.approx(expected, rel=1e-11)
+    assert metrics.fid(a, a) <= 1e-6
+    with pytest.raises(ValueError, match="one width"):
+        metrics.fid(a, b[:, :-1])
