@@ -227,8 +227,8 @@ class MotionGenerator:
         vectors = [(x * self.std + self.mean).numpy() for x in sample(draws)]
         if not all(np.isfinite(v).all() for v in vectors):
             raise ConfigError(
-                f"guidance {settings.guidance:g} makes the motion overflow: lower it; 1 to 10 is usual. If it does so at "
-                "any guidance, the model's training diverged."
+                f"guidance {settings.guidance:g} makes the motion overflow: lower it; 1 to 10 is usual. If it does so "
+                "at any guidance, the model's training diverged."
             )
         return vectors
 
