@@ -80,7 +80,7 @@ def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
                 kept[:, group] = True
         return kept
     for part in parts:
-        kept[part] = True
+        kept[slice(*part.indices(frames))] = True
     of_frames = kept[:, 0]
     if of_frames.all() or not of_frames.any():
         raise ConfigError(f"keep must leave some of the {frames} frames and not all, got {keep!r}.")

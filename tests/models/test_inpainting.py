@@ -82,6 +82,7 @@ def test_joints_are_metres_whatever_the_skeletons_unit():
         (slice(None, None, -1), "steps of at least 1"),
         (slice(0, 40), "not all"),
         (slice(50, 60), "some of the 40"),
+        (slice(0, 10**30), "not all"),
     ],
 )
 def test_what_cannot_be_kept_is_named(generator, motion, keep, message):
