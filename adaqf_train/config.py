@@ -432,7 +432,7 @@ class RunConfig:
         """The same run without feedback and with a frozen encoder; nothing else differs."""
         return replace(
             self,
-            feedback=replace(self.feedback, motion=0.0, text=0.0),
+            feedback=FeedbackConfig(motion=0.0, text=0.0),  # how it would be weighted and judged is nothing to it
             encoder=replace(self.encoder, tuning="frozen"),
         )
 

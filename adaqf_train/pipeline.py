@@ -67,6 +67,9 @@ class Pipeline:
         if self.config.validation.every is not None:
             protocol.check_samples(self.dataset("val"))
         check_trackers(self.config.training.trackers)
+        feedback = self.config.feedback
+        if feedback.active and feedback.judge == "official":
+            OfficialJudge.load(Path(feedback.official), self.dataset("train"))
         few = {"extractors": not self.config.extractors.full_set, "evaluator": False, "training": True}
         few |= {"pocket_clip": False} if self.config.encoder.base == POCKET_BASE and self.base_folder is None else {}
         for part, chosen in few.items():
@@ -196,7 +199,7 @@ class Pipeline:
                     self._save_encoder(generator.encoder)
                 generator.save_pretrained(self.run / arm)
 
-        return self.run.stage(arm, settings, make)
+        return self.run.stage(arm, settings, make, also=("adaclip",) if arm == "adaqf" else ())
 
     def _feedback_judge(self, config: RunConfig, settings: dict) -> Extractors | OfficialJudge | None:
         """Who gives feedback, if anybody does; what it is goes into the settings."""

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,10 @@ LOCK, OWNER, STAGES, CONFIG = ".lock", ".pid", "stages.json", "run.json"
 
 class RunError(AdaCLIPError, RuntimeError):
     """A run folder that cannot be used; the message says why and what to do."""
+
+
+class RunLocked(RunError):
+    """A run folder that another process is writing."""
 
 
 class RunFolder:
@@ -48,7 +52,7 @@ class RunFolder:
             owner.write_text(f"{os.getpid()}\n")
         except Timeout:
             pid = owner.read_text().strip() if owner.is_file() else "unknown"
-            raise RunError(
+            raise RunLocked(
                 f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
             ) from None
         except OSError as error:
@@ -60,15 +64,16 @@ class RunFolder:
             owner.unlink(missing_ok=True)
             lock.release()
 
-    def stage(self, name: str, settings: dict, make: Callable[[], None]) -> str:
+    def stage(self, name: str, settings: dict, make: Callable[[], None], also: Sequence[str] = ()) -> str:
         """Runs `make` unless this stage is recorded with the same settings; returns the settings' digest.
 
         make: leaves its result in `self / name`, atomically, on the main process. settings: everything the
-        result depends on; the digests of earlier stages go in it. RunError when the stage was made with others.
+        result depends on; the digests of earlier stages go in it. also: other folders that `make` leaves. RunError when
+        the stage was made with other settings.
         """
         key = digest(settings)
         done = self.stages().get(name)
-        if done and (self / name).exists():
+        if done and all((self / part).exists() for part in (name, *also)):
             if done["digest"] == key:
                 return key
             raise RunError(
@@ -76,7 +81,7 @@ class RunFolder:
                 "Give another --out, or delete this run."
             )
         started = time.monotonic()
-        borrowed = self._borrow(name, key)
+        borrowed = self._borrow(name, key, also)
         if not borrowed:
             make()
         self.accelerator.wait_for_everyone()
@@ -105,12 +110,14 @@ class RunFolder:
         if self.accelerator.is_main_process and (replace or not (self / CONFIG).is_file()):
             write_json(self / CONFIG, {"data": where, "config": to_dict(config)})
 
-    def _borrow(self, name: str, key: str) -> bool:
+    def _borrow(self, name: str, key: str, also: Sequence[str]) -> bool:
         if self.lender is None or _stages(self.lender).get(name, {}).get("digest") != key:
             return False
-        if self.accelerator.is_main_process:
-            with atomic_folder(self / name) as staging:
-                shutil.copytree(self.lender / name, staging, dirs_exist_ok=True)
+        if not all((self.lender / part).exists() for part in (name, *also)):
+            return False
+        for part in (name, *also) if self.accelerator.is_main_process else ():
+            with atomic_folder(self / part) as staging:
+                shutil.copytree(self.lender / part, staging, dirs_exist_ok=True)
         return True
 
 

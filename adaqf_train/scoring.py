@@ -27,7 +27,7 @@ from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.pipeline import ARMS, Pipeline
-from adaqf_train.run_folder import RunError
+from adaqf_train.run_folder import RunError, read_config
 from adaqf_train.viewing.page import Scene, Take, write_page
 
 PAGE_PROMPTS = 8
@@ -63,22 +63,34 @@ class Scoring:
 
     def evaluate_motions(self, path: Path) -> Report:
         """Scores motions that another program wrote, beside the ground truth."""
-        evaluation, judges = self.config.evaluation, self.judges
-        found = read_motions(path, self.dataset)
+        judges, found = self.judges, read_motions(path, self.dataset)
+        # Real motions are scored in pools of the same size: among fewer candidates anybody finds the right one.
+        own, number = self.config.evaluation, len(found.motions)
+        smaller = {"pool": min(own.pool, number), "diversity_pairs": min(own.diversity_pairs, number // 2)}
+        evaluation = replace(own, **smaller)
+        self.config = replace(self.config, evaluation=evaluation)
+        name = path.stem if path.is_file() else path.resolve().name
+        name = f"motions {name}" if name in NAMES else name  # which are those of our own rows
         key = hash_of_motions(found.captions, found.motions)
         progress = self._progress("motions", key)
         theirs = protocol.evaluate_motions(
             found.asked, found.motions, self.dataset, judges, evaluation, progress=progress
         )
-        self._seconds[path.stem] = protocol.seconds_of(progress)
-        rows = {"gt": self.row("gt"), path.stem: theirs}
+        self._seconds[name] = protocol.seconds_of(progress)
+        rows = {"gt": self.row("gt"), name: theirs}
         counts = protocol.sample_counts(self.dataset, evaluation, motions=len(found.motions))
-        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {path.stem: key}}))
+        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
 
     def retrieval(self) -> dict[str, dict[str, Row]]:
         """How the judges find real motions by their captions and back, by judge (Table 8)."""
         progress = {judge: self._progress(f"retrieval_{judge}", judge) for judge in JUDGES}
         return retrieve_real(self.dataset, self.judges, self.config.evaluation, progress)
+
+    @property
+    def place(self) -> Path:
+        """Where report and page go: the run's folder, or one in it for a split that is not the run's own."""
+        own = read_config(self.run.path)[0].evaluation.split
+        return self.run.path if self.config.evaluation.split == own else self.run / self.config.evaluation.split
 
     def page(self, report: Report) -> Path:
         """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
@@ -93,7 +105,7 @@ class Scoring:
             for i, caption in enumerate(sampled.captions)
         ]
         return write_page(
-            self.run / "motions.html",
+            self.place / "motions.html",
             scenes,
             title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
             fps=self.dataset.fps,
@@ -104,14 +116,15 @@ class Scoring:
     def judges(self) -> Judges:
         """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
-        needed = ["extractors"] + ["evaluator"] * (self.evaluator == self.run / "evaluator")
-        for name in needed:
-            if name not in stages:
-                raise RunError(f"{self.run / name}: not trained yet. Run: run.py {name} with this run's options.")
-        if stages["extractors"]["settings"]["train"] != self.inputs["train"]:
+        if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
+            raise RunError(f"{self.evaluator}: not trained yet. Run: run.py evaluator with this run's options.")
+        learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
+        if any(train != self.inputs["train"] for train in learnt):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
-        towers, tokenizer = store.load_extractors(self.run / "extractors")
-        extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
+        extractors = None  # a run without feedback needs none
+        if "extractors" in stages:
+            towers, tokenizer = store.load_extractors(self.run / "extractors")
+            extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
         matcher, tokenizer, statistics = store.load_evaluator(self.evaluator)
         if len(statistics[0]) != self.dataset.features:
             raise DataError(
@@ -124,10 +137,14 @@ class Scoring:
     @cached_property
     def hashes(self) -> dict[str, str | None]:
         """What each judge is, by its weights."""
-        official = self.official and hash_of_files([find_checkpoint(self.official)])
+        official = None
+        if self.official:
+            judge, glove = self.judges.official, sorted(self.official.rglob("our_vab_*"))
+            statistics = [part.tobytes().hex() for part in (judge.mean, judge.std)]
+            official = digest([hash_of_files([find_checkpoint(self.official), *glove]), *statistics])
         return {
             "evaluator": store.fingerprint_of(self.evaluator),
-            "extractors": hash_of_weights(self.run / "extractors"),
+            "extractors": hash_of_weights(self.run / "extractors") if "extractors" in self.run.stages() else None,
             "official": official,
         }
 

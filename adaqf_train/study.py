@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from adaclip.files import atomic_file
-from adaqf_train.config import ConfigError, RunConfig, digest, override, to_dict
+from adaclip.files import FileError, atomic_file
+from adaqf_train.config import ConfigError, DataConfig, RunConfig, digest, override, to_dict
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.official import locate
 from adaqf_train.evaluation.manifest import hash_of_weights
+from adaqf_train.evaluation.report import Report
 from adaqf_train.experiments import figures, results, tables
 from adaqf_train.experiments.results import Result, Trial
 from adaqf_train.experiments.statistics import Estimate, estimate
 from adaqf_train.experiments.studies import Study
 from adaqf_train.pipeline import Pipeline
-from adaqf_train.run_folder import RunError, RunFolder
+from adaqf_train.run_folder import RunFolder, RunLocked
 from adaqf_train.scoring import Scoring
 
+PATIENCE = 5.0  # seconds
 ARM = "adaqf"  # the stage that holds a trial's generator, whatever its settings make of it
 SHOWN = {
     "fid": "FID ↓",
@@ -70,14 +76,12 @@ class StudyRunner:
             for label in self.data:
                 for arm in arms or self.study.arms:
                     trial = self.trial(label, arm, seed)
-                    if results.load(self.kept, trial) is not None:
+                    if self._result(trial) is not None:
                         continue
                     self.console.print(f"[bold]{label}, {self.study.arms[arm].title}, seed {seed}[/bold]: {trial.name}")
                     try:
                         self._run(accelerator, label, arm, seed).save(self.kept)
-                    except RunError as error:
-                        if "is writing this run" not in str(error):
-                            raise
+                    except RunLocked as error:
                         self.console.print(f"left to the process that is at it ({error})")
                         continue
                     done += 1
@@ -97,7 +101,9 @@ class StudyRunner:
             pipeline.evaluator()
             pipeline.train(ARM)
             scoring = Scoring(pipeline, evaluator=shared / "evaluator")
-            truth, test = (_means(scoring.row(name)) for name in ("gt", ARM))
+            # A report voids minimal pairs where the real motions' own say that they mean nothing.
+            rows = Report.of({name: scoring.row(name) for name in ("gt", ARM)}, {}).rows
+            truth, test = _means(rows["gt"]), _means(rows[ARM])
             log = run / "logs" / f"{ARM}_validation.jsonl"
             manifest = {
                 "seconds": {name: entry["seconds"] for name, entry in run.stages().items()},
@@ -115,23 +121,43 @@ class StudyRunner:
         """A run with the stages that the trials on a data set have in common."""
         parts = to_dict(self.config)
         common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}
-        key = digest(common | {"base": self.base and hash_of_weights(self.base)})
+        train = MotionDataset(locate(self.data[label]), "train", self.config.data).fingerprint()
+        key = digest(common | {"base": self.base and hash_of_weights(self.base), "train": train})
         run = RunFolder(self.runs / f"{label}-shared-{key[:8]}", accelerator)
-        if {"extractors", "evaluator"} <= run.stages().keys():
-            return run.path
-        with run.locked():
-            pipeline = Pipeline(run, self.config, self.data[label], base=self.base)
-            pipeline.check()
-            run.write_config(self.config, pipeline.data)
-            pipeline.extractors()
-            pipeline.evaluator()
+        while not {"extractors", "evaluator"} <= run.stages().keys():
+            try:
+                with run.locked():
+                    pipeline = Pipeline(run, self.config, self.data[label], base=self.base)
+                    pipeline.check()
+                    run.write_config(self.config, pipeline.data)
+                    pipeline.extractors()
+                    pipeline.evaluator()
+            except RunLocked:
+                time.sleep(PATIENCE)  # another process of the study is at it
         return run.path
+
+    def _result(self, trial: Trial) -> Result | None:
+        """The result of a trial, if it was run; FileError when it is of other data under the same label."""
+        result = results.load(self.kept, trial)
+        split = self.config.evaluation.split
+        if result is not None and result.manifest["data"] != _fingerprint(
+            self.data[trial.data], split, self.config.data
+        ):
+            raise FileError(
+                f"{self.kept / trial.name}.json: of other data than {self.data[trial.data]}, which has its label "
+                f"({trial.data}). Give the data another label."
+            )
+        return result
 
     def found(self) -> dict[str, tables.Results]:
         """The results there are: {data set: {arm: {seed: result}}}."""
         return {
             label: {
-                arm: results.found(self.kept, [self.trial(label, arm, seed) for seed in range(self.seeds)])
+                arm: {
+                    seed: result
+                    for seed in range(self.seeds)
+                    if (result := self._result(self.trial(label, arm, seed))) is not None
+                }
                 for arm in self.study.arms
             }
             for label in self.data
@@ -186,6 +212,11 @@ class StudyRunner:
             "in bold has its whole interval on one side of zero. Test split, by the independent evaluator; curves on "
             f"val. Command: `run.py study {self.study.name} --recipe {self.recipe} {' '.join(options)}`."
         )
+
+
+@cache
+def _fingerprint(folder: Path, split: str, config: DataConfig) -> str:
+    return MotionDataset(locate(folder), split, config).fingerprint()
 
 
 def _means(row: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:

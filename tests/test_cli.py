@@ -104,9 +104,9 @@ def test_evaluate_scores_a_run_again(run, tmp_path):
     again = json.loads((run / "report.json").read_text())
     assert again["rows"] == before["rows"]
     assert main(["evaluate", "--run", str(run), "--set", "evaluation.split=val"]) == 0
-    assert json.loads((run / "report.json").read_text())["split"] == "val"
-    assert main(["evaluate", "--run", str(run)]) == 0  # what was set for once is forgotten
-    assert json.loads((run / "report.json").read_text())["split"] == "test"
+    assert json.loads((run / "val" / "report.json").read_text())["split"] == "val"
+    assert (run / "val" / "motions.html").is_file()
+    assert json.loads((run / "report.json").read_text()) == again  # a look at val is not the run's result
 
 
 def test_evaluate_takes_neither_other_training_nor_other_data(run, tiny_data, tmp_path, capsys):

@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verb() or 0
     except (AdaCLIPError, OSError) as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # another process may be alone with its error: data that its node has not
+        print(f"error{'' if rank == '0' else f' (process {rank})'}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except TrainingStopped as stopped:
         if os.environ.get("RANK", "0") == "0":

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,7 +57,8 @@ class Sample:
         _check_content(self.format, self.out)
         self._check()
         generator = MotionGenerator.from_pretrained(self.model)
-        motions = generator.generate(list(self.prompt), seed=self.seed, **self._options())
+        with _plain_warnings():
+            motions = generator.generate(list(self.prompt), seed=self.seed, **self._options())
         captions = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
         _write(self.out, motions, generator.skeleton.fps, captions, self.format, self.bones)
 
@@ -108,8 +113,22 @@ class Convert:
 
         checked_target(self.out)
         _check_content(self.format, self.out)
+        if self.format == "features" and self.fps is not None:
+            raise ConfigError(
+                "--fps: features are steps from frame to frame at 20 frames a second (21 joints: 12.5), whatever is "
+                "said here. Leave it out."
+            )
         motions = features_of(self.source) if self.format == "features" else read_motions(self.source)
         _write(self.out, motions, self.fps, [self.caption] * len(motions), self.format, self.bones)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings meant for the caller as a line each, without the place in the code that gave them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+        yield
 
 
 def _check_content(content: Content, out: Path) -> None:

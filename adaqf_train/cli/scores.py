@@ -51,7 +51,7 @@ class Evaluate:
                 report.show(scoring.console)
                 if self.out is not None:
                     report.save(self.out)
-            return 0 if report.comparable else 3
+            return 3 if report.comparable is False else 0
 
 
 @dataclass(frozen=True)

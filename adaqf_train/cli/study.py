@@ -13,8 +13,9 @@ from adaqf_train.cli.options import Overrides, new_accelerator
 from adaqf_train.config import ConfigError, override
 from adaqf_train.experiments import studies
 
-EVERY = "validation.every=250"  # curves are part of a study; recipes for a single run may have none
-ONCE = "evaluation.multimodality_texts=none"  # sampling for it takes as long as all the rest
+# Curves are part of a study, and every arm is shown as it ends: choosing its best point would add to the noise.
+CURVES = ("validation.every=200", "validation.select=last", "validation.strips=0")
+SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StudyVerb:
 
     def __call__(self) -> None:
         study = studies.load(self.name)
-        settings = (EVERY, ONCE, *self.settings)
+        settings = (*CURVES, *SHORTER, *self.settings)
         config = override(recipes.load(self.recipe), settings)
         data = dict(_labelled(entry) for entry in self.data)
         if not data:

@@ -36,14 +36,17 @@ class BuildStudy:
 
     def __call__(self) -> None:
         from adaqf_train.userstudy.collect import collect
-        from adaqf_train.userstudy.study import write_study
+        from adaqf_train.userstudy.study import checked_key, write_study
 
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative, got {self.seed}.")
+        if self.prompts < 1:
+            raise ConfigError(f"--prompts must be at least one, got {self.prompts}.")
+        page = self.out if self.out.suffix == ".html" else self.out / "study.html"
+        checked_key(page, self.prompts, self.checks)
         folders = dict(map(_named_folder, self.motions))
         if len(folders) < len(self.motions):
             raise ConfigError("--motions: the same name twice. Give every model a name of its own.")
-        page = self.out if self.out.suffix == ".html" else self.out / "study.html"
         questions, fps = collect(
             self.run, folders, prompts=self.prompts, data=self.data, real=self.ground_truth, seed=self.seed
         )

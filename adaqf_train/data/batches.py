@@ -27,6 +27,8 @@ from adaqf_train.config import DiffusionConfig
 from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.data.layout import DataError
 
+SECTIONS = 4  # at least, into which an epoch is divided for bucketing
+
 
 @dataclass(frozen=True)
 class MotionBatch:
@@ -143,9 +145,10 @@ class StepBatches(Dataset):
         """The same items, so that those of a batch have about the same length; what is left over comes last."""
         whole = len(order) // self.batch_size * self.batch_size  # the rest is dropped: it must not be the longest
         lengths = np.array([len(item.vectors) for item in self.dataset.items])
-        several = range(0, whole, self.bucket * self.batch_size)
-        sections = [order[start : min(start + self.bucket * self.batch_size, whole)] for start in several]
-        ordered = np.concatenate([section[np.argsort(lengths[section], kind="stable")] for section in sections])
+        # A section that is most of the data would let the same clips meet in every epoch.
+        section = max(1, min(self.bucket, whole // self.batch_size // SECTIONS)) * self.batch_size
+        sections = [order[start : min(start + section, whole)] for start in range(0, whole, section)]
+        ordered = np.concatenate([rows[np.argsort(lengths[rows], kind="stable")] for rows in sections])
         batches = rng.permutation(ordered.reshape(-1, self.batch_size))
         # Within a batch as well: its rows are divided over the processes, none of which should wait for the others.
         return np.concatenate([*rng.permuted(batches, axis=1), order[whole:]])

@@ -114,7 +114,9 @@ def load_array(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
     except BROKEN_ARRAY as error:
-        raise DataError(f"{path}: not a readable .npy file ({error}). Write it again with numpy.save.") from error
+        # Of whatever numpy does not know it says that it could be unpickled, which is no advice to pass on.
+        reason = "no array of numbers" if "pickle" in str(error) else error
+        raise DataError(f"{path}: not a readable .npy file ({reason}). Write it again with numpy.save.") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         raise DataError(
             f"{path}: dtype {getattr(array, 'dtype', 'archive')}, expected floats. Save it with .astype('float32')."

@@ -27,14 +27,24 @@ def fid(real: np.ndarray, generated: np.ndarray) -> float:
     """Fréchet distance of two Gaussians fitted to embeddings (N, E) and (M, E), in float64.
 
     The trace of the covariances' square root is that of a symmetric matrix, taken by eigenvalues; rounding
-    errors below zero are cut. ValueError for fewer than two rows or values that are not finite.
+    errors below zero are cut. With fewer rows than dimensions, where the root would magnify the rounding of the
+    eigenvalues that are zero, it is the nuclear norm of the centred rows' products, which is the same number.
+    ValueError for fewer than two rows, values that are not finite, or unequal widths.
     """
     real, generated = _embeddings(real, "real"), _embeddings(generated, "generated")
+    if real.shape[1] != generated.shape[1]:
+        raise ValueError(f"FID needs embeddings of one width, got {real.shape[1]} and {generated.shape[1]}.")
     difference = real.mean(axis=0) - generated.mean(axis=0)
-    cov_real, cov_generated = np.atleast_2d(np.cov(real.T)), np.atleast_2d(np.cov(generated.T))
-    root = _square_root(cov_real)
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov_generated @ root), 0, None)).sum()
-    return float(max(difference @ difference + np.trace(cov_real) + np.trace(cov_generated) - 2 * cross, 0.0))
+    if min(len(real), len(generated)) <= real.shape[1]:
+        rows = [(part - part.mean(axis=0)) / np.sqrt(len(part) - 1) for part in (real, generated)]
+        spread = sum(float(np.square(part).sum()) for part in rows)
+        cross = np.linalg.svd(rows[0] @ rows[1].T, compute_uv=False).sum()
+    else:
+        covariances = [np.atleast_2d(np.cov(part.T)) for part in (real, generated)]
+        spread = sum(float(np.trace(covariance)) for covariance in covariances)
+        root = _square_root(covariances[0])
+        cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ covariances[1] @ root), 0, None)).sum()
+    return float(max(difference @ difference + spread - 2 * cross, 0.0))
 
 
 def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int = 3) -> np.ndarray:
@@ -44,8 +54,8 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
     ranked by position, as upstream's argsort does: collapsed embeddings score chance, not 1.
     """
     text, motion = pairs_of(text, motion)
-    if not top <= pool <= len(text):
-        raise ValueError(f"R-precision needs top <= pool <= rows, got {top}, {pool} and {len(text)}.")
+    if not 1 <= top <= pool <= len(text):
+        raise ValueError(f"R-precision needs 1 <= top <= pool <= rows, got {top}, {pool} and {len(text)}.")
     pools = len(text) // pool
     hits = np.zeros(top)
     for start in range(0, pools * pool, pool):
@@ -77,7 +87,7 @@ def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> f
     apart, each without replacement, so a motion may meet itself.
     """
     motion = np.asarray(motion, dtype=np.float64)
-    if motion.ndim != 3 or not 1 <= pairs <= motion.shape[1]:
+    if motion.ndim != 3 or not len(motion) or not 1 <= pairs <= motion.shape[1]:
         raise ValueError(
             f"MultiModality needs (texts, repeats, width) and 1 to `repeats` pairs, got {motion.shape} and {pairs}."
         )
@@ -106,13 +116,27 @@ def skating_unmasked(motions: Sequence[np.ndarray], padding: np.ndarray, frames:
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distances (N, M) of rows. Squares are cut at zero: rounding would make NaN of identical rows."""
+    """Euclidean distances (N, M) of rows. Squares are cut at zero: rounding would make NaN of identical rows.
+
+    Identical rows get identical distances, so that they tie: a matrix product sums them in different orders.
+    """
     squared = a @ b.T  # then in place: for a whole test set it is 170 MB
     squared *= -2
     squared += np.square(a).sum(axis=1)[:, None]
     squared += np.square(b).sum(axis=1)
     np.maximum(squared, 0, out=squared)
-    return np.sqrt(squared, out=squared)
+    found = np.sqrt(squared, out=squared)
+    for axis, rows in enumerate((a, b)):
+        first = _first_equal(rows)
+        if (first != np.arange(len(rows))).any():
+            found = found.take(first, axis=axis)
+    return found
+
+
+def _first_equal(rows: np.ndarray) -> np.ndarray:
+    """For each row the first one that equals it. (N, E) -> (N,)."""
+    seen: dict[bytes, int] = {}
+    return np.array([seen.setdefault(row.tobytes(), number) for number, row in enumerate(rows)])
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from adaqf_train.data.layout import DataError
 from adaqf_train.evaluation.scores import Asked
 from adaqf_train.motion.features import encode
 
-CAPTIONS = "captions.json"
+CAPTIONS, RESULTS = "captions.json", "results.npy"
 # All that a pickled array of arrays, numbers and strings asks for, under numpy's names before and after version 2.
 _ARRAYS = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")} | {
     ("numpy", "ndarray"),
@@ -50,6 +50,8 @@ def read_motions(path: Path, dataset: MotionDataset) -> Motions:
 
     Joints go through the whole official pipeline (`features.encode`): standard skeleton, floor, facing.
     """
+    if (path / RESULTS).is_file():  # the folder that MDM's sampling writes
+        path = path / RESULTS
     pairs = list(_results(path) if path.suffix == ".npy" and path.is_file() else _folder(path, dataset))
     if len(pairs) < MIN_SAMPLES:
         raise DataError(f"{path}: {len(pairs)} motions; evaluation needs at least {MIN_SAMPLES}. Add some.")
@@ -103,7 +105,10 @@ def _folder(folder: Path, dataset: MotionDataset):
     for path in files:
         beside = path.with_suffix(".txt")
         if beside.is_file():
-            lines = beside.read_text(encoding="utf-8", errors="strict").splitlines() or [""]
+            try:
+                lines = beside.read_text(encoding="utf-8").splitlines() or [""]
+            except UnicodeDecodeError as error:
+                raise DataError(f"{beside}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
             caption = lines[0].partition("#")[0].strip()
         else:
             caption = table.get(path.stem) or known.get(path.stem, "")
@@ -123,7 +128,8 @@ def _results(path: Path):
         raise DataError(f"{path}: {', '.join(missing)} missing. Give the results.npy that MDM's sampling writes.")
     motions, lengths = np.asarray(content["motion"]), np.asarray(content["lengths"]).ravel()
     texts = list(content["text"])
-    if motions.ndim != 4 or motions.shape[2] != 3 or not len(motions) == len(texts) == len(lengths):
+    numbers = motions.dtype.kind == "f" and lengths.dtype.kind in "iu"
+    if not numbers or motions.ndim != 4 or motions.shape[2] != 3 or not len(motions) == len(texts) == len(lengths):
         raise DataError(
             f"{path}: motions {motions.shape}, {len(texts)} texts and {len(lengths)} lengths do not fit together; "
             "expected joints (N, 22 or 21, 3, frames). Sample them again."

@@ -45,13 +45,13 @@ class Report:
         return cls(rows, manifest | {"minimal_pairs_void": reason}, retrieval or {})
 
     @property
-    def comparable(self) -> bool:
-        """False when the official evaluators scored, and the real motions do not get what they are known to get."""
+    def comparable(self) -> bool | None:
+        """Whether the official evaluators give real motions what they are known to give; None: they did not score."""
         truth, known = self.rows["gt"], KNOWN_TRUTH[self.manifest["skeleton"]]
+        if OFFICIAL + "fid" not in truth:
+            return None
         return all(
-            abs(truth[OFFICIAL + metric]["mean"] - value) <= TOLERANCE[metric]
-            for metric, value in known.items()
-            if OFFICIAL + metric in truth
+            abs(truth[OFFICIAL + metric]["mean"] - value) <= TOLERANCE[metric] for metric, value in known.items()
         )
 
     def save(self, folder: Path) -> None:
@@ -136,7 +136,7 @@ class Report:
             "Acceleration and jerk are Wasserstein distances to the real motions' own. Penetration and floating are to "
             "be near the ground truth's: real motions sink in and jump, too. Unmasked skating is GMD's, with padding."
         )
-        if not self.comparable:
+        if self.comparable is False:
             known = KNOWN_TRUTH[m["skeleton"]]
             yield (
                 f"**Not comparable** with the literature: the official evaluators give real motions R@3 "
@@ -164,9 +164,17 @@ class Report:
             if deltas:
                 told = ", ".join(f"{model} {delta:+.3f}" for model, delta in deltas.items())
                 yield f"R@3 against the ground truth's{scorer}: {told}."
-            above = [model for model, delta in deltas.items() if delta > 0]
+            above = [
+                NAMES.get(n, n)
+                for n, row in self.rows.items()
+                if n != "gt" and any(row[k]["mean"] > self.rows["gt"][k]["mean"] for k in _precisions(prefix))
+            ]
             if above:
                 yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
+
+
+def _precisions(prefix: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}r_precision_{k}" for k in (1, 2, 3))
 
 
 def _share(figure: Mapping[str, float] | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from adaqf_train.config import EvaluationConfig
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.attributes import attribute_accuracy
 from adaqf_train.evaluation.attributes.parameters import is_unseen
@@ -62,6 +63,12 @@ def score(
     motions: de-normalised features (T_i, D), one a prompt. reference: real ones, any number, for FID, accelerations and
     jerks. takes: as many motions of each of some prompts, for MultiModality.
     """
+    for number, motion in enumerate(motions):
+        if not np.isfinite(motion).all():
+            raise DataError(
+                f"Motion {number}, {asked.captions[number]!r}: not finite, so that it cannot be scored. The weights of "
+                "the generator are damaged, or its training diverged."
+            )
     row = _learned(judges.evaluator, asked, motions, reference, config, replication, takes)
     pairs = minimal_pair_accuracy(judges.evaluator, motions, asked.captions)
     if pairs["count"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +45,21 @@ class WordVectors:
         """folder: the official `glove/`. DataError names the file that is missing or damaged."""
         vectors = load_array(folder / f"{prefix}_data.npy")
         words, index = (_plain_pickle(folder / f"{prefix}_{part}.pkl") for part in ("words", "idx"))
-        if not (isinstance(words, list) and isinstance(index, dict) and {"sos", "eos", "unk"} <= index.keys()):
+        if not (isinstance(words, list) and isinstance(index, dict) and all(isinstance(word, str) for word in words)):
+            raise DataError(f"{folder}: holds no list of words and their index. Download the official files again.")
+        if not ({"sos", "eos", "unk"} <= set(words) <= index.keys()):
             raise DataError(
-                f"{folder}: the word list does not hold sos, eos and unk. Download the official files again."
+                f"{folder}: the word list does not hold sos, eos and unk, or words without an index. Download the "
+                "official files again."
             )
-        if vectors.ndim != 2 or vectors.shape[1] != VECTOR or max(index.values()) >= len(vectors):
+        rows = [index[word] for word in words]
+        fits = all(isinstance(row, int) and 0 <= row < len(vectors) for row in rows)
+        if vectors.ndim != 2 or vectors.shape[1] != VECTOR or not fits or not np.isfinite(vectors).all():
             raise DataError(
-                f"{folder / f'{prefix}_data.npy'}: shape {vectors.shape}, expected at least {len(index)} vectors of "
-                f"{VECTOR}. Download the official files again."
+                f"{folder / f'{prefix}_data.npy'}: shape {vectors.shape}, expected finite vectors of {VECTOR} for "
+                f"{len(index)} words. Download the official files again."
             )
-        self.vectors = {word: vectors[index[word]].astype(np.float32) for word in words}
+        self.vectors = {word: vectors[row].astype(np.float32) for word, row in zip(words, rows, strict=True)}
 
     def __contains__(self, word: str) -> bool:
         return word in self.vectors
@@ -92,7 +98,10 @@ def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
         for line in files.text(name).decode("utf-8", errors="replace").splitlines():
             caption, _, rest = line.partition("#")
             if rest:
-                found[caption.strip()] = parse_tokens(rest.partition("#")[0])
+                try:
+                    found[caption.strip()] = parse_tokens(rest.partition("#")[0])
+                except DataError as error:
+                    raise DataError(f"{files.text_place(name)}: {error}") from None
     if not any(tag != "OTHER" for tokens in found.values() for _, tag in tokens):
         raise DataError(
             f"{folder / TEXTS}: its words have no parts of speech, which the official evaluators read. Take the data "
@@ -120,6 +129,7 @@ def _tag(caption: str) -> list[Token]:
     return tokens
 
 
+@cache
 def _spacy() -> Callable:
     try:
         import spacy

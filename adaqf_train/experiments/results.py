@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -62,12 +62,6 @@ def load(folder: Path, trial: Trial) -> Result | None:
     if kept != trial:
         raise FileError(f"{path}: holds another trial's figures. Delete it to run this one again.")
     return result
-
-
-def found(folder: Path, trials: Iterable[Trial]) -> dict[int, Result]:
-    """The results there are, by training seed."""
-    results = ((trial.seed, load(folder, trial)) for trial in trials)
-    return {seed: result for seed, result in results if result is not None}
 
 
 def by_seed(results: Mapping[int, Result], metric: str) -> dict[int, float]:

@@ -23,6 +23,7 @@ from adaqf_train.viewing.strip import strip
 
 SKELETAL: Mapping[str, Callable[..., Animation]] = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
 PICTURES = (".html", ".mp4", ".gif", ".png")  # hold several motions, side by side
+SLOWEST, FASTEST = 0.1, 1000.0  # frames a second
 FORMATS = (".npy", *SKELETAL, *PICTURES)
 
 
@@ -73,8 +74,11 @@ def save_motions(
         counts = ", ".join(sorted({str(joints.shape[1]) for joints in motions}))
         raise ExportError(f"{path}: motions of {counts} joints, expected the {len(skeleton)} of {skeleton.name}.")
     fps = skeleton.fps if fps is None else fps
-    if not 0 < fps < np.inf:
-        raise ExportError(f"fps must be above 0, got {fps}: give the frames a second of the motion, such as 20.")
+    if not SLOWEST <= fps <= FASTEST:
+        raise ExportError(
+            f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}: give the frames a second of the "
+            "motion, such as 20."
+        )
     if path.suffix.lower() in PICTURES:
         _write_picture(path, motions, fps, captions)
         return [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -149,7 +150,7 @@ class MotionGenerator:
         Raises, before anything is computed, ConfigError (a ValueError) for a value that does not hold, and TypeError
         for a prompt that is no string.
         """
-        sampling = self._options(guidance, steps, scheduler, batch_size, output)
+        sampling = self._options(guidance, steps, scheduler, batch_size, long, output)
         wanted = requests_of(prompts, seconds, self.limits)
         draws = self._draws(wanted, seed, num_samples)
         return self._output(self._sample(draws, sampling, long=long, on_step=on_step), output)
@@ -178,8 +179,14 @@ class MotionGenerator:
         What is kept are features, exactly: with frames, poses and steps of the root. Where the body stands at later
         frames follows from the steps that were made before. The other arguments are those of `generate`.
         """
-        sampling = self._options(guidance, steps, scheduler, None, output)
+        sampling = self._options(guidance, steps, scheduler, None, long, output)
         known = known_features(motion, self.skeleton, self.unit_frames)
+        longest = round(self.limits.longest(segment=False) * self.skeleton.fps)
+        if not self.unit_frames <= len(known) <= longest:
+            raise ConfigError(
+                f"motion must have features of {self.unit_frames} to {longest} frames, for which joints have one frame "
+                f"more, got {len(motion)}. Cut it, or give a longer one."
+            )
         (wanted,) = requests_of([prompt], len(known) / self.skeleton.fps, self.limits)
         if len(wanted.texts) > 1:
             raise ConfigError(f"An edit has one prompt without segments, got {prompt[:60]!r}.")
@@ -217,7 +224,13 @@ class MotionGenerator:
         """De-normalised features (T_i, D) of each draw. options: of `Sampler`."""
         width, margin = len(self.mean), self.limits.margin
         sample = Sampler(self.encoder, self.denoiser, self.diffusion, width, margin, settings, **options)
-        return [(x * self.std + self.mean).numpy() for x in sample(draws)]
+        vectors = [(x * self.std + self.mean).numpy() for x in sample(draws)]
+        if not all(np.isfinite(v).all() for v in vectors):
+            raise ConfigError(
+                f"guidance {settings.guidance:g} makes the motion overflow: lower it; 1 to 10 is usual. If it does so "
+                "at any guidance, the model's training diverged."
+            )
+        return vectors
 
     def _options(
         self,
@@ -225,13 +238,20 @@ class MotionGenerator:
         steps: int | None,
         scheduler: SchedulerName | None,
         batch: int | None,
+        long: LongPrompts,
         output: Output,
     ) -> SamplingConfig:
         """The settings of a call: those given, the others from `sampling`. ConfigError for one that does not hold."""
         if output not in get_args(Output):
             raise ConfigError(f"output must be one of {', '.join(get_args(Output))}, got {output!r}.")
+        if long not in get_args(LongPrompts):
+            raise ConfigError(f"long must be one of {', '.join(get_args(LongPrompts))}, got {long!r}.")
         given = {"guidance": guidance, "steps": steps, "scheduler": scheduler, "batch": batch}
-        sampling = replace(self.sampling, **{name: value for name, value in given.items() if value is not None})
+        try:
+            sampling = replace(self.sampling, **{name: value for name, value in given.items() if value is not None})
+        except ConfigError as error:  # it names the fields of a configuration, the caller knows arguments
+            message = str(error).removeprefix("sampling.")
+            raise ConfigError(re.sub(r"^batch\b", "batch_size", message)) from None
         trained = self.diffusion.config.steps
         if sampling.steps > trained:
             raise ConfigError(f"steps must lie between 1 and the {trained} of the training, got {sampling.steps}.")

@@ -6,7 +6,8 @@ Source of the method: Tevet et al. 2023, `sample/edit.py` of GuyTevet/motion-dif
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from numbers import Integral
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -29,9 +30,15 @@ def inpainted(predict: Predict, known: Tensor, keep: Tensor) -> Predict:
 def known_features(motion: np.ndarray, skeleton: Skeleton, unit_frames: int) -> Tensor:
     """Whole units of de-normalised features (T, D), float32, of joints (T, J, 3) in metres or of features (T, D).
 
-    ConfigError for any other shape, and for NaN or infinity.
+    ConfigError for any other shape, for NaN or infinity, and for what is no array of numbers.
     """
-    array = np.asarray(motion, dtype=np.float32)
+    try:
+        array = np.asarray(motion, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"motion must be an array of joints (T, {len(skeleton)}, 3) or features (T, {skeleton.features}), got "
+            f"{type(motion).__name__} that is none. Load a file with numpy.load."
+        ) from None
     if array.ndim == 3 and array.shape[1:] == (len(skeleton), 3) and len(array) > 1:
         array = features.encode(array * np.float32(skeleton.units_per_metre))
     if array.ndim != 2 or array.shape[1] != skeleton.features or not np.isfinite(array).all():
@@ -51,10 +58,13 @@ def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
     where = features.Slices.of(skeleton)
     kept = torch.zeros(frames, skeleton.features, dtype=torch.bool)
     parts = [keep] if isinstance(keep, slice) else keep
-    if keep not in ("upper_body", "lower_body") and not (
-        isinstance(parts, Sequence) and all(isinstance(part, slice) for part in parts)
+    if not (isinstance(keep, str) and keep in get_args(BodyPart)) and not (
+        isinstance(parts, list | tuple) and all(_is_frames(part) for part in parts)
     ):
-        raise ConfigError(f"keep must be 'upper_body', 'lower_body' or slices of frames, got {keep!r}.")
+        raise ConfigError(
+            "keep must be 'upper_body', 'lower_body' or slices of frames, of whole numbers and with steps of at least "
+            f"1, got {repr(keep)[:80]}."
+        )
     if isinstance(keep, str):
         lower = _below_the_spine(skeleton)
         joints = [joint for joint in range(len(skeleton)) if (joint in lower) == (keep == "lower_body")]
@@ -70,11 +80,18 @@ def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
                 kept[:, group] = True
         return kept
     for part in parts:
-        kept[part] = True
+        kept[slice(*part.indices(frames))] = True
     of_frames = kept[:, 0]
     if of_frames.all() or not of_frames.any():
         raise ConfigError(f"keep must leave some of the {frames} frames and not all, got {keep!r}.")
     return kept
+
+
+def _is_frames(part: object) -> bool:
+    if not isinstance(part, slice):
+        return False
+    ends = (part.start, part.stop, part.step)
+    return all(end is None or isinstance(end, Integral) for end in ends) and (part.step is None or part.step >= 1)
 
 
 def _below_the_spine(skeleton: Skeleton) -> set[int]:

@@ -16,6 +16,8 @@ from adaqf_train.models.long_motion import margin_frames
 
 Seconds = float | Sequence[float | Sequence[float]]
 
+LONGEST = 2000  # characters of a text; the encoder holds 77 tokens, some 400 characters
+
 _BAR = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")  # between segments, with space around it
 
 
@@ -49,7 +51,8 @@ class Limits:
         """Whole units of frames in so many seconds, rounded down; ConfigError outside of the limits."""
         shortest, longest = self.unit_frames / self.fps, self.longest(segment=segment)
         number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-        if number and math.isfinite(seconds):
+        # Compared before it is computed with: NaN fails, and a number that no float holds is never converted.
+        if number and 0 < seconds < longest + 1:
             # 4.6 s at 20 fps are 92 frames, though the product of the floats may fall short of it.
             frames = math.floor(float(seconds) * self.fps + 1e-6) // self.unit_frames * self.unit_frames
             if self.unit_frames <= frames and frames <= round(longest * self.fps):
@@ -60,8 +63,9 @@ class Limits:
             if not number or not seconds > longest
             else (" For a longer motion write more segments, each with its prompt: 'walk forward | turn left | sit'.")
         )
+        got = "a number beyond 1e9" if number and 1e9 < abs(seconds) < math.inf else repr(seconds)
         raise ConfigError(
-            f"{what} must lie between {shortest:g} and {longest:g}, got {seconds!r} for {prompt[:40]!r}.{longer}"
+            f"{what} must lie between {shortest:g} and {longest:g}, got {got} for {prompt[:40]!r}.{longer}"
         )
 
 
@@ -69,9 +73,14 @@ def requests_of(prompts: str | Sequence[str], seconds: Seconds, limits: Limits) 
     """Every prompt with its segments and lengths. ConfigError, or TypeError for what is no string.
 
     prompts: with ` | ` between the segments of a motion. seconds: of every segment; or one for each prompt, which
-    may again be one for each of its segments.
+    may again be one for each of its segments. Of a single string with segments, a flat list is one for each of them.
     """
-    prompts = [prompts] if isinstance(prompts, str) else check_texts(prompts)
+    if isinstance(prompts, str):
+        segments = len(_BAR.split(prompts))
+        flat = _is_flat(seconds) and len(seconds) == segments > 1
+        prompts, seconds = [prompts], [seconds] if flat else seconds
+    else:
+        prompts = check_texts(prompts)
     if not prompts:
         raise ConfigError("There is no prompt: give at least one, such as 'a person waves twice'.")
     return [
@@ -90,8 +99,10 @@ def check_count(name: str, value: object, least: int) -> int:
 def _request(prompt: str, seconds: object, limits: Limits) -> Request:
     texts = [text.strip() for text in _BAR.split(prompt)]
     for number, text in enumerate(texts, start=1):
+        where = f"Segment {number} of {prompt[:60]!r}" if len(texts) > 1 else f"The prompt {prompt[:60]!r}"
+        if len(text) > LONGEST:
+            raise ConfigError(f"{where} has {len(text)} characters, more than {LONGEST}: say it in a sentence or two.")
         if not clean(text):
-            where = f"Segment {number} of {prompt[:60]!r}" if len(texts) > 1 else f"The prompt {prompt[:60]!r}"
             raise ConfigError(f"{where} is blank: say what happens, such as 'a person waves twice'.")
     each = _spread(seconds, len(texts), f"segments of {prompt[:40]!r}")
     composed = len(texts) > 1
@@ -100,8 +111,18 @@ def _request(prompt: str, seconds: object, limits: Limits) -> Request:
 
 
 def _spread(seconds: object, count: int, of_what: str) -> list:
-    if isinstance(seconds, str) or not isinstance(seconds, Sequence | np.ndarray):
+    if isinstance(seconds, np.ndarray):
+        seconds = seconds.tolist()  # of an array without dimensions a number
+    if isinstance(seconds, str | bytes) or not isinstance(seconds, Sequence):
         return [seconds] * count
     if len(seconds) != count:
         raise ConfigError(f"seconds has {len(seconds)} values for {count} {of_what}: give one, or one for each.")
     return list(seconds)
+
+
+def _is_flat(seconds: object) -> bool:
+    if isinstance(seconds, np.ndarray):
+        return seconds.ndim == 1
+    return isinstance(seconds, Sequence) and not any(
+        isinstance(s, str | bytes | Sequence | np.ndarray) for s in seconds
+    )

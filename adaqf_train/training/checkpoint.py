@@ -95,8 +95,15 @@ class TrainState:
 
 
 def save(folder: Path, state: TrainState, keep: int = 2) -> None:
-    """Writes `folder/step_N` and removes all but the newest `keep` of them."""
-    write(folder / f"step_{state.step:08d}", state)
+    """Writes `folder/step_N` and removes all but the newest `keep` of them.
+
+    Those of later steps are damaged, or training would have gone on from them: they go first.
+    """
+    written = folder / f"step_{state.step:08d}"
+    write(written, state)
+    for later in folder.glob("step_*"):
+        if later.name > written.name:
+            shutil.rmtree(later)
     for old in _newest_first(folder)[keep:]:
         shutil.rmtree(old)
 

@@ -24,6 +24,9 @@ from adaqf_train.training.validation import Validation
 Losses = tuple[Tensor, dict[str, Tensor]]  # what this process minimises, and the scalars to show
 
 
+MEET_EVERY = 10  # steps after which several processes ask each other whether one was told to stop
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a fit writes."""
@@ -70,7 +73,7 @@ def run(
     (seed, step, process), so a resumed run equals an uninterrupted one bit for bit.
 
     Raises DivergenceError when a loss is not finite or too large, and TrainingStopped, with everything saved, after
-    SIGTERM: at once on one process, at the next step that is logged on several, which must agree on it.
+    SIGTERM: at once on one process, within MEET_EVERY steps on several, which must agree on it.
     """
     rates = [group["lr"] for group in state.optimizer.param_groups]
     parameters = state.parameters()
@@ -98,7 +101,7 @@ def run(
                 window.check(accelerator)
                 values = _mean_over_processes(accelerator, parts)
                 tracking.losses(state.step, values, norm=float(norm), rate=settings.rate(state.step - 1))
-            stopping = stop.agreed(accelerator, meeting=logged)
+            stopping = stop.agreed(accelerator, meeting=logged or state.step % MEET_EVERY == 0)
             validating = validation is not None and validation.due(state)
             if stopping or validating or _is_due(state.step, settings):
                 window.check(accelerator, parameters)  # no checkpoint is made of weights that are lost
@@ -110,6 +113,9 @@ def run(
                 if _is_over(state, validation):
                     break
         window.check(accelerator, parameters)
+        if stop.agreed(accelerator, meeting=True):  # while the last weights were validated
+            _save(accelerator, state, settings)
+            raise TrainingStopped(_farewell(state, settings))
 
 
 def adamw(parameters: Iterable, weight_decay: float, accelerator: Accelerator, rate: float = 1e-3) -> torch.optim.AdamW:
@@ -161,7 +167,7 @@ def _backward(
 
 
 def _is_due(step: int, settings: LoopSettings) -> bool:
-    return step % settings.checkpoint_every == 0 and step < settings.steps
+    return step % settings.checkpoint_every == 0 or step == settings.steps
 
 
 def _is_over(state: TrainState, validation: Validation | None) -> bool:

@@ -39,7 +39,8 @@ def collect(
     `evaluate --motions` reads them; prompts are then the names that all of them have, else the first run's test split.
     A prompt is in NAME.txt, in captions.json ({NAME: prompt}), or the first caption of the data set's clip of the name.
     data: the data set's place; None: where the first run has it. real: the data set's own motions take part as well.
-    Every model is asked for the same number of frames, and every body is brought onto the standard skeleton, the floor
+    Every model is asked for the same number of frames, what differs still is cut to a question's shortest, and every
+    body is brought onto the standard skeleton, the floor
     and the origin, so that nothing but the motion tells models apart. StudyError or DataError says what does not fit.
     """
     if prompts < 1:
@@ -64,10 +65,11 @@ def collect(
         raise StudyError("No models: name runs with --run, or folders with --motions NAME=FOLDER.")
     models |= _generated(generators_of(runs), captions, lengths, seed)
     skeleton = _one_skeleton(models)
-    questions = [
-        Question(caption, {model: decode(motions[i]) / skeleton.units_per_metre for model, motions in models.items()})
-        for i, caption in enumerate(captions)
-    ]
+    questions = []
+    for i, caption in enumerate(captions):
+        frames = min(len(motions[i]) for motions in models.values())  # a length would give a model away
+        joints = {model: decode(motions[i][:frames]) / skeleton.units_per_metre for model, motions in models.items()}
+        questions.append(Question(caption, joints))
     return questions, skeleton.fps
 
 

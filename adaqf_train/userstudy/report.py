@@ -158,10 +158,10 @@ def read_answers(path: Path, key: Key) -> Answers:
     rankings: dict[str, dict[str, list[str]]] = {}
     for answer in given:
         question = answer.get("question") if isinstance(answer, dict) else None
-        if question not in key.takes or question in rankings:
-            raise StudyError(
-                f"{path}: question {question!r} is {'there twice' if question in rankings else 'unknown'}."
-            )
+        if not isinstance(question, str) or question not in key.takes:
+            raise StudyError(f"{path}: question {repr(question)[:60]} is unknown.")
+        if question in rankings:
+            raise StudyError(f"{path}: question {question!r} is there twice.")
         rankings[question] = _checked_ranking(path, answer, key)
     if missing := [question for question in key.takes if question not in rankings]:
         text = key.texts[missing[0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Key:
     @classmethod
     def read(cls, path: Path) -> Key:
         """The key that was written beside a page; StudyError when it is another file."""
+        if not path.is_file():
+            raise StudyError(f"{path}: no such file. Give the .key.json beside the page.")
         content = read_json(path)
         try:
             key = cls(**content | {"models": tuple(content["models"])})
@@ -77,13 +80,7 @@ def write_study(
     StudyError for questions that do not fit together, and where a key lies already: answers may be waiting for it.
     """
     models = _models(questions)
-    if not 0 <= checks <= len(questions):
-        raise StudyError(f"{checks} attention checks for {len(questions)} prompts: ask for 0 to {len(questions)}.")
-    key_path = page.with_suffix(".key.json")
-    if key_path.exists():
-        raise StudyError(
-            f"{key_path}: a study's key is there already, and without it its answers say nothing. Give another --out."
-        )
+    key_path = checked_key(page, len(questions), checks)
     rng, secret = np.random.default_rng(seed), secrets.token_hex(16)
     checking = [_check(questions[i], rng) for i in rng.permutation(len(questions))[:checks]]
     asked: dict[str, dict[str, tuple[str, np.ndarray]]] = {}  # question -> take -> (model, joints), by their ids
@@ -120,6 +117,25 @@ def write_study(
     write_json(key_path, key)
     with atomic_file(page) as staging:
         staging.write_text(text, encoding="utf-8")
+    return key_path
+
+
+def checked_key(page: Path, prompts: int, checks: int) -> Path:
+    """Where a page's key will lie; StudyError for a place that cannot be written to or holds one, and for `checks`."""
+    if not 0 <= checks <= prompts:
+        raise StudyError(f"{checks} attention checks for {prompts} prompts: ask for 0 to {prompts}.")
+    key_path = page.with_suffix(".key.json")
+    if key_path.exists():
+        raise StudyError(
+            f"{key_path}: a study's key is there already, and without it its answers say nothing. Give another --out."
+        )
+    if page.is_dir():
+        raise StudyError(f"{page}: is a folder. Give another --out.")
+    folder = page.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{page}: {folder} cannot be written to. Give another --out.")
     return key_path
 
 

@@ -87,27 +87,37 @@ def padded_share(source: StepBatches, steps: int) -> float:
 
 
 def test_buckets_save_padding_and_leave_an_epoch_whole(tiny_train):
-    chance, bucketed = StepBatches(tiny_train, 8, 0), StepBatches(tiny_train, 8, 0, bucket=3)
-    per_epoch = len(tiny_train) // 8
+    chance, bucketed = StepBatches(tiny_train, 4, 0), StepBatches(tiny_train, 4, 0, bucket=3)
+    per_epoch = len(tiny_train) // 4
     for epoch in range(2):
         steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
         keys = [key for step in steps for key in bucketed[step].keys]
-        assert len(set(keys)) == len(keys) == per_epoch * 8
+        assert len(set(keys)) == len(keys) == per_epoch * 4
         assert set(keys) == {key for step in steps for key in chance[step].keys}  # also which ones are left over
         assert keys != [key for step in steps for key in chance[step].keys]
     assert padded_share(bucketed, 4 * per_epoch) < 0.7 * padded_share(chance, 4 * per_epoch)
-    again = StepBatches(tiny_train, 8, 0, bucket=3)  # a function of the step, whatever was drawn before
+    again = StepBatches(tiny_train, 4, 0, bucket=3)  # a function of the step, whatever was drawn before
     assert again[9].keys == bucketed[9].keys
     assert torch.equal(again[9].noise, bucketed[9].noise)
 
 
+def test_buckets_leave_an_epoch_in_sections_so_that_all_clips_can_meet(tiny_train):
+    """All of the data sorted at once would make nearly the same batches of every epoch."""
+    wide = StepBatches(tiny_train, 4, 0, bucket=100)
+    per_epoch = len(tiny_train) // 4
+    met = {frozenset(wide[step].keys) for step in range(6 * per_epoch)}
+    assert len(met) > 5 * per_epoch
+    widest = StepBatches(tiny_train, 4, 0, bucket=1000)
+    assert widest[5].keys == wide[5].keys
+
+
 def test_buckets_come_in_any_order_and_are_shared_out_evenly(tiny_train):
-    bucketed = StepBatches(tiny_train, 8, 0, bucket=6)
-    per_epoch = len(tiny_train) // 8
+    bucketed = StepBatches(tiny_train, 2, 0, bucket=6)
+    per_epoch = len(tiny_train) // 2
     longest = [[bucketed[e * per_epoch + i].motion.shape[1] for i in range(per_epoch)] for e in range(8)]
     assert any(epoch != sorted(epoch) for epoch in longest)
     # A process that always had the shorter half would wait for the other one.
-    halves = [StepBatches(tiny_train, 8, 0, bucket=6, process=p, processes=2) for p in range(2)]
+    halves = [StepBatches(tiny_train, 2, 0, bucket=6, process=p, processes=2) for p in range(2)]
     assert halves[0][4].keys + halves[1][4].keys == bucketed[4].keys
     frames = [sum(int(half[step].lengths.sum()) for step in range(40)) for half in halves]
     assert frames[0] == pytest.approx(frames[1], rel=0.03)

@@ -220,3 +220,25 @@ def test_multimodality_is_the_distance_of_takes_of_one_text(rng):
     for wrong, pairs in ((motion[0], 3), (motion, 9), (motion, 0), (np.where(motion > 2, np.nan, motion), 3)):
         with pytest.raises(ValueError, match=r"MultiModality|NaN"):
             metrics.multimodality(wrong, pairs, rng)
+
+
+@pytest.mark.parametrize("pool", [7, 22, 31, 32, 50])
+def test_equal_rows_tie_whatever_the_pool(pool):
+    """A matrix product sums its edges in another order: rows that are equal must get equal distances all the same."""
+    rng = np.random.default_rng(pool)
+    text, motion = rng.normal(size=(pool, 64)), np.tile(rng.normal(size=64), (pool, 1))
+    assert metrics.r_precision(text, motion, pool) == pytest.approx(np.arange(1, 4) / pool, abs=1e-12)
+    found = metrics.distances(text, motion)
+    assert (found == found[:, :1]).all()
+
+
+@pytest.mark.parametrize(("samples", "width"), [(100, 512), (10, 16), (40, 64), (64, 64)])
+def test_fid_with_fewer_samples_than_dimensions_is_exact(samples, width):
+    """Of sets whose distance is known: moved by a constant, and spread to twice the size."""
+    rows = np.random.default_rng(0).normal(size=(samples, width))
+    assert metrics.fid(rows, rows + 0.5) == pytest.approx(0.25 * width, rel=1e-11)
+    spread = np.square(rows - rows.mean(axis=0)).sum() / (samples - 1)
+    assert metrics.fid(rows, 2 * rows) == pytest.approx(np.square(rows.mean(axis=0)).sum() + spread, rel=1e-11)
+    assert metrics.fid(rows, rows) <= 1e-9
+    with pytest.raises(ValueError, match="one width"):
+        metrics.fid(rows, rows[:, :-1])

@@ -207,7 +207,7 @@ def test_a_run_is_scored_by_the_official_evaluators_too(tiny_run, official_data,
     before = json.loads((run / "report.json").read_text())["rows"]
     assert main([*command, "--official", str(files)]) == 3  # random weights do not score as the official ones do
     report = json.loads((run / "report.json").read_text())
-    assert not report["comparable"]
+    assert report["comparable"] is False
     for arm, row in report["rows"].items():
         for name, cell in before[arm].items():
             assert cell["mean"] is None or row[name] == pytest.approx(cell, rel=1e-4, abs=1e-6)
@@ -229,9 +229,9 @@ def test_figures_are_comparable_when_real_motions_score_as_is_known(skeleton):
 
     r3, fid = (0.797, 0.002) if skeleton == "humanml3d" else (0.779, 0.031)
     assert report(r3 + 0.005, fid).comparable
-    assert not report(r3 - 0.02, fid).comparable
-    assert not report(r3, fid + 0.02).comparable
-    assert Report({"gt": {}}, {"skeleton": skeleton}).comparable  # without them there is nothing to be off
+    assert report(r3 - 0.02, fid).comparable is False
+    assert report(r3, fid + 0.02).comparable is False
+    assert Report({"gt": {}}, {"skeleton": skeleton}).comparable is None  # without them nothing is known
 
 
 @pytest.mark.parametrize("width", [263], indirect=True)

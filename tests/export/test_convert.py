@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_features_and_joints_become_each_other(tmp_path):
         (np.full((5, 22, 3), np.nan), "NaN or infinite"),
         (np.zeros((0, 22, 3)), "no frames"),
         (np.zeros((5, 22, 3), int), "expected floats"),
-        (None, "missing"),
+        (DANCE * 100, "m tall: centimetres or millimetres? Divide by 100 or 1000"),
+        (None, "no such file. Give a .npy file"),
     ],
 )
 def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
@@ -111,7 +113,8 @@ def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
     [
         (["SOURCE", "a.fbx"], "name a .npy, .bvh"),
         (["SOURCE", "a.bvh", "--format", "features"], "cannot hold features"),
-        (["SOURCE", "a.bvh", "--fps", "0"], "fps must be above 0"),
+        (["SOURCE", "a.bvh", "--fps", "0"], "fps must lie between 0.1 and 1000"),
+        (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps: features are steps"),
         (["SOURCE", "SOURCE/a.bvh"], "cannot be written to"),
         (["ONE", "a.npy", "--format", "features"], "one frame"),
     ],
@@ -122,6 +125,16 @@ def test_conversions_that_cannot_be_are_one_line(tmp_path, monkeypatch, capsys, 
     for name, place in places.items():
         arguments = [argument.replace(name, place) for argument in arguments]
     assert says in error_of(capsys, ["convert", *arguments])
+
+
+def test_files_that_are_no_arrays_are_one_line(tmp_path, capsys):
+    (tmp_path / "text.npy").write_text("0 1 2\n")
+    np.savez(tmp_path / "two.npz", a=DANCE)
+    saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
+    for name, says in (("text.npy", "not a .npy"), ("two.npz", "save one of its arrays"), ("objects.npy", "no array")):
+        message = error_of(capsys, ["convert", tmp_path / name, tmp_path / "a.bvh"])
+        assert says in message
+        assert "pickle" not in message
 
 
 class Stub:
@@ -155,6 +168,16 @@ def test_sample_passes_on_only_what_was_asked_for(generator, tmp_path):
     assert main([*command, *options]) == 0
     given = {"guidance": 3.5, "steps": 10, "scheduler": "dpm++", "seconds": 2.0, "seed": 4}
     assert generator.asked == plain | given
+
+
+def test_sample_prints_warnings_as_a_line(generator, tmp_path, monkeypatch, capsys):
+    def generate(prompts, **_):
+        warnings.warn("the end is cut off", stacklevel=2)
+        return [DANCE]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    assert main(["sample", "--model", "m", "--prompt", "a person bows", "--out", str(tmp_path / "a.npy")]) == 0
+    assert capsys.readouterr().err == "warning: the end is cut off\n"
 
 
 def test_sample_numbers_what_one_file_cannot_hold(generator, tmp_path):

@@ -116,7 +116,9 @@ def test_places_that_cannot_be_written_are_named_first(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"fps": 0}, "fps must be above 0"),
+        ({"fps": 0}, "fps must lie between 0.1 and 1000"),
+        ({"fps": 1e9}, "fps must lie between"),
+        ({"fps": 1e-9}, "fps must lie between"),
         ({"fps": float("nan")}, "fps"),
         ({"captions": ["one"]}, "1 captions for 2 motions"),
     ],

@@ -15,6 +15,7 @@ from adaclip.files import read_json, write_json
 from adaqf_train import seeding
 from adaqf_train.config import ConfigError
 from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.models.requests import LONGEST
 from adaqf_train.motion.features import decode
 from tests.helpers import PROMPTS
 
@@ -139,16 +140,26 @@ def test_the_adapter_shapes_the_motion(generator):
         ({"guidance": "high"}, "guidance must be a finite number"),
         ({"num_samples": 0}, "num_samples must be a whole number of at least 1"),
         ({"num_samples": 1.5}, "num_samples must be a whole number"),
-        ({"batch_size": 0}, "batch must be a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
         ({"seed": None}, "seed must be a whole number"),
+        ({"long": "cut"}, "long must be one of warn, error, chunk, got 'cut'"),
+        ({"seconds": 1e308}, "seconds must lie between"),
+        ({"prompts": "a" * 10_000}, "has 10000 characters, more than 2000"),
         ({"output": "bvh"}, "output must be one of joints, features, got 'bvh'"),
     ],
 )
 def test_what_does_not_hold_is_refused_before_anything_is_computed(generator, options, message, monkeypatch):
     monkeypatch.setattr(generator.encoder, "encode", None)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as refusal:
         generator.generate(**{"prompts": PROMPTS[:1], **options})
+    assert "sampling." not in str(refusal.value)
+
+
+def test_motions_that_overflow_are_refused(generator):
+    with pytest.raises(ConfigError, match=r"guidance 1e\+38 makes the motion overflow: lower it"):
+        generator.generate(PROMPTS[:1], seconds=1.0, guidance=1e38)
+    generator.generate(PROMPTS[:1], seconds=1.0, guidance=10.0)
 
 
 def test_a_prompt_that_is_no_string_is_refused(generator):
@@ -157,8 +168,8 @@ def test_a_prompt_that_is_no_string_is_refused(generator):
 
 
 def test_very_long_prompts_follow_the_encoders_rules(generator):
-    endless = "a person walks forward, " * 420
-    assert len(endless) > 10_000
+    endless = "a person walks forward, " * 80
+    assert 1900 < len(endless) < LONGEST
     with pytest.warns(UserWarning, match="the encoder does not see"):
         (cut,) = generator.generate([endless], seconds=2.0)
     assert np.isfinite(cut).all()

@@ -77,8 +77,12 @@ def test_joints_are_metres_whatever_the_skeletons_unit():
         (3, "keep must be"),
         ([], "some of the 40 frames and not all"),
         ([3], "keep must be"),
+        (np.array([1, 2]), "keep must be"),
+        (slice(0.5, 3.0), "of whole numbers"),
+        (slice(None, None, -1), "steps of at least 1"),
         (slice(0, 40), "not all"),
         (slice(50, 60), "some of the 40"),
+        (slice(0, 10**30), "not all"),
     ],
 )
 def test_what_cannot_be_kept_is_named(generator, motion, keep, message):
@@ -92,9 +96,15 @@ def test_motions_of_other_shapes_are_refused(generator, shape):
         generator.edit(np.zeros(shape, np.float32), PROMPT, "upper_body")
 
 
+@pytest.mark.parametrize("motion", ["walk.npy", [[1.0], [2.0, 3.0]], {}])
+def test_what_is_no_array_is_no_motion(generator, motion):
+    with pytest.raises(ConfigError, match=f"motion must be an array .* got {type(motion).__name__}"):
+        generator.edit(motion, PROMPT, "upper_body")
+
+
 @pytest.mark.parametrize("frames", [0, 2, 204])
 def test_motions_that_are_too_short_or_too_long_are_refused(generator, frames):
-    with pytest.raises(ConfigError, match="seconds must lie between"):
+    with pytest.raises(ConfigError, match=f"features of 4 to 196 frames.*got {frames}"):
         generator.edit(np.zeros((frames, 263), np.float32), PROMPT, "upper_body")
 
 

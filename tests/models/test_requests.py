@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adaqf_train.config import ConfigError
-from adaqf_train.models.requests import Limits, Request, requests_of
+from adaqf_train.models.requests import LONGEST, Limits, Request, requests_of
 
 LIMITS = Limits(fps=20.0, unit_frames=4, max_frames=200)
 
@@ -32,6 +32,14 @@ def test_seconds_are_for_all_for_each_prompt_or_for_each_segment():
     assert lengths(["a", "b | c"], [2, [1, 3]]) == [(40,), (20, 60)]
     assert lengths(["a", "b"], np.array([1.0, 2.0])) == [(20,), (40,)]
     assert lengths("a", 2.0) == [(40,)]
+    assert lengths(["a", "b"], np.array(4.0)) == [(80,), (80,)]
+    assert lengths(["a | b"], np.array([[1.0, 2.0]])) == [(20, 40)]
+
+
+def test_a_single_string_takes_the_seconds_of_its_segments():
+    assert lengths("a | b", [2, 3.0]) == lengths("a | b", np.array([2, 3])) == lengths("a | b", [[2, 3]]) == [(40, 60)]
+    with pytest.raises(ConfigError, match="seconds has 2 values for 1 prompts"):
+        lengths(["a | b"], [2, 3])  # of a list of prompts, the seconds are the prompts'
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.2, 4), (0.39, 4), (4.6, 92), (9.8, 196), (9.99, 196)])
@@ -39,7 +47,14 @@ def test_lengths_are_whole_units_rounded_down(seconds, frames):
     assert lengths("a", seconds) == [(frames,)]
 
 
-@pytest.mark.parametrize("seconds", [0, 0.0, -1, 0.1, 10.0, 1e9, float("nan"), float("inf"), -float("inf"), True, None])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        *(0, 0.0, -1, 0.1, 10.0, 1e9, 1e308, float("nan"), float("inf"), -float("inf"), True, None, b"4"),
+        pytest.param(10**400, id="10**400"),
+        pytest.param(-(10**5000), id="-10**5000"),
+    ],
+)
 def test_lengths_outside_of_the_limits_are_refused(seconds):
     with pytest.raises(ConfigError, match=r"seconds must lie between 0\.2 and 9\.8, got .* for 'walk'"):
         lengths(["walk"], seconds)
@@ -82,6 +97,14 @@ def test_a_segments_window_must_fit_the_model():
 def test_what_cannot_be_made_is_named(prompts, seconds, message):
     with pytest.raises(ConfigError, match=message):
         requests_of(prompts, seconds, LIMITS)
+
+
+@pytest.mark.parametrize("prompt", ["{}", "walk | {}"])
+def test_a_text_that_is_no_sentence_is_refused_by_its_length(prompt):
+    requests_of(prompt.format("a" * LONGEST), 4.0, LIMITS)
+    with pytest.raises(ConfigError, match="has 10000 characters, more than 2000") as refusal:
+        requests_of(prompt.format("a" * 10_000), 4.0, LIMITS)
+    assert len(str(refusal.value)) < 200
 
 
 @pytest.mark.parametrize("prompts", [[3], ["walk", None], [b"walk"], 3, {"walk"}, None])

@@ -45,7 +45,7 @@ def test_another_seed_gives_other_weights(whole, tiny_train, tmp_path):
 
 
 def test_only_the_newest_checkpoints_are_kept(whole):
-    assert [path.name for path in sorted(whole.settings.checkpoints.iterdir())] == ["step_00000006", "step_00000008"]
+    assert [path.name for path in sorted(whole.settings.checkpoints.iterdir())] == ["step_00000008", "step_00000009"]
 
 
 def test_the_rate_schedule_and_the_average(whole):

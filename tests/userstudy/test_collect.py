@@ -76,7 +76,8 @@ def test_a_run_answers_the_prompts_of_a_folder(tiny_run, tmp_path):
     assert {question.text for question in questions} <= {f"person {name}" for name in "abcd"}
     for question in questions:
         assert set(question.motions) == {"MDM", "baseline", "AdaQF"}
-        assert len(question.motions["AdaQF"]) == 28  # 29 frames in whole units of 4
+        # The folder's 29 frames are 28 in whole units of 4; a length of its own would give a model away.
+        assert {len(joints) for joints in question.motions.values()} == {28}
 
 
 def test_the_data_set_gives_captions_and_real_motions_to_folders(tiny_data, tiny_train, tmp_path):
@@ -151,9 +152,24 @@ def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys):
     assert "same name twice" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
     assert "1 models" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2"])
     assert "at least one" in error_of(capsys, [*build, "--run", str(tiny_run), "--prompts", "0"])
+    assert "3 attention checks for 2" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2", "--checks", "3"])
     assert "negative" in error_of(capsys, [*build, "--run", str(tiny_run), "--seed", "-1"])
     assert "no such file" in error_of(capsys, ["userstudy", "report", "a.json", "--key", str(_key(tmp_path))])
-    assert "none.json" in error_of(capsys, ["userstudy", "report", "a.json", "--key", str(tmp_path / "none.json")])
+    missing = error_of(capsys, ["userstudy", "report", "a.json", "--key", str(tmp_path / "none.json")])
+    assert "none.json: no such file" in missing
+
+
+def test_a_place_that_cannot_take_a_study_is_refused_before_motions_are_made(tmp_path, capsys, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("motions were made")
+
+    monkeypatch.setattr("adaqf_train.userstudy.collect.collect", never)
+    _key(tmp_path)
+    (tmp_path / "file").write_text("")
+    for out, says in (("made", "key is there already"), ("file/study.html", "cannot be written to")):
+        assert says in error_of(capsys, ["userstudy", "build", "--out", str(tmp_path / out)])
+    with pytest.raises(AssertionError, match="motions were made"):
+        main(["userstudy", "build", "--out", str(tmp_path / "new")])
 
 
 def _key(path: Path) -> Path:

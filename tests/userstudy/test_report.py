@@ -103,6 +103,8 @@ def broken(content: dict, how: str) -> None:
             answers.append(answers[0])
         case "unknown":
             answers[0]["question"] = "ffff"
+        case "many":
+            answers[0] = {"question": [1], "ranking": {}}
         case "short":
             answers[0]["ranking"]["realism"].pop()
         case "same":
@@ -127,6 +129,7 @@ def broken(content: dict, how: str) -> None:
         ("missing", "1 of 4 questions unanswered"),
         ("twice", "is there twice"),
         ("unknown", "question 'ffff' is unknown"),
+        ("many", "question [1] is unknown"),
         ("short", "is not ranked by realism"),
         ("same", "is not ranked by realism"),
         ("numbers", "is not ranked by alignment"),
