@@ -68,10 +68,12 @@ class Report:
     def attributes(self, prefix: str = "") -> list[dict[str, str]]:
         """Attribute accuracies as text, and the share of the prompts that mention one in which it was understood.
 
-        prefix: `UNSEEN` for the prompts that ask for unseen combinations.
+        prefix: `UNSEEN` for the prompts that ask for unseen combinations. Rows of other prompts, such as another
+        program's motions have, come with a coverage of their own.
         """
         truth, start = self.rows["gt"], prefix + ATTRIBUTE
-        named = [name.removeprefix(start) for name in truth if name.startswith(start)]
+        every = dict.fromkeys(name for row in self.rows.values() for name in row)
+        named = [name.removeprefix(start) for name in every if name.startswith(start)]
         if not named:
             return []
         # Of unseen combinations R-precision is told as well, where they fill a pool.
@@ -82,8 +84,13 @@ class Report:
             for model, row in self.rows.items()
             if any(name in row for name in shown.values())
         ]
-        coverage = {n: _share(truth.get(f"{prefix}{COVERAGE}{n}")) for n in shown}
-        return [*rows, {"model": "coverage"} | coverage]
+        understood = {
+            model: {n: _share(row.get(f"{prefix}{COVERAGE}{n}")) for n in shown} for model, row in self.rows.items()
+        }
+        common = understood["gt"]
+        rows.append({"model": "coverage"} | common)
+        others = {model: own for model, own in understood.items() if own != common and set(own.values()) != {"–"}}
+        return [*rows, *({"model": f"coverage, {NAMES.get(model, model)}"} | own for model, own in others.items())]
 
     def tables(self, *, brief: bool = False) -> Iterator[tuple[str, list[dict[str, str]]]]:
         """(title, rows as text) of every table, empty where there is nothing. brief: of retrieval, the pools alone."""

@@ -11,7 +11,7 @@ from adaclip.files import FileError, read_json
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
 from adaqf_train.evaluation.extractors_report import WAYS
 from adaqf_train.evaluation.retrieval import TOPS
-from adaqf_train.evaluation.scores import ATTRIBUTE, OFFICIAL, UNSEEN
+from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.experiments.paper import RETRIEVAL, PaperTable
 from adaqf_train.experiments.statistics import differ, estimate
 
@@ -156,6 +156,7 @@ def _tables(
         ),
         "Physics": (PHYSICAL, [*ours, *beside]),
         "Attribute accuracy": (_attributes(named, ATTRIBUTE), ours),
+        "Prompts in which an attribute was understood, of those that mention it": (_attributes(named, COVERAGE), ours),
         "Attribute accuracy, unseen combinations": (_attributes(named, UNSEEN + ATTRIBUTE), ours),
         "Retrieval of real motions, pools of 32": (
             dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in WAYS.values() for k in TOPS), strict=True)),

@@ -433,3 +433,17 @@ def test_minimal_pairs_are_void_where_real_motions_fail_them(tiny_train, oracle,
     assert void.rows["gt"]["minimal_pairs"]["mean"] == 0.85
     assert "Minimal pairs are void: the evaluator tells 0.85 of the real motions' captions" in void.markdown()
     assert "| void |" in void.markdown()
+
+
+def test_coverage_stands_beside_every_accuracy_also_of_other_prompts():
+    def row(**figures: float) -> dict:
+        return {name: {"mean": value, "ci95": 0.0} for name, value in figures.items()}
+
+    truth = row(attribute_side=1.0, coverage_side=0.9)
+    theirs = row(attribute_side=0.5, coverage_side=0.4, attribute_count=0.3, coverage_count=0.2)
+    alike = Report({"gt": truth, "adaqf": row(attribute_side=0.7, coverage_side=0.9)}, {}).attributes()
+    assert [row["model"] for row in alike] == ["ground truth", "AdaQF", "coverage"]
+    found = {row["model"]: row for row in Report({"gt": truth, "theirs": theirs}, {}).attributes()}
+    assert found["theirs"] == {"model": "theirs", "side": "0.500", "count": "0.300"}
+    assert found["coverage"] == {"model": "coverage", "side": "0.900", "count": "–"}
+    assert found["coverage, theirs"] == {"model": "coverage, theirs", "side": "0.400", "count": "0.200"}
