@@ -69,6 +69,7 @@ class Pipeline:
         check_trackers(self.config.training.trackers)
         feedback = self.config.feedback
         if feedback.active and feedback.judge == "official":
+            find_checkpoint(Path(feedback.official))  # the first that people look for
             OfficialJudge.load(Path(feedback.official), self.dataset("train"))
         few = {"extractors": not self.config.extractors.full_set, "evaluator": False, "training": True}
         few |= {"pocket_clip": False} if self.config.encoder.base == POCKET_BASE and self.base_folder is None else {}

@@ -55,13 +55,18 @@ class FrameTokens(nn.Module):
         """(B, T, features), mask (B, T) True = real -> (B, T / group, width)."""
         if self.group == 1:
             return self.frames_in(frames)
-        return self.frames_in((frames * mask[..., None]).transpose(1, 2)).transpose(1, 2)
+        return _convolved(self.frames_in, frames * mask[..., None])
 
     def part(self, tokens: Tensor, real: Tensor) -> Tensor:
         """(B, T / group, width), real (B, T / group) -> (B, T, features)."""
         if self.group == 1:
             return self.frames_out(tokens)
-        return self.frames_out((tokens * real[..., None]).transpose(1, 2)).transpose(1, 2)
+        return _convolved(self.frames_out, tokens * real[..., None])
+
+
+@torch.compiler.disable  # torch's compiler fails on strided convolutions over clips of any length
+def _convolved(convolution: nn.Module, x: Tensor) -> Tensor:
+    return convolution(x.transpose(1, 2)).transpose(1, 2)
 
 
 class BiGRU(nn.Module):
