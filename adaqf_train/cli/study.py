@@ -14,7 +14,7 @@ from adaqf_train.config import ConfigError, override
 from adaqf_train.experiments import studies
 
 # Curves are part of a study, and every arm is shown as it ends: choosing its best point would add to the noise.
-CURVES = ("validation.every=200", "validation.select=last", "validation.strips=0")
+CURVES = ("validation.every=100", "validation.select=last", "validation.strips=0")
 SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
 

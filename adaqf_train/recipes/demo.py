@@ -8,5 +8,5 @@ RECIPE = replace(
     POCKET,
     recipe="demo",
     training=replace(POCKET.training, steps=700, drop_at=580),
-    evaluation=replace(POCKET.evaluation, replications=3),
+    evaluator=replace(POCKET.evaluator, steps=500),
 )
