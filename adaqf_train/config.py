@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from adaclip import AdaCLIPError
 from adaclip.config import LORA_MODULES, LoRASettings
@@ -23,6 +23,7 @@ MDM_SAMPLES = 1024  # MDM's `num_samples_limit` of 1,000, rounded up to batches 
 TRACKERS = ("tensorboard", "wandb")
 
 SchedulerName = Literal["ddpm", "ddim", "dpm++"]
+Settings = TypeVar("Settings")  # a dataclass of settings, or of groups of them
 
 
 class ConfigError(AdaCLIPError, ValueError):
@@ -461,14 +462,14 @@ def digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
-    """The configuration with settings such as "diffusion.steps=50"; of two for one field the later counts.
+def override(config: Settings, settings: Sequence[str]) -> Settings:
+    """A configuration with settings such as "diffusion.steps=50"; of two for one field the later counts.
 
     Settings are applied together, so two that only hold together may come in any order. Raises ConfigError for a
     field that does not exist (naming the nearest one) or a value of another type.
     """
-    known = dict(_fields(RunConfig))
-    changes: dict[str, dict[str, object]] = {}  # by group; "" holds the fields outside of groups
+    known = dict(_fields(type(config)))
+    changes: dict[str, object] = {}
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
@@ -476,10 +477,21 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
             raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
-        group, _, leaf = name.rpartition(".")
-        changes.setdefault(group, {})[leaf] = _parse(text, known[name], name)
-    top = changes.pop("", {})
-    return replace(config, **top, **{group: replace(getattr(config, group), **new) for group, new in changes.items()})
+        changes[name] = _parse(text, known[name], name)
+    return _replaced(config, changes)
+
+
+def _replaced(config: Settings, changes: Mapping[str, object]) -> Settings:
+    """changes: {"group.field": value}; each group is rebuilt once, so that it is checked as a whole."""
+    groups: dict[str, dict[str, object]] = {}
+    fields: dict[str, object] = {}
+    for name, value in changes.items():
+        group, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(group, {})[rest] = value
+        else:
+            fields[name] = value
+    return replace(config, **fields, **{group: _replaced(getattr(config, group), new) for group, new in groups.items()})
 
 
 def _fields(cls: type, prefix: str = "") -> Iterator[tuple[str, object]]:

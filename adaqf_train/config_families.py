@@ -167,3 +167,12 @@ class MoClipConfig:
         _require(self.batch >= 2, f"moclip.batch must be at least 2, got {self.batch}.")
         _require(self.tether >= 0, f"moclip.tether must not be negative, got {self.tether}.")
         _require(self.seed >= 0, f"moclip.seed must not be negative, got {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Families:
+    """What AdaCLIP is compared in, and with."""
+
+    latent: LatentFamily = field(default_factory=LatentFamily)
+    masked: MaskedFamily = field(default_factory=MaskedFamily)
+    moclip: MoClipConfig = field(default_factory=MoClipConfig)

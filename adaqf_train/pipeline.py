@@ -24,6 +24,7 @@ from adaqf_train.models import store
 from adaqf_train.models.extractors import Extractors
 from adaqf_train.run_folder import RunFolder
 from adaqf_train.training import fit_adaqf, fit_contrastive
+from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
 from adaqf_train.validator import validator
 
@@ -236,6 +237,10 @@ class Pipeline:
         """What a stage learns from. Which clips data.samples leaves shows in the fingerprint."""
         data = asdict(self.config.data)
         return {"data": {k: v for k, v in data.items() if not k.startswith("samples")}, "train": train.fingerprint()}
+
+    def place(self, name: str, settings: dict) -> Place:
+        """Where a stage with these settings writes its log and its checkpoints."""
+        return Place(self._log(name), self._checkpoints(name, settings), self.config.training.trackers)
 
     def _checkpoints(self, name: str, settings: dict) -> Path:
         """Where a stage's are: what was trained with other settings is never gone on with."""

@@ -25,6 +25,7 @@ from adaqf_train.evaluation.scores import Judges
 from adaqf_train.evaluation.t2m import find_checkpoint, load_official
 from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.models.text_to_motion import TextToMotion
 from adaqf_train.motion.features import decode
 from adaqf_train.pipeline import ARMS, Pipeline
 from adaqf_train.run_folder import RunError, read_config
@@ -59,7 +60,19 @@ class Scoring:
         """The figures of a trained arm, or of the real motions ("gt")."""
         if arm == "gt":
             return self._timed(arm, None, "")
-        return self._timed(arm, self._sampler(arm), hash_of_weights(self.run / arm))
+        generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+        generator.sampling = self.config.sampling
+        return self.score(arm, generator, hash_of_weights(self.run / arm))
+
+    def score(self, name: str, generator: TextToMotion, weights: str) -> Row:
+        """The figures of a generator of any family; weights: what tells it from others that go by this name."""
+
+        def generate(captions, lengths, seed):
+            total = -(-len(captions) // generator.batch) * generator.steps
+            with tqdm(total=total, desc=f"sampling {name}", unit="step", leave=False) as bar:
+                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
+
+        return self._timed(name, generate, weights)
 
     def evaluate_motions(self, path: Path) -> Report:
         """Scores motions that another program wrote, beside the ground truth."""
@@ -98,7 +111,8 @@ class Scoring:
         sampled = protocol.draw(self.dataset, evaluation, 0)
         takes = {"gt": sampled.motions}
         for arm in self._trained():
-            takes[arm] = self._load(arm).generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
+            generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+            takes[arm] = generator.generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
         metres = self.dataset.skeleton.units_per_metre
         scenes = [
             Scene(caption, tuple(Take(NAMES[arm], decode(takes[arm][i]) / metres) for arm in takes))
@@ -154,7 +168,7 @@ class Scoring:
         row = protocol.evaluate(generate, self.dataset, judges, self.config.evaluation, progress=progress)
         # Replications that an earlier, interrupted call made are counted with the time they took then.
         self._seconds[arm] = protocol.seconds_of(progress)
-        self.console.print(f"[bold]·[/bold] {NAMES[arm]}: evaluated in {time.monotonic() - started:.0f} s")
+        self.console.print(f"[bold]·[/bold] {NAMES.get(arm, arm)}: evaluated in {time.monotonic() - started:.0f} s")
         return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:
@@ -185,22 +199,6 @@ class Scoring:
         if not arms:
             raise RunError(f"{self.run.path}: no generator is trained yet. Run: run.py train with this run's options.")
         return arms
-
-    def _load(self, arm: str) -> MotionGenerator:
-        return MotionGenerator.from_pretrained(self.run / arm, device=self.device)
-
-    def _sampler(self, arm: str) -> protocol.Generate:
-        generator = self._load(arm)
-        generator.sampling = self.config.sampling
-
-        def generate(captions, lengths, seed):
-            batches = -(-len(captions) // generator.sampling.batch)
-            with tqdm(
-                total=batches * generator.sampling.steps, desc=f"sampling {arm}", unit="step", leave=False
-            ) as bar:
-                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
-
-        return generate
 
 
 def _evaluator_in(folder: Path) -> Path:

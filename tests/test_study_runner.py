@@ -1,4 +1,4 @@
-"""`run.py study`: every trial once, tables of what there is."""
+"""`run.py study`: every trial once, whatever it trains, and tables of what there is."""
 
 from __future__ import annotations
 
@@ -8,41 +8,122 @@ from pathlib import Path
 import pytest
 
 from adaqf_train.cli import main
+from adaqf_train.data.prepare import prepare_synthetic
 from tests.helpers import settings_of
 
 ARMS = ("baseline", "full")
+FIT = ("steps=4", "batch=8", "ema=none", "workers=0", "checkpoint_every=2")
+SMALL = ("width=16", "layers=1", "heads=2", "feedforward=16")
+FAMILIES = [
+    *("latent.autoencoder.width=16", "latent.autoencoder.depth=1", "latent.autoencoder.latent=8"),
+    *(f"latent.denoiser.{setting}" for setting in SMALL),
+    *("masked.tokenizer.width=16", "masked.tokenizer.depth=1", "masked.tokenizer.code=4", "masked.tokenizer.codes=16"),
+    *("masked.tokenizer.levels=2", "masked.sampling.steps=2", "latent.sampling.steps=2"),
+    *(f"masked.{part}.{setting}" for part in ("masked", "residual") for setting in SMALL),
+    *(
+        f"{fit}.{setting}"
+        for fit in (
+            "latent.autoencoder_training",
+            "latent.training",
+            "masked.tokenizer_training",
+            "masked.masked_training",
+            "masked.residual_training",
+        )
+        for setting in FIT
+    ),
+    *("moclip.steps=3", "moclip.batch=8", "moclip.rank=2", "moclip.alpha=2"),
+]
 
 
 @pytest.fixture(scope="module")
 def command(tiny_data, tiny_config, tmp_path_factory) -> list[str]:
+    """`study components`, at a size that takes seconds."""
     folder = tmp_path_factory.mktemp("study")
     settings = [*settings_of(tiny_config), "--set", "validation.every=3", "--set", "validation.strips=0"]
+    for setting in FAMILIES:
+        settings += ["--set", f"families.{setting}"]
     places = ["--out", str(folder / "runs"), "--results", str(folder / "docs")]
     return ["study", "components", "--data", f"procedural={tiny_data}", "--seeds", "1", *places, *settings]
+
+
+@pytest.fixture
+def study(command):
+    """study(name, *arms, more=options): runs it; gives what it keeps of each trial it ran, and its page."""
+    docs = Path(command[command.index("--results") + 1])
+
+    def run(name: str, *arms: str, more: tuple[str, ...] = ()) -> tuple[list[dict], str]:
+        kept = docs / "results"
+        before = set(kept.iterdir()) if kept.is_dir() else set()
+        chosen = [option for arm in arms for option in ("--arms", arm)]
+        assert main([command[0], name, *command[2:], *chosen, *more]) == 0
+        new = sorted(set(kept.iterdir()) - before)
+        return [json.loads(path.read_text()) for path in new], (docs / f"{name}.md").read_text()
+
+    return run
 
 
 def docs(command: list[str]) -> Path:
     return Path(command[command.index("--results") + 1])
 
 
-def test_a_study_in_miniature(command, capsys):
-    arms = [option for arm in ARMS for option in ("--arms", arm)]
-    assert main([*command, *arms]) == 0
-    kept = sorted((docs(command) / "results").iterdir())
-    assert len(kept) == len(ARMS)
-    content = json.loads(kept[0].read_text())
-    assert [point["step"] for point in content["curve"]] == [3, 6]
-    assert {"fid", "r_precision_3", "skating"} <= content["test"].keys() & content["truth"].keys()
-    page = (docs(command) / "components.md").read_text()
+def test_a_study_in_miniature(command, study, capsys):
+    ran, page = study("components", *ARMS)
+    assert len(ran) == len(ARMS)
+    assert [point["step"] for point in ran[0]["curve"]] == [3, 6]
+    assert {"fid", "r_precision_3", "skating"} <= ran[0]["test"].keys() & ran[0]["truth"].keys()
     assert page.count("*not run*") > 4
     for picture in ("components-procedural-test.png", "components-procedural-curves.png"):
         assert f"({picture})" in page
         assert (docs(command) / picture).is_file()
-    stamps = [path.stat().st_mtime_ns for path in kept]
     capsys.readouterr()
-    assert main([*command, *arms]) == 0  # nothing is run again
-    assert [path.stat().st_mtime_ns for path in kept] == stamps
+    assert study("components", *ARMS)[0] == []  # nothing is run again
+    assert study("convergence", *ARMS)[0] == []  # nor for another study
     assert "seed 0" not in capsys.readouterr().err
+
+
+def test_generators_of_every_family_under_encoders_that_are_held_fixed(study):
+    arms = ("mdm_base", "mdm_adaclip", "latent_base", "latent_adaclip", "masked_base", "masked_adaclip")
+    ran, page = study("transfer", *arms)
+    by_arm = {(result["trial"]["generator"], result["trial"]["encoder"] == "base"): result for result in ran}
+    for result in by_arm.values():
+        assert {"fid", "r_precision_3"} <= result["test"].keys()
+        assert [point["step"] for point in result["curve"]][:1] == [3]
+    for kind in ("mdm", "latent", "masked"):
+        assert by_arm[kind, False]["trial"]["encoder"].startswith("procedural-mdm-")
+    # Draws of tokens may well be the same after four steps, but not what comes out of a continuous model.
+    assert by_arm["latent", True]["test"]["fid"] != by_arm["latent", False]["test"]["fid"]
+    assert {"fid_R0", "fid_R1"} <= by_arm["masked", True]["test"].keys()
+    assert "residual levels" in page
+
+
+def test_the_rival_encoder_and_what_encoders_keep(study):
+    ran, _ = study("encoders", "masked_moclip")
+    assert ran[0]["trial"]["encoder"].startswith("moclip-procedural-mdm-")
+    ran, page = study("forgetting", "base", "adaclip", "moclip")
+    kept = {result["trial"]["encoder"][:6]: result["test"] for result in ran}
+    assert kept["base"]["kept_spearman"] == pytest.approx(1.0)
+    assert kept["base"]["still_r3"] == kept["base"]["still_r3_own"]
+    assert kept["proced"]["kept_cosine"] < 1
+    assert "general prompts" in page
+
+
+def test_extractors_that_find_motions(study):
+    ran, page = study("retrieval")
+    ours, margin = (result["test"] for result in ran)
+    assert ours["whole_text_to_motion_r1"] >= 0
+    assert ours != margin
+    assert "| T→M R@1 ↑, whole split |" in page  # a row each: there are too many for columns
+
+
+def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
+    assert main(["study", "datasets", *command[2:], "--arms", "mdm_other"]) == 1
+    assert "Give --data twice" in capsys.readouterr().err
+    prepare_synthetic(tmp_path / "other", clips=80, seed=5)
+    ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}"))
+    encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
+    assert encoders["procedural"].startswith("other-mdm-")
+    assert encoders["other"].startswith("procedural-mdm-")
+    assert "## other" in page
 
 
 @pytest.mark.parametrize(
@@ -51,6 +132,7 @@ def test_a_study_in_miniature(command, capsys):
         (["--arms", "fuller"], "There is no arm"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--data", "nameless"], "expected LABEL=FOLDER"),
+        (["--set", "families.latent.widht=3"], "There is no setting"),
     ],
 )
 def test_wrong_arguments(command, change, message, capsys):

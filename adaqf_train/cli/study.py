@@ -15,6 +15,7 @@ from adaqf_train.experiments import studies
 
 # Curves are part of a study, and every arm is shown as it ends: choosing its best point would add to the noise.
 CURVES = ("validation.every=100", "validation.select=last", "validation.strips=0")
+FAMILIES = "families."
 SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
 
@@ -24,7 +25,7 @@ class StudyVerb:
     started twice, two processes share the trials."""
 
     name: tyro.conf.Positional[str]
-    """components, weights, samples or feedback."""
+    """components, convergence, weights, samples, feedback, retrieval, transfer, datasets, encoders or forgetting."""
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
     """A data set and what to call it. Repeatable."""
     out: Path = Path("runs/studies")
@@ -41,12 +42,16 @@ class StudyVerb:
     report_only: bool = False
     """Run nothing: write the tables of what there is."""
     settings: Overrides = ()
-    """For every arm."""
+    """For every arm. Those that begin with families. are of the other generators and the rival encoder
+    (families.latent.training.steps=1000)."""
 
     def __call__(self) -> None:
         study = studies.load(self.name)
         settings = (*CURVES, *SHORTER, *self.settings)
-        config = override(recipes.load(self.recipe), settings)
+        ours = [setting for setting in settings if not setting.startswith(FAMILIES)]
+        config = override(recipes.load(self.recipe), ours)
+        theirs = [setting.removeprefix(FAMILIES) for setting in settings if setting.startswith(FAMILIES)]
+        families = override(recipes.families_of(self.recipe), theirs)
         data = dict(_labelled(entry) for entry in self.data)
         if not data:
             raise ConfigError("--data is missing: give LABEL=FOLDER, such as procedural=runs/demo/data.")
@@ -54,12 +59,13 @@ class StudyVerb:
         if seeds < 1:
             raise ConfigError(f"--seeds must be at least 1, got {seeds}.")
         from adaqf_train.study import StudyRunner
+        from adaqf_train.trials import TrialRunner
 
-        runner = StudyRunner(
-            study, self.recipe, config, settings, data, seeds, self.out, self.results / "results", self.base
-        )
+        accelerator = new_accelerator(config.training.precision)
+        trials = TrialRunner(accelerator, self.recipe, config, families, settings, data, self.out, self.base)
+        runner = StudyRunner(study, trials, seeds, self.results / "results")
         if not self.report_only:
-            runner.run(new_accelerator(config.training.precision), self.arms)
+            runner.run(self.arms)
         print(f"wrote {runner.report(self.results)}")
 
 

@@ -20,14 +20,18 @@ class Trial:
     recipe: str
     settings: tuple[str, ...]  # on top of the recipe, in the order they are applied
     seed: int
-    generator: str = "mdm"
-    encoder: str | None = None  # file name of the trial whose encoder is taken, frozen
+    generator: str = "mdm"  # or another kind of `studies.Arm`
+    encoder: str | None = None  # that is held fixed: "base", or the key of what it was trained by
+
+    @property
+    def key(self) -> str:
+        """What the trials that differ in nothing but their seed share."""
+        return f"{self.data}-{self.generator}-{digest(asdict(self) | {'seed': None})[:8]}"
 
     @property
     def name(self) -> str:
         """Of its file and its run folder."""
-        content = asdict(self) | {"seed": None}
-        return f"{self.data}-{self.generator}-{digest(content)[:8]}-seed{self.seed}"
+        return f"{self.key}-seed{self.seed}"
 
 
 @dataclass(frozen=True)

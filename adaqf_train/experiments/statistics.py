@@ -78,6 +78,18 @@ def verdict(difference: Estimate | None, *, lower: bool) -> Verdict:
     return "not reproduced" if gain + difference.half < 0 else "undecided"
 
 
+def verdict_on_shares(shares: Sequence[float | None], most: float) -> Verdict:
+    """Whether "in at most this share of the steps" holds: in every seed, of at least two. None: never reached.
+
+    Shares have no spread to speak of where some are never reached, so every seed has one vote, and one is enough
+    against the claim to leave it undecided.
+    """
+    held = [share is not None and share <= most for share in shares]
+    if len(held) < 2 or len(set(held)) == 2:
+        return "undecided"
+    return "reproduced" if held[0] else "not reproduced"
+
+
 def first_reaching(curve: Sequence[Mapping[str, float]], metric: str, target: float, *, lower: bool) -> int | None:
     """The first step of a curve at which a metric is as good as `target`; None when it never is.
 

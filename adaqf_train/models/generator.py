@@ -110,6 +110,16 @@ class MotionGenerator:
         return next(self.denoiser.parameters()).device
 
     @property
+    def steps(self) -> int:
+        """How often a sampler's `on_step` is called for each batch."""
+        return self.sampling.steps
+
+    @property
+    def batch(self) -> int:
+        """Prompts that are sampled together."""
+        return self.sampling.batch
+
+    @property
     def limits(self) -> Limits:
         """The lengths this model can make."""
         return Limits(self.skeleton.fps, self.unit_frames, self.max_frames)

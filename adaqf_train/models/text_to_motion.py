@@ -24,6 +24,14 @@ CONFIG, WEIGHTS, ENCODER, BASE = "config.json", "model.safetensors", "encoder", 
 class TextToMotion(Protocol):
     """A generator that the protocol can score, whatever its family."""
 
+    @property
+    def steps(self) -> int:
+        """How often `on_step` is called for each batch."""
+
+    @property
+    def batch(self) -> int:
+        """Prompts that are sampled together."""
+
     def generate_features(
         self,
         prompts: Sequence[str],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from adaqf_train.config import ConfigError, RunConfig
-from adaqf_train.recipes import demo, humanml3d, kit, pocket
+from adaqf_train.config_families import Families
+from adaqf_train.recipes import demo, families, humanml3d, kit, pocket
 
 RECIPES = {module.RECIPE.recipe: module.RECIPE for module in (demo, pocket, humanml3d, kit)}
 
@@ -13,3 +14,9 @@ def load(name: str) -> RunConfig:
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}: choose from {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def families_of(name: str) -> Families:
+    """The other generators and the rival encoder at the size of a recipe: small for pockets, else as published."""
+    load(name)
+    return families.POCKET if name in ("demo", "pocket") else Families()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from adaqf_train.config import DenoiserConfig, SamplingConfig, TrainingConfig
 from adaqf_train.config_families import (
     AutoencoderConfig,
+    Families,
     LatentFamily,
     MaskedFamily,
     MoClipConfig,
@@ -31,7 +32,7 @@ _TRAINING = TrainingConfig(
     steps=600,
     batch=32,
     learning_rate=1e-3,
-    drop_at=510,
+    drop_at=None,  # as in the pocket recipe
     ema=0.99,  # a horizon of 100 steps, as in the pocket recipe
     workers=0,
     checkpoint_every=100,
@@ -43,7 +44,7 @@ POCKET_LATENT = LatentFamily(
     autoencoder=AutoencoderConfig(width=128, depth=3, latent=16),
     autoencoder_training=_CODEC_TRAINING,
     denoiser=DenoiserConfig(width=128, layers=4, feedforward=256),
-    training=replace(_TRAINING, steps=1000, drop_at=850),  # after 600 its FID is still falling
+    training=replace(_TRAINING, steps=800),  # after 600 its FID is still falling
     sampling=SamplingConfig(guidance=1.5, scheduler="ddim", steps=10),
 )
 POCKET_MASKED = MaskedFamily(
@@ -52,7 +53,9 @@ POCKET_MASKED = MaskedFamily(
     masked=_TRANSFORMER,
     masked_training=_TRAINING,
     residual=replace(_TRANSFORMER, text_drop=0.2, corrupted=0.0),
-    residual_training=replace(_TRAINING, steps=300, drop_at=255),  # residual levels add little and learn early
+    residual_training=replace(_TRAINING, steps=300),  # residual levels add little and learn early
     sampling=TokenSamplingConfig(guidance=3.0, residual_guidance=1.5, steps=10),
 )
 POCKET_MOCLIP = MoClipConfig(learning_rate=1e-3, encoder_learning_rate=1e-3, steps=400, checkpoint_every=100)
+
+POCKET = Families(POCKET_LATENT, POCKET_MASKED, POCKET_MOCLIP)

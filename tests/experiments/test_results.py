@@ -28,10 +28,11 @@ def test_studies_are_settings_that_exist_and_claims_about_their_arms(study):
     assert study.reference in study.arms
     for arm in study.arms.values():
         override(load("pocket"), arm.settings)
+        assert arm.against is None or arm.against in study.arms
     for claim in study.claims:
         assert {claim.arm, claim.than} <= study.arms.keys()
         assert tables.METRICS[claim.metric][1] is not None
-    assert len({arm.settings for arm in study.arms.values()}) == len(study.arms)
+    assert len({(arm.settings, arm.kind, arm.encoder) for arm in study.arms.values()}) == len(study.arms)
 
 
 def test_a_study_that_does_not_exist_is_answered_with_the_nearest():
@@ -86,9 +87,10 @@ def test_tables_say_what_was_run_and_what_was_not(some):
     verdicts = tables.verdicts_table(study, {"procedural": some}).splitlines()
     assert verdicts[2].endswith("| **reproduced** |")
     assert all(line.endswith("| **undecided** |") for line in verdicts[3:])
-    assert "| AdaQF (LoRA and feedback) | FID ↓ | 400, 400, 400 | 100, 100, 100 | 0.25 |" in tables.convergence_table(
-        {"full": study.arms["full"].title}, "baseline", some
-    )
+    assert "| FID ↓ | 400, 400, 400 | 100, 100, 100 | 0.25 |" in tables.convergence_table(study, some)
+    sooner = tables.verdicts_table(STUDIES["convergence"], {"procedural": some}).splitlines()
+    assert sooner[2].endswith("| shares 0.25, 0.25, 0.25 | 3 | **reproduced** |")
+    assert sooner[3].endswith("| *not run* | 0 | **undecided** |")
     assert "the paper" not in tables.verdicts_table(study, {"procedural": some})
     assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
 

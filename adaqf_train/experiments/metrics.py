@@ -1,0 +1,37 @@
+"""The figures that studies show: what they are called, and which way is better."""
+
+from __future__ import annotations
+
+# In the order they are shown: title, and whether smaller is better (None: neither).
+METRICS: dict[str, tuple[str, bool | None]] = {
+    "fid": ("FID ↓", True),
+    "r_precision_1": ("R@1 ↑", False),
+    "r_precision_3": ("R@3 ↑", False),
+    "delta": ("R@3 − GT", None),
+    "gap": ("extractors' gap ↓", True),
+    "attributes": ("attributes ↑", False),
+    "minimal_pairs": ("minimal pairs ↑", False),
+    "mm_dist": ("MM-dist ↓", True),
+    "skating": ("skating ↓", True),
+}
+GENERATION = tuple(METRICS)
+_KEPT = {
+    "kept_spearman": "general prompts, Spearman ↑",
+    "kept_cka": "general prompts, CKA ↑",
+    "kept_cosine": "general prompts, cosine to the base's ↑",
+    "still_r3": "still poses R@3 by the base's pose tower ↑",
+    "still_r3_own": "still poses R@3 by a pose tower of its own ↑",
+}
+FORGETTING = tuple(_KEPT)
+_FOUND = {
+    f"{where}_{way}_{figure}": f"{arrow} {title}, {pool}"
+    for where, pool in (("pools", "pools of 32"), ("whole", "whole split"))
+    for way, arrow in (("text_to_motion", "T→M"), ("motion_to_text", "M→T"))
+    for figure, title in (
+        *((f"r{k}", f"R@{k} ↑") for k in (1, 2, 3, 5, 10)),
+        ("median_rank", "median rank ↓"),
+    )
+}
+RETRIEVAL = tuple(_FOUND)
+METRICS |= {name: (title, False) for name, title in _KEPT.items()}
+METRICS |= {name: (title, name.endswith("median_rank")) for name, title in _FOUND.items()}

@@ -1,0 +1,257 @@
+"""Runs single trials: what a study's arm says, on a data set, with a training seed."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from adaclip import AdaCLIP
+from adaqf_train.config import ConfigError, RunConfig, digest, override, to_dict
+from adaqf_train.config_families import Families
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.official import locate
+from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
+from adaqf_train.evaluation.general_prompts import PROMPTS
+from adaqf_train.evaluation.manifest import hash_of_weights
+from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.report import Report
+from adaqf_train.experiments.results import Figures, Result, Trial
+from adaqf_train.experiments.studies import Arm, Source
+from adaqf_train.models import store
+from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.models.masked_generator import MaskedGenerator
+from adaqf_train.pipeline import Pipeline
+from adaqf_train.run_folder import RunFolder, RunLocked
+from adaqf_train.scoring import Scoring
+from adaqf_train.training.fit_contrastive import fit_pose_probe
+from adaqf_train.training.fit_moclip import fit_moclip, save_moclip
+from adaqf_train.transfer import CODECS, GENERATOR, Transfer, curve_of, read_curve
+
+PATIENCE = 5.0  # seconds
+ADAQF = "adaqf"  # the stage that holds a generator of MDM's family, whatever its settings make of it
+FAMILIES = "families."  # prefix of the settings that belong to `Families`
+
+
+@dataclass(frozen=True)
+class TrialRunner:
+    """Trials on some data sets, by one recipe.
+
+    They share base, extractors, evaluator and codecs, differ in their arm's settings and the training seed, and are
+    known by all that they depend on.
+    """
+
+    accelerator: Accelerator
+    recipe: str
+    config: RunConfig  # of the recipe, with the settings that hold for every arm
+    families: Families  # the same
+    settings: tuple[str, ...]  # those settings, as `--set` takes them
+    data: Mapping[str, Path]  # label -> folder
+    runs: Path  # run folders go here: networks, logs
+    base: Path | None = None  # a CLIP text model in the place of the recipe's
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def trial(self, label: str, arm: Arm, seed: int) -> Trial:
+        """What an arm on a data set is with that training seed."""
+        base = (f"base={hash_of_weights(self.base)[:16]}",) if self.base else ()
+        settings = (*base, *self.settings, *arm.settings)
+        encoder = self._source_key(label, arm.encoder) if arm.encoder else None
+        return Trial(label, self.recipe, settings, seed, arm.kind, encoder)
+
+    def run(self, label: str, arm: Arm, seed: int) -> Result:
+        """Trains and scores a trial; RunLocked when another process is at it."""
+        trial = self.trial(label, arm, seed)
+        source = self._adapted(label, arm.encoder, seed) if arm.encoder else None
+        run = RunFolder(self.runs / trial.name, self.accelerator)
+        with run.locked():
+            pipeline = self._pipeline(run, label, arm, seed)
+            if arm.kind == "extractors":
+                test, truth = self._retrieve(pipeline), {}
+            elif arm.kind == "encoder":
+                test, truth = self._remember(pipeline, self._encoder(run, source)), {}
+            else:
+                test, truth = self._generate(pipeline, label, arm, source)
+            curve = read_curve(curve_of(run.path, ADAQF if arm.encoder is None else GENERATOR))
+            manifest = {
+                "seconds": {name: entry["seconds"] for name, entry in run.stages().items()},
+                "data": pipeline.dataset(pipeline.config.evaluation.split).fingerprint(),
+                "evaluator": store.fingerprint_of(run / "evaluator"),
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "config": to_dict(pipeline.config),
+            }
+            return Result(trial, test, truth, curve, manifest)
+
+    def _pipeline(self, run: RunFolder, label: str, arm: Arm, seed: int) -> Pipeline:
+        """The run of a trial, with the stages that trials have in common."""
+        run.borrow_from(self._shared(label, arm))
+        settings = [name for name in arm.settings if not name.startswith(FAMILIES)]
+        config = override(self.config, [*settings, f"training.seed={seed}"])
+        if arm.kind == "extractors" and seed:
+            config = replace(config, extractors=replace(config.extractors, seed=config.extractors.seed + 100 * seed))
+        pipeline = Pipeline(run, config, self.data[label], base=self.base)
+        pipeline.check()
+        run.write_config(config, pipeline.data)
+        pipeline.extractors()
+        pipeline.evaluator()
+        return pipeline
+
+    def _generate(self, pipeline: Pipeline, label: str, arm: Arm, source: Path | None) -> tuple[Figures, Figures]:
+        """Test figures of a generator, and of the real motions."""
+        run = pipeline.run
+        if arm.encoder is None:
+            pipeline.train(ADAQF)
+            generator = MotionGenerator.from_pretrained(run / ADAQF, device=self.accelerator.device)
+            weights = hash_of_weights(run / ADAQF)
+        else:
+            settings = [name.removeprefix(FAMILIES) for name in arm.settings if name.startswith(FAMILIES)]
+            transfer = Transfer(pipeline, override(self.families, settings))
+            generator = transfer.train(arm.kind, self._encoder(run, source))
+            weights = hash_of_weights(run / GENERATOR)
+        scoring = Scoring(pipeline)
+        # A report voids minimal pairs where the real motions' own say that they mean nothing.
+        rows = Report.of({"gt": scoring.row("gt"), GENERATOR: scoring.score(GENERATOR, generator, weights)}, {}).rows
+        test = _means(rows[GENERATOR])
+        if isinstance(generator, MaskedGenerator):
+            test |= _by_level(scoring, generator, weights)
+        return test, _means(rows["gt"])
+
+    def _retrieve(self, pipeline: Pipeline) -> Figures:
+        """How the feedback's extractors find real motions."""
+        sets = Scoring(pipeline).retrieval()["extractors"]
+        return {f"{which}_{name}": figure["mean"] for which, row in sets.items() for name, figure in row.items()}
+
+    def _remember(self, pipeline: Pipeline, adapted: Path) -> Figures:
+        """What an adapted encoder keeps of its base."""
+        encoders = {name: AdaCLIP.from_base(str(at)) for name, at in (("base", pipeline.base()[0]), ("own", adapted))}
+        before, after = (encoder.encode(list(PROMPTS)).numpy() for encoder in encoders.values())
+        figures = {f"kept_{name}": value for name, value in kept_structure(before, after).items()}
+        test = pipeline.dataset(pipeline.config.evaluation.split)
+        for name, encoder in encoders.items():
+            towers = fit_pose_probe(
+                self.accelerator,
+                pipeline.dataset("train"),
+                encoder.merged(),
+                encoder.tokenizer,
+                pipeline.config.pocket_clip,
+                pipeline.run / "logs" / f"probe_{name}.jsonl",
+            )
+            found = still_pose_retrieval(lambda prompts: encoders["own"].encode(prompts).numpy(), towers, test)
+            figures["still_r3" if name == "base" else "still_r3_own"] = found["text_to_motion"]["r3"]
+        return figures
+
+    def _encoder(self, run: RunFolder, source: Path) -> Path:
+        """An encoder as a CLIP text model that brings its adapter along in its weights."""
+        if not (source / "adapter_config.json").is_file():
+            return source
+
+        def make() -> None:
+            if self.accelerator.is_main_process:
+                encoder = AdaCLIP.from_pretrained(source)
+                store.save_clip(run / "encoder", encoder.merged(), encoder.tokenizer)
+
+        run.stage("encoder", {"source": hash_of_weights(source)}, make)
+        return run / "encoder"
+
+    def _adapted(self, label: str, source: Source, seed: int) -> Path:
+        """The folder of an encoder: trained now, unless it was before."""
+        if source.kind == "base":
+            shared = RunFolder(self._shared(label, Arm("")), self.accelerator)
+            return self.base or shared / "pocket_clip"
+        where = self._other(label) if source.other_data else label
+        arm = Arm("", source.settings)
+        if source.kind == "adaclip":
+            run, name = RunFolder(self.runs / self.trial(where, arm, seed).name, self.accelerator), "adaclip"
+            train = self._train_adaclip
+        else:
+            name = "moclip"
+            run = RunFolder(self.runs / f"{self._source_key(label, source)}-seed{seed}", self.accelerator)
+            train = self._train_moclip
+        while not (run / name).is_dir():
+            try:
+                with run.locked():
+                    train(self._pipeline(run, where, arm, seed))
+            except RunLocked:
+                time.sleep(PATIENCE)
+        return run / name
+
+    def _train_adaclip(self, pipeline: Pipeline) -> None:
+        pipeline.train(ADAQF)
+
+    def _train_moclip(self, pipeline: Pipeline) -> None:
+        run = pipeline.run
+        seed = self.families.moclip.seed + 100 * pipeline.config.training.seed
+        config = replace(self.families.moclip, seed=seed)
+        settings = {"config": to_dict(config), "base": pipeline.base()[1], **pipeline.inputs}
+
+        def make() -> None:
+            encoder = fit_moclip(
+                self.accelerator,
+                pipeline.dataset("train", few=True),
+                pipeline.base()[0],
+                pipeline.config.extractors,
+                config,
+                pipeline.place("moclip", settings),
+            )
+            if self.accelerator.is_main_process:
+                save_moclip(run / "moclip", encoder, config)
+
+        run.stage("moclip", settings, make)
+
+    def _source_key(self, label: str, source: Source) -> str:
+        if source.kind == "base":
+            return "base"
+        where = self._other(label) if source.other_data else label
+        key = self.trial(where, Arm("", source.settings), 0).key
+        return key if source.kind == "adaclip" else f"moclip-{key}"
+
+    def _other(self, label: str) -> str:
+        others = [name for name in self.data if name != label]
+        if len(others) != 1:
+            raise ConfigError(
+                f"An encoder of another data set needs two data sets, got {', '.join(self.data)}. Give --data twice."
+            )
+        return others[0]
+
+    def _shared(self, label: str, arm: Arm) -> Path:
+        """A run with the stages that the trials on a data set have in common."""
+        parts = to_dict(self.config)
+        common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}
+        train = MotionDataset(locate(self.data[label]), "train", self.config.data).fingerprint()
+        key = digest(common | {"base": self.base and hash_of_weights(self.base), "train": train})
+        run = RunFolder(self.runs / f"{label}-shared-{key[:8]}", self.accelerator)
+        wanted = {"extractors", "evaluator"} | ({CODECS[arm.kind]} if arm.kind in CODECS else set())
+        while not wanted <= run.stages().keys():
+            try:
+                with run.locked():
+                    pipeline = Pipeline(run, self.config, self.data[label], base=self.base)
+                    pipeline.check()
+                    run.write_config(self.config, pipeline.data)
+                    pipeline.extractors()
+                    pipeline.evaluator()
+                    if arm.kind in CODECS:
+                        Transfer(pipeline, self.families).codec(arm.kind)
+            except RunLocked:
+                time.sleep(PATIENCE)  # another process of the study is at it
+        return run.path
+
+
+def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str) -> Figures:
+    """FID and R@3 with fewer residual levels: R0 is the base level alone."""
+    most, figures = generator.levels, {}
+    for level in range(1, most + 1):
+        generator.levels = level
+        row = scoring.score(f"{GENERATOR}_R{level - 1}", generator, weights)
+        figures |= {f"{name}_R{level - 1}": row[name]["mean"] for name in ("fid", "r_precision_3")}
+    return figures
+
+
+def _means(row: Row) -> Figures:
+    return {name: figure["mean"] for name, figure in row.items() if figure["mean"] is not None}
