@@ -150,7 +150,9 @@ class ExtractorConfig:
     embedding: int = 512  # co-embedding width
     dropout: float = 0.2
     noise: float = 0.0  # standard deviation of what is added to normalised motions while the extractors learn
-    objective: Literal["infonce", "margin"] = "infonce"  # margin: the loss of T2M's evaluators, for comparison
+    # margin: the loss of T2M's evaluators, for comparison; minimal_pairs: InfoNCE that must also tell captions from
+    # those with a dynamic word flipped
+    objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
     temperature: float = 0.1  # TMR's; the paper does not say, and 1 floors the loss at 2.5-3.2
     margin: float = 10.0  # T2M's, of its Euclidean distances
     steps: int = 20_000  # about 55 epochs of HumanML3D

@@ -17,7 +17,7 @@ from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.publish import Push
 from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
-from adaqf_train.cli.stages import Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
+from adaqf_train.cli.stages import BaseVerb, Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
 from adaqf_train.cli.study import StudyVerb
 from adaqf_train.cli.ui import Ui
 from adaqf_train.cli.userstudy import UserStudy
@@ -28,6 +28,7 @@ Verb = (
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[PlanVerb, tyro.conf.subcommand("plan")]
+    | Annotated[BaseVerb, tyro.conf.subcommand("base")]
     | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
     | Annotated[EvaluatorVerb, tyro.conf.subcommand("evaluator")]
     | Annotated[Train, tyro.conf.subcommand("train")]

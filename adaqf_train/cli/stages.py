@@ -1,4 +1,4 @@
-"""The verbs that make a run: demo, pipeline, extractors, evaluator, train."""
+"""The verbs that make a run: demo, pipeline, base, extractors, evaluator, train."""
 
 from __future__ import annotations
 
@@ -50,6 +50,18 @@ class PipelineVerb:
     def __call__(self) -> None:
         with opened(self.options) as pipeline:
             _everything(pipeline)
+
+
+@dataclass(frozen=True)
+class BaseVerb:
+    """Trains the pocket CLIP alone, for `--base OUT/pocket_clip`: one base for several data sets (prepare merged)."""
+
+    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+
+    def __call__(self) -> None:
+        with opened(self.options) as pipeline:
+            folder, _ = pipeline.base()
+            pipeline.console.print(f"base {folder}", soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -33,5 +33,11 @@ _FOUND = {
     )
 }
 RETRIEVAL = tuple(_FOUND)
+# What improvements are chosen by: means over the last points of a curve on val.
+VAL, LAST = "val_", 3
+ON_VAL = tuple(
+    f"{VAL}{name}" for name in ("fid", "r_precision_3", "gap", "attributes", "minimal_pairs", "mm_dist", "skating")
+)
+METRICS |= {name: METRICS[name.removeprefix(VAL)] for name in ON_VAL}
 METRICS |= {name: (title, False) for name, title in _KEPT.items()}
 METRICS |= {name: (title, name.endswith("median_rank")) for name, title in _FOUND.items()}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from adaclip.files import FileError, read_json, write_json
 from adaqf_train.config import digest
+from adaqf_train.experiments.metrics import LAST, VAL
 
 Figures = dict[str, float]
+_UNKNOWN = {"r_precision_3": 0.0, "r_precision_3_extractors": 0.0}  # truth on val: gaps there are not relative to it
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,15 @@ def by_seed(results: Mapping[int, Result], metric: str) -> dict[int, float]:
 
 
 def figure(result: Result, metric: str) -> float | None:
-    """A test figure, or one of those that are made of several.
+    """A test figure, or one of those that are made of several. val_…: on val, mean of the curve's last points.
 
     attributes: mean accuracy over the attributes. gap: R@3 by the feedback's own extractors minus that by the
     independent evaluator, each relative to the ground truth's. delta: R@3 minus the ground truth's.
     """
+    if metric.startswith(VAL):
+        name = metric.removeprefix(VAL)
+        points = [figure(Result(result.trial, point, _UNKNOWN), name) for point in result.curve[-LAST:]]
+        return None if not points or None in points else sum(points) / len(points)
     test, truth = result.test, result.truth
     if metric == "attributes":
         values = [value for name, value in test.items() if name.startswith("attribute_")]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from adaqf_train.config import ConfigError
-from adaqf_train.experiments.metrics import FORGETTING, GENERATION, RETRIEVAL
+from adaqf_train.experiments.metrics import FORGETTING, GENERATION, ON_VAL, RETRIEVAL
 
 FROZEN = ("encoder.tuning=frozen", "feedback.motion=0", "feedback.text=0")  # MDM: the baseline of every study
 POOLED = ("denoiser.conditioning=pooled",)
@@ -338,6 +338,30 @@ STUDIES = {
                 Claim("better motion to text, whole split", "whole_motion_to_text_r1", "ours", "margin"),
             ),
             metrics=RETRIEVAL,
+        ),
+        Study(
+            "improvements",
+            "Beyond the paper",
+            "Not part",
+            (),
+            {
+                "baseline": BASELINE,
+                "full": replace(FULL, title="AdaQF as in the paper"),
+                "alpha_bar": Arm("feedback weighted by ᾱ_t", ("feedback.weighting=alpha_bar",), against="full"),
+                "minimal_pairs": Arm(
+                    "extractors that tell minimal pairs", ("extractors.objective=minimal_pairs",), against="full"
+                ),
+                "noised": Arm("extractors trained on noised motions", ("extractors.noise=0.5",), against="full"),
+                "heavier": Arm("λ_T three times as large", ("feedback.text=0.3",), against="full"),
+                "both": Arm(
+                    "extractors that tell minimal pairs, λ_T three times as large",
+                    ("extractors.objective=minimal_pairs", "feedback.text=0.3"),
+                    against="full",
+                ),
+            },
+            reference="baseline",
+            seeds=3,
+            metrics=ON_VAL,
         ),
     )
 }

@@ -47,12 +47,15 @@ def by_part(config: RunConfig, networks: Networks, frames: int, tokens: int, fea
     ids = torch.zeros(ROWS, tokens, dtype=torch.long)
     ids[:, -1] = encoder.eos_token_id
     real = torch.ones_like(ids, dtype=torch.bool)
-    inputs = (ids, real, motion, mask)
-    texts = 1 + FLIPS * config.evaluator.flipped  # that the evaluator reads for each motion
-    judged = (ids.repeat(texts, 1), real.repeat(texts, 1), motion, mask)
+
+    def inputs(flipped: bool) -> tuple[Tensor, ...]:
+        texts = 1 + FLIPS * flipped  # that are read for each motion
+        return ids.repeat(texts, 1), real.repeat(texts, 1), motion, mask
+
+    hard = config.extractors.objective == "minimal_pairs"
     stages: dict[str, dict[str, int]] = {
-        "extractors": {"extractors": count(lambda: torch.cat(extractors.train()(*inputs)))},
-        "evaluator": {"evaluator": count(lambda: torch.cat(evaluator.train()(*judged)))},
+        "extractors": {"extractors": count(lambda: torch.cat(extractors.train()(*inputs(hard))))},
+        "evaluator": {"evaluator": count(lambda: torch.cat(evaluator.train()(*inputs(config.evaluator.flipped))))},
     }
 
     def denoised(*, text_learns: bool) -> Tensor:

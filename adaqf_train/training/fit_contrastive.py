@@ -26,7 +26,7 @@ from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import caption_ids, contrastive, margin_contrastive, told_from_flipped
 
 CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
-# Captions with a flipped word beside each caption, when the evaluator is to see such. Three take half as long again and
+# Captions with a flipped word beside each caption, where a fit is to see such. Three take half as long again and
 # teach no more: another is drawn every time the caption comes.
 FLIPS = 1
 
@@ -101,7 +101,7 @@ def fit_extractors(
     checkpoints: Path | None = None,
     trackers: Sequence[str] = (),
 ) -> Extractors:
-    """The extractors, with the corrected Eq. 2 or T2M's margin loss.
+    """The extractors, with the corrected Eq. 2, T2M's margin loss, or Eq. 2 with minimal pairs among the negatives.
 
     words: (vocabulary, width) token embeddings of the base CLIP. checkpoints: where to leave some, for a fit that is
     interrupted to go on from.
@@ -160,8 +160,13 @@ def objective_of(config: ExtractorConfig | EvaluatorConfig) -> dict[str, object]
         # feedback, so it must be right in the neighbourhood of real motions, not on them alone.
         return batch.motion + config.noise * batch.noise
 
-    margin = config.margin if config.objective == "margin" else None
-    return {"temperature": config.temperature, "cosine_weight": 1.0, "margin": margin, "view": disturbed}
+    return {
+        "temperature": config.temperature,
+        "cosine_weight": 1.0,
+        "margin": config.margin if config.objective == "margin" else None,
+        "view": disturbed,
+        "wrong": _some_flips if config.objective == "minimal_pairs" else None,
+    }
 
 
 def _some_flips(batch: MotionBatch) -> list[list[str]]:

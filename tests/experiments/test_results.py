@@ -56,6 +56,14 @@ def test_a_result_is_found_by_all_that_it_depends_on(tmp_path):
         results.load(tmp_path, kept.trial)
 
 
+def test_figures_on_val_are_means_of_the_curves_last_points():
+    found = result("full", 0, 3.0, [{"step": step, "fid": float(step), "attribute_side": 0.5} for step in range(1, 6)])
+    assert results.figure(found, "val_fid") == 4.0
+    assert results.figure(found, "val_attributes") == 0.5
+    assert results.figure(found, "val_skating") is None
+    assert results.figure(result("full", 0, 3.0), "val_fid") is None
+
+
 def test_figures_that_are_made_of_several():
     found = result("full", 0, 3.0)
     assert results.figure(found, "delta") == pytest.approx(-0.08)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adaclip import AdaCLIP
+from adaclip import AdaCLIP, hub
 from adaqf_train.training import fit_adaqf, fit_contrastive
 
 
@@ -99,16 +99,19 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     assert pad(clips)[0].shape[0] == 32
 
 
-def test_extractors_can_learn_by_t2ms_margin(accelerator, tiny_train, base, tiny_config, tmp_path):
-    from adaclip import hub
-
+def test_extractors_can_learn_by_t2ms_margin_and_from_minimal_pairs(
+    accelerator, tiny_train, base, tiny_config, tmp_path
+):
     _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
     words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()
     losses = {}
-    for objective in ("infonce", "margin"):
+    for objective in ("infonce", "margin", "minimal_pairs"):
         config = replace(tiny_config.extractors, objective=objective, steps=40, batch=16, learning_rate=3e-3)
         log = tmp_path / f"{objective}.jsonl"
         fit_contrastive.fit_extractors(accelerator, tiny_train, tokenizer, words, config, log)
         losses[objective] = [float(line.split('"loss": ')[1].rstrip("}")) for line in log.read_text().splitlines()]
     assert losses["margin"][0] > 20 > losses["infonce"][0]  # of the order of the squared margin
     assert losses["margin"][-1] < 0.8 * losses["margin"][0]
+    # A flipped caption that is not told from the own one adds log 2, and more where it is one more negative.
+    assert losses["minimal_pairs"][0] > losses["infonce"][0] + 0.5
+    assert losses["minimal_pairs"][-1] < losses["minimal_pairs"][0] - 0.3
