@@ -96,8 +96,9 @@ class Scoring:
 
     def retrieval(self) -> dict[str, dict[str, Row]]:
         """How the judges find real motions by their captions and back, by judge (Table 8)."""
-        progress = {judge: self._progress(f"retrieval_{judge}", judge) for judge in JUDGES}
-        return retrieve_real(self.dataset, self.judges, self.config.evaluation, progress)
+        judges = {name: judge for name in JUDGES if (judge := getattr(self.judges, name)) is not None}
+        progress = {name: self._progress(f"retrieval_{name}", name) for name in judges}
+        return retrieve_real(self.dataset, judges, self.config.evaluation, progress)
 
     @property
     def place(self) -> Path:

@@ -17,6 +17,8 @@ from adaqf_train.config import ConfigError, RunConfig, digest, override, to_dict
 from adaqf_train.config_families import Families
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
+from adaqf_train.evaluation.evaluators import Evaluator
+from adaqf_train.evaluation.extractors_report import retrieve_real
 from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.general_prompts import PROMPTS
 from adaqf_train.evaluation.manifest import hash_of_weights
@@ -81,7 +83,7 @@ class TrialRunner:
             manifest = {
                 "seconds": {name: entry["seconds"] for name, entry in run.stages().items()},
                 "data": pipeline.dataset(pipeline.config.evaluation.split).fingerprint(),
-                "evaluator": store.fingerprint_of(run / "evaluator"),
+                "evaluator": store.fingerprint_of(run / "evaluator") if "evaluator" in run.stages() else None,
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
                 "python": platform.python_version(),
@@ -99,9 +101,16 @@ class TrialRunner:
         pipeline = Pipeline(run, config, self.data[label], base=self.base)
         pipeline.check()
         run.write_config(config, pipeline.data)
-        pipeline.extractors()
-        pipeline.evaluator()
+        self._common(pipeline, arm)
         return pipeline
+
+    def _common(self, pipeline: Pipeline, arm: Arm) -> None:
+        """Trains, or borrows, what trials of that kind have in common."""
+        pipeline.extractors()
+        if arm.kind != "extractors":
+            pipeline.evaluator()
+        if arm.kind in CODECS:
+            Transfer(pipeline, self.families).codec(arm.kind)
 
     def _generate(self, pipeline: Pipeline, label: str, arm: Arm, source: Path | None) -> tuple[Figures, Figures]:
         """Test figures of a generator, and of the real motions."""
@@ -125,7 +134,10 @@ class TrialRunner:
 
     def _retrieve(self, pipeline: Pipeline) -> Figures:
         """How the feedback's extractors find real motions."""
-        sets = Scoring(pipeline).retrieval()["extractors"]
+        towers, tokenizer = store.load_extractors(pipeline.run / "extractors")
+        dataset = pipeline.dataset(pipeline.config.evaluation.split)
+        judge = Evaluator(towers.to(self.accelerator.device), tokenizer, dataset.mean, dataset.std)
+        sets = retrieve_real(dataset, {"extractors": judge}, pipeline.config.evaluation)["extractors"]
         return {f"{which}_{name}": figure["mean"] for which, row in sets.items() for name, figure in row.items()}
 
     def _remember(self, pipeline: Pipeline, adapted: Path) -> Figures:
@@ -227,17 +239,15 @@ class TrialRunner:
         train = MotionDataset(locate(self.data[label]), "train", self.config.data).fingerprint()
         key = digest(common | {"base": self.base and hash_of_weights(self.base), "train": train})
         run = RunFolder(self.runs / f"{label}-shared-{key[:8]}", self.accelerator)
-        wanted = {"extractors", "evaluator"} | ({CODECS[arm.kind]} if arm.kind in CODECS else set())
+        wanted = {"extractors"} if arm.kind == "extractors" else {"extractors", "evaluator"}
+        wanted |= {CODECS[arm.kind]} if arm.kind in CODECS else set()
         while not wanted <= run.stages().keys():
             try:
                 with run.locked():
                     pipeline = Pipeline(run, self.config, self.data[label], base=self.base)
                     pipeline.check()
                     run.write_config(self.config, pipeline.data)
-                    pipeline.extractors()
-                    pipeline.evaluator()
-                    if arm.kind in CODECS:
-                        Transfer(pipeline, self.families).codec(arm.kind)
+                    self._common(pipeline, arm)
             except RunLocked:
                 time.sleep(PATIENCE)  # another process of the study is at it
         return run.path

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +127,17 @@ def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
     assert encoders["procedural"].startswith("other-mdm-")
     assert encoders["other"].startswith("procedural-mdm-")
     assert "## other" in page
+
+
+def test_the_example_reruns_the_smallest_study(command, tiny_data, tmp_path, monkeypatch, capsys):
+    script = Path(__file__).parent.parent / "examples" / "rerun_study.py"
+    shutil.copytree(tiny_data, tmp_path / "data")
+    settings = command[command.index("--set") :]
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), *settings])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "## The paper's claims" in capsys.readouterr().out
+    assert len(list((tmp_path / "results").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

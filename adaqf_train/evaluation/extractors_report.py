@@ -12,7 +12,7 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.protocol import Row, draw, replicated
 from adaqf_train.evaluation.retrieval import TOPS, caption_groups, retrieval
-from adaqf_train.evaluation.scores import Judges, unit
+from adaqf_train.evaluation.scores import unit
 from adaqf_train.evaluation.t2m import T2MEvaluator
 
 JUDGES = {
@@ -32,19 +32,19 @@ _BETWEEN = "/"  # of set and figure while both are one name
 
 
 def retrieve_real(
-    dataset: MotionDataset, judges: Judges, config: EvaluationConfig, progress: Mapping[str, Path] | None = None
+    dataset: MotionDataset,
+    judges: Mapping[str, Evaluator | T2MEvaluator],
+    config: EvaluationConfig,
+    progress: Mapping[str, Path] | None = None,
 ) -> dict[str, dict[str, Row]]:
     """{judge: {set: {"text_to_motion_r1": {"mean", "ci95"}, …, "motion_to_text_median_rank": …}}} of real motions.
 
-    The replications' captions, crops and pools are those of the report's rows (`protocol.draw`), of the whole split.
-    The extractors are asked for cosines, which they are trained on, the others for Euclidean distances. progress: a
-    file for each judge, as in `protocol.replicated`.
+    judges: by their names in `JUDGES`. The replications' captions, crops and pools are those of the report's rows
+    (`protocol.draw`), of the whole split. The extractors are asked for cosines, which they are trained on, the others
+    for Euclidean distances. progress: a file for each judge, as in `protocol.replicated`.
     """
     found = {}
-    for name in JUDGES:
-        judge = getattr(judges, name)
-        if judge is None:
-            continue
+    for name, judge in judges.items():
 
         def replicate(
             replication: int, judge: Evaluator | T2MEvaluator = judge, cosine: bool = name == "extractors"

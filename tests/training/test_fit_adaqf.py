@@ -99,9 +99,7 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     assert pad(clips)[0].shape[0] == 32
 
 
-def test_extractors_can_learn_by_t2ms_margin_and_from_minimal_pairs(
-    accelerator, tiny_train, base, tiny_config, tmp_path
-):
+def test_the_extractors_other_objectives(accelerator, tiny_train, base, tiny_config, tmp_path):
     _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
     words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()
     losses = {}
