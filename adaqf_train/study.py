@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,7 +87,7 @@ class StudyRunner:
     def report(self, folder: Path) -> Path:
         """Writes NAME.md with the tables, and the figures beside it."""
         study, found = self.study, self.found()
-        lines = [f"# {study.title}", "", f"{study.paper} of the paper. {self._means_of()}", ""]
+        lines = [f"# {study.title}", "", f"{study.paper} of the paper. {self._means_of()}", "", _cost(found), ""]
         for label, arms in found.items():
             lines += [f"## {label}", "", tables.figures_table(study, arms), ""]
             if differences := tables.differences_table(study, arms):
@@ -134,6 +134,15 @@ class StudyRunner:
             "in bold has its whole interval on one side of zero. Test split, by the independent evaluator; curves on "
             f"val. Command: `run.py study {self.study.name} --recipe {self.trials.recipe} {' '.join(options)}`."
         )
+
+
+def _cost(found: Mapping[str, tables.Results]) -> str:
+    """How long the trials trained, and on what. Trials that other studies share are counted in each."""
+    manifests = [result.manifest for arms in found.values() for by_seed in arms.values() for result in by_seed.values()]
+    hours = sum(sum(manifest["seconds"].values()) for manifest in manifests) / 3600
+    used = ("threads", "torch", "python")
+    told = "; ".join(f"{name} {', '.join(sorted({str(manifest[name]) for manifest in manifests}))}" for name in used)
+    return f"{len(manifests)} trials, {hours:.1f} hours of training in all, with what other studies share ({told})."
 
 
 @cache

@@ -113,6 +113,7 @@ FAMILIES = {
 }
 QUARTER = 0.25  # "approximately 4x faster convergence"
 PAPER_WEIGHTS = ((1, 1), (3, 1), (5, 1), (10, 1), (10, 2), (10, 3), (10, 5))
+HEAVIER = ("feedback.motion=0.06", "feedback.text=0.3")  # than the pocket recipe's
 SAMPLES = (100, 250, 500, 1000)
 
 
@@ -352,10 +353,10 @@ STUDIES = {
                     "extractors that tell minimal pairs", ("extractors.objective=minimal_pairs",), against="full"
                 ),
                 "noised": Arm("extractors trained on noised motions", ("extractors.noise=0.5",), against="full"),
-                "heavier": Arm("λ_T three times as large", ("feedback.text=0.3",), against="full"),
+                "heavier": Arm("both λ three times as large", HEAVIER, against="full"),
                 "both": Arm(
-                    "extractors that tell minimal pairs, λ_T three times as large",
-                    ("extractors.objective=minimal_pairs", "feedback.text=0.3"),
+                    "extractors that tell minimal pairs, both λ three times as large",
+                    ("extractors.objective=minimal_pairs", *HEAVIER),
                     against="full",
                 ),
             },
