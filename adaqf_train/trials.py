@@ -67,7 +67,10 @@ class TrialRunner:
         return Trial(label, self.recipe, settings, seed, arm.kind, encoder)
 
     def run(self, label: str, arm: Arm, seed: int) -> Result:
-        """Trains and scores a trial; RunLocked when another process is at it."""
+        """Trains and scores a trial; RunLocked when another process is at it.
+
+        Of several processes of one launch all train, and the main one scores: only its result has figures.
+        """
         trial = self.trial(label, arm, seed)
         source = self._adapted(label, arm.encoder, seed) if arm.encoder else None
         run = RunFolder(self.runs / trial.name, self.accelerator)
@@ -124,6 +127,8 @@ class TrialRunner:
             transfer = Transfer(pipeline, override(self.families, settings))
             generator = transfer.train(arm.kind, self._encoder(run, source))
             weights = hash_of_weights(run / GENERATOR)
+        if not self.accelerator.is_main_process:
+            return {}, {}
         scoring = Scoring(pipeline)
         # A report voids minimal pairs where the real motions' own say that they mean nothing.
         rows = Report.of({"gt": scoring.row("gt"), GENERATOR: scoring.score(GENERATOR, generator, weights)}, {}).rows
@@ -134,6 +139,8 @@ class TrialRunner:
 
     def _retrieve(self, pipeline: Pipeline) -> Figures:
         """How the feedback's extractors find real motions."""
+        if not self.accelerator.is_main_process:
+            return {}
         towers, tokenizer = store.load_extractors(pipeline.run / "extractors")
         dataset = pipeline.dataset(pipeline.config.evaluation.split)
         judge = Evaluator(towers.to(self.accelerator.device), tokenizer, dataset.mean, dataset.std)

@@ -14,7 +14,8 @@ from adaqf_train.config import ConfigError, override
 from adaqf_train.experiments import studies
 
 # Curves are part of a study, and every arm is shown as it ends: choosing its best point would add to the noise.
-CURVES = ("validation.every=100", "validation.select=last", "validation.strips=0")
+POINTS = 8  # of a curve, where the recipe does not validate
+CURVES = ("validation.select=last", "validation.strips=0")
 FAMILIES = "families."
 SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
@@ -47,10 +48,12 @@ class StudyVerb:
 
     def __call__(self) -> None:
         study = studies.load(self.name)
-        settings = (*CURVES, *SHORTER, *self.settings)
-        ours = [setting for setting in settings if not setting.startswith(FAMILIES)]
+        ours = [setting for setting in self.settings if not setting.startswith(FAMILIES)]
         config = override(recipes.load(self.recipe), ours)
-        theirs = [setting.removeprefix(FAMILIES) for setting in settings if setting.startswith(FAMILIES)]
+        every = config.validation.every or max(1, config.training.steps // POINTS)
+        settings = (f"validation.every={every}", *CURVES, *SHORTER, *self.settings)
+        config = override(config, [setting for setting in settings if not setting.startswith(FAMILIES)])
+        theirs = [setting.removeprefix(FAMILIES) for setting in self.settings if setting.startswith(FAMILIES)]
         families = override(recipes.families_of(self.recipe), theirs)
         data = dict(_labelled(entry) for entry in self.data)
         if not data:
