@@ -134,7 +134,7 @@ class TrialRunner:
         rows = Report.of({"gt": scoring.row("gt"), GENERATOR: scoring.score(GENERATOR, generator, weights)}, {}).rows
         test = _means(rows[GENERATOR])
         if isinstance(generator, MaskedGenerator):
-            test |= _by_level(scoring, generator, weights)
+            test |= _by_level(scoring, generator, weights, test)
         return test, _means(rows["gt"])
 
     def _retrieve(self, pipeline: Pipeline) -> Figures:
@@ -260,14 +260,15 @@ class TrialRunner:
         return run.path
 
 
-def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str) -> Figures:
-    """FID and R@3 with fewer residual levels: R0 is the base level alone."""
-    most, figures = generator.levels, {}
-    for level in range(1, most + 1):
+def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str, whole: Figures) -> Figures:
+    """FID and R@3 with fewer residual levels: R0 is the base level alone. whole: the figures with all of them."""
+    most = generator.levels
+    found = {most - 1: whole}
+    for level in range(1, most):
         generator.levels = level
-        row = scoring.score(f"{GENERATOR}_R{level - 1}", generator, weights)
-        figures |= {f"{name}_R{level - 1}": row[name]["mean"] for name in ("fid", "r_precision_3")}
-    return figures
+        found[level - 1] = _means(scoring.score(f"{GENERATOR}_R{level - 1}", generator, weights))
+    generator.levels = most
+    return {f"{name}_R{level}": found[level][name] for level in sorted(found) for name in ("fid", "r_precision_3")}
 
 
 def _means(row: Row) -> Figures:
