@@ -129,6 +129,15 @@ def test_single_stages_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_con
     assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "adaqf"}
 
 
+def test_a_base_by_itself_serves_another_run(run, tiny_data, tiny_config, tmp_path, capsys):
+    options = ["--recipe", "pocket", "--data", str(tiny_data), *settings_of(tiny_config)]
+    assert main(["base", "--out", str(tmp_path / "base"), *options]) == 0
+    base = tmp_path / "base" / "pocket_clip"
+    assert str(base) in capsys.readouterr().out
+    assert (base / "model.safetensors").read_bytes() == (run / "pocket_clip" / "model.safetensors").read_bytes()
+    assert main(["extractors", "--out", str(tmp_path / "other"), "--base", str(base), *options]) == 0
+
+
 def test_a_stage_begun_with_other_settings_is_not_gone_on_with(run, tiny_data, tiny_config, tmp_path):
     out = Path(shutil.copytree(run, tmp_path / "copy"))
     stages = json.loads((out / "stages.json").read_text())

@@ -17,7 +17,8 @@ LAYERS = (
     ("training",),
     ("evaluation", "viewing", "export"),
     ("experiments",),
-    ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy", "study"),
+    ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy"),
+    ("transfer", "trials", "study"),
     ("cli",),
     ("run",),
 )
