@@ -14,7 +14,6 @@ from adaqf_train.data.official import locate
 from adaqf_train.experiments import figures, results, tables
 from adaqf_train.experiments.metrics import METRICS
 from adaqf_train.experiments.results import Result
-from adaqf_train.experiments.statistics import Estimate, estimate
 from adaqf_train.experiments.studies import Study
 from adaqf_train.run_folder import RunLocked
 from adaqf_train.trials import TrialRunner
@@ -108,9 +107,9 @@ class StudyRunner:
     def _figures(self, folder: Path, label: str, arms: tables.Results) -> list[str]:
         shown = {name: METRICS[name][0] for name in DRAWN if name in self.study.metrics}
         shown = shown or {name: METRICS[name][0] for name in self.study.metrics[: len(DRAWN)]}
-        estimates: dict[str, dict[str, Estimate]] = {
+        figures_by_arm: dict[str, dict[str, list[float]]] = {
             arm.title: {
-                metric: estimate(list(values.values()))
+                metric: list(values.values())
                 for metric in shown
                 if (values := results.by_seed(arms.get(name, {}), metric))
             }
@@ -119,7 +118,7 @@ class StudyRunner:
         titled = {arm.title: list(arms.get(name, {}).values()) for name, arm in self.study.arms.items()}
         lines = []
         for kind, drawn in (
-            ("test", lambda path: figures.draw_estimates(path, estimates, shown)),
+            ("test", lambda path: figures.draw_estimates(path, figures_by_arm, shown)),
             ("curves", lambda path: figures.draw_curves(path, titled, CURVES)),
         ):
             name = f"{self.study.name}-{label}-{kind}.png"

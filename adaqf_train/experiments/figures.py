@@ -9,7 +9,7 @@ import numpy as np
 
 from adaclip.files import atomic_file
 from adaqf_train.experiments.results import Result, mean_curve
-from adaqf_train.experiments.statistics import Estimate
+from adaqf_train.experiments.statistics import estimate
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
 COLOURS = ("#444444", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A700")
@@ -51,8 +51,11 @@ def draw_curves(
     return True
 
 
-def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Estimate]], metrics: Mapping[str, str]) -> bool:
-    """Test figures with their intervals over seeds: a row an arm, a panel a metric. False when there is nothing."""
+def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]], metrics: Mapping[str, str]) -> bool:
+    """Test figures: a row an arm, a panel a metric; mean and interval over seeds, and each seed's own as a small dot.
+
+    arms: {title: {metric: a value for each seed}}. False when there is nothing.
+    """
     if not any(arms.values()):
         return False
     figure, axes = _panels(len(metrics), 0.9 + 0.34 * len(arms), share=True)
@@ -60,8 +63,10 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Estimate]], metri
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         for place, colour, found in zip(places, _colours(len(arms)), arms.values(), strict=True):
             if metric in found:
-                half = found[metric].half or 0.0
-                axis.errorbar(found[metric].mean, place, xerr=half, fmt="o", color=colour, capsize=3, markersize=5)
+                told = estimate(found[metric])
+                axis.errorbar(told.mean, place, xerr=told.half or 0.0, fmt="o", color=colour, capsize=3, markersize=5)
+                seeds = found[metric] if told.seeds > 1 else ()
+                axis.plot(seeds, [place - 0.22] * len(seeds), ".", color=colour, markersize=4, alpha=0.6)
         axis.set(title=title, ylim=(-0.6, len(arms) - 0.4))
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes[0].set_yticks(list(places), list(arms))

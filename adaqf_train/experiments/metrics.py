@@ -8,6 +8,7 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "r_precision_1": ("R@1 ↑", False),
     "r_precision_3": ("R@3 ↑", False),
     "delta": ("R@3 − GT", None),
+    "r_precision_3_extractors": ("R@3 by extractors", None),
     "gap": ("extractors' gap ↓", True),
     "attributes": ("attributes ↑", False),
     "minimal_pairs": ("minimal pairs ↑", False),

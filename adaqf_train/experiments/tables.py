@@ -20,7 +20,7 @@ from adaqf_train.experiments.statistics import (
 )
 from adaqf_train.experiments.studies import Claim, Study
 
-WIDE = 10  # metrics; tables of more have a row a metric
+WIDE = 12  # metrics; tables of more have a row a metric
 NOT_RUN = "*not run*"
 Results = Mapping[str, Mapping[int, Result]]  # {arm: {seed: result}}
 

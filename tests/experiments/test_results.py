@@ -10,7 +10,6 @@ from adaclip.files import FileError
 from adaqf_train.config import ConfigError, override
 from adaqf_train.experiments import figures, results, studies, tables
 from adaqf_train.experiments.results import Result, Trial
-from adaqf_train.experiments.statistics import Estimate
 from adaqf_train.experiments.studies import STUDIES
 from adaqf_train.recipes import load
 
@@ -107,7 +106,7 @@ def test_figures_are_drawn_of_what_there_is_and_of_nothing_else(some, tmp_path):
     titled = {arm: list(found.values()) for arm, found in some.items()} | {"lora": []}
     assert figures.draw_curves(tmp_path / "curves.png", titled, {"fid": "FID"})
     assert not figures.draw_curves(tmp_path / "none.png", titled, {"skating": "skating"})
-    assert figures.draw_estimates(tmp_path / "test.png", {"a": {"fid": Estimate(1.0, 0.1, 3)}, "b": {}}, {"fid": "FID"})
+    assert figures.draw_estimates(tmp_path / "test.png", {"a": {"fid": [1.0, 1.1]}, "b": {}}, {"fid": "FID"})
     assert not figures.draw_estimates(tmp_path / "none.png", {"b": {}}, {"fid": "FID"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "test.png"]
     first = (tmp_path / "curves.png").read_bytes()
