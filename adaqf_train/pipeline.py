@@ -33,6 +33,20 @@ ARMS = ("baseline", "adaqf")
 INCIDENTAL = ("workers", "checkpoint_every", "keep", "log_every", "trackers", "max_loss")
 
 
+def without_incidental(config: object) -> dict:
+    """A configuration as nested dictionaries, without the training settings that weights do not depend on."""
+
+    def kept(content: dict) -> dict:
+        training = "learning_rate" in content and "workers" in content
+        return {
+            name: kept(value) if isinstance(value, dict) else value
+            for name, value in content.items()
+            if not (training and name in INCIDENTAL)
+        }
+
+    return kept(config if isinstance(config, dict) else asdict(config))
+
+
 class Pipeline:
     """One run on one data set. Every method is a stage: it does its work once, and earlier stages first."""
 
@@ -175,9 +189,8 @@ class Pipeline:
         base, base_key = self.base()
         train = self.dataset("train", few=True)
         parts = ("encoder", "denoiser", "diffusion", "feedback", "training")
-        settings = {part: asdict(getattr(config, part)) for part in parts} | self._inputs(train) | {"base": base_key}
-        for name in INCIDENTAL:
-            del settings["training"][name]
+        settings = {part: without_incidental(getattr(config, part)) for part in parts}
+        settings |= {**self._inputs(train), "base": base_key}
         judge = self._feedback_judge(config, settings)
         if config.validation.every is not None:
             settings |= {"validation": asdict(config.validation), "evaluator": self.evaluator()}

@@ -77,7 +77,7 @@ class RunFolder:
             if done["digest"] == key:
                 return key
             raise RunError(
-                f"{self / name}: made with other settings ({_differences(done['settings'], _as_stored(settings))}). "
+                f"{self / name}: made with other settings ({differences(done['settings'], as_stored(settings))}). "
                 "Give another --out, or delete this run."
             )
         started = time.monotonic()
@@ -138,18 +138,18 @@ def _stages(path: Path) -> dict[str, dict]:
     return read_json(path / STAGES) if (path / STAGES).is_file() else {}
 
 
-def _as_stored(settings: dict) -> dict:
+def as_stored(settings: dict) -> dict:
     """Settings as they come back from JSON, which knows no tuples."""
     return json.loads(json.dumps(settings))
 
 
-def _differences(old: dict, new: dict, prefix: str = "") -> str:
+def differences(old: dict, new: dict, prefix: str = "") -> str:
     """Which settings differ, as "name: old -> new"."""
     found = []
     for name in sorted(old.keys() | new.keys()):
         a, b = old.get(name), new.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            inner = _differences(a, b, f"{prefix}{name}.")
+            inner = differences(a, b, f"{prefix}{name}.")
             found += [inner] if inner else []
         elif a != b:
             found.append(f"{prefix}{name}: {a} -> {b}")

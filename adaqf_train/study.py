@@ -1,25 +1,23 @@
-"""Runs the trials of a study, each once, and tells what came out."""
+"""Runs the trials of a study, each once, and finds what was run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from adaclip.files import FileError, atomic_file
+from adaclip.files import FileError
 from adaqf_train.config import ConfigError, DataConfig
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.layout import DataError
 from adaqf_train.data.official import locate
-from adaqf_train.experiments import figures, results, tables
-from adaqf_train.experiments.metrics import METRICS
+from adaqf_train.experiments import results, tables
 from adaqf_train.experiments.results import Result
 from adaqf_train.experiments.studies import Study
 from adaqf_train.run_folder import RunLocked
-from adaqf_train.trials import TrialRunner
-
-DRAWN = ("fid", "r_precision_3", "attributes", "minimal_pairs")  # of test figures, where a study shows these
-CURVES = {"fid": "FID on val ↓", "r_precision_3": "R@3 on val ↑"}
+from adaqf_train.training.divergence import DivergenceError
+from adaqf_train.trials import TrialRunner, agreed
 
 
 @dataclass(frozen=True)
@@ -31,117 +29,89 @@ class StudyRunner:
     seeds: int
     kept: Path  # results go here: figures alone
 
-    def run(self, arms: Sequence[str] | None = None) -> int:
+    def run(self, arms: Sequence[str] | None = None) -> list[str]:
         """Runs the trials that have no result, seed by seed so that a study that is cut short can be read.
 
-        Trials that another process is running are left to it. Returns how many were run.
+        What another process is running is left to it, and asked for again while there is anything else to do. A trial
+        that diverges, or that the data are too few for, does not keep the others from being run: returns what went
+        wrong, a line each.
         """
         unknown = set(arms or ()) - self.study.arms.keys()
         if unknown:
             raise ConfigError(f"There is no arm {sorted(unknown)}: choose from {', '.join(self.study.arms)}.")
+        failed: dict[tuple[str, str, int], str] = {}
+        while self._pass(arms or tuple(self.study.arms), failed):
+            pass
+        return list(failed.values())
+
+    def _pass(self, arms: Sequence[str], failed: dict[tuple[str, str, int], str]) -> int:
+        """Tries every trial that is missing, once; returns how many were run."""
         console, done = self.trials.console, 0
-        for seed in range(self.seeds):
-            for label in self.trials.data:
-                for name in arms or self.study.arms:
-                    arm = self.study.arms[name]
-                    trial = self.trials.trial(label, arm, seed)
-                    if self._result(label, name, seed) is not None:
-                        continue
-                    console.print(f"[bold]{label}, {arm.title}, seed {seed}[/bold]: {trial.name}")
-                    try:
-                        result = self.trials.run(label, arm, seed)
-                    except RunLocked as error:
-                        console.print(f"left to the process that is at it ({error})")
-                        continue
-                    if self.trials.accelerator.is_main_process:
-                        result.save(self.kept)
-                    self.trials.accelerator.wait_for_everyone()
-                    done += 1
+        for label, name, seed in self._all(arms):
+            if (label, name, seed) in failed or agreed(self._result(label, name, seed) is not None):
+                continue
+            arm = self.study.arms[name]
+            trial = self.trials.trial(label, arm, seed)
+            console.print(f"[bold]{label}, {arm.title}, seed {seed}[/bold]: {trial.name}")
+            try:
+                result = self.trials.run(label, arm, seed)
+            except RunLocked as error:
+                console.print(f"left to the process that is at it ({error})")
+                continue
+            except (DivergenceError, DataError) as error:
+                failed[label, name, seed] = f"{label}, {arm.title}, seed {seed}: {error}"
+                console.print(failed[label, name, seed])
+                continue
+            if self.trials.accelerator.is_main_process:
+                result.save(self.kept)
+            self.trials.accelerator.wait_for_everyone()
+            done += 1
         return done
 
+    def found(self) -> dict[str, tables.Results]:
+        """The results there are: {data set: {arm: {seed: result}}}.
+
+        FileError where those of a data set were scored by different evaluators: they do not compare.
+        """
+        found: dict[str, dict[str, dict[int, Result]]] = {
+            label: {arm: {} for arm in self.study.arms} for label in self.trials.data
+        }
+        evaluators: dict[str, dict[str, str]] = {label: {} for label in self.trials.data}
+        for label, arm, seed in self._all(tuple(self.study.arms)):
+            if (result := self._result(label, arm, seed)) is not None:
+                found[label][arm][seed] = result
+                if (evaluator := result.manifest["evaluator"]) is not None:
+                    evaluators[label][evaluator] = result.trial.name
+        for label, names in evaluators.items():
+            if len(names) > 1:
+                raise FileError(
+                    f"{self.kept}: results on {label} were scored by different evaluators ({', '.join(names.values())} "
+                    "are one of each). Delete those of one of them and run the study again."
+                )
+        return found
+
+    def _all(self, arms: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+        for seed in range(self.seeds):
+            for label in self.trials.data:
+                for arm in arms:
+                    yield label, arm, seed
+
     def _result(self, label: str, arm: str, seed: int) -> Result | None:
-        """The result of a trial, if it was run; FileError when it is of other data under the same label."""
+        """The result of a trial, if it was run; FileError when it is of other data, or other settings, under the same
+        name.
+        """
         trial = self.trials.trial(label, self.study.arms[arm], seed)
         result = results.load(self.kept, trial)
-        config, folder = self.trials.config, self.trials.data[label]
-        if result is not None and result.manifest["data"] != _fingerprint(folder, config.evaluation.split, config.data):
+        if result is None:
+            return None
+        path, config, folder = self.kept / f"{trial.name}.json", self.trials.config, self.trials.data[label]
+        if result.manifest["data"] != _fingerprint(folder, config.evaluation.split, config.data):
             raise FileError(
-                f"{self.kept / trial.name}.json: of other data than {folder}, which has its label ({label}). Give the "
-                "data another label."
+                f"{path}: of other data than {folder}, which has its label ({label}). Give the data another label."
             )
+        if changed := self.trials.changes(label, self.study.arms[arm], seed, result.manifest):
+            raise FileError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
         return result
-
-    def found(self) -> dict[str, tables.Results]:
-        """The results there are: {data set: {arm: {seed: result}}}."""
-        return {
-            label: {
-                arm: {
-                    seed: result for seed in range(self.seeds) if (result := self._result(label, arm, seed)) is not None
-                }
-                for arm in self.study.arms
-            }
-            for label in self.trials.data
-        }
-
-    def report(self, folder: Path) -> Path:
-        """Writes NAME.md with the tables, and the figures beside it."""
-        study, found = self.study, self.found()
-        lines = [f"# {study.title}", "", f"{study.paper} of the paper. {self._means_of()}", "", _cost(found), ""]
-        for label, arms in found.items():
-            lines += [f"## {label}", "", tables.figures_table(study, arms), ""]
-            if differences := tables.differences_table(study, arms):
-                lines += [differences, ""]
-            for table in (tables.convergence_table, tables.levels_table):
-                if told := table(study, arms):
-                    lines += [told, ""]
-            lines += self._figures(folder, label, arms)
-        if verdicts := tables.verdicts_table(study, found):
-            lines += ["## The paper's claims", "", verdicts, ""]
-        if paper := tables.paper_table(study):
-            lines += ["## The paper's figures", "", paper, ""]
-        path = folder / f"{study.name}.md"
-        with atomic_file(path) as staging:
-            staging.write_text("\n".join(lines), encoding="utf-8")
-        return path
-
-    def _figures(self, folder: Path, label: str, arms: tables.Results) -> list[str]:
-        shown = {name: METRICS[name][0] for name in DRAWN if name in self.study.metrics}
-        shown = shown or {name: METRICS[name][0] for name in self.study.metrics[: len(DRAWN)]}
-        figures_by_arm: dict[str, dict[str, list[float]]] = {
-            arm.title: {
-                metric: list(values.values())
-                for metric in shown
-                if (values := results.by_seed(arms.get(name, {}), metric))
-            }
-            for name, arm in self.study.arms.items()
-        }
-        titled = {arm.title: list(arms.get(name, {}).values()) for name, arm in self.study.arms.items()}
-        lines = []
-        for kind, drawn in (
-            ("test", lambda path: figures.draw_estimates(path, figures_by_arm, shown)),
-            ("curves", lambda path: figures.draw_curves(path, titled, CURVES)),
-        ):
-            name = f"{self.study.name}-{label}-{kind}.png"
-            if drawn(folder / name):
-                lines += [f"![{kind} of {label}]({name})", ""]
-        return lines
-
-    def _means_of(self) -> str:
-        options = [f"--data {label}=FOLDER" for label in self.trials.data] + ["--base BASE"] * bool(self.trials.base)
-        return (
-            "Means over training seeds, ± half the 95 % interval of Student's t where there are several; a difference "
-            "in bold has its whole interval on one side of zero. Test split, by the independent evaluator; curves on "
-            f"val. Command: `run.py study {self.study.name} --recipe {self.trials.recipe} {' '.join(options)}`."
-        )
-
-
-def _cost(found: Mapping[str, tables.Results]) -> str:
-    """How long the trials trained, and on what. Trials that other studies share are counted in each."""
-    manifests = [result.manifest for arms in found.values() for by_seed in arms.values() for result in by_seed.values()]
-    hours = sum(sum(manifest["seconds"].values()) for manifest in manifests) / 3600
-    used = ("threads", "torch", "python")
-    told = "; ".join(f"{name} {', '.join(sorted({str(manifest[name]) for manifest in manifests}))}" for name in used)
-    return f"{len(manifests)} trials, {hours:.1f} hours of training in all, with what other studies share ({told})."
 
 
 @cache

@@ -20,7 +20,7 @@ from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.models.latent_generator import LatentGenerator
 from adaqf_train.models.masked_generator import MaskedGenerator
 from adaqf_train.models.text_to_motion import TextToMotion
-from adaqf_train.pipeline import Pipeline
+from adaqf_train.pipeline import Pipeline, without_incidental
 from adaqf_train.training import fit_adaqf
 from adaqf_train.training.fit_latent import fit_latent_autoencoder, fit_latent_diffusion
 from adaqf_train.training.fit_masked import fit_masked_generator, fit_tokenizer
@@ -29,6 +29,7 @@ from adaqf_train.validator import validator
 
 Family = Literal["mdm", "latent", "masked"]
 GENERATOR = "generator"  # the stage of a run, its folder and its log
+CURVE = "generator_curve.jsonl"  # of the latent families; the loop keeps, and cuts, a file of its own for MDM's
 CODECS = {"latent": "autoencoder", "masked": "motion_tokenizer"}  # what lies between frames and what is generated
 _CLASSES: dict[str, type[TextToMotion]] = {
     "mdm": MotionGenerator,
@@ -51,7 +52,7 @@ class Transfer:
         """
         pipeline, name = self.pipeline, CODECS[family]
         config, training = self._codec_config(family)
-        settings = {"config": asdict(config), "training": asdict(training), **pipeline.inputs}
+        settings = {"config": asdict(config), "training": without_incidental(training), **pipeline.inputs}
         fit = {"latent": fit_latent_autoencoder, "masked": fit_tokenizer}[family]
 
         def make() -> None:
@@ -64,11 +65,11 @@ class Transfer:
 
     def train(self, family: Family, encoder: Path) -> TextToMotion:
         """A generator under the text encoder of a folder (a CLIP text model), with a curve on val if the configuration
-        asks for one: logs/generator_validation.jsonl.
+        asks for one (`curve_of`).
         """
         fit = {"mdm": self._fit_mdm, "latent": self._fit_latent, "masked": self._fit_masked}[family]
         settings = {"family": family, "encoder": hash_of_weights(encoder), **self.pipeline.inputs}
-        settings |= {"config": asdict(self._config(family)), "every": self.pipeline.config.validation.every}
+        settings |= {"config": without_incidental(self._config(family)), "every": self.pipeline.config.validation.every}
         if family in CODECS:
             settings["codec"] = self.codec(family)
 
@@ -158,7 +159,7 @@ class Transfer:
         score = self._score()
         if score is None:
             return {}
-        log = curve_of(self.pipeline.run.path)
+        log = self.pipeline.run / "logs" / CURVE
         main = self.pipeline.accelerator.is_main_process
 
         def at(step: int, generator: TextToMotion) -> None:
@@ -168,9 +169,9 @@ class Transfer:
         return {"every": self.pipeline.config.validation.every, "at": at}
 
 
-def curve_of(run: Path, stage: str = GENERATOR) -> Path:
+def curve_of(run: Path, family: Family, stage: str = GENERATOR) -> Path:
     """Where a run has its scores on val while a generator was trained, a JSON line each."""
-    return run / "logs" / f"{stage}_validation.jsonl"
+    return run / "logs" / (CURVE if family in CODECS else f"{stage}_validation.jsonl")
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:

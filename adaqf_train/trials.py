@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from adaclip import AdaCLIP
-from adaqf_train.config import ConfigError, RunConfig, digest, override, to_dict
+from adaqf_train.config import POCKET_BASE, ConfigError, RunConfig, digest, override, to_dict
 from adaqf_train.config_families import Families
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
@@ -29,8 +34,8 @@ from adaqf_train.experiments.studies import Arm, Source
 from adaqf_train.models import store
 from adaqf_train.models.generator import MotionGenerator
 from adaqf_train.models.masked_generator import MaskedGenerator
-from adaqf_train.pipeline import Pipeline
-from adaqf_train.run_folder import RunFolder, RunLocked
+from adaqf_train.pipeline import Pipeline, without_incidental
+from adaqf_train.run_folder import RunError, RunFolder, RunLocked, as_stored, differences, read_config
 from adaqf_train.scoring import Scoring
 from adaqf_train.training.fit_contrastive import fit_pose_probe
 from adaqf_train.training.fit_moclip import fit_moclip, save_moclip
@@ -38,7 +43,7 @@ from adaqf_train.transfer import CODECS, GENERATOR, Transfer, curve_of, read_cur
 
 PATIENCE = 5.0  # seconds
 ADAQF = "adaqf"  # the stage that holds a generator of MDM's family, whatever its settings make of it
-FAMILIES = "families."  # prefix of the settings that belong to `Families`
+Decision = TypeVar("Decision")
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class TrialRunner:
 
     def trial(self, label: str, arm: Arm, seed: int) -> Trial:
         """What an arm on a data set is with that training seed."""
-        base = (f"base={hash_of_weights(self.base)[:16]}",) if self.base else ()
+        base = (f"base={_hash_of_base(self.base)[:16]}",) if self.base else ()
         settings = (*base, *self.settings, *arm.settings)
         encoder = self._source_key(label, arm.encoder) if arm.encoder else None
         return Trial(label, self.recipe, settings, seed, arm.kind, encoder)
@@ -74,33 +79,63 @@ class TrialRunner:
         trial = self.trial(label, arm, seed)
         source = self._adapted(label, arm.encoder, seed) if arm.encoder else None
         run = RunFolder(self.runs / trial.name, self.accelerator)
-        with run.locked():
-            pipeline = self._pipeline(run, label, arm, seed)
+        with self._claimed(run):
+            pipeline, started = self._pipeline(run, label, arm, seed), time.monotonic()
             if arm.kind == "extractors":
                 test, truth = self._retrieve(pipeline), {}
             elif arm.kind == "encoder":
-                test, truth = self._remember(pipeline, self._encoder(run, source)), {}
+                test, truth = self._remember(pipeline, self._encoder(pipeline, source)), {}
             else:
                 test, truth = self._generate(pipeline, label, arm, source)
-            curve = read_curve(curve_of(run.path, ADAQF if arm.encoder is None else GENERATOR))
+            curve = read_curve(curve_of(run.path, arm.kind, ADAQF if arm.encoder is None else GENERATOR))
+            stages = {name: entry["seconds"] for name, entry in run.stages().items()}
+            scored = max(0.0, time.monotonic() - started - sum(stages.values()))
             manifest = {
-                "seconds": {name: entry["seconds"] for name, entry in run.stages().items()},
+                "seconds": stages | {"scoring": round(scored, 1)},
+                "machine": _machine(self.accelerator),
                 "data": pipeline.dataset(pipeline.config.evaluation.split).fingerprint(),
+                "train": pipeline.inputs["train"],
                 "evaluator": store.fingerprint_of(run / "evaluator") if "evaluator" in run.stages() else None,
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
                 "python": platform.python_version(),
                 "config": to_dict(pipeline.config),
+                "families": to_dict(self.families),
             }
             return Result(trial, test, truth, curve, manifest)
+
+    def changes(self, label: str, arm: Arm, seed: int, manifest: Mapping[str, object]) -> str:
+        """In what a result's settings differ from what its arm would be given now, "" where in nothing that counts."""
+        now = {"config": self._config(arm, seed)}
+        if arm.encoder is not None and arm.kind != "encoder":
+            now["families"] = self.families
+        now = {part: as_stored(without_incidental(config)) for part, config in now.items()}
+        kept = {part: without_incidental(manifest[part]) for part in now if part in manifest}
+        return differences(kept, {part: now[part] for part in kept})
+
+    def _config(self, arm: Arm, seed: int) -> RunConfig:
+        config = override(self.config, [*arm.settings, f"training.seed={seed}"])
+        if arm.kind == "extractors" and seed:
+            config = replace(config, extractors=replace(config.extractors, seed=config.extractors.seed + 100 * seed))
+        return config
+
+    @contextmanager
+    def _claimed(self, run: RunFolder) -> Iterator[None]:
+        """The folder's lock; RunLocked on every process of this launch when another launch has it."""
+        with ExitStack() as stack:
+            refused = None
+            try:
+                stack.enter_context(run.locked())
+            except RunLocked as error:
+                refused = str(error)
+            if (refused := agreed(refused)) is not None:
+                raise RunLocked(refused)
+            yield
 
     def _pipeline(self, run: RunFolder, label: str, arm: Arm, seed: int) -> Pipeline:
         """The run of a trial, with the stages that trials have in common."""
         run.borrow_from(self._shared(label, arm))
-        settings = [name for name in arm.settings if not name.startswith(FAMILIES)]
-        config = override(self.config, [*settings, f"training.seed={seed}"])
-        if arm.kind == "extractors" and seed:
-            config = replace(config, extractors=replace(config.extractors, seed=config.extractors.seed + 100 * seed))
+        config = self._config(arm, seed)
         pipeline = Pipeline(run, config, self.data[label], base=self.base)
         pipeline.check()
         run.write_config(config, pipeline.data)
@@ -123,9 +158,8 @@ class TrialRunner:
             generator = MotionGenerator.from_pretrained(run / ADAQF, device=self.accelerator.device)
             weights = hash_of_weights(run / ADAQF)
         else:
-            settings = [name.removeprefix(FAMILIES) for name in arm.settings if name.startswith(FAMILIES)]
-            transfer = Transfer(pipeline, override(self.families, settings))
-            generator = transfer.train(arm.kind, self._encoder(run, source))
+            encoder = self._encoder(pipeline, source)
+            generator = Transfer(pipeline, self.families).train(arm.kind, encoder)
             weights = hash_of_weights(run / GENERATOR)
         if not self.accelerator.is_main_process:
             return {}, {}
@@ -166,24 +200,27 @@ class TrialRunner:
             figures["still_r3" if name == "base" else "still_r3_own"] = found["text_to_motion"]["r3"]
         return figures
 
-    def _encoder(self, run: RunFolder, source: Path) -> Path:
-        """An encoder as a CLIP text model that brings its adapter along in its weights."""
-        if not (source / "adapter_config.json").is_file():
+    def _encoder(self, pipeline: Pipeline, source: Path | None) -> Path:
+        """An encoder as a CLIP text model that brings its adapter along in its weights. source: None is the base."""
+        base, key = pipeline.base()
+        run = pipeline.run
+        if source is None and Path(base).is_dir():
+            return Path(base)
+        if source is not None and not (source / "adapter_config.json").is_file():
             return source
 
         def make() -> None:
             if self.accelerator.is_main_process:
-                encoder = AdaCLIP.from_pretrained(source)
+                encoder = AdaCLIP.from_base(base) if source is None else AdaCLIP.from_pretrained(source)
                 store.save_clip(run / "encoder", encoder.merged(), encoder.tokenizer)
 
-        run.stage("encoder", {"source": hash_of_weights(source)}, make)
+        run.stage("encoder", {"source": key if source is None else hash_of_weights(source)}, make)
         return run / "encoder"
 
-    def _adapted(self, label: str, source: Source, seed: int) -> Path:
-        """The folder of an encoder: trained now, unless it was before."""
+    def _adapted(self, label: str, source: Source, seed: int) -> Path | None:
+        """The folder of an encoder, trained now unless it was before; None for the base, which nobody adapts."""
         if source.kind == "base":
-            shared = RunFolder(self._shared(label, Arm("")), self.accelerator)
-            return self.base or shared / "pocket_clip"
+            return None
         where = self._other(label) if source.other_data else label
         arm = Arm("", source.settings)
         if source.kind == "adaclip":
@@ -193,12 +230,21 @@ class TrialRunner:
             name = "moclip"
             run = RunFolder(self.runs / f"{self._source_key(label, source)}-seed{seed}", self.accelerator)
             train = self._train_moclip
-        while not (run / name).is_dir():
+        while not agreed((run / name).is_dir()):
             try:
-                with run.locked():
+                with self._claimed(run):
                     train(self._pipeline(run, where, arm, seed))
             except RunLocked:
                 time.sleep(PATIENCE)
+        stages = run.stages()
+        config, families = self._config(arm, seed), self.families
+        kept = {"config": to_dict(read_config(run.path)[0])}
+        now = {"config": to_dict(config)}
+        if source.kind == "moclip":
+            kept["moclip"] = stages["moclip"]["settings"]["config"] | {"seed": families.moclip.seed}
+            now["moclip"] = as_stored(to_dict(families.moclip))
+        if changed := differences(*(as_stored(without_incidental(part)) for part in (kept, now))):
+            raise RunError(f"{run.path}: made with other settings ({changed}). Give another --out, or delete this run.")
         return run / name
 
     def _train_adaclip(self, pipeline: Pipeline) -> None:
@@ -232,6 +278,11 @@ class TrialRunner:
         return key if source.kind == "adaclip" else f"moclip-{key}"
 
     def _other(self, label: str) -> str:
+        if self.base is None and self.config.encoder.base == POCKET_BASE:
+            raise ConfigError(
+                "An encoder of another data set needs a base that both share, and a pocket recipe trains one for each. "
+                "Give --base (run.py prepare merged and run.py base make one)."
+            )
         others = [name for name in self.data if name != label]
         if len(others) != 1:
             raise ConfigError(
@@ -244,13 +295,14 @@ class TrialRunner:
         parts = to_dict(self.config)
         common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}
         train = MotionDataset(locate(self.data[label]), "train", self.config.data).fingerprint()
-        key = digest(common | {"base": self.base and hash_of_weights(self.base), "train": train})
+        base = _hash_of_base(self.base) if self.base else self.config.encoder.base
+        key = digest(common | {"base": base, "train": train})
         run = RunFolder(self.runs / f"{label}-shared-{key[:8]}", self.accelerator)
         wanted = {"extractors"} if arm.kind == "extractors" else {"extractors", "evaluator"}
         wanted |= {CODECS[arm.kind]} if arm.kind in CODECS else set()
-        while not wanted <= run.stages().keys():
+        while not agreed(wanted <= run.stages().keys()):
             try:
-                with run.locked():
+                with self._claimed(run):
                     pipeline = Pipeline(run, self.config, self.data[label], base=self.base)
                     pipeline.check()
                     run.write_config(self.config, pipeline.data)
@@ -258,6 +310,26 @@ class TrialRunner:
             except RunLocked:
                 time.sleep(PATIENCE)  # another process of the study is at it
         return run.path
+
+
+def agreed(decision: Decision) -> Decision:
+    """What the main process found, on every process of the launch: the others may see a disk that changes."""
+    (decision,) = broadcast_object_list([decision])
+    return decision
+
+
+@cache
+def _hash_of_base(folder: Path) -> str:
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(f"--base {folder}: has no *.safetensors. Give the folder of a CLIP text model.")
+    return hash_of_weights(folder)
+
+
+def _machine(accelerator: Accelerator) -> str:
+    """What it ran on, in a few words."""
+    if accelerator.device.type == "cuda":
+        return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
+    return f"{platform.machine()} with {os.cpu_count()} cores"
 
 
 def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str, whole: Figures) -> Figures:

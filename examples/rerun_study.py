@@ -15,6 +15,8 @@ CLIPS = {"clips": 3000, "seed": 0}  # the demo's
 
 
 def main() -> int:
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     out, options = Path(sys.argv[1]), sys.argv[2:]
     data = out / "data"
     if not data.is_dir():

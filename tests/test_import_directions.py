@@ -18,7 +18,7 @@ LAYERS = (
     ("evaluation", "viewing", "export"),
     ("experiments",),
     ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy"),
-    ("transfer", "trials", "study"),
+    ("transfer", "trials", "study", "study_page"),
     ("cli",),
     ("run",),
 )

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from adaqf_train.cli import main
 from adaqf_train.data.prepare import prepare_synthetic
+from adaqf_train.experiments.studies import FROZEN
 from tests.helpers import settings_of
 
 ARMS = ("baseline", "full")
@@ -75,7 +77,7 @@ def test_a_study_in_miniature(command, study, capsys):
     assert [point["step"] for point in ran[0]["curve"]] == [3, 6]
     assert {"fid", "r_precision_3", "skating"} <= ran[0]["test"].keys() & ran[0]["truth"].keys()
     assert page.count("*not run*") > 4
-    for picture in ("components-procedural-test.png", "components-procedural-curves.png"):
+    for picture in ("components-procedural-figures.png", "components-procedural-curves.png"):
         assert f"({picture})" in page
         assert (docs(command) / picture).is_file()
     capsys.readouterr()
@@ -119,10 +121,16 @@ def test_extractors_that_find_motions(study):
 
 
 def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
-    assert main(["study", "datasets", *command[2:], "--arms", "mdm_other"]) == 1
+    asked = ["study", "datasets", *command[2:], "--arms", "mdm_other"]
+    assert main(asked) == 1
+    assert "a base that both share" in capsys.readouterr().err
+    runs = Path(command[command.index("--out") + 1])
+    (shared,) = runs.glob("procedural-shared-*")
+    base = ("--base", str(shutil.copytree(shared / "pocket_clip", tmp_path / "base")))
+    assert main([*asked, *base]) == 1
     assert "Give --data twice" in capsys.readouterr().err
     prepare_synthetic(tmp_path / "other", clips=80, seed=5)
-    ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}"))
+    ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}", *base))
     encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
     assert encoders["procedural"].startswith("other-mdm-")
     assert encoders["other"].startswith("procedural-mdm-")
@@ -140,12 +148,61 @@ def test_the_example_reruns_the_smallest_study(command, tiny_data, tmp_path, mon
     assert len(list((tmp_path / "results").iterdir())) == 2
 
 
+def test_results_of_other_settings_or_another_evaluator_are_refused(command, study, capsys):
+    study("components", *ARMS)
+    again = [*command, *(option for arm in ARMS for option in ("--arms", arm)), "--report-only"]
+    for change, message in (
+        ({"config": {"training": {"batch": 99}}}, "made with other settings (config.training.batch: 99 -> 8)"),
+        ({"evaluator": "another"}, "scored by different evaluators"),
+        ({"data": "other"}, "of other data than"),
+    ):
+        contents = {path: path.read_text() for path in (docs(command) / "results").iterdir()}
+        path = next(path for path, content in contents.items() if _is_baseline(json.loads(content)["trial"]))
+        content = contents[path]
+        path.write_text(json.dumps(_merged(json.loads(content), {"manifest": change})))
+        assert main(again) == 1
+        assert message in capsys.readouterr().err
+        path.write_text(content)
+    assert main(again) == 0
+
+
+def _is_baseline(trial: dict) -> bool:
+    return trial["settings"][-3:] == list(FROZEN) and trial["encoder"] is None
+
+
+def _merged(content: dict, change: dict) -> dict:
+    return content | {
+        name: _merged(content[name], value) if isinstance(value, dict) else value for name, value in change.items()
+    }
+
+
+def test_a_trial_that_another_process_runs_is_left_to_it(command, study, capsys):
+    runs = Path(command[command.index("--out") + 1])
+    ran, _ = study("components", "pooled_full")
+    name = f"{ran[0]['trial']['data']}-mdm"
+    (path,) = [path for path in (docs(command) / "results").iterdir() if json.loads(path.read_text()) == ran[0]]
+    path.unlink()
+    with FileLock(runs / path.stem / ".lock"):
+        assert study("components", "pooled_full") == ([], (docs(command) / "components.md").read_text())
+    assert "left to the process that is at it" in capsys.readouterr().err
+    again, _ = study("components", "pooled_full")  # what was trained is not trained again
+    assert again[0]["test"] == ran[0]["test"]
+    assert name in path.stem
+
+
+def test_what_fails_does_not_keep_the_others_from_being_run(command, study, capsys):
+    assert main(["study", "samples", *command[2:], "--arms", "full_1000", "--arms", "baseline_all"]) == 1
+    assert "1 trials failed: procedural, AdaQF (LoRA and feedback), 1000 clips, seed 0:" in capsys.readouterr().err
+    assert study("samples", "baseline_all")[0] == []  # there already
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--arms", "fuller"], "There is no arm"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--data", "nameless"], "expected LABEL=FOLDER"),
+        (["--data", "procedural=elsewhere"], "two data sets have one label"),
         (["--set", "families.latent.widht=3"], "There is no setting"),
     ],
 )

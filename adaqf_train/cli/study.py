@@ -54,26 +54,43 @@ class StudyVerb:
         settings = (f"validation.every={every}", *CURVES, *SHORTER, *self.settings)
         config = override(config, [setting for setting in settings if not setting.startswith(FAMILIES)])
         theirs = [setting.removeprefix(FAMILIES) for setting in self.settings if setting.startswith(FAMILIES)]
-        families = override(recipes.families_of(self.recipe), theirs)
-        data = dict(_labelled(entry) for entry in self.data)
+        try:
+            families = override(recipes.families_of(self.recipe), theirs)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (All of these begin with {FAMILIES})") from error
+        pairs = [_labelled(entry) for entry in self.data]
+        data = dict(pairs)
+        if len(data) < len(pairs):
+            raise ConfigError("--data: two data sets have one label. Give each its own.")
         if not data:
             raise ConfigError("--data is missing: give LABEL=FOLDER, such as procedural=runs/demo/data.")
         seeds = study.seeds if self.seeds is None else self.seeds
         if seeds < 1:
             raise ConfigError(f"--seeds must be at least 1, got {seeds}.")
         from adaqf_train.study import StudyRunner
+        from adaqf_train.study_page import write_study
         from adaqf_train.trials import TrialRunner
 
         accelerator = new_accelerator(config.training.precision)
         trials = TrialRunner(accelerator, self.recipe, config, families, settings, data, self.out, self.base)
         runner = StudyRunner(study, trials, seeds, self.results / "results")
-        if not self.report_only:
-            runner.run(self.arms)
-        print(f"wrote {runner.report(self.results)}")
+        failed = [] if self.report_only else runner.run(self.arms)
+        if accelerator.is_main_process:
+            print(f"wrote {write_study(study, runner.found(), self.results, self._command())}")
+        if failed:
+            raise ConfigError(f"{len(failed)} trials failed: {'; '.join(failed)}")
+
+    def _command(self) -> str:
+        """What makes the page again, but for where things are."""
+        words = [f"python adaqf_train/run.py study {self.name} --recipe {self.recipe}"]
+        words += [f"--data {_labelled(entry)[0]}=FOLDER" for entry in self.data]
+        words += ["--base BASE"] * (self.base is not None)
+        words += [] if self.seeds is None else [f"--seeds {self.seeds}"]
+        return " ".join([*words, *(f"--set {setting}" for setting in self.settings)])
 
 
 def _labelled(entry: str) -> tuple[str, Path]:
     label, equals, folder = entry.partition("=")
-    if not (label and equals and folder):
+    if not (label and equals and folder) or "/" in label:
         raise ConfigError(f"--data {entry}: expected LABEL=FOLDER, such as procedural=runs/demo/data.")
     return label, Path(folder)

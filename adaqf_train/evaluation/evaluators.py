@@ -58,6 +58,11 @@ class Evaluator:
         return torch.stack(result).double().numpy()
 
     @property
+    def cosine(self) -> bool:
+        """Whether its embeddings are to be compared by angle alone, as InfoNCE trains extractors to be."""
+        return isinstance(self.towers, Extractors) and self.towers.config.objective != "margin"
+
+    @property
     def width(self) -> int:
         """E, of its embeddings."""
         head = self.towers.motion_encoder.head if isinstance(self.towers, Matcher) else self.towers.motion.head

@@ -40,18 +40,16 @@ def retrieve_real(
     """{judge: {set: {"text_to_motion_r1": {"mean", "ci95"}, …, "motion_to_text_median_rank": …}}} of real motions.
 
     judges: by their names in `JUDGES`. The replications' captions, crops and pools are those of the report's rows
-    (`protocol.draw`), of the whole split. The extractors are asked for cosines, which they are trained on, the others
-    for Euclidean distances. progress: a file for each judge, as in `protocol.replicated`.
+    (`protocol.draw`), of the whole split. Extractors that were trained on cosines are asked for these, all others for
+    Euclidean distances. progress: a file for each judge, as in `protocol.replicated`.
     """
     found = {}
     for name, judge in judges.items():
 
-        def replicate(
-            replication: int, judge: Evaluator | T2MEvaluator = judge, cosine: bool = name == "extractors"
-        ) -> dict[str, float]:
+        def replicate(replication: int, judge: Evaluator | T2MEvaluator = judge) -> dict[str, float]:
             sampled = draw(dataset, config, replication, whole=True)
             text, motion = judge.embed_texts(sampled.captions), judge.embed_motions(sampled.motions)
-            if cosine:
+            if isinstance(judge, Evaluator) and judge.cosine:
                 text, motion = unit(text), unit(motion)
             return _figures(text, motion, sampled.captions, min(config.pool, len(sampled.captions)))
 

@@ -75,7 +75,9 @@ def score(
         row["minimal_pairs"] = pairs["accuracy"]
     if judges.extractors is not None:
         own = judges.extractors
-        text, motion = unit(own.embed_texts(asked.captions)), unit(own.embed_motions(motions))
+        text, motion = own.embed_texts(asked.captions), own.embed_motions(motions)
+        if own.cosine:
+            text, motion = unit(text), unit(motion)
         row["r_precision_3_extractors"] = float(metrics.r_precision(text, motion, _pool(config, motions))[2])
     if judges.official is not None:
         figures = _learned(judges.official, asked, motions, reference, config, replication, takes)
@@ -85,7 +87,7 @@ def score(
 
 
 def unit(embeddings: np.ndarray) -> np.ndarray:
-    """Rows at length 1: the extractors are trained on cosines."""
+    """Rows at length 1."""
     return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 

@@ -41,7 +41,8 @@ def draw_curves(
             if (arm, metric) in curves:
                 steps, values = curves[arm, metric]
                 values = np.asarray(values)
-                axis.plot(steps, values.mean(axis=0), color=colour, label=arm, linewidth=1.6)
+                dashed = "--" if list(arms).index(arm) >= len(COLOURS) else "-"
+                axis.plot(steps, values.mean(axis=0), dashed, color=colour, label=arm, linewidth=1.6)
                 axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
         if marks and metric in marks:
             axis.axhline(marks[metric], color="#999999", linestyle=":", linewidth=1)

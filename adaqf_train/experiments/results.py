@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,9 +72,9 @@ def load(folder: Path, trial: Trial) -> Result | None:
 
 
 def by_seed(results: Mapping[int, Result], metric: str) -> dict[int, float]:
-    """{seed: test figure} of the results that have the metric."""
+    """{seed: figure} of the results that have the metric; one that is not finite is none."""
     values = {seed: figure(result, metric) for seed, result in results.items()}
-    return {seed: value for seed, value in values.items() if value is not None}
+    return {seed: value for seed, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def figure(result: Result, metric: str) -> float | None:

@@ -65,12 +65,12 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate |
     return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
 
 
-def verdict(difference: Estimate | None, *, lower: bool) -> Verdict:
+def verdict(difference: Estimate | None, *, lower: bool, seeds: int = 2) -> Verdict:
     """Whether "ours is better than theirs" holds: only where the whole interval lies on one side of zero.
 
-    lower: better means smaller. One seed decides nothing.
+    lower: better means smaller. seeds: fewer decide nothing, and neither does one.
     """
-    if difference is None or difference.half is None:
+    if difference is None or difference.half is None or difference.seeds < seeds:
         return "undecided"
     gain = -difference.mean if lower else difference.mean
     if gain - difference.half > 0:
@@ -78,16 +78,15 @@ def verdict(difference: Estimate | None, *, lower: bool) -> Verdict:
     return "not reproduced" if gain + difference.half < 0 else "undecided"
 
 
-def verdict_on_shares(shares: Sequence[float | None], most: float) -> Verdict:
-    """Whether "in at most this share of the steps" holds: in every seed, of at least two. None: never reached.
+def verdict_on_votes(votes: Sequence[bool | None], *, seeds: int = 2) -> Verdict:
+    """Whether something holds in every seed, or in none; None is a seed that cannot tell, and counts for neither.
 
-    Shares have no spread to speak of where some are never reached, so every seed has one vote, and one is enough
-    against the claim to leave it undecided.
+    For shares of steps, which have no spread to speak of where some are never reached.
     """
-    held = [share is not None and share <= most for share in shares]
-    if len(held) < 2 or len(set(held)) == 2:
+    cast = {vote for vote in votes if vote is not None}
+    if sum(vote is not None for vote in votes) < max(2, seeds) or len(cast) == 2:
         return "undecided"
-    return "reproduced" if held[0] else "not reproduced"
+    return "reproduced" if cast.pop() else "not reproduced"
 
 
 def first_reaching(curve: Sequence[Mapping[str, float]], metric: str, target: float, *, lower: bool) -> int | None:

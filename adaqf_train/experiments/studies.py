@@ -63,6 +63,7 @@ class Study:
     seeds: int  # that a verdict asks for
     claims: tuple[Claim, ...] = field(default=())
     metrics: tuple[str, ...] = GENERATION  # columns of its tables, of `metrics.METRICS`
+    told: str = "Test split, by the independent evaluator; curves on val, those of masked tokens of their base level."
 
     def against(self, arm: str) -> str:
         """The arm that this one's differences are taken to: itself when there is none."""
@@ -320,6 +321,7 @@ STUDIES = {
                 Claim("LoRA keeps more of what the base knew of poses", "still_r3", "adaclip", "full_tuning"),
             ),
             metrics=FORGETTING,
+            told="Similarities of a hundred prompts that are not about motion, and still poses of the test split.",
         ),
         Study(
             "retrieval",
@@ -339,6 +341,7 @@ STUDIES = {
                 Claim("better motion to text, whole split", "whole_motion_to_text_r1", "ours", "margin"),
             ),
             metrics=RETRIEVAL,
+            told="Real motions of the test split and their captions, by the extractors themselves.",
         ),
         Study(
             "improvements",
@@ -363,6 +366,7 @@ STUDIES = {
             reference="baseline",
             seeds=3,
             metrics=ON_VAL,
+            told="Val alone, means of the last three points of each curve: what is chosen here has not seen test.",
         ),
     )
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
+from statistics import median
 
 from adaqf_train.experiments.metrics import METRICS
 from adaqf_train.experiments.paper import tables_of
@@ -16,7 +19,7 @@ from adaqf_train.experiments.statistics import (
     first_reaching,
     paired,
     verdict,
-    verdict_on_shares,
+    verdict_on_votes,
 )
 from adaqf_train.experiments.studies import Claim, Study
 
@@ -32,7 +35,9 @@ def figures_table(study: Study, results: Results) -> str:
     """
     shown = [metric for metric in study.metrics if any(by_seed(found, metric) for found in results.values())]
     rows = [["", *(METRICS[m][0] for m in shown), "seeds"]]
-    truth = next((result for found in results.values() for result in found.values()), None)
+    # The reference's first: the extractors of other arms may be others.
+    in_order = [results.get(study.reference, {}), *results.values()]
+    truth = next((result for found in in_order for result in found.values()), None)
     if truth is not None:
         real = {m: _truth(truth, m) for m in shown}
         if any(value is not None for value in real.values()):
@@ -68,23 +73,22 @@ def verdicts_table(study: Study, results: Mapping[str, Results]) -> str:
     rows = [["claim", "data", "difference", "seeds", "verdict"]]
     for claim in study.claims:
         for data, found in results.items():
-            cells, told = (_differs if claim.share is None else _hastens)(claim, found)
+            cells, told = (_differs if claim.share is None else _hastens)(claim, found, study.seeds)
             rows.append([claim.text, data, *cells, f"**{told}**"])
     return markdown(rows) if len(rows) > 1 else ""
 
 
-def _differs(claim: Claim, found: Results) -> tuple[list[str], Verdict]:
+def _differs(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
     difference = _difference(found, claim.arm, claim.than, claim.metric)
-    told = verdict(difference, lower=bool(METRICS[claim.metric][1]))
+    told = verdict(difference, lower=bool(METRICS[claim.metric][1]), seeds=seeds)
     return [_signed(difference), str(difference.seeds if difference else 0)], told
 
 
-def _hastens(claim: Claim, found: Results) -> tuple[list[str], Verdict]:
-    race = _race(found, claim.arm, claim.than, claim.metric)
-    told = ", ".join("never" if share is None else f"{share:.2f}" for _, _, share in race)
-    return [f"shares {told}" if race else NOT_RUN, str(len(race))], verdict_on_shares(
-        [share for _, _, share in race], claim.share
-    )
+def _hastens(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
+    races = _races(found, claim.arm, claim.than, claim.metric)
+    votes = [race.within(claim.share) for race in races]
+    told = ", ".join(f"{race}{' (too coarse)' * (vote is None)}" for race, vote in zip(races, votes, strict=True))
+    return [f"shares {told}" if races else NOT_RUN, str(len(races))], verdict_on_votes(votes, seeds=seeds)
 
 
 def convergence_table(study: Study, results: Results, metrics: Sequence[str] = ("fid", "r_precision_3")) -> str:
@@ -97,19 +101,18 @@ def convergence_table(study: Study, results: Results, metrics: Sequence[str] = (
     for name, arm in study.arms.items():
         against = study.against(name)
         for metric in metrics if name != against else ():
-            race = _race(results, name, against, metric)
-            if not race:
+            races = _races(results, name, against, metric)
+            if not races:
                 continue
-            shares = sorted(share if share is not None else float("inf") for _, _, share in race)
-            middle = shares[len(shares) // 2]
+            middle = median(race.share for race in races)
             rows.append(
                 [
                     arm.title,
                     study.arms[against].title,
                     METRICS[metric][0],
-                    ", ".join(str(target) for target, _, _ in race),
-                    ", ".join("never" if step is None else str(step) for _, step, _ in race),
-                    "never" if middle == float("inf") else f"{middle:.2f}",
+                    ", ".join(str(race.target) for race in races),
+                    ", ".join("never" if race.step is None else str(race.step) for race in races),
+                    "never" if middle == math.inf else f"{middle:.2f}",
                 ]
             )
     return markdown(rows) if len(rows) > 1 else ""
@@ -128,15 +131,38 @@ def levels_table(study: Study, results: Results) -> str:
     return markdown(rows) if len(rows) > 1 else ""
 
 
-def _race(results: Results, arm: str, than: str, metric: str) -> list[tuple[int, int | None, float | None]]:
-    """(step of the best point of `than`, step at which `arm` is as good, their ratio) by seed; None: never."""
-    lower, race = bool(METRICS[metric][1]), []
+@dataclass(frozen=True)
+class _Race:
+    """How soon a curve is as good as another's best point."""
+
+    target: int  # the step of that point
+    step: int | None  # None: never
+    first: int  # step of the curve's first point
+
+    @property
+    def share(self) -> float:
+        return math.inf if self.step is None else self.step / self.target
+
+    def __str__(self) -> str:
+        return "never" if self.step is None else f"{self.share:.2f}"
+
+    def within(self, most: float) -> bool | None:
+        """Whether it took at most that share of the steps; None where the first point is already too late to tell."""
+        if self.share > most and self.step == self.first:
+            return None
+        return self.share <= most
+
+
+def _races(results: Results, arm: str, than: str, metric: str) -> list[_Race]:
+    """One for each seed that both arms have a curve of."""
+    lower, races = bool(METRICS[metric][1]), []
     for seed in sorted(results.get(arm, {}).keys() & results.get(than, {}).keys()):
+        curve = results[arm][seed].curve
         target = best(results[than][seed].curve, metric, lower=lower)
-        if target is not None and results[arm][seed].curve:
-            step = first_reaching(results[arm][seed].curve, metric, target[1], lower=lower)
-            race.append((target[0], step, None if step is None else step / target[0]))
-    return race
+        if target is not None and curve:
+            step = first_reaching(curve, metric, target[1], lower=lower)
+            races.append(_Race(target[0], step, int(curve[0]["step"])))
+    return races
 
 
 def paper_table(study: Study) -> str:

@@ -80,6 +80,7 @@ class Extractors(nn.Module):
 
     def __init__(self, features: int, vocabulary: int, word_width: int, config: ExtractorConfig) -> None:
         super().__init__()
+        self.config = config
         self.motion = MotionExtractor(features, config)
         self.text = TextExtractor(vocabulary, word_width, config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -95,9 +96,21 @@ def test_tables_say_what_was_run_and_what_was_not(some):
     assert verdicts[2].endswith("| **reproduced** |")
     assert all(line.endswith("| **undecided** |") for line in verdicts[3:])
     assert "| FID ↓ | 400, 400, 400 | 100, 100, 100 | 0.25 |" in tables.convergence_table(study, some)
+    slower = {"baseline": some["full"], "full": some["baseline"]}
     sooner = tables.verdicts_table(STUDIES["convergence"], {"procedural": some}).splitlines()
     assert sooner[2].endswith("| shares 0.25, 0.25, 0.25 | 3 | **reproduced** |")
     assert sooner[3].endswith("| *not run* | 0 | **undecided** |")
+    late = {arm: {seed: replace(r, curve=r.curve[1:]) for seed, r in found.items()} for arm, found in some.items()}
+    coarse = tables.verdicts_table(STUDIES["convergence"], {"procedural": late}).splitlines()
+    assert coarse[2].endswith("(too coarse) | 3 | **undecided** |")  # the first point is the reference's best already
+    never = tables.verdicts_table(STUDIES["convergence"], {"procedural": slower}).splitlines()
+    assert never[2].endswith("| shares never, never, never | 3 | **not reproduced** |")
+    worse = tables.verdicts_table(study, {"procedural": slower}).splitlines()
+    assert worse[2].endswith("| **+1.000 ± 0.248** | 3 | **not reproduced** |")
+    two = {
+        arm: {seed: some[arm][seed] for seed in seeds} for arm, seeds in {"baseline": (0, 1), "full": (0, 2)}.items()
+    }
+    assert tables.verdicts_table(study, {"procedural": two}).splitlines()[2].endswith("| -1.000 | 1 | **undecided** |")
     assert "the paper" not in tables.verdicts_table(study, {"procedural": some})
     assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
 
