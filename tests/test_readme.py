@@ -165,5 +165,5 @@ def test_the_examples_run(place, script, arguments, says):
 
 
 def test_every_example_is_tested():
-    tested = {"encode_prompts", "generate_motions", "joints_to_features"}
+    tested = {"encode_prompts", "generate_motions", "joints_to_features", "rerun_study"}  # that in test_study_runner
     assert {path.stem for path in (CHECKOUT / "examples").glob("*.py")} == tested
