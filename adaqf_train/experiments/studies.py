@@ -290,7 +290,7 @@ STUDIES = {
                 )
             },
             reference="masked_base",
-            seeds=1,
+            seeds=3,
             claims=tuple(
                 claim
                 for family in ("masked", "mdm")
