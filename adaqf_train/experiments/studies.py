@@ -350,7 +350,7 @@ STUDIES = {
             (),
             {
                 "baseline": BASELINE,
-                "full": replace(FULL, title="AdaQF as in the paper"),
+                "full": replace(FULL, title="AdaQF"),
                 "alpha_bar": Arm("feedback weighted by ᾱ_t", ("feedback.weighting=alpha_bar",), against="full"),
                 "minimal_pairs": Arm(
                     "extractors that tell minimal pairs", ("extractors.objective=minimal_pairs",), against="full"
