@@ -33,7 +33,7 @@ from tqdm import tqdm
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.motion import features
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "motion" / "reference.py"
 FEATURES = 263

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from adaclip import AdaCLIPError, TextFeatures
-from adaqf_train.config import ConfigError, DataConfig, EvaluationConfig, SamplingConfig
+from adaqf_train.config import DataConfig, EvaluationConfig, SamplingConfig
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.errors import ConfigError
 from adaqf_train.evaluation import protocol
-from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.models import store
-from adaqf_train.models.denoiser import Denoiser
-from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.generators.mdm.denoiser import Denoiser
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.judges import store
+from adaqf_train.judges.evaluators import Evaluator
 
 PLAIN = "ddpm:50"
 GRID = (PLAIN, "ddim:5", "ddim:10", "ddim:20", "dpm++:5", "dpm++:10", "dpm++:20")

@@ -25,12 +25,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adaclip import TextFeatures
-from adaqf_train import recipes
-from adaqf_train.config import RunConfig
+from adaqf_train.config import RunConfig, recipes
 from adaqf_train.data.batches import MotionBatch, StepBatches
-from adaqf_train.models.diffusion import Diffusion
-from adaqf_train.models.generator import build_denoiser
-from adaqf_train.models.pocket_clip import train_tokenizer
+from adaqf_train.encoders.pocket_clip import train_tokenizer
+from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.mdm.generator import build_denoiser
 from adaqf_train.planning.calibration import activations, adaqf_step, timed
 from adaqf_train.planning.networks import Networks, build
 from adaqf_train.planning.stand_in import StandIn, stand_in

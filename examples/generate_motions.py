@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from adaqf_train.models.generator import MotionGenerator
-from adaqf_train.viewing.page import Scene, Take, write_page
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.render.page import Scene, Take, write_page
 
 PROMPTS = ["a person walks forward slowly", "a person waves with the right hand twice"]
 LONGER = "a person walks forward | a person turns left | someone bows"  # one motion, a prompt for each segment

@@ -3,7 +3,7 @@
 import numpy as np
 
 from adaqf_train.motion.features import SLICES, canonicalise, decode, encode
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from adaqf_train import recipes
 from adaqf_train.cli import main
 from adaqf_train.config import (
     DenoiserConfig,
@@ -23,10 +22,11 @@ from adaqf_train.config import (
     RunConfig,
     SamplingConfig,
     TrainingConfig,
+    recipes,
 )
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 from tests.helpers import settings_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -11,24 +11,29 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 # A layer may import itself and what stands before it.
 LAYERS = (
-    ("config", "config_families", "seeding", "motion"),
-    ("recipes", "data"),
-    ("models",),
-    ("training",),
-    ("evaluation", "viewing", "export"),
-    ("experiments",),
-    ("run_folder", "validator", "pipeline", "scoring", "planning", "publish", "userstudy"),
-    ("transfer", "trials", "study", "study_page"),
+    ("errors", "seeding", "config", "motion"),
+    ("procedural", "data", "layers", "render"),
+    ("training", "doctor", "files"),
+    ("judges", "encoders"),
+    ("generators",),
+    ("evaluation", "ui"),
+    ("runs", "planning", "userstudy"),
+    ("studies",),
     ("cli",),
-    ("run",),
+    ("run", "__main__"),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+# Rooms on one floor that must not know each other.
 SIDEWAYS = {
-    ("training", "evaluation"),
-    ("evaluation", "viewing"),
-    ("viewing", "evaluation"),
-    ("viewing", "export"),
-    ("motion", "data"),
+    ("motion", "config"),
+    ("config", "motion"),
+    ("procedural", "data"),
+    ("procedural", "layers"),
+    ("render", "data"),
+    ("data", "render"),
+    ("files", "doctor"),
+    ("doctor", "training"),
+    ("training", "doctor"),
 }
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 import tyro
 
-from adaqf_train import recipes
 from adaqf_train.cli import Verb, main
-from adaqf_train.config import override
+from adaqf_train.config import override, recipes
 from adaqf_train.motion.mapping import checked
 from tests.helpers import blocks, bvh_body, verbs_of
 

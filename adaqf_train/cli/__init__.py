@@ -21,7 +21,7 @@ from adaqf_train.cli.stages import BaseVerb, Demo, EvaluatorVerb, ExtractorsVerb
 from adaqf_train.cli.study import StudyVerb
 from adaqf_train.cli.ui import Ui
 from adaqf_train.cli.userstudy import UserStudy
-from adaqf_train.training.stopping import TrainingStopped
+from adaqf_train.errors import AdaQFError, TrainingStopped
 
 Verb = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quiet_libraries()
     try:
         return verb() or 0
-    except (AdaCLIPError, OSError) as error:
+    except (AdaQFError, AdaCLIPError, OSError) as error:
         rank = os.environ.get("RANK", "0")  # another process may be alone with its error: data that its node has not
         print(f"error{'' if rank == '0' else f' (process {rank})'}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from adaqf_train.config import ConfigError
+from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Doctor:
 
         from rich.console import Console
 
-        from adaqf_train.data.doctor import examine
-        from adaqf_train.viewing.gallery import write_gallery
+        from adaqf_train.doctor import examine
+        from adaqf_train.doctor.gallery import write_gallery
 
         if self.gallery is not None and self.gallery.suffix != ".html":
             raise ConfigError(f"--gallery {self.gallery}: a page is written; name a .html file.")

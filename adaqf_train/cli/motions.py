@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from adaqf_train.config import ConfigError
+from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adaqf_train.export.solve import Animation
+    from adaqf_train.files.solve import Animation
 
 Bones = Literal["auto", "rigid", "stretch"]  # those of `export.solve`, whose import would load torch
 Content = Literal["joints", "features"]
@@ -50,8 +50,8 @@ class Sample:
     """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
 
     def __call__(self) -> None:
-        from adaqf_train.export.save import checked_target
-        from adaqf_train.models.generator import MotionGenerator
+        from adaqf_train.files.save import checked_target
+        from adaqf_train.generators.mdm.generator import MotionGenerator
 
         checked_target(self.out)
         _check_content(self.format, self.out)
@@ -108,8 +108,8 @@ class Convert:
     """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
 
     def __call__(self) -> None:
-        from adaqf_train.export.save import checked_target
-        from adaqf_train.export.source import features_of, read_motions
+        from adaqf_train.files.save import checked_target
+        from adaqf_train.files.source import features_of, read_motions
 
         checked_target(self.out)
         _check_content(self.format, self.out)
@@ -137,7 +137,7 @@ def _check_content(content: Content, out: Path) -> None:
 
 
 def _write(out: Path, motions: list, fps: float | None, captions: list[str], content: Content, bones: Bones) -> None:
-    from adaqf_train.export.save import save_arrays, save_motions
+    from adaqf_train.files.save import save_arrays, save_motions
 
     def report(path: Path, animation: Animation) -> None:
         away = f"{1000 * animation.error:.1f} mm"

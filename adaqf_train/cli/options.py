@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from adaqf_train import recipes
-from adaqf_train.config import ConfigError, RunConfig, override
+from adaqf_train.config import RunConfig, override, recipes
+from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from adaqf_train.evaluation.report import Report
-    from adaqf_train.pipeline import Pipeline
-    from adaqf_train.run_folder import RunFolder
-    from adaqf_train.scoring import Scoring
+    from adaqf_train.runs.folder import RunFolder
+    from adaqf_train.runs.scoring import Scoring
+    from adaqf_train.runs.stages import Pipeline
 
 Overrides = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
@@ -53,7 +53,7 @@ class RunOptions:
 @contextmanager
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
     """The run's folder, locked, with accelerate and the threads set up."""
-    from adaqf_train.run_folder import RunFolder
+    from adaqf_train.runs.folder import RunFolder
 
     run = RunFolder(out, new_accelerator(precision))
     with run.locked():
@@ -97,7 +97,7 @@ def opened(options: RunOptions) -> Iterator[Pipeline]:
 @contextmanager
 def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Iterator[Pipeline]:
     """The stages of a run, whose run.json is brought up to date once nothing was refused."""
-    from adaqf_train.pipeline import Pipeline
+    from adaqf_train.runs.stages import Pipeline
 
     pipeline = Pipeline(run, config, data, base=base)
     pipeline.check()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaqf_train import recipes
 from adaqf_train.cli.options import Overrides, new_accelerator
-from adaqf_train.config import ConfigError, override
+from adaqf_train.config import override, recipes
+from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)

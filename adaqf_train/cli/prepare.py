@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from adaqf_train.config import ConfigError
 from adaqf_train.data.prepare import (
     WINDOW,
     prepare_amass,
@@ -18,6 +17,7 @@ from adaqf_train.data.prepare import (
     prepare_merged,
     prepare_synthetic,
 )
+from adaqf_train.errors import ConfigError
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 

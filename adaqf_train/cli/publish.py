@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from adaclip import AdaCLIPError
+from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Push:
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id
 
-        from adaqf_train import publish
+        from adaqf_train.runs import publish
 
         try:
             validate_repo_id(self.repo_id)
         except HFValidationError as error:
-            raise AdaCLIPError(f"{self.repo_id}: not the name of a repository ({error}). Give owner/name.") from error
+            raise ConfigError(f"{self.repo_id}: not the name of a repository ({error}). Give owner/name.") from error
         if not self.dry_run and get_token() is None:
-            raise AdaCLIPError("Nobody is logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
+            raise ConfigError("Nobody is logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
         finished = publish.Finished.read(self.run)
         encoder, details = finished.encoder, finished.details(self.data_licence, self.trained_on)
         if self.dry_run:

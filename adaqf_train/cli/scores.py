@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import tyro
 
 from adaqf_train.cli.options import Overrides, open_run, report_on
-from adaqf_train.config import ConfigError, override
+from adaqf_train.config import override
+from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adaqf_train.scoring import Scoring
+    from adaqf_train.runs.scoring import Scoring
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class Compare:
     """Allow reports of different protocols in one table, and say so under it."""
 
     def __call__(self) -> None:
-        from adaqf_train.experiments.compare import compare
-        from adaqf_train.experiments.paper import tables_of
+        from adaqf_train.studies.compare import compare
+        from adaqf_train.studies.paper import tables_of
 
         tables = [table for number in self.paper for table in tables_of(number)]
         print(compare(self.reports, tables, mix=self.mix).markdown())
@@ -103,9 +104,9 @@ def _scoring(
     run: Path, data: Path | None, settings: Sequence[str], evaluator: Path | None, official: Path | None
 ) -> Iterator[Scoring | None]:
     """A run's scoring on the main process; None on the others."""
-    from adaqf_train.pipeline import Pipeline
-    from adaqf_train.run_folder import read_config
-    from adaqf_train.scoring import Scoring
+    from adaqf_train.runs.folder import read_config
+    from adaqf_train.runs.scoring import Scoring
+    from adaqf_train.runs.stages import Pipeline
 
     for setting in settings:
         if not setting.strip().startswith(("evaluation.", "sampling.")):

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from adaqf_train import recipes
 from adaqf_train.cli.options import Overrides, RunOptions, open_run, opened, opened_pipeline, report_on
-from adaqf_train.config import override
+from adaqf_train.config import override, recipes
 from adaqf_train.data.prepare import is_synthetic, prepare_synthetic
 
 if TYPE_CHECKING:
-    from adaqf_train.pipeline import Pipeline
+    from adaqf_train.runs.stages import Pipeline
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class EvaluatorVerb:
     options: Annotated[RunOptions, tyro.conf.arg(name="")]
 
     def __call__(self) -> None:
-        from adaqf_train.models.store import fingerprint_of
+        from adaqf_train.judges.store import fingerprint_of
 
         with opened(self.options) as pipeline:
             pipeline.evaluator()
@@ -106,7 +105,7 @@ class Train:
 
 
 def _everything(pipeline: Pipeline) -> None:
-    from adaqf_train.scoring import Scoring
+    from adaqf_train.runs.scoring import Scoring
 
     pipeline.extractors()
     pipeline.evaluator()

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from adaqf_train import recipes
 from adaqf_train.cli.options import Overrides, new_accelerator
-from adaqf_train.config import ConfigError, override
-from adaqf_train.experiments import studies
+from adaqf_train.config import override, recipes
+from adaqf_train.errors import ConfigError
+from adaqf_train.studies import definitions as studies
 
 # Curves are part of a study, and every arm is shown as it ends: choosing its best point would add to the noise.
 POINTS = 8  # of a curve, where the recipe does not validate
@@ -67,9 +67,9 @@ class StudyVerb:
         seeds = study.seeds if self.seeds is None else self.seeds
         if seeds < 1:
             raise ConfigError(f"--seeds must be at least 1, got {seeds}.")
-        from adaqf_train.study import StudyRunner
-        from adaqf_train.study_page import write_study
-        from adaqf_train.trials import TrialRunner
+        from adaqf_train.studies.page import write_study
+        from adaqf_train.studies.runner import StudyRunner
+        from adaqf_train.studies.trial import TrialRunner
 
         accelerator = new_accelerator(config.training.precision)
         trials = TrialRunner(accelerator, self.recipe, config, families, settings, data, self.out, self.base)

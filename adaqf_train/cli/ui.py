@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from adaqf_train.config import ConfigError
+from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adaqf_train.viewing.app import Studio
+    from adaqf_train.ui.app import Studio
 
 
 FORMATS = (".bvh", ".glb", ".mp4", ".npy")  # of every model's motion
@@ -49,10 +49,10 @@ class Ui:
 
     def studio(self, folder: Path) -> Studio:
         """The models that were asked for, writing their files into that folder."""
-        from adaqf_train.export.save import save_motion
-        from adaqf_train.models.generator import MotionGenerator
+        from adaqf_train.files.save import save_motion
+        from adaqf_train.generators.mdm.generator import MotionGenerator
+        from adaqf_train.ui.app import Studio
         from adaqf_train.userstudy.collect import generators_of
-        from adaqf_train.viewing.app import Studio
 
         generators = generators_of(self.run)
         for path in self.model:

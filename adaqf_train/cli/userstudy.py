@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from adaqf_train.config import ConfigError
+from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)

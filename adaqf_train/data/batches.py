@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from adaqf_train import seeding
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.data.dataset import Item, MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 
 SECTIONS = 4  # at least, into which an epoch is divided for bucketing
 

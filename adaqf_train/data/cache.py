@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from adaclip.files import PARTIAL, atomic_file
 from adaqf_train.data.clips import Clip, ClipFiles, stamp_of
-from adaqf_train.data.layout import Caption, DataError
+from adaqf_train.data.layout import Caption
+from adaqf_train.errors import DataError
 
 HIDDEN, PLACE = ".adaclip_cache", "ADACLIP_CACHE"
 INDEX, LOCK, VECTORS = "index.json", ".lock", "vectors-{}.npy"

@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from adaqf_train.data.layout import TEXTS, VECTORS, Caption, DataError, parse_lines
+from adaqf_train.data.layout import TEXTS, VECTORS, Caption, parse_lines
+from adaqf_train.errors import DataError
 
 ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
 

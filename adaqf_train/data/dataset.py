@@ -14,7 +14,8 @@ from adaclip.files import read_json
 from adaqf_train.config import DataConfig
 from adaqf_train.data import cache
 from adaqf_train.data.clips import Clip, ClipFiles, load_array
-from adaqf_train.data.layout import PARAMETERS, DataError, read_names
+from adaqf_train.data.layout import PARAMETERS, read_names
+from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import KIT, Skeleton, skeleton_of_width
 
 # Clips that are NaN in the official release; upstream leaves them out too.

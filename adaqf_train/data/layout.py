@@ -18,18 +18,14 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adaclip import AdaCLIPError
 from adaclip.files import atomic_file, atomic_folder, resumable_folder, write_json
 from adaqf_train.config import digest
+from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
 
 VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
 ORIGIN = "origin.json"
 SPLITS = ("train", "val", "test")
-
-
-class DataError(AdaCLIPError, ValueError):
-    """A data file that cannot be used; the message names it, says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

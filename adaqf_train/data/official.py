@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from adaqf_train.data.clips import load_array
-from adaqf_train.data.layout import SPLITS, VECTORS, DataError
+from adaqf_train.data.layout import SPLITS, VECTORS
+from adaqf_train.errors import DataError
 
 # The official evaluators (T2M) were trained on features scaled by statistics of their own; codebases name the two data
 # sets t2m and kit, and MoMask keeps the statistics with the evaluators' checkpoints under these names.

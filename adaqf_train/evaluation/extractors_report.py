@@ -9,11 +9,11 @@ import numpy as np
 
 from adaqf_train.config import EvaluationConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.protocol import Row, draw, replicated
 from adaqf_train.evaluation.retrieval import TOPS, caption_groups, retrieval
 from adaqf_train.evaluation.scores import unit
-from adaqf_train.evaluation.t2m import T2MEvaluator
+from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.official import T2MEvaluator
 
 JUDGES = {
     "extractors": "the feedback's extractors",

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.encoders.pocket_clip import StillPoseClip, pose_slice
 from adaqf_train.evaluation.retrieval import retrieval
-from adaqf_train.models.pocket_clip import StillPoseClip, pose_slice
 
 
 def kept_structure(base: np.ndarray, adapted: np.ndarray) -> dict[str, float]:

@@ -20,7 +20,7 @@ from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import Item, MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 from adaqf_train.evaluation.scores import Asked
 from adaqf_train.motion.features import encode
 

@@ -13,7 +13,7 @@ from adaclip.files import read_json, write_json
 from adaqf_train.config import MIN_SAMPLES, EvaluationConfig
 from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 from adaqf_train.evaluation.scores import Asked, Judges, score
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each

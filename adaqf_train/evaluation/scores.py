@@ -9,13 +9,13 @@ import numpy as np
 
 from adaqf_train.config import EvaluationConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.attributes import attribute_accuracy
 from adaqf_train.evaluation.attributes.parameters import is_unseen
-from adaqf_train.evaluation.evaluators import Evaluator
 from adaqf_train.evaluation.minimal_pairs import minimal_pair_accuracy
-from adaqf_train.evaluation.t2m import T2MEvaluator
+from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.official import T2MEvaluator
 from adaqf_train.motion import physics
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import HUMANML3D

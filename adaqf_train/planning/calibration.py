@@ -18,10 +18,10 @@ from transformers import PreTrainedTokenizerBase
 
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig, RunConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.generators.mdm.objective import Objective
+from adaqf_train.judges.contrastive import ContrastiveObjective, objective_of
 from adaqf_train.planning.networks import Networks
 from adaqf_train.training import loop
-from adaqf_train.training.fit_adaqf import Objective
-from adaqf_train.training.fit_contrastive import ContrastiveObjective, objective_of
 
 FEW = 4  # clips of the step that is timed first; twice as many follow, as long as there is time
 STEPS = 20  # timed at most at the size that was reached

@@ -11,8 +11,8 @@ from adaclip import TextFeatures
 from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.models.layers import freeze
-from adaqf_train.models.pocket_clip import train_tokenizer
+from adaqf_train.encoders.pocket_clip import train_tokenizer
+from adaqf_train.layers import freeze
 from adaqf_train.planning import calibration, work
 from adaqf_train.planning.calibration import Speed
 from adaqf_train.planning.networks import Networks, build, parameters

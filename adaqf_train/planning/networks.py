@@ -12,13 +12,14 @@ from torch import nn
 from adaclip import AdaCLIP, hub
 from adaclip.adapter import new_adapter
 from adaclip.config import LoRASettings
-from adaqf_train.config import POCKET_BASE, ConfigError, RunConfig
-from adaqf_train.models import pocket_clip
-from adaqf_train.models.denoiser import Denoiser
-from adaqf_train.models.diffusion import Diffusion
-from adaqf_train.models.extractors import Extractors
-from adaqf_train.models.generator import build_denoiser
-from adaqf_train.models.matcher import Matcher
+from adaqf_train.config import POCKET_BASE, RunConfig
+from adaqf_train.encoders import pocket_clip
+from adaqf_train.errors import ConfigError
+from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.mdm.denoiser import Denoiser
+from adaqf_train.generators.mdm.generator import build_denoiser
+from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.matcher import Matcher
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, CLIPTokenizer

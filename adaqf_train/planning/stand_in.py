@@ -11,8 +11,8 @@ import numpy as np
 from adaqf_train.config import DataConfig, RunConfig
 from adaqf_train.data.dataset import Item
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
-from adaqf_train.motion.synthetic import generate
-from adaqf_train.motion.synthetic.dataset import FRACTIONS
+from adaqf_train.procedural import generate
+from adaqf_train.procedural.dataset import FRACTIONS
 
 ITEMS = 4096  # several buckets of batches
 PROCEDURAL = 160  # clips whose captions, and for small recipes lengths, are taken

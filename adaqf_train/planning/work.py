@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adaclip import TextFeatures
 from adaqf_train.config import RunConfig
-from adaqf_train.models.layers import freeze
+from adaqf_train.judges.contrastive import FLIPS
+from adaqf_train.layers import freeze
 from adaqf_train.planning.networks import Networks
-from adaqf_train.training.fit_contrastive import FLIPS
 
 ROWS = 2  # clips that are counted
 

@@ -15,14 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from adaclip import AdaCLIPError
 from adaclip.files import atomic_folder, read_json, remove_partial, write_json
+from adaqf_train.errors import CheckpointError
 
 TENSORS, META = "tensors.safetensors", "checkpoint.json"
-
-
-class CheckpointError(AdaCLIPError):
-    """A checkpoint that cannot be read or written; the message names it."""
 
 
 @dataclass

@@ -11,13 +11,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from adaclip import AdaCLIPError
 from adaclip.files import write_json
 from adaqf_train.data.batches import MotionBatch
-
-
-class DivergenceError(AdaCLIPError, FloatingPointError):
-    """A loss is no longer finite, or far too large; the message names the step and the file with its batch."""
+from adaqf_train.errors import DivergenceError
 
 
 @dataclass(frozen=True)

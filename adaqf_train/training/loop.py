@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from adaqf_train import seeding
 from adaqf_train.data.batches import MotionBatch
+from adaqf_train.errors import TrainingStopped
 from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.divergence import LossWindow
-from adaqf_train.training.stopping import StopSignal, TrainingStopped
+from adaqf_train.training.stopping import StopSignal
 from adaqf_train.training.tracking import Tracking, Untracked
 from adaqf_train.training.validation import Validation
 

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-class TrainingStopped(Exception):
-    """Training ended because it was told to; every step is saved. The command line ends with 0 for it."""
-
-
 class StopSignal:
     """While it is entered, SIGTERM is noted instead of ending the process; `received` tells.
 

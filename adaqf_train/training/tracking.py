@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from adaclip import AdaCLIPError
-from adaqf_train.config import ConfigError, digest
+from adaqf_train.config import digest
+from adaqf_train.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
-
-
-class TrackingError(AdaCLIPError, RuntimeError):
-    """Losses cannot be written down; the message says where and what to do."""
 
 
 class Tracking:

@@ -11,13 +11,13 @@ from adaclip.files import read_json
 from adaqf_train.data.batches import crop
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
 from adaqf_train.data.official import locate
-from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.errors import DataError, UserStudyError
+from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
-from adaqf_train.run_folder import read_config
-from adaqf_train.userstudy.study import Question, StudyError
+from adaqf_train.runs.folder import read_config
+from adaqf_train.userstudy.study import Question
 
 ARMS = {"baseline": "baseline", "adaqf": "AdaQF"}  # folders of a run that hold generators, and their names in a report
 REAL = "ground truth"
@@ -41,13 +41,13 @@ def collect(
     data: the data set's place; None: where the first run has it. real: the data set's own motions take part as well.
     Every model is asked for the same number of frames, what differs still is cut to a question's shortest, and every
     body is brought onto the standard skeleton, the floor
-    and the origin, so that nothing but the motion tells models apart. StudyError or DataError says what does not fit.
+    and the origin, so that only the motion tells models apart. Raises UserStudyError or DataError.
     """
     if prompts < 1:
-        raise StudyError(f"{prompts} prompts: ask for at least one.")
+        raise UserStudyError(f"{prompts} prompts: ask for at least one.")
     dataset = _dataset(runs, data)
     if real and dataset is None:
-        raise StudyError("The real motions are in the data set: say where it is, with --data FOLDER.")
+        raise UserStudyError("The real motions are in the data set: say where it is, with --data FOLDER.")
     rng = np.random.default_rng(seed)
     if folders:
         read = {model: _read(folder, dataset) for model, folder in folders.items()}
@@ -62,7 +62,7 @@ def collect(
         lengths = [len(motion) for motion in motions]
         models = {REAL: motions} if real else {}
     else:
-        raise StudyError("No models: name runs with --run, or folders with --motions NAME=FOLDER.")
+        raise UserStudyError("No models: name runs with --run, or folders with --motions NAME=FOLDER.")
     models |= _generated(generators_of(runs), captions, lengths, seed)
     skeleton = _one_skeleton(models)
     questions = []
@@ -76,17 +76,17 @@ def collect(
 def generators_of(runs: Sequence[Path]) -> dict[str, MotionGenerator]:
     """The generators of finished runs by name: baseline and AdaQF, after the run's name where there are several runs.
 
-    StudyError for a run without any, and for runs of one name.
+    UserStudyError for a run without any, and for runs of one name.
     """
     found: dict[str, MotionGenerator] = {}
     for run in runs:
         arms = {arm: name for arm, name in ARMS.items() if (run / arm).is_dir()}
         if not arms:
-            raise StudyError(f"{run}: no generator is trained yet. Run: run.py train with this run's options.")
+            raise UserStudyError(f"{run}: no generator is trained yet. Run: run.py train with this run's options.")
         for arm, name in arms.items():
             label = f"{run.resolve().name} {name}" if len(runs) > 1 else name
             if label in found:
-                raise StudyError(f"{run}: another run is called {run.resolve().name} as well. Rename one of them.")
+                raise UserStudyError(f"{run}: another run is called {run.resolve().name} as well. Rename one of them.")
             found[label] = MotionGenerator.from_pretrained(run / arm)
     return found
 
@@ -107,7 +107,7 @@ def _drawn(dataset: MotionDataset, prompts: int, rng: np.random.Generator) -> tu
         if caption not in chosen and len(chosen) < prompts:
             chosen[caption] = crop(item.vectors, dataset.config.unit_frames, rng)
     if len(chosen) < prompts:
-        raise StudyError(
+        raise UserStudyError(
             f"{dataset.folder}: {len(chosen)} different captions in the {dataset.split} split, "
             f"fewer than the {prompts} prompts asked for. Lower --prompts."
         )
@@ -165,7 +165,7 @@ def _common(
     first, *others = read
     names = [name for name in read[first] if all(name in read[other] for other in others)]
     if len(names) < prompts:
-        raise StudyError(
+        raise UserStudyError(
             f"{', '.join(read)} have {len(names)} motions of the same names, fewer than the {prompts} prompts asked "
             "for. Name a prompt's motions alike in all folders, or lower --prompts."
         )
@@ -173,7 +173,7 @@ def _common(
     for other in others:
         for name, text in texts.items():
             if read[other][name][0] != text:
-                raise StudyError(
+                raise UserStudyError(
                     f"{name}: its prompt is {text!r} for {first} and {read[other][name][0]!r} for {other}. "
                     "Motions of one name must be of one prompt."
                 )
@@ -183,7 +183,7 @@ def _common(
 def _real(names: Sequence[str], lengths: Sequence[int], dataset: MotionDataset) -> list[np.ndarray]:
     clips = {item.key: item.vectors for item in dataset.items}
     if missing := [name for name in names if name not in clips]:
-        raise StudyError(
+        raise UserStudyError(
             f"{dataset.folder}: no clip {missing[0]} in the {dataset.split} split, so there is no real motion to show. "
             "Name the motions like the data set's clips, or leave the ground truth out."
         )
@@ -194,5 +194,5 @@ def _one_skeleton(models: Mapping[str, Sequence[np.ndarray]]) -> Skeleton:
     widths = {model: {motion.shape[1] for motion in motions} for model, motions in models.items()}
     if len(set().union(*widths.values())) > 1:
         said = ", ".join(f"{model} {'/'.join(map(str, sorted(width)))}" for model, width in widths.items())
-        raise StudyError(f"The models' features differ in width ({said}): compare models of one skeleton.")
+        raise UserStudyError(f"The models' features differ in width ({said}): compare models of one skeleton.")
     return skeleton_of_width(next(iter(widths.values())).pop())

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from adaclip.files import read_json
+from adaqf_train.errors import UserStudyError
 from adaqf_train.userstudy.statistics import Estimate, estimate, holm, sign_flip
-from adaqf_train.userstudy.study import CRITERIA, Key, StudyError
+from adaqf_train.userstudy.study import CRITERIA, Key
 
 METHOD = (
     "Mean ranks from 1 (best) to {models}; 95 % CIs by bootstrap over participants (10,000 resamples); p of each pair "
@@ -92,25 +93,25 @@ class StudyReport:
 def report(paths: Sequence[Path], key_path: Path) -> StudyReport:
     """Reads all answers (files, or folders of them) and sums them up.
 
-    StudyError names the file that is not an answer to this study, is incomplete, or is a participant's second one.
+    UserStudyError names the file that is not an answer to this study, is incomplete, or is a participant's second one.
     """
     key = Key.read(key_path)
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     files = [file for file in files if file.resolve() != key_path.resolve()]
     if not files:
-        raise StudyError("No answers: give the JSON files that participants saved, or a folder of them.")
+        raise UserStudyError("No answers: give the JSON files that participants saved, or a folder of them.")
     by_participant: dict[str, Answers] = {}
     for file in files:
         answers = read_answers(file, key)
         if other := by_participant.get(answers.participant):
-            raise StudyError(
+            raise UserStudyError(
                 f"{file}: the answers of participant {answers.participant}, which {other.where} holds already. "
                 "Keep one of the two."
             )
         by_participant[answers.participant] = answers
     kept = [answers for answers in by_participant.values() if answers.attentive]
     if not kept:
-        raise StudyError(
+        raise UserStudyError(
             f"None of the {len(files)} participants passed the attention checks: there is nothing to report."
         )
     ranks = {name: np.stack([answers.ranks[name] for answers in kept]) for name in CRITERIA}
@@ -146,26 +147,26 @@ def pairs_of(ranks: np.ndarray, models: Sequence[str]) -> tuple[Pair, ...]:
 
 
 def read_answers(path: Path, key: Key) -> Answers:
-    """One participant's file, checked against the key; StudyError says what is wrong with it."""
+    """One participant's file, checked against the key; UserStudyError says what is wrong with it."""
     if not path.is_file():
-        raise StudyError(f"{path}: no such file. Give the JSON files that participants saved.")
+        raise UserStudyError(f"{path}: no such file. Give the JSON files that participants saved.")
     content = read_json(path)
     if content.get("study") != key.study:
-        raise StudyError(f"{path}: not answers to this study ({key.title}). Leave it out, or give its own key.")
+        raise UserStudyError(f"{path}: not answers to this study ({key.title}). Leave it out, or give its own key.")
     participant, given = content.get("participant"), content.get("answers")
     if not isinstance(participant, str) or not participant or not isinstance(given, list):
-        raise StudyError(f"{path}: no participant or no answers in it. Ask for the file as the page saved it.")
+        raise UserStudyError(f"{path}: no participant or no answers in it. Ask for the file as the page saved it.")
     rankings: dict[str, dict[str, list[str]]] = {}
     for answer in given:
         question = answer.get("question") if isinstance(answer, dict) else None
         if not isinstance(question, str) or question not in key.takes:
-            raise StudyError(f"{path}: question {repr(question)[:60]} is unknown.")
+            raise UserStudyError(f"{path}: question {repr(question)[:60]} is unknown.")
         if question in rankings:
-            raise StudyError(f"{path}: question {question!r} is there twice.")
+            raise UserStudyError(f"{path}: question {question!r} is there twice.")
         rankings[question] = _checked_ranking(path, answer, key)
     if missing := [question for question in key.takes if question not in rankings]:
         text = key.texts[missing[0]]
-        raise StudyError(f"{path}: {len(missing)} of {len(key.takes)} questions unanswered, such as {text!r}.")
+        raise UserStudyError(f"{path}: {len(missing)} of {len(key.takes)} questions unanswered, such as {text!r}.")
     real = [question for question in key.takes if question not in key.checks]
     ranks = {
         name: np.array([_ranks_of(rankings[q][name], key.takes[q], key.models) for q in real]) for name in CRITERIA
@@ -180,7 +181,7 @@ def _checked_ranking(path: Path, answer: Mapping[str, Any], key: Key) -> dict[st
         given = ranking.get(name) if isinstance(ranking, dict) else None
         if not isinstance(given, list) or sorted(map(str, given)) != sorted(takes):
             text = key.texts[answer["question"]]
-            raise StudyError(
+            raise UserStudyError(
                 f"{path}: {text!r} is not ranked by {name}: expected each of its {len(takes)} motions once."
             )
     return ranking

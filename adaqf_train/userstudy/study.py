@@ -14,20 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from adaclip import AdaCLIPError
 from adaclip.files import atomic_file, read_json, write_json
-from adaqf_train.viewing.page import LEGEND, packaged, transport
-from adaqf_train.viewing.payload import Scene, Take, checked, payload, script_json
+from adaqf_train.errors import UserStudyError
+from adaqf_train.render.page import LEGEND, packaged, transport
+from adaqf_train.render.payload import Scene, Take, checked, payload, script_json
 
 CRITERIA = {  # what participants rank by (A.8), and how they are asked
     "realism": "How real does it look?",
     "alignment": "How well does it fit the sentence?",
 }
 MOST_MODELS = 8  # beyond it nobody keeps a ranking in mind
-
-
-class StudyError(AdaCLIPError, ValueError):
-    """A study that cannot be built or answers that cannot be read; the message names what, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +47,9 @@ class Key:
 
     @classmethod
     def read(cls, path: Path) -> Key:
-        """The key that was written beside a page; StudyError when it is another file."""
+        """The key that was written beside a page; UserStudyError when it is another file."""
         if not path.is_file():
-            raise StudyError(f"{path}: no such file. Give the .key.json beside the page.")
+            raise UserStudyError(f"{path}: no such file. Give the .key.json beside the page.")
         content = read_json(path)
         try:
             key = cls(**content | {"models": tuple(content["models"])})
@@ -63,7 +59,7 @@ class Key:
             if models != {frozenset(key.models)}:
                 raise ValueError("a question lacks a model")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StudyError(
+            raise UserStudyError(
                 f"{path}: not the key of a study ({error}). Give the .key.json beside the page."
             ) from error
         return key
@@ -77,7 +73,7 @@ def write_study(
     checks: questions more, on sentences drawn by the seed, in which one body stands on its head: who does not rank it
     last was not looking. The ids in the page are drawn anew each time, so that nobody can compute whose motion a take
     is; questions and takes lie in the order of their ids, and every participant sees them in an order of their own.
-    StudyError for questions that do not fit together, and where a key lies already: answers may be waiting for it.
+    UserStudyError for questions that do not fit together, and where a key lies already: answers may be waiting for it.
     """
     models = _models(questions)
     key_path = checked_key(page, len(questions), checks)
@@ -107,7 +103,7 @@ def write_study(
     try:
         clips = checked(scenes)
     except ValueError as error:
-        raise StudyError(str(error)) from error
+        raise UserStudyError(str(error)) from error
     asking = {
         "study": study,
         "criteria": list(CRITERIA),
@@ -121,36 +117,36 @@ def write_study(
 
 
 def checked_key(page: Path, prompts: int, checks: int) -> Path:
-    """Where a page's key will lie; StudyError for a place that cannot be written to or holds one, and for `checks`."""
+    """The path of a page's key; UserStudyError if it cannot be written, exists already, or `checks` does not hold."""
     if not 0 <= checks <= prompts:
-        raise StudyError(f"{checks} attention checks for {prompts} prompts: ask for 0 to {prompts}.")
+        raise UserStudyError(f"{checks} attention checks for {prompts} prompts: ask for 0 to {prompts}.")
     key_path = page.with_suffix(".key.json")
     if key_path.exists():
-        raise StudyError(
+        raise UserStudyError(
             f"{key_path}: a study's key is there already, and without it its answers say nothing. Give another --out."
         )
     if page.is_dir():
-        raise StudyError(f"{page}: is a folder. Give another --out.")
+        raise UserStudyError(f"{page}: is a folder. Give another --out.")
     folder = page.absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"{page}: {folder} cannot be written to. Give another --out.")
+        raise UserStudyError(f"{page}: {folder} cannot be written to. Give another --out.")
     return key_path
 
 
 def _models(questions: Sequence[Question]) -> list[str]:
     if not questions:
-        raise StudyError("No prompts: a study needs at least one.")
+        raise UserStudyError("No prompts: a study needs at least one.")
     models = sorted(questions[0].motions)
     for question in questions:
         if sorted(question.motions) != models:
-            raise StudyError(
+            raise UserStudyError(
                 f"{question.text!r} has motions of {', '.join(sorted(question.motions))}, other prompts of "
                 f"{', '.join(models)}. Every model must have a motion for every prompt."
             )
     if not 2 <= len(models) <= MOST_MODELS:
-        raise StudyError(f"{len(models)} models ({', '.join(models)}): people can rank 2 to {MOST_MODELS}.")
+        raise UserStudyError(f"{len(models)} models ({', '.join(models)}): people can rank 2 to {MOST_MODELS}.")
     return models
 
 

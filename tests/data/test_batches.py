@@ -8,7 +8,7 @@ import torch
 
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches, crop, pad
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 
 
 def tensors(batch: MotionBatch) -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ from adaqf_train.data import cache
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.clips import ClipFiles, digest_of
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError
 from tests.helpers import write_clips
 
 LENGTHS = {"a": 50, "b": 60, "c": 44, "d": 199, "e": 250}

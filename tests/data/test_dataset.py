@@ -11,7 +11,8 @@ import pytest
 
 from adaqf_train.config import DataConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import Caption, DataError, caption_line, parse_captions
+from adaqf_train.data.layout import Caption, caption_line, parse_captions
+from adaqf_train.errors import DataError
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaqf_train import recipes
 from adaqf_train.cli import main
-from adaqf_train.config import DataConfig
+from adaqf_train.config import DataConfig, recipes
 from adaqf_train.data import cache
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.doctor import examine
-from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, write_folder
+from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
 from adaqf_train.data.official import evaluator_statistics, locate
+from adaqf_train.doctor import examine
+from adaqf_train.errors import DataError
 from tests.helpers import kit_body, settings_of, write_clips
 
 LENGTHS = {"000000": 50, "000001": 60, "M000001": 199}

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import Caption, CaptionedMotion, DataError, RunningStatistics, write_folder
+from adaqf_train.data.layout import Caption, CaptionedMotion, RunningStatistics, write_folder
 from adaqf_train.data.prepare import is_synthetic, mirrored_caption, prepare_joints, prepare_synthetic, resample
+from adaqf_train.errors import DataError
 from adaqf_train.motion.features import canonicalise, encode
 from adaqf_train.motion.skeleton import KIT
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 from tests.helpers import kit_body
 
 CLIPS = list(generate(12, seed=9))

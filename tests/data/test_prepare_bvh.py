@@ -13,9 +13,9 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.doctor import examine
-from adaqf_train.data.layout import DataError
 from adaqf_train.data.prepare import prepare_bvh, prepare_joints
+from adaqf_train.doctor import examine
+from adaqf_train.errors import DataError
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.mapping import PRESETS
 from tests.helpers import bvh_body

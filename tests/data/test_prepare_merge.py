@@ -9,8 +9,8 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
 from adaqf_train.data.prepare import prepare_merged, prepare_synthetic
+from adaqf_train.errors import DataError
 
 
 @pytest.fixture(scope="module")

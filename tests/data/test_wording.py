@@ -7,7 +7,7 @@ import re
 import pytest
 
 from adaqf_train.data.wording import flip_dynamic_word, flips
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 
 
 @pytest.mark.parametrize(

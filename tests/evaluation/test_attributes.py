@@ -18,7 +18,7 @@ from adaqf_train.evaluation.attributes.score import coverage, judge, read
 from adaqf_train.evaluation.attributes.words import read_words
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 
 CLIPS = 300
 SEEN = [name for name in ATTRIBUTES if name != "distance"]  # procedural captions name no distance

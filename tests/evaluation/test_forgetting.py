@@ -12,9 +12,9 @@ from scipy.stats import spearmanr
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from adaqf_train.config import PocketClipConfig
+from adaqf_train.encoders.pocket_clip import StillPoseClip, pose_slice
 from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.general_prompts import PROMPTS
-from adaqf_train.models.pocket_clip import StillPoseClip, pose_slice
 
 N, E = 40, 6
 

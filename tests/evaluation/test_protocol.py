@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from adaqf_train import recipes
-from adaqf_train.config import ConfigError, EvaluationConfig
-from adaqf_train.data.layout import DataError
+from adaqf_train import procedural as synthetic
+from adaqf_train.config import EvaluationConfig, recipes
+from adaqf_train.errors import ConfigError, DataError
 from adaqf_train.evaluation import metrics, protocol
 from adaqf_train.evaluation.manifest import data_counts, manifest
 from adaqf_train.evaluation.report import Report
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.motion import synthetic
 from adaqf_train.motion.features import Slices, decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D
 from tests.conftest import TINY_CLIPS

@@ -9,7 +9,7 @@ import torch
 from adaqf_train.motion import features
 from adaqf_train.motion.features import KIT_SLICES, SLICES, decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
-from adaqf_train.motion.synthetic import generate
+from adaqf_train.procedural import generate
 
 OFFICIAL = ("000000", "012314")
 

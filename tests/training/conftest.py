@@ -11,11 +11,12 @@ from accelerate import Accelerator
 
 from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
-from adaqf_train.models import store
-from adaqf_train.models.diffusion import Diffusion
-from adaqf_train.models.extractors import Extractors
-from adaqf_train.models.generator import build_denoiser
-from adaqf_train.training import fit_adaqf, fit_contrastive
+from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.mdm import objective as fit_adaqf
+from adaqf_train.generators.mdm.generator import build_denoiser
+from adaqf_train.judges import contrastive as fit_contrastive
+from adaqf_train.judges import store
+from adaqf_train.judges.extractors import Extractors
 
 STILL = ("denoiser.dropout=0.0", "encoder.dropout=0.0")
 

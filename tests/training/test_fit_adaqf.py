@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from adaclip import AdaCLIP, hub
-from adaqf_train.training import fit_adaqf, fit_contrastive
+from adaqf_train.generators.mdm import objective as fit_adaqf
+from adaqf_train.judges import contrastive as fit_contrastive
 
 
 def weights(module) -> dict[str, torch.Tensor]:
@@ -43,8 +44,8 @@ def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(tiny_train, ba
 
 
 def test_the_optimiser_has_one_group_for_each_part(accelerator, base, tiny_config, make_extractors):
-    from adaqf_train.models.diffusion import Diffusion
-    from adaqf_train.models.generator import build_denoiser
+    from adaqf_train.generators.diffusion import Diffusion
+    from adaqf_train.generators.mdm.generator import build_denoiser
 
     config = replace(tiny_config, training=replace(tiny_config.training, adapter_learning_rate=3e-5))
     encoder = AdaCLIP.from_base(base, rank=2, alpha=2)
@@ -74,8 +75,8 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     """A hundred steps on sixty clips bring pairs together; this is what the feedback relies on."""
     from adaclip import hub
     from adaqf_train.data.batches import pad
-    from adaqf_train.evaluation.evaluators import Evaluator
     from adaqf_train.evaluation.metrics import r_precision
+    from adaqf_train.judges.evaluators import Evaluator
 
     _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
     words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.wording import flips
-from adaqf_train.models.pocket_clip import train_tokenizer
-from adaqf_train.training import fit_contrastive
+from adaqf_train.encoders.pocket_clip import train_tokenizer
+from adaqf_train.judges import contrastive as fit_contrastive
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from adaclip import AdaCLIP, AdaCLIPError
-from adaqf_train.config import ConfigError, DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
-from adaqf_train.config_families import (
+from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
+from adaqf_train.config.families import (
     AutoencoderConfig,
     LatentFamily,
     MaskedFamily,
@@ -20,15 +20,17 @@ from adaqf_train.config_families import (
     TransformerConfig,
 )
 from adaqf_train.data.batches import StepBatches, pad
-from adaqf_train.models import pocket_clip, store
-from adaqf_train.models.autoencoder import MotionAutoencoder
-from adaqf_train.models.latent_generator import LatentGenerator
-from adaqf_train.models.masked_generator import MaskedGenerator
-from adaqf_train.models.temporal import latent_mask
-from adaqf_train.models.tokenizer import MotionTokenizer
-from adaqf_train.training.fit_latent import fit_latent_autoencoder, fit_latent_diffusion
-from adaqf_train.training.fit_masked import Draws, fit_masked_generator, fit_tokenizer, masked_tokens
-from adaqf_train.training.frozen_text import FrozenText
+from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.frozen_text import FrozenText
+from adaqf_train.errors import ConfigError
+from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
+from adaqf_train.generators.latent.generator import LatentGenerator
+from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
+from adaqf_train.generators.masked.generator import MaskedGenerator
+from adaqf_train.generators.masked.objective import Draws, fit_masked_generator, fit_tokenizer, masked_tokens
+from adaqf_train.generators.masked.quantiser import MotionTokenizer
+from adaqf_train.generators.temporal import latent_mask
+from adaqf_train.judges import store
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_mse
 

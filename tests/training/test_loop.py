@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.errors import CheckpointError, DivergenceError
 from adaqf_train.training import checkpoint, loop
-from adaqf_train.training.checkpoint import CheckpointError, TrainState
-from adaqf_train.training.divergence import DivergenceError
+from adaqf_train.training.checkpoint import TrainState
 from tests.training.small_fit import STEPS, Fit, equal
 
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
-from adaqf_train.training.fit_adaqf import Feedback
+from adaqf_train.generators.mdm.objective import Feedback
 from adaqf_train.training.losses import (
     caption_ids,
     consistency,

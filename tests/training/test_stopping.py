@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from adaqf_train.training.checkpoint import CheckpointError
-from adaqf_train.training.stopping import StopSignal, TrainingStopped
-from adaqf_train.training.tracking import TrackingError
+from adaqf_train.errors import CheckpointError, TrackingError, TrainingStopped
+from adaqf_train.training.stopping import StopSignal
 from tests.training.small_fit import Fit, equal
 
 

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 
 from adaclip import AdaCLIP, AdaCLIPError
 from adaqf_train.cli import main
-from adaqf_train.config import ConfigError, DataConfig, FeedbackConfig, TrainingConfig, override
+from adaqf_train.config import DataConfig, FeedbackConfig, TrainingConfig, override
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import DataError
-from adaqf_train.models.generator import MotionGenerator
-from adaqf_train.training import checkpoint, fit_adaqf, loop
+from adaqf_train.errors import ConfigError, DataError, TrackingError
+from adaqf_train.generators.mdm import objective as fit_adaqf
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.training import checkpoint, loop
 from adaqf_train.training.checkpoint import TrainState
-from adaqf_train.training.tracking import TrackingError
 from tests.helpers import settings_of
 from tests.training.small_fit import Fit, equal
 

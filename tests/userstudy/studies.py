@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adaqf_train.userstudy.study import CRITERIA, Key, Question, write_study
-from tests.viewing.test_page import walk
+from tests.render.test_page import walk
 
 MODELS = ("AdaQF", "MDM", "MoMask", "SALAD")
 TASTE = dict(zip(MODELS, (0.0, 1.0, 2.0, 3.0), strict=True))  # the lower, the better: a planted order

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from adaqf_train.cli import main
-from adaqf_train.data.layout import DataError
+from adaqf_train.errors import DataError, UserStudyError
 from adaqf_train.motion.features import encode
 from adaqf_train.userstudy.collect import collect
-from adaqf_train.userstudy.study import Key, StudyError
+from adaqf_train.userstudy.study import Key
+from tests.cli.test_cli import error_of
 from tests.helpers import kit_body
-from tests.test_cli import error_of
+from tests.render.test_page import walk
 from tests.userstudy.studies import answer, study
-from tests.viewing.test_page import walk
 
 
 def folder(path: Path, names: str = "abcd", prompt: str = "person {}", seed: int = 0, features: bool = False) -> Path:
@@ -67,7 +67,7 @@ def test_folders_are_asked_what_all_of_them_have(tmp_path):
         for joints in question.motions.values():
             assert joints.shape == (29, 22, 3)
             assert joints[..., 1].min() > -0.05
-    with pytest.raises(StudyError, match="have 4 motions of the same names, fewer than the 5"):
+    with pytest.raises(UserStudyError, match="have 4 motions of the same names, fewer than the 5"):
         collect([], folders, prompts=5)
 
 
@@ -115,13 +115,13 @@ def test_what_does_not_fit_together_is_refused(tiny_run, tmp_path):
         (([], {"MDM": tmp_path / "empty"}), "no .npy files"),
         (([tmp_path / "empty"], {}), "not a run"),
     ):
-        with pytest.raises((StudyError, DataError, RuntimeError), match=re.escape(says)):
+        with pytest.raises((UserStudyError, DataError, RuntimeError), match=re.escape(says)):
             collect(*arguments, prompts=1)
-    with pytest.raises(StudyError, match="--data FOLDER"):
+    with pytest.raises(UserStudyError, match="--data FOLDER"):
         collect([], {"MDM": mdm}, prompts=1, real=True)
-    with pytest.raises(StudyError, match="no clip"):
+    with pytest.raises(UserStudyError, match="no clip"):
         collect([tiny_run], {"MDM": mdm}, prompts=1, real=True)
-    with pytest.raises(StudyError, match="Lower --prompts"):
+    with pytest.raises(UserStudyError, match="Lower --prompts"):
         collect([tiny_run], {}, prompts=500)
     np.save(mdm / "a.npy", np.full((30, 263), np.nan, np.float32))
     with pytest.raises(DataError, match="NaN"):

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaqf_train.errors import UserStudyError
 from adaqf_train.userstudy import report as reporting
-from adaqf_train.userstudy.study import CRITERIA, Key, StudyError
+from adaqf_train.userstudy.study import CRITERIA, Key
 from tests.userstudy.studies import MODELS, TASTE, answer, study
 
 KEY = "study.key.json"
@@ -76,7 +77,7 @@ def test_who_does_not_look_is_left_out_and_counted(tmp_path):
     assert (found.participants, found.excluded, found.questions) == (3, (str(sleeper),), 4)
     assert [row.rank.mean for row in found.rows["realism"]] == [1, 2, 3, 4]
     assert "1 more left out by the attention checks" in found.markdown()
-    with pytest.raises(StudyError, match="None of the 1 participants passed"):
+    with pytest.raises(UserStudyError, match="None of the 1 participants passed"):
         reporting.report([sleeper], tmp_path / KEY)
 
 
@@ -147,7 +148,7 @@ def test_a_broken_file_is_named(tmp_path, how, says):
     content = json.loads(path.read_text())
     broken(content, how)
     path.write_text(json.dumps(content))
-    with pytest.raises(StudyError, match=re.escape(says)) as error:
+    with pytest.raises(UserStudyError, match=re.escape(says)) as error:
         reporting.report([path], tmp_path / KEY)
     assert str(path) in str(error.value)
 
@@ -155,7 +156,7 @@ def test_a_broken_file_is_named(tmp_path, how, says):
 def test_the_same_participant_twice_names_both_files(tmp_path):
     _, key = study(tmp_path)
     first, second = (answer(tmp_path / name, key, "p", TASTE) for name in ("a.json", "b.json"))
-    with pytest.raises(StudyError, match="Keep one of the two") as error:
+    with pytest.raises(UserStudyError, match="Keep one of the two") as error:
         reporting.report([first, second], tmp_path / KEY)
     assert str(first) in str(error.value)
     assert str(second) in str(error.value)
@@ -164,11 +165,11 @@ def test_the_same_participant_twice_names_both_files(tmp_path):
 def test_no_answers_and_no_key(tmp_path):
     _, key = study(tmp_path)
     path = answer(tmp_path / "a.json", key, "p", TASTE)
-    with pytest.raises(StudyError, match="No answers"):
+    with pytest.raises(UserStudyError, match="No answers"):
         reporting.report([], tmp_path / KEY)
-    with pytest.raises(StudyError, match="no such file"):
+    with pytest.raises(UserStudyError, match="no such file"):
         reporting.report([tmp_path / "none.json"], tmp_path / KEY)
-    with pytest.raises(StudyError, match="not the key of a study"):
+    with pytest.raises(UserStudyError, match="not the key of a study"):
         reporting.report([path], path)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaqf_train.errors import UserStudyError
 from adaqf_train.userstudy.report import read_answers, report
-from adaqf_train.userstudy.study import CRITERIA, Key, Question, StudyError, write_study
+from adaqf_train.userstudy.study import CRITERIA, Key, Question, write_study
+from tests.render.test_page import NASTY, Reader, decoded, walk
+from tests.render.test_player import picture
 from tests.userstudy.studies import MODELS, questions, study
-from tests.viewing.test_page import NASTY, Reader, decoded, walk
-from tests.viewing.test_player import picture
 
 
 def data_of(page: Path) -> tuple[dict, dict]:
@@ -85,7 +86,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path):
         (questions(2), 3, "ask for 0 to 2"),
         (endless, 0, "NaN or infinity"),
     ):
-        with pytest.raises(StudyError, match=says):
+        with pytest.raises(UserStudyError, match=says):
             write_study(path, asked, title="Walks", fps=20, checks=checks)
     assert list(tmp_path.iterdir()) == []
 
@@ -93,7 +94,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path):
 def test_a_key_is_never_overwritten(tmp_path):
     study(tmp_path)
     key = (tmp_path / "study.key.json").read_bytes()
-    with pytest.raises(StudyError, match="a study's key is there already"):
+    with pytest.raises(UserStudyError, match="a study's key is there already"):
         study(tmp_path)
     assert (tmp_path / "study.key.json").read_bytes() == key
 

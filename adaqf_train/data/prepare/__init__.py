@@ -5,9 +5,9 @@ from adaqf_train.data.prepare.bvh import prepare_bvh
 from adaqf_train.data.prepare.captions import mirrored_caption
 from adaqf_train.data.prepare.joints import LEGS, prepare_joints, resample
 from adaqf_train.data.prepare.merge import prepare_merged
+from adaqf_train.data.prepare.procedural import is_synthetic, prepare_synthetic
 from adaqf_train.data.prepare.recordings import WINDOW, Summary
 from adaqf_train.data.prepare.sources import check_output
-from adaqf_train.data.prepare.synthetic import is_synthetic, prepare_synthetic
 
 __all__ = [
     "LEGS",

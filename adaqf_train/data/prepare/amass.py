@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from adaqf_train.data.layout import DataError
 from adaqf_train.data.prepare.bvh import z_up_to_y_up
 from adaqf_train.data.prepare.recordings import (
     FPS,
@@ -31,6 +30,7 @@ from adaqf_train.data.prepare.recordings import (
     write_recordings,
 )
 from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D
 

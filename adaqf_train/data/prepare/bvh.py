@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaqf_train.data.layout import DataError
 from adaqf_train.data.prepare.recordings import (
     FPS,
     WINDOW,
@@ -26,6 +25,7 @@ from adaqf_train.data.prepare.recordings import (
     write_recordings,
 )
 from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, mapping
 from adaqf_train.motion.bvh import Bvh, BvhError, read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D

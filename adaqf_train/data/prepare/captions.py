@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaqf_train.data.layout import Caption, DataError, parse_captions
+from adaqf_train.data.layout import Caption, parse_captions
+from adaqf_train.errors import DataError
 
 # Longer forms first: "counter clockwise" holds "clockwise".
 _MIRRORED_WORDS = {

@@ -15,16 +15,10 @@ import torch
 from tqdm import tqdm
 
 from adaqf_train.data.clips import load_array
-from adaqf_train.data.layout import (
-    JOINTS,
-    SPLITS,
-    TEXTS,
-    CaptionedMotion,
-    DataError,
-    write_folder,
-)
+from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import caption_table, plain_captions
 from adaqf_train.data.prepare.sources import check_output, given_splits, hashed_split, with_mirrored
+from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 
 LEGS = (0.4, 1.4)  # metres; what a leg of thigh and shank can measure

@@ -18,12 +18,12 @@ from adaqf_train.data.layout import (
     SPLITS,
     TEXTS,
     VECTORS,
-    DataError,
     RunningStatistics,
     read_names,
     write_splits,
 )
 from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.errors import DataError
 
 
 def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:

@@ -13,9 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from adaqf_train.config import DataConfig
-from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, DataError, write_folder
+from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import caption_table, plain_captions
 from adaqf_train.data.prepare.sources import check_output, given_splits, hashed_split, with_mirrored
+from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import HUMANML3D
 
 FPS = HUMANML3D.fps

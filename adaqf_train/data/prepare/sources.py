@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaqf_train.data.layout import SPLITS, CaptionedMotion, DataError, read_names
+from adaqf_train.data.layout import SPLITS, CaptionedMotion, read_names
 from adaqf_train.data.prepare.captions import mirrored_caption
+from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import skeleton_of
 
 # Where no split lists are given: shares of val and test, by a hash of the clip's name.

@@ -1,0 +1,45 @@
+"""Procedural motions into HumanML3D's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adaclip.files import read_json
+from adaqf_train.data.layout import ORIGIN, CaptionedMotion, write_folder
+from adaqf_train.data.prepare.captions import whole
+from adaqf_train.data.prepare.joints import resample
+from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.motion.kit import to_kit
+from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
+from adaqf_train.procedural import generate
+
+
+def prepare_synthetic(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
+    """Procedural motions -> a HumanML3D folder with each clip's parameters beside it.
+
+    skeleton: KIT writes them as KIT-ML's are: 21 joints, 12.5 frames a second, 251 features. Their parameters are left
+    out, for they count frames and are measured on 22 joints.
+    """
+    check_output(folder)
+    made = {"clips": clips, "seed": seed} | ({} if skeleton is HUMANML3D else {"skeleton": skeleton.name})
+    with closing(_synthetic(clips, seed, skeleton)) as motions:
+        return write_folder(folder, motions, origin={"synthetic": made})
+
+
+def is_synthetic(folder: Path, *, clips: int, seed: int) -> bool:
+    """Whether `folder` is what `prepare_synthetic` writes with these settings."""
+    path = folder / ORIGIN
+    return path.is_file() and read_json(path) == {"synthetic": {"clips": clips, "seed": seed}}
+
+
+def _synthetic(clips: int, seed: int, skeleton: Skeleton) -> Iterator[CaptionedMotion]:
+    with tqdm(generate(clips, seed), total=clips, desc="Generating motions", unit="clip") as bar:
+        for clip in bar:
+            joints, facts = clip.joints, {"actions": list(clip.actions)}
+            if skeleton is KIT:
+                joints, facts = to_kit(resample(joints, HUMANML3D.fps, KIT.fps)), {}
+            yield CaptionedMotion(clip.name, joints, whole(clip.captions), clip.split, facts)

@@ -1,0 +1,225 @@
+"""What the features decode to, on a sample of clips: sizes, speeds, feet, and whether the groups tell one story."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adaqf_train.data.clips import load_array
+from adaqf_train.data.layout import JOINTS, Caption
+from adaqf_train.data.prepare import LEGS
+from adaqf_train.doctor.findings import Examination
+from adaqf_train.doctor.motions import PREPARE, WIDTHS
+from adaqf_train.errors import DataError
+from adaqf_train.motion import features
+from adaqf_train.motion.physics import bone_lengths, skating, travelling_speed
+from adaqf_train.motion.skeleton import Skeleton
+
+BONES_OFF = 0.005  # metres from the standard skeleton; the official clips agree to 10 micrometres
+WALKING = (0.35, 2.2)  # metres a second, median over walks: clips hold stops and turns as well
+WALKS = re.compile(r"\bwalk(?:s|ing|ed)?\b", re.IGNORECASE)
+ELSE = re.compile(
+    r"\b(?:place|slow\w*|stop\w*|stand\w*|sit\w*|run\w*|jog\w*|treadmill|spot|old|drunk\w*)\b", re.IGNORECASE
+)
+WALKERS = 5  # clips that make a median
+FLOOR = 0.05  # metres between the lowest joint of a clip and the floor
+LABELS = 0.95  # share of contact labels; in official clips all of them follow
+SLIDING = 0.3  # share of frame pairs; real captures have 0.07 to 0.13
+ASTRAY = 0.2  # deviations, root mean square, between a group and what the positions imply
+AGAIN = 100  # clips that are encoded again, at most: that takes longer than decoding
+APART = 0.01  # metres between the stored joints and the features' own
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a clip decodes to. Lengths in metres; a share is of frames."""
+
+    bones: np.ndarray  # (J-1,)
+    leg: float  # thigh and shank
+    floor: float  # height of the lowest joint
+    sliding: float
+    contact: float  # share of labels that are 1
+    follows: float  # share of labels that the positions give as well
+    speed: float  # metres a second
+    astray: dict[str, float]  # group -> deviations from what the positions imply; empty: not compared
+    stored: float | None  # largest distance from new_joints/NAME.npy; None: not compared
+
+
+def check_bodies(
+    found: Examination,
+    folder: Path,
+    sample: Mapping[str, np.ndarray],
+    captions: Mapping[str, list[Caption]],
+    std: np.ndarray,
+) -> None:
+    """Decodes the sample (N, D) by name and notes what bodies cannot be or do. std (D,) of the clips themselves."""
+    names = sorted(name for name, vectors in sample.items() if len(vectors) > 1)
+    if not names:
+        return
+    every = -(-len(names) // AGAIN)
+    bodies = {}
+    with np.errstate(all="ignore"):  # absurd features decode to absurd joints, which is what we are looking for
+        for number, name in enumerate(names):
+            stored = folder / JOINTS / f"{name}.npy"
+            bodies[name] = measure(sample[name], std, stored, thorough=number % every == 0)
+    skeleton = WIDTHS[len(std)]
+    facts = {
+        "foot_contact_share": [body.contact for body in bodies.values()],
+        "contact_labels_that_follow": [body.follows for body in bodies.values()],
+        "skating": [body.sliding for body in bodies.values()],
+    }
+    found.facts["decoded_sample"] = f"{len(bodies)} clips"
+    found.facts |= {name: round(float(np.mean(values)), 3) for name, values in facts.items()}
+    _check_sizes(found, bodies, skeleton)
+    _check_walks(found, {name: body for name, body in bodies.items() if _walks(captions.get(name, ()))})
+    _check_feet(found, bodies)
+    _check_groups(found, bodies)
+    found.add(
+        "warning",
+        f"{JOINTS} does not hold the joints that the features decode to",
+        [f"{name}.npy" for name, body in bodies.items() if body.stored is not None and not body.stored <= APART],
+        f"Only the features are read here; write both again, or delete {JOINTS}.",
+    )
+
+
+def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: bool) -> Body:
+    """Measures features (N, D), N > 1. thorough: encode them again and compare with the stored joints, too."""
+    vectors = vectors.astype(np.float64)
+    skeleton, where = WIDTHS[vectors.shape[1]], features.slices_of_width(vectors.shape[1])
+    unit = skeleton.units_per_metre
+    joints = features.decode(vectors)
+    bones = bone_lengths(joints, skeleton) / unit
+    labels = features.foot_contacts(torch.from_numpy(joints)).numpy()
+    astray = {}
+    if thorough:
+        again = features.encode(joints, canonical=False)
+        for group in ("rotations", "velocities"):
+            at = getattr(where, group)
+            off = (vectors[:-1, at] - again[:, at]) / np.maximum(std[at], 1e-8)
+            astray[group] = float(np.sqrt(np.square(off).mean()))
+    return Body(
+        bones,
+        leg=float(sum(bones[joint - 1] for joint in skeleton.leg)),
+        floor=float(joints[..., 1].min()) / unit,
+        sliding=skating(joints, skeleton),
+        contact=float(vectors[:, where.contacts].mean()),
+        follows=float((labels == (vectors[:-1, where.contacts] > 0.5)).mean()),
+        speed=travelling_speed(joints, skeleton),
+        astray=astray,
+        stored=_distance(stored, joints) / unit if thorough and stored.is_file() else None,
+    )
+
+
+def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skeleton) -> None:
+    """Legs as long as legs are, and HumanML3D's on the standard skeleton."""
+    median = float(np.median([body.leg for body in bodies.values()]))
+    found.facts["leg_metres"] = round(median, 3)
+    wrong = [f"{name}.npy ({body.leg:.3g} m)" for name, body in bodies.items() if not LEGS[0] <= body.leg <= LEGS[1]]
+    if 2 * len(wrong) > len(bodies):
+        unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} a metre"
+        factor = f"{0.8 / median:.3g}" if np.isfinite(median) and median > 0 else "what makes legs 0.8 m long"
+        found.add(
+            "error",
+            f"legs of {median:.3g} m: {skeleton.name} features are in {unit}",
+            wrong,
+            f"Multiply the joints by about {factor} and encode them again. {PREPARE}",
+        )
+    else:
+        found.add(
+            "warning",
+            f"legs that are not {LEGS[0]:g} to {LEGS[1]:g} m long",
+            wrong,
+            "Look at these clips with --gallery; repair them, or take them out of the split lists.",
+        )
+    if skeleton.bone_lengths is None or wrong:
+        return
+    standard = np.array(skeleton.bone_lengths)
+    off = {name: float(np.abs(body.bones - standard).max()) for name, body in bodies.items()}
+    found.add(
+        "warning",
+        "bones are not those of HumanML3D's standard skeleton: the evaluators know no other body",
+        [f"{name}.npy (by {1000 * value:.0f} mm)" for name, value in off.items() if not value <= BONES_OFF],
+        PREPARE,
+    )
+
+
+def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
+    """Speeds of clips that are captioned as walks: a wrong frame rate or unit shows in them."""
+    if len(walkers) < WALKERS:
+        return
+    speed = float(np.median([body.speed for body in walkers.values()]))
+    found.facts["walking_metres_a_second"] = round(speed, 2)
+    if not WALKING[0] <= speed <= WALKING[1]:
+        found.add(
+            "warning",
+            f"people walk at {speed:.2f} m/s (median of {len(walkers)} clips whose captions say so)",
+            [f"{name}.npy ({body.speed:.2f} m/s)" for name, body in walkers.items()],
+            "Check the frame rate the clips were written at, and their unit; prepare joints has --fps.",
+        )
+
+
+def _check_feet(found: Examination, bodies: Mapping[str, Body]) -> None:
+    """Contact labels, sliding and the floor."""
+    found.add(
+        "warning",
+        "foot contact labels that do not follow from the positions",
+        [f"{name}.npy ({body.follows:.0%} do)" for name, body in bodies.items() if body.follows < LABELS],
+        f"Another threshold, frame rate or order of the feet wrote them. {PREPARE}",
+    )
+    mean = float(np.mean([body.sliding for body in bodies.values()]))
+    if mean > SLIDING:
+        worst = sorted(bodies, key=lambda name: -bodies[name].sliding)
+        found.add(
+            "warning",
+            f"feet slide on the floor in {mean:.0%} of the frames",
+            [f"{name}.npy ({bodies[name].sliding:.0%})" for name in worst],
+            "Look at them with --gallery: a wrong frame rate, unit or floor shows so.",
+        )
+    found.add(
+        "warning",
+        "the lowest point of the body is not on the floor",
+        [f"{name}.npy ({body.floor:+.2f} m)" for name, body in bodies.items() if not abs(body.floor) <= FLOOR],
+        f"The pipeline puts each clip's lowest joint at height 0. {PREPARE}",
+    )
+
+
+def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
+    """Rotations and velocities that are those of the positions: what the official pipeline would have written."""
+    compared = {name: body.astray for name, body in bodies.items() if body.astray}
+    for group in ("rotations", "velocities"):
+        places = [
+            f"{name}.npy (by {astray[group]:.1f} deviations)"
+            for name, astray in compared.items()
+            if not astray[group] <= ASTRAY
+        ]
+        if 2 * len(places) > len(compared):
+            what = f"the {group} do not follow from the positions: another pipeline wrote them"
+            remedy = f"The official evaluators and statistics expect HumanML3D's own pipeline. {PREPARE}"
+            found.add("warning", what, places, remedy)
+        else:
+            what = f"in {len(places)} of {len(compared)} clips the {group} do not follow from the positions"
+            remedy = "Nothing, if they turn around: decoding loses the heading where it crosses 180 degrees."
+            found.add("note", what, places, remedy)
+
+
+def _distance(path: Path, joints: np.ndarray) -> float:
+    """Largest distance of stored joints from decoded ones (N, J, 3), in their units; infinite if nothing compares."""
+    try:
+        stored = load_array(path)
+    except DataError:
+        return float("inf")
+    # Joints as they were encoded have one frame more than their features.
+    if stored.shape[1:] != joints.shape[1:] or len(stored) not in (len(joints), len(joints) + 1):
+        return float("inf")
+    return float(np.abs(stored[: len(joints)] - joints).max())
+
+
+def _walks(captions: Sequence[Caption]) -> bool:
+    """Whether all captions of the whole clip speak of walking, and of nothing slower or faster."""
+    texts = [caption.text for caption in captions if caption.segment is None]
+    return bool(texts) and all(WALKS.search(text) and not ELSE.search(text) for text in texts)

@@ -1,0 +1,279 @@
+"""One pass over the motion files: which can be used, and the sums that later checks need."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from adaqf_train.data.clips import BROKEN_ARRAY
+from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
+from adaqf_train.data.layout import VECTORS, RunningStatistics
+from adaqf_train.doctor.findings import Clip, Examination
+from adaqf_train.motion.features import slices_of_width
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
+
+WIDTHS = {skeleton.features: skeleton for skeleton in (HUMANML3D, KIT)}
+BIG = 500  # files from which a progress bar is worth its lines
+EXPLODED = 20.0  # standard deviations; official clips reach 25 in single frames
+EXPLODED_SHARE = 0.2  # of a clip's frames; single ones jump where the heading is ill-defined or crosses 180 degrees
+CONSTANT = 1e-7  # range of a feature that never changes, in its own unit
+STIFF = 3  # joints that may never turn: a body has few interpolated points
+
+PREPARE = "Convert raw joints with: run.py prepare joints SRC OUT."
+FAULTS = {  # what is wrong with files -> what to do
+    "files that are no .npy arrays (truncated, or another format)": "Copy them again, or write them with numpy.save.",
+    "pickled Python objects": "Save plain arrays: numpy.save(path, array.astype('float32')).",
+    "numbers that are no floats": "Save features, not indices: numpy.save(path, array.astype('float32')).",
+    "empty arrays": "Restore the files, or take the clips out of the split lists.",
+    "joint positions instead of features": PREPARE,
+    "arrays that lie on their side (features, frames)": "Save the transpose: numpy.save(path, array.T).",
+    "arrays that are not (frames, features)": "Save one clip a file, an array of two dimensions.",
+    "arrays of another width than the rest": f"One folder holds one representation, 263 or 251 features. {PREPARE}",
+    "NaN or infinite values": "Repair the clips, or take them out of the split lists.",
+}
+UNREADABLE, PICKLED, DTYPE, EMPTY, JOINTS, TRANSPOSED, SHAPE, WIDTH, NOT_FINITE = FAULTS
+
+
+class Fault(Exception):
+    """Why an array cannot be used: one of FAULTS, and the detail to print beside the file's name."""
+
+    def __init__(self, what: str, detail: str = "") -> None:
+        super().__init__(what)
+        self.what, self.detail = what, detail
+
+
+@dataclass
+class Motions:
+    """What the pass gathered."""
+
+    width: int
+    training: RunningStatistics
+    everything: RunningStatistics
+    low: np.ndarray  # (D,) least value of each feature over all clips
+    high: np.ndarray
+    peak: np.ndarray  # (D,) largest |normalised| value; zero without statistics
+    sample: dict[str, np.ndarray] = field(default_factory=dict)  # clips kept for the checks that decode
+    digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # of contents -> names
+    exploded: dict[str, float] = field(default_factory=dict)  # name -> share of frames beyond EXPLODED
+    odd_contacts: list[str] = field(default_factory=list)  # clips whose labels are not 0 or 1
+
+
+def motion_files(folder: Path) -> dict[str, Path]:
+    """Motion files of a folder by clip name."""
+    return {path.stem: path for path in sorted((folder / VECTORS).glob("*.npy"))}
+
+
+def common_width(files: Mapping[str, Path], mean: np.ndarray | None) -> int | None:
+    """The representation most files have; without one, that of the statistics; None when neither is standard."""
+    paths = list(files.values())
+    seen = Counter(width for path in paths[:: max(1, len(paths) // 200)] if (width := _width(path)) in WIDTHS)
+    if seen:
+        return seen.most_common(1)[0][0]
+    return len(mean) if mean is not None else None
+
+
+def scan(
+    found: Examination,
+    files: Mapping[str, Path],
+    split_of: Mapping[str, str],
+    width: int,
+    statistics: tuple[np.ndarray, np.ndarray] | None,
+    keep: Collection[str],
+) -> Motions:
+    """Reads every file once, fills `found.clips`, and notes the files that cannot be used.
+
+    statistics: Mean and Std (D,) that fit, or None. keep: names of the clips to keep in memory.
+    """
+    training, everything = RunningStatistics(width), RunningStatistics(width)
+    low, high, peak = np.full(width, np.inf), np.full(width, -np.inf), np.zeros(width)
+    motions = Motions(width, training, everything, low, high, peak)
+    faulty: dict[str, list[str]] = {what: [] for what in FAULTS}
+    excluded = []
+    for name, path in _progress(files):
+        try:
+            array, digest = _read(path)
+            vectors = _vectors(array, width)
+        except Fault as fault:
+            if fault.what == NOT_FINITE and name in OFFICIAL_NAN_CLIPS:
+                excluded.append(path.name)
+            else:
+                faulty[fault.what].append(f"{path.name} {fault.detail}".strip())
+            continue
+        found.clips[name] = Clip(name, path, len(vectors), split_of.get(name))
+        motions.digests[digest].append(name)
+        if name in keep:
+            motions.sample[name] = vectors
+        _add(motions, name, vectors, statistics, split_of.get(name) == "train")
+    for what, remedy in FAULTS.items():
+        found.add("error", f"{VECTORS} holds {what}", faulty[what], remedy)
+    found.add("note", "NaN in the official release too, and left out", excluded, "Nothing: readers skip them.")
+    return motions
+
+
+def check_values(found: Examination, motions: Motions) -> None:
+    """Features that never change, and those that leave all bounds."""
+    if not found.clips:
+        return
+    constant = motions.high - motions.low < CONSTANT
+    turns = slices_of_width(motions.width).rotations
+    stiff = constant[turns].reshape(-1, 6).all(axis=1)  # of joints 1..J-1
+    if stiff.sum() <= STIFF:
+        constant[turns] &= ~np.repeat(stiff, 6)
+        found.add(
+            "note",
+            "joints that never turn against their parent",
+            [joint for joint, flag in zip(WIDTHS[motions.width].joints[1:], stiff, strict=True) if flag],
+            "Right for a point interpolated between two joints, such as spine3 of many captures.",
+        )
+    flat = [
+        f"{group} ({constant[where].sum()} of {constant[where].size})"
+        for group, where in slices_of_width(motions.width).groups().items()
+        if constant[where].any()
+    ]
+    found.add(
+        "warning",
+        "features that have one value in every frame of every clip",
+        flat,
+        "Check what wrote them: motions of a body move all of them.",
+    )
+    worst = sorted(motions.exploded, key=motions.exploded.__getitem__, reverse=True)
+    found.add(
+        "warning",
+        f"normalised features beyond {EXPLODED:g} standard deviations in more than {EXPLODED_SHARE:.0%} of a clip's "
+        "frames",
+        [f"{name}.npy ({motions.exploded[name]:.0%})" for name in worst],
+        "Look at these clips with --gallery; check their units, and that Mean.npy and Std.npy are this folder's.",
+    )
+    found.add(
+        "warning",
+        "foot contact labels other than 0 and 1",
+        [f"{name}.npy" for name in motions.odd_contacts],
+        "Keep labels as they are: features are stored before normalisation, labels included.",
+    )
+    if motions.peak.any():
+        groups = slices_of_width(motions.width).groups()
+        found.facts["largest_normalised_value"] = {
+            group: round(float(motions.peak[where].max()), 1) for group, where in groups.items()
+        }
+
+
+def check_copies(found: Examination, motions: Motions) -> None:
+    """Files with the same contents under several names."""
+    across, within = [], []
+    for names in motions.digests.values():
+        splits = {found.clips[name].split for name in names} - {None}
+        if len(names) > 1:
+            (across if len(splits) > 1 else within).append(" = ".join(sorted(names)[:3]))
+    found.add(
+        "warning",
+        "the same motion in several splits: what is tested on was trained on",
+        across,
+        "Keep one of each.",
+    )
+    found.add("note", "the same motion under several names", within, "Keep one of each, with all captions.")
+
+
+def check_lengths(found: Examination, shortest: int, longest: int) -> None:
+    """How long clips are, and how many the readers' filter leaves out."""
+    frames = np.array([clip.frames for clip in found.clips.values()])
+    if not len(frames):
+        return
+    skeleton = WIDTHS[found.facts["features"]]
+    found.facts["minutes"] = round(float(frames.sum()) / skeleton.fps / 60, 1)
+    found.facts["frames"] = {
+        name: int(np.percentile(frames, at))
+        for name, at in (("min", 0), ("5%", 5), ("median", 50), ("95%", 95), ("max", 100))
+    }
+    outside = [c for c in found.clips.values() if not shortest <= c.frames <= longest]
+    found.facts["outside_length_filter"] = len(outside)
+    found.add(
+        "note",
+        f"{len(outside) / len(frames):.1%} of the clips are not {shortest} to {longest} frames long, and left out",
+        [f"{clip.name}.npy ({clip.frames})" for clip in outside],
+        "Nothing, unless they matter: cut long ones into windows, or change data.min_frames and data.max_frames.",
+    )
+    for split in ("train", "val", "test"):
+        lengths = [clip.frames for clip in found.clips.values() if clip.split == split]
+        if lengths and not any(shortest <= n <= longest for n in lengths):
+            found.add(
+                "error",
+                f"no clip of the split is {shortest} to {longest} frames long",
+                f"{split}.txt",
+                "Change data.min_frames and data.max_frames, or the frame rate the clips were written at.",
+            )
+
+
+def _progress(files: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    with tqdm(files.items(), desc="Reading motions", unit="clip", disable=len(files) < BIG) as bar:
+        yield from bar
+
+
+def _read(path: Path) -> tuple[np.ndarray, str]:
+    """An array with a digest of its file; Fault when it is none."""
+    try:
+        content = path.read_bytes()
+        if not content.startswith(b"\x93NUMPY"):
+            raise Fault(UNREADABLE, "(empty file)" if not content else "")
+        return np.load(io.BytesIO(content), allow_pickle=False), hashlib.blake2b(content, digest_size=8).hexdigest()
+    except BROKEN_ARRAY as error:
+        raise Fault(PICKLED if "Object arrays" in str(error) else UNREADABLE) from error
+
+
+def _vectors(array: np.ndarray, width: int) -> np.ndarray:
+    """The array as float32 (frames, width); Fault when it is not that, or not finite."""
+    shape = str(array.shape)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise Fault(DTYPE, f"({array.dtype})")
+    if array.size == 0:
+        raise Fault(EMPTY, shape)
+    if (array.ndim == 3 and array.shape[-1] == 3) or (array.ndim == 2 and array.shape[1] in (66, 63)):
+        raise Fault(JOINTS, shape)
+    if array.ndim != 2:
+        raise Fault(SHAPE, shape)
+    if array.shape[1] != width:
+        raise Fault(TRANSPOSED if array.shape[0] == width else WIDTH, f"({array.shape[1]} features)")
+    with np.errstate(over="ignore"):
+        vectors = array.astype(np.float32)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise Fault(NOT_FINITE, f"(frame {int(finite.argmin())})")
+    return vectors
+
+
+def _add(
+    motions: Motions, name: str, vectors: np.ndarray, statistics: tuple[np.ndarray, np.ndarray] | None, train: bool
+) -> None:
+    motions.everything.add(vectors)
+    if train:
+        motions.training.add(vectors)
+    np.minimum(motions.low, vectors.min(axis=0), out=motions.low)
+    np.maximum(motions.high, vectors.max(axis=0), out=motions.high)
+    groups = slices_of_width(motions.width)
+    labels = vectors[:, groups.contacts]
+    if not ((labels == 0) | (labels == 1)).all():
+        motions.odd_contacts.append(name)
+    if statistics is None:
+        return
+    normalised = np.abs((vectors - statistics[0]) / statistics[1])
+    share = float((normalised > EXPLODED).any(axis=1).mean())
+    if share > EXPLODED_SHARE:
+        motions.exploded[name] = share
+    np.maximum(motions.peak, normalised.max(axis=0), out=motions.peak)
+
+
+def _width(path: Path) -> int | None:
+    """Features per frame as the file's header has them; None when there are none."""
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with path.open("rb") as file:
+            shape: Sequence[int] = headers[np.lib.format.read_magic(file)](file)[0]
+    except (KeyError, *BROKEN_ARRAY):
+        return None
+    return shape[1] if len(shape) == 2 else None

@@ -1,0 +1,96 @@
+"""Writes BVH files that Blender and retargeting tools read: a T-pose, rotations, and the root's path, in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaclip.files import atomic_file
+from adaqf_train.files.solve import Animation, Bones, solve
+from adaqf_train.motion import rotations
+from adaqf_train.motion.skeleton import Skeleton
+
+POSITION = "Xposition Yposition Zposition"
+ROTATION = "Zrotation Xrotation Yrotation"  # what most programs write, and read without asking
+END = 0.4  # length of an End Site, as a share of the bone before it: hands, toes and the top of the head
+
+
+def write_bvh(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
+    """Writes joints (T, J, 3), metres, Y up, as a BVH file and returns what was written.
+
+    Joints have the skeleton's names; the HIERARCHY is a T-pose that faces +Z with the clip's median bone lengths.
+    Numbers are metres, Blender's unit at its default import scale. The root moves and every joint turns; where
+    `bones` lets bones stretch (see `solve`), every joint moves; programs that ignore that show bones of one length.
+    """
+    animation = solve(joints, skeleton, bones)
+    order = list(_depth_first(skeleton, 0))
+    columns = []
+    for joint in order:
+        if joint == 0 or animation.stretches:
+            columns.append(animation.translations[:, joint])
+        columns.append(euler_zxy(animation.turns[:, joint]))
+    values = torch.cat(columns, dim=1).numpy()
+    with atomic_file(Path(path)) as staging, staging.open("w", encoding="ascii", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in ("HIERARCHY", *_hierarchy(animation, 0, ""), "MOTION"))
+        file.write(f"Frames: {len(values)}\nFrame Time: {1 / fps:.8f}\n")
+        np.savetxt(file, values, fmt="%.6f")
+    return animation
+
+
+def euler_zxy(turns: Tensor) -> Tensor:
+    """Angles (T, 3) in degrees, of Z, X and Y, of rotations R_Z·R_X·R_Y along time (T, 4), without sudden jumps.
+
+    Each rotation has two triples, (z, x, y) and (z + 180, 180 - x, y + 180), and each angle any number of whole turns
+    more: each frame takes what is nearest to the frame before, so that curves can be edited and resampled.
+    """
+    x_axis, y_axis, z_axis = (rotations.rotate(turns, axis) for axis in torch.eye(3, dtype=turns.dtype))
+    x = torch.asin(y_axis[:, 2].clamp(-1, 1))
+    z, y = torch.atan2(-y_axis[:, 0], y_axis[:, 1]), torch.atan2(-x_axis[:, 2], z_axis[:, 2])
+    # With X at a right angle, Y and Z turn about the same axis: all of the turn is given to Z.
+    locked = y_axis[:, 2].abs() > 1 - 1e-10
+    z = torch.where(locked, torch.atan2(x_axis[:, 1], x_axis[:, 0]), z)
+    y = torch.where(locked, torch.zeros_like(y), y)
+    first = torch.stack([z, x, y], dim=-1).rad2deg().numpy()
+    second = first * (1, -1, 1) + 180
+    angles = first.copy()
+    for frame in range(1, len(angles)):
+        before = angles[frame - 1]
+        near = [triple + 360 * np.rint((before - triple) / 360) for triple in (first[frame], second[frame])]
+        angles[frame] = min(near, key=lambda triple: np.abs(triple - before).sum())
+    return torch.from_numpy(angles)
+
+
+def _depth_first(skeleton: Skeleton, joint: int) -> Iterator[int]:
+    yield joint
+    for child, parent in enumerate(skeleton.parents):
+        if parent == joint:
+            yield from _depth_first(skeleton, child)
+
+
+def _hierarchy(animation: Animation, joint: int, indent: str) -> Iterator[str]:
+    """The lines of a joint and of all that hangs on it."""
+    skeleton, offset = animation.skeleton, animation.offsets[joint]
+    moves = joint == 0 or animation.stretches
+    children = [child for child, parent in enumerate(skeleton.parents) if parent == joint]
+    yield f"{indent}{'JOINT' if joint else 'ROOT'} {skeleton.joints[joint]}"
+    yield f"{indent}{{"
+    yield f"{indent}  OFFSET {_numbers(offset)}"
+    yield f"{indent}  CHANNELS {f'6 {POSITION} {ROTATION}' if moves else f'3 {ROTATION}'}"
+    for child in children:
+        yield from _hierarchy(animation, child, indent + "  ")
+    if not children:
+        yield from (
+            f"{indent}  End Site",
+            f"{indent}  {{",
+            f"{indent}    OFFSET {_numbers(END * offset)}",
+            f"{indent}  }}",
+        )
+    yield f"{indent}}}"
+
+
+def _numbers(vector: Tensor) -> str:
+    return " ".join(f"{value:.6f}" for value in vector.tolist())

@@ -1,0 +1,157 @@
+"""Writes glTF 2.0 binaries (.glb): an animated skeleton and a simple body skinned to it, in one file.
+
+The format is JSON and arrays, so nothing but numpy is needed (registry.khronos.org/glTF/specs/2.0/glTF-2.0.html).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+
+import adaclip
+from adaclip.files import atomic_file
+from adaqf_train.files.mesh import Surface, surfaces
+from adaqf_train.files.solve import Animation, Bones, solve
+from adaqf_train.motion.skeleton import Skeleton
+
+FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # component types
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what a buffer view is for
+TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
+COLOURS = {"body": (0.56, 0.53, 0.48), "left": (0.03, 0.21, 0.48), "right": (0.75, 0.25, 0.01)}  # linear RGB
+
+
+def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
+    """Writes joints (T, J, 3), metres, Y up, as a .glb file and returns what was written.
+
+    Nodes have the skeleton's joint names and rest in a T-pose that faces +Z; one animation turns every joint and moves
+    the root, and all joints where `bones` lets bones stretch (see `solve`).
+    """
+    animation = solve(joints, skeleton, bones)
+    pose = np.zeros((len(skeleton), 3))
+    for joint in range(1, len(skeleton)):
+        pose[joint] = pose[skeleton.parents[joint]] + animation.offsets[joint].numpy()
+    pose[:, 1] -= pose[:, 1].min()  # the T-pose stands on the floor
+    buffer = _Buffer()
+    content = {
+        "asset": {"version": "2.0", "generator": f"adaclip {adaclip.__version__}"},
+        "scene": 0,
+        "scenes": [{"nodes": [len(skeleton), 0]}],
+        "nodes": [*_joint_nodes(animation, pose[0]), {"name": "body", "mesh": 0, "skin": 0}],
+        "meshes": [{"name": "body", "primitives": [_primitive(buffer, s, k) for k, s in _numbered(skeleton, pose)]}],
+        "materials": [_material(tone) for tone in COLOURS],
+        "skins": [_skin(buffer, skeleton, pose)],
+        "animations": [_tracks(buffer, animation, fps)],
+        "accessors": buffer.accessors,
+        "bufferViews": buffer.views,
+        "buffers": [{"byteLength": len(buffer.bytes)}],
+    }
+    with atomic_file(Path(path)) as staging:
+        staging.write_bytes(_container(content, bytes(buffer.bytes)))
+    return animation
+
+
+class _Buffer:
+    """The binary part, filled array by array."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.views: list[dict] = []
+        self.accessors: list[dict] = []
+
+    def add(self, array: np.ndarray, component: int = FLOAT, target: int | None = None, bounds: bool = False) -> int:
+        """Appends (N, ...) elements and returns their accessor. bounds: state the smallest and largest element."""
+        kinds = {FLOAT: "<f4", UNSIGNED_BYTE: "u1", UNSIGNED_SHORT: "<u2"}
+        array = np.ascontiguousarray(array, dtype=kinds[component])
+        self.bytes.extend(bytes(-len(self.bytes) % 4))  # accessors start at multiples of four
+        view = {"buffer": 0, "byteOffset": len(self.bytes), "byteLength": array.nbytes}
+        accessor = {
+            "bufferView": len(self.views),
+            "componentType": component,
+            "count": len(array),
+            "type": TYPES[array.shape[1:]],
+        }
+        if bounds:
+            flat = array.reshape(len(array), -1)
+            accessor |= {"min": flat.min(axis=0).tolist(), "max": flat.max(axis=0).tolist()}
+        self.bytes.extend(array.tobytes())
+        self.views.append(view if target is None else {**view, "target": target})
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
+
+def _joint_nodes(animation: Animation, root: np.ndarray) -> list[dict]:
+    nodes = []
+    for joint, name in enumerate(animation.skeleton.joints):
+        children = [child for child, parent in enumerate(animation.skeleton.parents) if parent == joint]
+        offset = animation.offsets[joint].numpy() if joint else root
+        node = {"name": name, "translation": offset.tolist(), "rotation": [0.0, 0.0, 0.0, 1.0]}
+        nodes.append({**node, "children": children} if children else node)
+    return nodes
+
+
+def _numbered(skeleton: Skeleton, pose: np.ndarray) -> list[tuple[int, Surface]]:
+    """The body's surfaces with the index of their material."""
+    return [(list(COLOURS).index(surface.tone), surface) for surface in surfaces(skeleton, pose)]
+
+
+def _primitive(buffer: _Buffer, surface: Surface, material: int) -> dict:
+    joints = np.zeros((len(surface.points), 4))
+    joints[:, 0] = surface.joints
+    weights = np.tile((1.0, 0.0, 0.0, 0.0), (len(surface.points), 1))
+    return {
+        "attributes": {
+            "POSITION": buffer.add(surface.points, target=ARRAY_BUFFER, bounds=True),
+            "NORMAL": buffer.add(surface.normals, target=ARRAY_BUFFER),
+            "JOINTS_0": buffer.add(joints, UNSIGNED_BYTE, ARRAY_BUFFER),
+            "WEIGHTS_0": buffer.add(weights, target=ARRAY_BUFFER),
+        },
+        "indices": buffer.add(surface.triangles.reshape(-1), UNSIGNED_SHORT, ELEMENT_ARRAY_BUFFER),
+        "material": material,
+    }
+
+
+def _material(tone: str) -> dict:
+    surface = {"baseColorFactor": [*COLOURS[tone], 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.7}
+    return {"name": tone, "pbrMetallicRoughness": surface}
+
+
+def _skin(buffer: _Buffer, skeleton: Skeleton, pose: np.ndarray) -> dict:
+    """Joints with the inverses of where they rest: the T-pose turns nothing, so they only shift."""
+    inverses = np.tile(np.eye(4), (len(skeleton), 1, 1))
+    inverses[:, 3, :3] = -pose  # columns follow each other in the file
+    return {
+        "joints": list(range(len(skeleton))),
+        "skeleton": 0,
+        "inverseBindMatrices": buffer.add(inverses.reshape(-1, 16)),
+    }
+
+
+def _tracks(buffer: _Buffer, animation: Animation, fps: float) -> dict:
+    frames = len(animation.turns)
+    times = buffer.add(np.arange(frames) / fps, bounds=True)
+    turns = animation.turns.numpy()[..., [1, 2, 3, 0]]  # glTF puts w last
+    moved = range(len(animation.skeleton)) if animation.stretches else (0,)
+    tracks = [("rotation", joint, turns[:, joint]) for joint in range(len(animation.skeleton))]
+    tracks += [("translation", joint, animation.translations[:, joint].numpy()) for joint in moved]
+    return {
+        "name": "motion",
+        "samplers": [
+            {"input": times, "output": buffer.add(values), "interpolation": "LINEAR"} for _, _, values in tracks
+        ],
+        "channels": [
+            {"sampler": sampler, "target": {"node": joint, "path": what}}
+            for sampler, (what, joint, _) in enumerate(tracks)
+        ],
+    }
+
+
+def _container(content: dict, binary: bytes) -> bytes:
+    """A GLB: the header and two chunks, each padded to whole words (JSON with spaces, the rest with zeros)."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    binary += bytes(-len(binary) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks

@@ -1,0 +1,175 @@
+"""Joint rotations from joint positions, for file formats that store rotations.
+
+Positions say where bones point, not how they are turned about themselves. With o_c the T-pose offset of child c from
+joint j and v_c(t) the bone as it is, the global rotation R_j(t), identity in the T-pose, is
+
+- at joints with several children (pelvis, upper chest) the best fit, argmin_R sum_c |R o_c - v_c(t)|^2: the
+  eigenvector of the largest eigenvalue of Horn's 4 x 4 matrix (Horn 1987). The shape of the offsets is the clip's own:
+  fit and average are iterated, and the average is turned back onto the T-pose;
+- at joints with one child the shortest arc from where the parent's rotation would leave the bone to where it is (the
+  swing), which adds no turn about the bone;
+- above an elbow or a knee, followed by the turn phi about the bone u that brings the hinge's axis h towards the normal
+  of the bend, n = |u x l| u x l with l the bone below: phi = atan2(n·(u x h), STRAIGHT^2 + max(n·h, 0)). It fades to
+  zero as the limb straightens and n becomes noise, is continuous, and stays within 90 degrees;
+- along the spine, between the pelvis and the upper chest, followed by an even share of the turn that is left between
+  the swings and the chest's own rotation;
+- at the ends (head, wrists, toes) the parent's: nothing is known of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from adaqf_train.files import rest
+from adaqf_train.motion import kinematics, rotations
+from adaqf_train.motion.skeleton import Skeleton
+
+Bones = Literal["auto", "rigid", "stretch"]
+TOLERANCE = 0.005  # metres that bones of one length may put a joint off before "auto" lets them stretch
+STRAIGHT = 0.2  # sine of the bend of an elbow or knee from which on it, not the swing, says how the limb is turned
+ROUNDS = 4  # of fitting rotations and averaging what they fit; the shapes move by less than 0.1 mm after three
+SHORTEST = 1e-6  # metres; a shorter bone points nowhere
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A skeleton in its T-pose and the local transforms that animate it."""
+
+    skeleton: Skeleton
+    offsets: Tensor  # (J, 3) float64, metres: each joint from its parent in the T-pose; zero for the root
+    translations: Tensor  # (T, J, 3): the root's path, and the offsets unless the bones stretch
+    turns: Tensor  # (T, J, 4): rotations relative to the parent's, signs continuous in time
+    stretches: bool  # whether bones change their length
+    error: float  # metres, the farthest that bones of one length put a joint of any frame off its place
+
+    def positions(self) -> np.ndarray:
+        """Global joint positions (T, J, 3) by forward kinematics, float64."""
+        return kinematics.forward(self.translations, self.turns, self.skeleton.parents)[0].numpy()
+
+
+def solve(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
+    """The animation whose joints are at `joints` (T, J, 3), metres, Y up.
+
+    Each bone has its median length over the clip. bones: "rigid" keeps it, so generated motions, whose bones are not
+    of one length, come back with an error; "stretch" moves each joint to its place, whatever the length; "auto" is
+    rigid where that puts no joint off by more than TOLERANCE.
+    """
+    target = torch.as_tensor(np.asarray(joints, dtype=np.float64))
+    parents = list(skeleton.parents[1:])
+    bone = torch.cat([torch.zeros_like(target[:, :1]), target[:, 1:] - target[:, parents]], dim=1)
+    lengths = bone.norm(dim=-1).median(dim=0).values[:, None]
+    directions = rest.directions(skeleton)
+    orientations, directions = _orientations(bone, lengths, directions, skeleton)
+    offsets = directions * lengths
+
+    above = orientations[:, parents]
+    turns = torch.cat([orientations[:, :1], rotations.multiply(rotations.inverse(above), orientations[:, 1:])], dim=1)
+    turns = rotations.aligned(turns)
+    rigid = offsets.expand_as(target).clone()
+    rigid[:, 0] = target[:, 0]
+    placed = kinematics.forward(rigid, turns, skeleton.parents)[0]
+    error = float((placed - target).norm(dim=-1).max())
+    stretches = bones == "stretch" or (bones == "auto" and error > TOLERANCE)
+    if stretches:
+        rigid[:, 1:] = rotations.rotate(rotations.inverse(above), bone[:, 1:])
+    return Animation(skeleton, offsets, rigid, turns, stretches, error)
+
+
+def _orientations(bone: Tensor, lengths: Tensor, directions: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    """Global rotations (T, J, 4), and the T-pose's directions (J, 3) with branches in the clip's own shape.
+
+    bone: (T, J, 3) from each joint's parent to it; lengths: (J, 1); directions: (J, 3) of an average T-pose.
+    """
+    children = [[child for child, parent in enumerate(skeleton.parents) if parent == j] for j in range(len(skeleton))]
+    hinges, directions = rest.hinges(skeleton), directions.clone()
+    found: list[Tensor] = []
+    for joint, below in enumerate(children):
+        above = found[skeleton.parents[joint]] if joint else rotations.identity(bone.shape[:1], bone)
+        if len(below) > 1:
+            shape, turn = _branch(bone[:, below], directions[below] * lengths[below])
+            directions[below] = torch.where(lengths[below] > SHORTEST, normalize(shape, dim=-1), directions[below])
+            _share_turn(found, turn, _stem(joint, children, skeleton.parents), bone, directions)
+        elif below:
+            (child,) = below
+            along = _pointing(bone[:, child], rotations.rotate(above, directions[child]))
+            turn = rotations.multiply(rotations.between(rotations.rotate(above, directions[child]), along), above)
+            if joint in hinges:
+                beyond = _pointing(bone[:, children[child][0]], along)
+                turn = _facing_the_bend(turn, along, beyond, hinges[joint])
+        else:
+            turn = above
+        found.append(turn)
+    return torch.stack(found, dim=1), directions
+
+
+def _branch(bones: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The shape (C, 3) of C bones that branch off one joint, (T, C, 3), and the rotations (T, 4) that fit it to them.
+
+    offsets: (C, 3), the T-pose's, which sets the lengths and the frame.
+    """
+    size = offsets.norm(dim=-1, keepdim=True)
+    wanted = normalize(bones, dim=-1) * size
+    shape = offsets
+    for _ in range(ROUNDS):
+        turn = _fit(shape, wanted)
+        mean = rotations.rotate(rotations.inverse(turn)[:, None], wanted).mean(dim=0)
+        # The average may turn as a whole from round to round; what it stands for does not.
+        shape = rotations.rotate(_fit(mean, offsets), mean)
+        shape = torch.where(shape.norm(dim=-1, keepdim=True) > SHORTEST, normalize(shape, dim=-1) * size, offsets)
+    return shape, _fit(shape, wanted)
+
+
+def _fit(source: Tensor, target: Tensor) -> Tensor:
+    """Rotations that bring vectors closest to others, in the sum of squares. (..., C, 3), (..., C, 3) -> (..., 4)."""
+    s = (source[..., :, None] * target[..., None, :]).sum(dim=-3)  # (..., 3, 3): the sum of source times target
+    trace = s.diagonal(dim1=-2, dim2=-1).sum(-1)
+    twist = torch.stack([s[..., 1, 2] - s[..., 2, 1], s[..., 2, 0] - s[..., 0, 2], s[..., 0, 1] - s[..., 1, 0]], dim=-1)
+    inner = s + s.transpose(-1, -2) - trace[..., None, None] * torch.eye(3, dtype=s.dtype)
+    top = torch.cat([trace[..., None], twist], dim=-1)[..., None, :]
+    horn = torch.cat([top, torch.cat([twist[..., None], inner], dim=-1)], dim=-2)
+    return torch.linalg.eigh(horn).eigenvectors[..., -1]
+
+
+def _stem(branch: int, children: list[list[int]], parents: tuple[int, ...]) -> list[int]:
+    """The joints with one child between the branch above, if any, and this one, from the top down."""
+    stem: list[int] = []
+    joint = parents[branch]
+    while joint >= 0 and len(children[joint]) == 1:
+        stem.insert(0, joint)
+        joint = parents[joint]
+    return [*stem, branch] if stem else []
+
+
+def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], bone: Tensor, directions: Tensor) -> None:
+    """Turns the joints of a stem about their bones, each a little more, up to the rotation of the branch (T, 4)."""
+    if not stem:
+        return
+    *joints, end = stem
+    left = rotations.multiply(rotations.inverse(found[joints[-1]]), branch)
+    angle = 2 * torch.atan2((left[..., 1:] * directions[end]).sum(-1), left[..., 0])
+    angle = torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
+    for place, (joint, child) in enumerate(zip(joints, stem[1:], strict=True), start=1):
+        along = rotations.rotate(found[joint], directions[child])
+        share = (angle * place / len(stem))[:, None]
+        found[joint] = rotations.multiply(rotations.from_axis_angle(along * share), found[joint])
+
+
+def _facing_the_bend(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor) -> Tensor:
+    """Rotations (T, 4) turned about their bones `along` so that the hinge's axis (3,) faces the bend's."""
+    axis = rotations.rotate(turn, hinge)
+    normal = torch.linalg.cross(along, beyond)
+    normal = normal * normal.norm(dim=-1, keepdim=True)
+    across = (normal * torch.linalg.cross(along, axis)).sum(-1, keepdim=True)
+    angle = torch.atan2(across, STRAIGHT**2 + (normal * axis).sum(-1, keepdim=True).clamp(min=0))
+    return rotations.multiply(rotations.from_axis_angle(along * angle), turn)
+
+
+def _pointing(bone: Tensor, otherwise: Tensor) -> Tensor:
+    """Unit directions of bones (T, 3), and another where a bone has no length."""
+    return torch.where(bone.norm(dim=-1, keepdim=True) > SHORTEST, normalize(bone, dim=-1), otherwise)

@@ -1,0 +1,1 @@
+"""Latent diffusion: a motion VAE and a denoiser of its latents."""

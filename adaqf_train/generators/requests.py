@@ -1,0 +1,128 @@
+"""What a caller asks a generator for, checked before anything is computed: prompts, segments, lengths, seeds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+
+from adaclip.text import check_texts, clean
+from adaqf_train.errors import ConfigError
+from adaqf_train.generators.long_motion import margin_frames
+
+Seconds = float | Sequence[float | Sequence[float]]
+
+LONGEST = 2000  # characters of a text; the encoder holds 77 tokens, some 400 characters
+
+_BAR = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")  # between segments, with space around it
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt: its segments, and how many frames each of them takes."""
+
+    texts: tuple[str, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The lengths that a model can make."""
+
+    fps: float
+    unit_frames: int  # lengths are whole units
+    max_frames: int  # exclusive
+
+    @property
+    def margin(self) -> int:
+        """Frames by which the window of a segment reaches past a seam."""
+        return margin_frames(self.fps, self.unit_frames)
+
+    def longest(self, *, segment: bool) -> float:
+        """Seconds of the longest motion in one piece, or of the longest segment, whose window is longer than itself."""
+        frames = self.max_frames - 1 - (2 * self.margin if segment else 0)
+        return frames // self.unit_frames * self.unit_frames / self.fps
+
+    def frames(self, seconds: object, prompt: str, *, segment: bool = False) -> int:
+        """Whole units of frames in so many seconds, rounded down; ConfigError outside of the limits."""
+        shortest, longest = self.unit_frames / self.fps, self.longest(segment=segment)
+        number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+        # Compared before it is computed with: NaN fails, and a number that no float holds is never converted.
+        if number and 0 < seconds < longest + 1:
+            # 4.6 s at 20 fps are 92 frames, though the product of the floats may fall short of it.
+            frames = math.floor(float(seconds) * self.fps + 1e-6) // self.unit_frames * self.unit_frames
+            if self.unit_frames <= frames and frames <= round(longest * self.fps):
+                return frames
+        what = "a segment's seconds" if segment else "seconds"
+        longer = (
+            ""
+            if not number or not seconds > longest
+            else (" For a longer motion write more segments, each with its prompt: 'walk forward | turn left | sit'.")
+        )
+        got = "a number beyond 1e9" if number and 1e9 < abs(seconds) < math.inf else repr(seconds)
+        raise ConfigError(
+            f"{what} must lie between {shortest:g} and {longest:g}, got {got} for {prompt[:40]!r}.{longer}"
+        )
+
+
+def requests_of(prompts: str | Sequence[str], seconds: Seconds, limits: Limits) -> list[Request]:
+    """Every prompt with its segments and lengths. ConfigError, or TypeError for what is no string.
+
+    prompts: with ` | ` between the segments of a motion. seconds: of every segment; or one for each prompt, which
+    may again be one for each of its segments. Of a single string with segments, a flat list is one for each of them.
+    """
+    if isinstance(prompts, str):
+        segments = len(_BAR.split(prompts))
+        flat = _is_flat(seconds) and len(seconds) == segments > 1
+        prompts, seconds = [prompts], [seconds] if flat else seconds
+    else:
+        prompts = check_texts(prompts)
+    if not prompts:
+        raise ConfigError("There is no prompt: give at least one, such as 'a person waves twice'.")
+    return [
+        _request(prompt, own, limits)
+        for prompt, own in zip(prompts, _spread(seconds, len(prompts), "prompts"), strict=True)
+    ]
+
+
+def check_count(name: str, value: object, least: int) -> int:
+    """A whole number of at least `least`, or ConfigError."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def _request(prompt: str, seconds: object, limits: Limits) -> Request:
+    texts = [text.strip() for text in _BAR.split(prompt)]
+    for number, text in enumerate(texts, start=1):
+        where = f"Segment {number} of {prompt[:60]!r}" if len(texts) > 1 else f"The prompt {prompt[:60]!r}"
+        if len(text) > LONGEST:
+            raise ConfigError(f"{where} has {len(text)} characters, more than {LONGEST}: say it in a sentence or two.")
+        if not clean(text):
+            raise ConfigError(f"{where} is blank: say what happens, such as 'a person waves twice'.")
+    each = _spread(seconds, len(texts), f"segments of {prompt[:40]!r}")
+    composed = len(texts) > 1
+    frames = (limits.frames(s, text, segment=composed) for s, text in zip(each, texts, strict=True))
+    return Request(tuple(texts), tuple(frames))
+
+
+def _spread(seconds: object, count: int, of_what: str) -> list:
+    if isinstance(seconds, np.ndarray):
+        seconds = seconds.tolist()  # of an array without dimensions a number
+    if isinstance(seconds, str | bytes) or not isinstance(seconds, Sequence):
+        return [seconds] * count
+    if len(seconds) != count:
+        raise ConfigError(f"seconds has {len(seconds)} values for {count} {of_what}: give one, or one for each.")
+    return list(seconds)
+
+
+def _is_flat(seconds: object) -> bool:
+    if isinstance(seconds, np.ndarray):
+        return seconds.ndim == 1
+    return isinstance(seconds, Sequence) and not any(
+        isinstance(s, str | bytes | Sequence | np.ndarray) for s in seconds
+    )

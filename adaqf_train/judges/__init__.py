@@ -1,0 +1,1 @@
+"""Networks that compare motions with texts: extractors, independent evaluators, official evaluators."""

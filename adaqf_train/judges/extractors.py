@@ -1,0 +1,89 @@
+"""Text and motion extractors whose shared space gives the feedback (section 3.2; T2M's GRU design).
+
+Sizes default to T2M's (Guo et al. 2022, `networks/modules.py` of EricGuo5513/text-to-motion). Text enters as
+token ids with the base CLIP's frozen token embeddings as word vectors, in the place of T2M's GloVe and
+part-of-speech tags, so any text can be encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adaqf_train.config import ExtractorConfig
+from adaqf_train.layers import BiGRU, projection_head
+from adaqf_train.motion.features import slices_of_width
+
+WORD_VECTOR = 300  # width a token is projected to, GloVe's
+
+
+class MotionExtractor(nn.Module):
+    """E_M: movement convolution, BiGRU, head."""
+
+    def __init__(self, features: int, config: ExtractorConfig) -> None:
+        """features: width D of the generator's normalised features; foot contacts are not looked at."""
+        super().__init__()
+        self.inputs = slices_of_width(features).contacts.start
+        self.movement = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv1d(inputs, config.movement, 4, stride=2, padding=1),
+                nn.Dropout(config.dropout),
+                nn.LeakyReLU(0.2, inplace=True),
+            )
+            for inputs in (self.inputs, config.movement)
+        )
+        self.movement_out = nn.Linear(config.movement, config.movement)
+        self.project = nn.Linear(config.movement, config.motion_hidden)
+        self.gru = BiGRU(config.motion_hidden, config.motion_hidden)
+        self.head = projection_head(2 * config.motion_hidden, config.motion_hidden, config.embedding)
+
+    def forward(self, motion: Tensor, mask: Tensor, frames: Sequence[int] | None = None) -> Tensor:
+        """Embeddings of normalised features: (B, T, D), mask (B, T) True = real -> (B, embedding).
+
+        frames: real ones of each clip, where they are known: to count them in a mask on a GPU is to wait for it.
+
+        What lies beyond a clip is zeroed before each convolution, whose windows reach past the end: so an embedding
+        depends neither on padding nor on the other clips of the batch. T even; clips have at least 4 frames.
+        """
+        movement, real = motion[..., : self.inputs].transpose(1, 2), mask
+        for halve in self.movement:
+            movement, real = halve(movement * real[:, None]), real[:, 1::2]
+        lengths = mask.sum(dim=-1) if frames is None else torch.tensor(frames)
+        return self.head(self.gru(self.project(self.movement_out(movement.transpose(1, 2))), lengths // 4))
+
+
+class TextExtractor(nn.Module):
+    """E_T: word vectors, BiGRU, head."""
+
+    def __init__(self, vocabulary: int, word_width: int, config: ExtractorConfig) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, word_width).requires_grad_(False)
+        self.word_in = nn.Linear(word_width, WORD_VECTOR)
+        self.project = nn.Linear(WORD_VECTOR, config.text_hidden)
+        self.gru = BiGRU(config.text_hidden, config.text_hidden)
+        self.head = projection_head(2 * config.text_hidden, config.text_hidden, config.embedding)
+
+    def set_words(self, vectors: Tensor) -> None:
+        """Takes CLIP's token embeddings (vocabulary, word_width), brought to unit deviation (CLIP's are ~0.01)."""
+        with torch.no_grad():
+            self.words.weight.copy_(vectors / vectors.std())
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Embeddings of token ids: (B, L), mask (B, L) True = real -> (B, embedding)."""
+        return self.head(self.gru(self.project(self.word_in(self.words(ids))), mask.sum(dim=-1)))
+
+
+class Extractors(nn.Module):
+    """The pair, as one module that is trained, saved and frozen together."""
+
+    def __init__(self, features: int, vocabulary: int, word_width: int, config: ExtractorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.motion = MotionExtractor(features, config)
+        self.text = TextExtractor(vocabulary, word_width, config)
+
+    def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Text and motion embeddings (B, embedding) each."""
+        return self.text(ids, text_mask), self.motion(motion, motion_mask)

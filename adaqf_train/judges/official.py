@@ -1,0 +1,213 @@
+"""The official evaluators of HumanML3D and KIT-ML: the networks that the field's FID and R-precision are taken with.
+
+Source: Guo et al. 2022, `networks/modules.py` and `networks/evaluator_wrapper.py` of EricGuo5513/text-to-motion; names
+and shapes are those of its `finest.tar`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from adaqf_train.data.clips import load_array
+from adaqf_train.data.official import evaluator_statistics
+from adaqf_train.errors import DataError
+from adaqf_train.judges.official_words import TAG_CODES, VECTOR, Token, WordVectors, tagger, tokens_of
+from adaqf_train.layers import freeze, projection_head
+from adaqf_train.motion.features import slices_of_width
+
+FRAMES = 196  # every clip is padded to this length, as the official loader does
+UNIT = 4  # frames to one step of the movement encoder
+CHECKPOINT = "text_mot_match/model/finest.tar"
+PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
+
+
+class MovementEncoder(nn.Module):
+    """Two halving convolutions over frames: (B, T, D - 4) -> (B, T / 4, 512)."""
+
+    def __init__(self, inputs: int, hidden: int = 512, outputs: int = 512) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv1d(inputs, hidden, 4, 2, 1),
+            nn.Dropout(0.2),
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(hidden, outputs, 4, 2, 1),
+            nn.Dropout(0.2),
+            nn.LeakyReLU(0.2),
+        )
+        self.out_net = nn.Linear(outputs, outputs)
+
+    def forward(self, motion: Tensor) -> Tensor:
+        return self.out_net(self.main(motion.transpose(1, 2)).transpose(1, 2))
+
+
+class GRUSummary(nn.Module):
+    """What the motion and the text encoder share: Linear, bidirectional GRU with a learnt first state, head."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int = 512) -> None:
+        super().__init__()
+        self.input_emb = nn.Linear(inputs, hidden)
+        self.gru = nn.GRU(hidden, hidden, batch_first=True, bidirectional=True)
+        self.output_net = projection_head(2 * hidden, hidden, outputs)
+        self.hidden = nn.Parameter(torch.randn(2, 1, hidden))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, inputs), lengths (B,) -> (B, outputs), in the given order (upstream returns them by length)."""
+        packed = pack_padded_sequence(self.input_emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())
+        return self.output_net(last.transpose(0, 1).flatten(1))
+
+
+class TextEncoder(GRUSummary):
+    """Word vectors and tag codes -> (B, 512)."""
+
+    def __init__(self, hidden: int = 512, outputs: int = 512) -> None:
+        super().__init__(VECTOR, hidden, outputs)
+        self.pos_emb = nn.Linear(TAG_CODES, VECTOR)
+
+    def forward(self, words: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 22, 300), (B, 22, 15), lengths (B,) -> (B, outputs)."""
+        return super().forward(words + self.pos_emb(tags), lengths)
+
+
+@dataclass
+class T2MEvaluator:
+    """The official networks with their own statistics; embeds texts and motions as `Evaluator` does."""
+
+    movement: MovementEncoder
+    motion: GRUSummary
+    text: TextEncoder
+    words: WordVectors
+    tokens: Mapping[str, Sequence[Token]]  # of the data set's captions; others need spaCy
+    mean: np.ndarray  # (D,), the evaluators' own, not the data set's
+    std: np.ndarray  # (D,)
+    batch: int = 128
+
+    def __post_init__(self) -> None:
+        for part in (self.movement, self.motion, self.text):
+            freeze(part)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path,
+        glove: Path,
+        mean: np.ndarray,
+        std: np.ndarray,
+        tokens: Mapping[str, Sequence[Token]],
+        device: torch.device | str = "cpu",
+    ) -> T2MEvaluator:
+        """From the official files: `finest.tar` and the `glove` folder.
+
+        mean, std: (D,) of the *evaluators*; with the data set's own, every figure is wrong. DataError names a file that
+        is missing, damaged or of another data set.
+        """
+        inputs = slices_of_width(len(mean)).contacts.start
+        parts = {
+            "movement_encoder": MovementEncoder(inputs),
+            "motion_encoder": GRUSummary(512, 1024),
+            "text_encoder": TextEncoder(),
+        }
+        stored = _read_checkpoint(checkpoint)
+        for name, module in parts.items():
+            try:
+                module.load_state_dict(stored[name])
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise DataError(
+                    f"{checkpoint}: {name} does not fit data of {len(mean)} features ({reason}). "
+                    "Take the evaluators of this data set."
+                ) from error
+            module.to(device)
+        return cls(*parts.values(), WordVectors(glove), tokens, mean, std)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, 512) float64, in the given order."""
+        tokens_of, rows = tagger(self.tokens), []
+        for start in range(0, len(texts), self.batch):
+            encoded = [self.words.encode(tokens_of(text)) for text in texts[start : start + self.batch]]
+            words, tags, lengths = (torch.from_numpy(np.stack(part)) for part in zip(*encoded, strict=True))
+            rows.append(self.text(words.to(self._device), tags.to(self._device), lengths).cpu())
+        return torch.cat(rows).double().numpy()
+
+    @torch.no_grad()
+    def embed_motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """De-normalised features (T_i, D) of each motion, T_i >= 4 -> (N, 512) float64, in the given order.
+
+        Each clip is zero-padded to 196 frames by itself: the convolutions see one frame past a clip's end, so the
+        embedding would otherwise depend on what else is in the batch.
+        """
+        rows = []
+        for start in range(0, len(motions), self.batch):
+            clips = [(motion - self.mean) / self.std for motion in motions[start : start + self.batch]]
+            lengths = torch.tensor([len(clip) // UNIT for clip in clips])
+            longest = max(FRAMES, *(len(clip) for clip in clips))
+            padded = torch.zeros(len(clips), longest, len(self.mean))
+            for row, clip, length in zip(padded, clips, lengths.tolist(), strict=True):
+                row[: length * UNIT] = torch.from_numpy(np.asarray(clip[: length * UNIT], dtype=np.float32))
+            movement = self.movement(padded[..., : self._inputs].to(self._device))
+            rows.append(self.motion(movement, lengths).cpu())
+        return torch.cat(rows).double().numpy()
+
+    @property
+    def _inputs(self) -> int:
+        return slices_of_width(len(self.mean)).contacts.start
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.text.parameters()).device
+
+
+def load_official(files: Path, data: Path, device: torch.device | str = "cpu") -> T2MEvaluator:
+    """The official evaluators for a data set, from a folder that holds their checkpoint and `glove/`, at any depth.
+
+    Their statistics are looked for beside the data set, then in `files`; the data set's own would make every figure
+    wrong. DataError names what is missing.
+    """
+    glove = sorted(files.rglob("our_vab_data.npy"))
+    if not glove:
+        raise DataError(f"{files}: no glove/our_vab_data.npy in it. Download the official glove files into it.")
+    statistics = evaluator_statistics(data) or _statistics_in(files, data)
+    return T2MEvaluator.load(find_checkpoint(files), glove[0].parent, *statistics, tokens_of(data), device)
+
+
+def _statistics_in(files: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
+    for meta in sorted(files.rglob("Comp_v6_KLD*/meta/mean.npy")):
+        mean, std = load_array(meta), load_array(meta.with_name("std.npy"))
+        if mean.shape == std.shape == load_array(data / "Mean.npy").shape:
+            return mean.astype(np.float32), std.astype(np.float32)
+    raise DataError(
+        f"{data}: the evaluators' own statistics are missing. Put t2m_mean.npy and t2m_std.npy (KIT-ML: kit_…) beside "
+        f"the data set, or Comp_v6_KLD…/meta/ into {files}: they come with the evaluators."
+    )
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """`finest.tar` of the official evaluators under `folder`; DataError unless there is exactly one."""
+    found = sorted(folder.rglob(CHECKPOINT))
+    if len(found) != 1:
+        what = "no" if not found else "more than one"
+        raise DataError(f"{folder}: {what} {CHECKPOINT} in it. Give the official t2m (or kit) folder of checkpoints.")
+    return found[0]
+
+
+def _read_checkpoint(path: Path) -> dict[str, Mapping[str, Tensor]]:
+    if not path.is_file():
+        raise DataError(f"{path}: missing. Download the official evaluators.")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors and plain containers only
+    except Exception as error:  # whatever torch makes of a damaged archive
+        raise DataError(
+            f"{path}: not a readable checkpoint ({error.__class__.__name__}). Download it again."
+        ) from error
+    missing = [name for name in PARTS if not isinstance(stored, dict) or name not in stored]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} missing, so these are not the evaluators. Download them again.")
+    return stored

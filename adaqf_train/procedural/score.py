@@ -1,0 +1,278 @@
+"""The score: what an action writes on (keyframes, steps, free legs) and what turns it into joints.
+
+Every action starts and ends in the same neutral stand and *adds* its deviations from it, so actions compose by
+following one another, and may overlap while one fades out and the next fades in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adaqf_train.motion.skeleton import HUMANML3D
+from adaqf_train.procedural.body import (
+    ANKLE_HEIGHT,
+    CHANNELS,
+    FLAT_PITCH,
+    JOINT,
+    LENGTH,
+    SIDES,
+    SIGN,
+    FootTrack,
+    facing,
+    solve,
+)
+
+FPS = HUMANML3D.fps
+ANKLE_BEHIND = 0.045  # metres an ankle stands behind the pelvis
+REST = 0.7  # seconds after which a walker who has put a foot down for good is taken to stand
+FREE_CHANNELS = (
+    "ahead",
+    "rise",
+    "point",
+)  # of a foot that leaves its plant to come back to it: metres, metres, degrees
+Keys = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Style:
+    """What differs between two people doing the same thing."""
+
+    half_width: float  # metres between a foot and the midline
+    turn_out: float  # degrees the feet point outward
+    posture: float  # degrees of forward lean of the trunk
+    arm_gain: float  # of the arm swing
+    elbow: float  # degrees of bend of a hanging arm
+    abduct: float  # degrees a hanging arm stands off
+    stride: float  # factor on step length
+    tempo: float  # factor on durations
+    breath: float  # seconds per breath
+    phase: float  # of breath and sway, radians
+    sway: float  # metres of idle weight shift
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Style:
+        return cls(
+            half_width=rng.uniform(0.085, 0.11),
+            turn_out=rng.uniform(4, 10),
+            posture=rng.uniform(-1, 4),
+            arm_gain=rng.uniform(0.75, 1.25),
+            elbow=rng.uniform(12, 26),
+            abduct=rng.uniform(7, 12),
+            stride=rng.uniform(0.94, 1.06),
+            tempo=rng.uniform(0.96, 1.04),
+            breath=rng.uniform(2.8, 4.2),
+            phase=rng.uniform(0, 2 * np.pi),
+            sway=rng.uniform(0.004, 0.011),
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One foot leaves the floor at `lift` and is down again at `land` (seconds)."""
+
+    side: str
+    lift: float
+    land: float
+    clearance: float  # metres the toe rises
+    toe_off: float = 30.0  # degrees of heel rise when the toe leaves
+    swing_pitch: float = 15.0  # degrees of heel rise in early swing
+    landing: float = -14.0  # degrees at touch-down: negative lands on the heel, positive on the ball
+    spread: float = 0.0  # metres of extra width of the plant
+    flight: bool = False  # a jump: both feet rise and fall as bodies in free fall do
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An action ready to be performed: what it is, how long it takes (seconds), how it is written on a score."""
+
+    facts: dict
+    duration: float
+    write: Callable[[Score, float], None]
+
+
+def ease(time: np.ndarray | float, start: float, end: float) -> np.ndarray:
+    """Minimum-jerk ramp from 0 at `start` to 1 at `end`: the velocity profile of a human reach (Flash & Hogan 1985)."""
+    u = np.clip((np.asarray(time) - start) / max(end - start, 1e-6), 0, 1)
+    return u**3 * (10 - 15 * u + 6 * u * u)
+
+
+def _toe_arc(u: np.ndarray) -> np.ndarray:
+    """Height of the toe over a swing, peak 1: up at once and down late, so that it never travels close to the floor."""
+    return u**0.7 * (1 - u) ** 0.9 / 0.334
+
+
+def bump(time: np.ndarray, start: float, end: float) -> np.ndarray:
+    """0 -> 1 -> 0 between start and end, smooth at both."""
+    return np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
+
+
+def hermite(time: np.ndarray, knots: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """Cubic through (time, value, slope) knots; constant beyond both ends."""
+    at, value, slope = (np.array(column) for column in zip(*knots, strict=True))
+    clipped = np.clip(time, at[0], at[-1])
+    i = np.clip(np.searchsorted(at, clipped, side="right") - 1, 0, len(at) - 2)
+    h = at[i + 1] - at[i]
+    u = (clipped - at[i]) / h
+    return (
+        (1 + 2 * u) * (1 - u) ** 2 * value[i]
+        + u * (1 - u) ** 2 * h * slope[i]
+        + u * u * (3 - 2 * u) * value[i + 1]
+        + u * u * (u - 1) * h * slope[i + 1]
+    )
+
+
+def monotone(time: np.ndarray, keys: Keys) -> np.ndarray:
+    """Cubic through (time, value) keys that never overshoots (Fritsch & Carlson's harmonic slopes)."""
+    at, value = (np.array(column, dtype=float) for column in zip(*keys, strict=True))
+    secant = np.diff(value) / np.diff(at)
+    slope = np.zeros_like(value)
+    same = secant[:-1] * secant[1:] > 0
+    slope[1:-1][same] = 2 * secant[:-1][same] * secant[1:][same] / (secant[:-1] + secant[1:])[same]
+    return hermite(time, list(zip(at, value, slope, strict=True)))
+
+
+class Score:
+    """Channels over `frames` frames, to which actions add; `perform` turns them into joints."""
+
+    def __init__(self, frames: int, style: Style):
+        self.style = style
+        self.time = np.arange(frames) / FPS
+        self.channels = {name: np.zeros(frames) for name in CHANNELS}
+        self.legs = {side: {name: np.zeros(frames) for name in FREE_CHANNELS} for side in SIDES}
+        self.velocity = np.zeros((frames, 2))  # metres per second forward and to the left, in the heading frame
+        self.heading = np.zeros(frames)  # degrees
+        self.arm_coupling = np.ones(frames)  # gain of the arm swing on the legs' stride
+        self.steps: list[Step] = []
+        self._stand()
+
+    def _stand(self) -> None:
+        """The neutral stand, breathing and swaying a little."""
+        style, breath = self.style, np.sin(2 * np.pi * self.time / self.style.breath + self.style.phase)
+        slow = np.sin(2 * np.pi * self.time / (1.7 * self.style.breath) + 2 * self.style.phase)
+        self.channels["spine_pitch"] += style.posture + 0.8 * breath
+        self.channels["head_pitch"] -= style.posture + 0.5 * breath
+        self.channels["shift_left"] += style.sway * slow
+        self.channels["shift_forward"] += 0.4 * style.sway * breath
+        self.channels["pelvis_roll"] += 60 * style.sway * slow
+        self.channels["spine_roll"] -= 60 * style.sway * slow
+        for side in SIDES:
+            self.channels[f"{side}_swing"] += 1 + 0.7 * breath
+            self.channels[f"{side}_abduct"] += style.abduct + 0.6 * breath
+            self.channels[f"{side}_twist"] -= 18
+            self.channels[f"{side}_elbow"] += style.elbow + 1.5 * slow
+            self.channels[f"{side}_shrug"] += 1.2 * breath
+
+    def key(self, channel: str, start: float, keys: Keys) -> None:
+        """Adds minimum-jerk moves between (seconds after start, value) keys, from 0 before the first key."""
+        track, previous = self.channels[channel], (0.0, 0.0)
+        for at, value in keys:
+            track += (value - previous[1]) * ease(self.time, start + previous[0], start + at)
+            previous = (at, value)
+
+    def leg(self, side: str, channel: str, start: float, keys: Keys) -> None:
+        """The same for a foot that is lifted and put back."""
+        previous = (0.0, 0.0)
+        for at, value in keys:
+            self.legs[side][channel] += (value - previous[1]) * ease(self.time, start + previous[0], start + at)
+            previous = (at, value)
+
+    def perform(self) -> np.ndarray:
+        """Joints (T, 22, 3): frame 0 stands over the origin and faces +Z."""
+        forward, left = facing(self.heading)
+        velocity = self.velocity[:, :1] * forward + self.velocity[:, 1:] * left
+        middle = 0.5 * (velocity[1:] + velocity[:-1]) / FPS
+        path = np.concatenate((np.zeros((1, 2)), np.cumsum(middle[:, (0, 2)], axis=0)))
+        feet = {side: self._foot(side, path) for side in SIDES}
+        self._couple(path, feet)
+        joints = solve(self.channels, path, self.heading, feet)
+        return _face_forward(joints)
+
+    def _foot(self, side: str, path: np.ndarray) -> FootTrack:
+        """Plants where the body will be in mid-stance, and the swings between them."""
+        steps = sorted((step for step in self.steps if step.side == side), key=lambda step: step.lift)
+        ends = [*(step.lift for step in steps[1:]), np.inf][: len(steps)]
+        plants = [self._plant(side, 0.0, 0.0, path)]
+        for step, end in zip(steps, ends, strict=True):
+            plants.append(self._plant(side, step.land + min((end - step.land) / 2, REST), step.spread, path))
+        place = np.tile(plants[0], (len(self.time), 1))  # columns x, z, yaw of a flat ankle
+        height = np.zeros(len(self.time))
+        for step, start, stop in zip(steps, plants, plants[1:], strict=False):
+            u = np.clip((self.time - step.lift) / (step.land - step.lift), 0, 1)
+            travel = u if step.flight else 0.5 * (u * u * (3 - 2 * u) + ease(u, 0, 1))
+            later = u > 0
+            place[later] = (start + travel[:, None] * (stop - start))[later]
+            height += step.clearance * (4 * u * (1 - u) if step.flight else _toe_arc(u))
+        roll = self._roll(steps)
+        return self._place(side, place, height, roll)
+
+    def _plant(self, side: str, when: float, spread: float, path: np.ndarray) -> np.ndarray:
+        """x, z and yaw of the flat foot's ankle beside the body as it is at `when`."""
+        yaw = np.interp(when, self.time, self.heading)
+        forward, left = facing(yaw)
+        offset = SIGN[side] * (self.style.half_width + spread) * left - ANKLE_BEHIND * forward
+        body = [np.interp(when, self.time, path[:, axis]) for axis in (0, 1)]
+        return np.array((body[0] + offset[0], body[1] + offset[2], yaw + SIGN[side] * self.style.turn_out))
+
+    def _roll(self, steps: list[Step]) -> np.ndarray:
+        """Pitch (T,) of the foot relative to flat: heel rise before toe-off, toes up at heel strike, flat between."""
+        if not steps:
+            return np.zeros(len(self.time))
+        keys, flat = [(-10.0, 0.0)], -9.0
+        for i, step in enumerate(steps):
+            swing = step.land - step.lift
+            next_lift = steps[i + 1].lift if i + 1 < len(steps) else np.inf
+            rise = max(flat + 0.01, step.lift - min(0.28, 0.9 * swing))
+            keys += [(rise, 0.0), (step.lift, step.toe_off), (step.lift + 0.35 * swing, step.swing_pitch)]
+            flat = step.land + min(0.12, (next_lift - step.land) / 3)
+            keys += [(step.land, step.landing), (flat, 0.0)]
+        return monotone(self.time, keys)
+
+    def _place(self, side: str, place: np.ndarray, height: np.ndarray, roll: np.ndarray) -> FootTrack:
+        """A foot pivots on its toe while the heel is up and on its heel while the toe is up."""
+        length, flat = LENGTH[JOINT[f"{side}_foot"]], FLAT_PITCH[side]
+        pitch = np.radians(flat + roll)
+        free = self.legs[side]
+        ankle = np.stack((place[:, 0], ANKLE_HEIGHT + height + free["rise"], place[:, 1]), -1)
+        ankle += free["ahead"][:, None] * facing(self.heading)[0]
+        heel_up = roll > 0
+        forward, _ = facing(place[:, 2])
+        ankle += (heel_up * length * (np.cos(np.radians(flat)) - np.cos(pitch)))[:, None] * forward
+        ankle[:, 1] += heel_up * length * (np.sin(pitch) - np.sin(np.radians(flat)))
+        return FootTrack(ankle=ankle, yaw=place[:, 2], pitch=flat + roll + free["point"], free=free["rise"] > 0.02)
+
+    def _couple(self, path: np.ndarray, feet: dict[str, FootTrack]) -> None:
+        """What the rest of the body does because the legs step: sway, roll, pelvic rotation, counter-rotation, arms."""
+        channels, (forward, _) = self.channels, facing(self.heading)
+        for step in self.steps:
+            if not step.flight:
+                away = -SIGN[step.side] * bump(self.time, step.lift - 0.12, step.land + 0.12)
+                channels["shift_left"] += 0.022 * away
+                channels["pelvis_roll"] += 2.2 * away  # the hip of the swinging leg drops... towards the other side
+                channels["spine_roll"] -= 2.0 * away
+        apart = np.einsum("tk,tk->t", feet["left"].ankle - feet["right"].ankle, forward)  # left foot ahead, metres
+        apart -= self.legs["left"]["ahead"] - self.legs["right"]["ahead"]  # a kick moves the arms in its own way
+        apart = np.clip(apart, -0.9, 0.9)
+        channels["pelvis_yaw"] -= 7 * apart
+        channels["spine_yaw"] += 11 * apart
+        channels["head_yaw"] -= 6 * apart
+        for side in SIDES:
+            swing = -SIGN[side] * 42 * self.style.arm_gain * self.arm_coupling * apart
+            channels[f"{side}_swing"] += swing
+            channels[f"{side}_elbow"] += 0.45 * np.maximum(swing, -10) + 4.5 * np.abs(apart)
+            # Arms hang: they follow a bowing trunk only in part, and not at all once raised.
+            trunk = np.maximum(channels["pelvis_pitch"] + channels["spine_pitch"], 0)
+            hanging = 1 - ease(np.maximum(channels[f"{side}_swing"], channels[f"{side}_abduct"]), 25, 90)
+            channels[f"{side}_swing"] += 0.8 * trunk * hanging
+
+
+def _face_forward(joints: np.ndarray) -> np.ndarray:
+    """Turns and moves a clip so that its first frame stands over the origin with the shoulders square to +Z."""
+    across = joints[0, JOINT["left_shoulder"]] - joints[0, JOINT["right_shoulder"]]
+    angle = np.arctan2(across[2], across[0])
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array(((cos, 0, sin), (0, 1, 0), (-sin, 0, cos)))
+    moved = joints - joints[0, 0] * np.array((1, 0, 1))
+    return moved @ turn.T

@@ -1,0 +1,154 @@
+"""What a page's player reads: motions as text, the bodies they move, where feet stand, where the camera is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adaqf_train.motion.skeleton import Skeleton, skeleton_of
+from adaqf_train.render.camera import FIELD_OF_VIEW, camera
+from adaqf_train.render.flesh import LEG, body
+
+STEP = 0.001  # metres; a millimetre is well under a pixel at any sensible zoom
+FARTHEST = 500.0  # metres from the origin; beyond it the positions are in millimetres, not metres
+CONTACT_HEIGHT = 0.05  # metres above the floor; toe joints of a flat foot are 2 to 4.5 cm above it
+CONTACT_SPEED = 0.5  # metres per second
+
+
+@dataclass(frozen=True)
+class Take:
+    """One body in one scene.
+
+    joints: (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML).
+    """
+
+    label: str  # "ground truth", "baseline", "AdaQF"
+    joints: np.ndarray
+    note: str = ""  # small text under the label
+    metrics: Mapping[str, str] = field(default_factory=dict)  # name -> figure, beside those of the motion itself
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One caption and the takes to compare on it; they share a camera."""
+
+    caption: str
+    takes: tuple[Take, ...]
+    more: tuple[str, ...] = ()  # other captions of the same motion, in small text
+
+
+def checked(scenes: Sequence[Scene]) -> list[list[np.ndarray]]:
+    """The motions of every scene as float64 (T, J, 3), or a ValueError that names the scene and take it is about."""
+    if not scenes:
+        raise ValueError("No scenes: a page needs at least one Scene, with at least one Take.")
+    return [_checked_takes(index, scene) for index, scene in enumerate(scenes)]
+
+
+def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]:
+    """What the player reads; clips[scene][take] are checked joints (T, J, 3) in metres."""
+    skeletons = {clip.shape[1]: skeleton_of(clip.shape[1]) for scene in clips for clip in scene}
+    return {
+        "fps": fps,
+        "step": STEP,
+        "fieldOfView": FIELD_OF_VIEW,
+        "bodies": {str(joints): body(skeleton) for joints, skeleton in skeletons.items()},
+        "scenes": [
+            {"camera": camera(scene), "takes": [_packed(clip, skeletons[clip.shape[1]], fps) for clip in scene]}
+            for scene in clips
+        ],
+    }
+
+
+def contacts(joints: np.ndarray, skeleton: Skeleton, fps: float) -> list[list[int]]:
+    """When a toe of joints (T, J, 3) stands on the ground: [foot, first frame, last frame] of every contact.
+
+    foot: 0 left, 1 right. A foot stands while its toe is lower than CONTACT_HEIGHT and slower than CONTACT_SPEED.
+    """
+    found = []
+    for foot, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
+        path = joints[:, toe]
+        speed = np.linalg.norm(np.gradient(path, 1 / fps, axis=0), axis=-1) if len(path) > 1 else np.zeros(1)
+        stands = (path[:, 1] < CONTACT_HEIGHT) & (speed < CONTACT_SPEED)
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], stands, [False]))))
+        found += [[foot, int(first), int(end) - 1] for first, end in edges.reshape(-1, 2)]
+    return found
+
+
+def pack(joints: np.ndarray) -> str:
+    """Positions (T, J, 3) as base64 of zigzag varints: changes of the differences between frames, in whole STEPs.
+
+    The positions are rounded first and then differenced twice, so errors do not add up: each is at most half a STEP.
+    However fast a body runs, its speed changes little from frame to frame: nearly every number fits one byte, which
+    makes the text two thirds as long as plain int16 would be.
+    """
+    steps = np.rint(np.asarray(joints, dtype=np.float64) / STEP).astype(np.int64)
+    change = np.diff(np.diff(steps, axis=0, prepend=0), axis=0, prepend=0).reshape(-1)
+    zigzag = (change << 1) ^ (change >> 63)  # 0, -1, 1, -2 … become 0, 1, 2, 3 …
+    place = np.arange(5)  # 5 groups of 7 bits hold any 32-bit number
+    last = (zigzag[:, None] >= 128 ** place[1:]).sum(axis=1, keepdims=True)
+    groups = (zigzag[:, None] >> (7 * place)) & 127 | np.where(place < last, 128, 0)
+    return base64.b64encode(groups[place <= last].astype(np.uint8).tobytes()).decode("ascii")
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element: nothing in it can close the element or open a comment."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any]:
+    """One motion (T, J, 3): its size, the body's size relative to LEG, and its positions as text."""
+    knee, ankle = skeleton.leg
+    hip = skeleton.parents[knee]
+    leg = np.linalg.norm(joints[:, [knee, ankle]] - joints[:, [hip, knee]], axis=-1).sum(axis=1)
+    return {
+        "frames": joints.shape[0],
+        "joints": joints.shape[1],
+        "size": round(float(np.clip(np.median(leg) / LEG, 0.3, 3.0)), 3),
+        "contacts": contacts(joints, skeleton, fps),
+        "data": pack(joints),
+    }
+
+
+def _checked_takes(index: int, scene: Scene) -> list[np.ndarray]:
+    where = f"Scene {index} ({_shortened(scene.caption)})"
+    if not scene.takes:
+        raise ValueError(f"{where} has no takes: give it at least one Take, or leave the scene out.")
+    clips = []
+    for number, take in enumerate(scene.takes):
+        here = f"{where}, take {number} ({_shortened(take.label)})"
+        try:
+            joints = np.asarray(take.joints, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{here}: joints are not an array of numbers ({error}). Expected (T, J, 3).") from error
+        if joints.ndim != 3 or joints.shape[2] != 3 or joints.shape[0] == 0:
+            raise ValueError(
+                f"{here}: joints have shape {joints.shape}, expected (T, J, 3) with at least one frame. "
+                "Features? Convert them with motion.features.decode first; a batch is one Take per clip."
+            )
+        try:
+            skeleton_of(joints.shape[1])
+        except ValueError as error:
+            raise ValueError(f"{here}: {error} Choose or retarget the joints first.") from error
+        bad = ~np.isfinite(joints).all(axis=(1, 2))
+        if bad.any():
+            raise ValueError(
+                f"{here}: {bad.sum()} of {len(bad)} frames hold NaN or infinity, the first is frame {bad.argmax()}. "
+                "Did the model diverge? Drop the take or fix what made it."
+            )
+        farthest = np.abs(joints).max()
+        if farthest > FARTHEST:
+            raise ValueError(
+                f"{here}: a joint is {farthest:.0f} m from the origin. Millimetres? Divide by 1000; expected metres."
+            )
+        clips.append(joints)
+    return clips
+
+
+def _shortened(text: str, width: int = 60) -> str:
+    return repr(text if len(text) <= width else text[: width - 3] + "...")

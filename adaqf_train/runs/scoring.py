@@ -1,0 +1,208 @@
+"""What comes after training: a run's report, its page, the scores of other programs' motions, retrieval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adaqf_train.config import digest
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation.columns import NAMES
+from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.evaluation.extractors_report import JUDGES, retrieve_real
+from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
+from adaqf_train.evaluation.motions import read_motions
+from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.scores import Judges
+from adaqf_train.judges.official import find_checkpoint, load_official
+from adaqf_train.judges import store
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import TextToMotion
+from adaqf_train.motion.features import decode
+from adaqf_train.runs.stages import ARMS, Pipeline
+from adaqf_train.runs.folder import read_config
+from adaqf_train.render.page import Scene, Take, write_page
+from adaqf_train.errors import DataError, RunError
+
+PAGE_PROMPTS = 8
+
+
+class Scoring:
+    """Scores a run on the split that its configuration names. Of the main process only."""
+
+    def __init__(self, pipeline: Pipeline, *, evaluator: Path | None = None, official: Path | None = None) -> None:
+        """evaluator: folder of an independent evaluator in place of the run's own, or a run that has one. official:
+        folder of the official evaluators' files, to score with them as well.
+        """
+        self.run, self.config, self.console = pipeline.run, pipeline.config, pipeline.console
+        self.data, self.inputs, self.official = pipeline.data, pipeline.inputs, official
+        self.dataset: MotionDataset = pipeline.dataset(self.config.evaluation.split)
+        self.device = pipeline.accelerator.device
+        self.evaluator = self.run / "evaluator" if evaluator is None else _evaluator_in(evaluator)
+        self._seconds: dict[str, float] = {}
+
+    def evaluate(self) -> Report:
+        """Scores ground truth and the arms that are trained, and tells how the judges find real motions."""
+        arms = self._trained()
+        rows = {arm: self.row(arm) for arm in ("gt", *arms)}
+        counts = protocol.sample_counts(self.dataset, self.config.evaluation)
+        models = {arm: hash_of_weights(self.run / arm) for arm in arms}
+        return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval())
+
+    def row(self, arm: str) -> Row:
+        """The figures of a trained arm, or of the real motions ("gt")."""
+        if arm == "gt":
+            return self._timed(arm, None, "")
+        generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+        generator.sampling = self.config.sampling
+        return self.score(arm, generator, hash_of_weights(self.run / arm))
+
+    def score(self, name: str, generator: TextToMotion, weights: str) -> Row:
+        """The figures of a generator of any family; weights: what tells it from others that go by this name."""
+
+        def generate(captions, lengths, seed):
+            total = -(-len(captions) // generator.batch) * generator.steps
+            with tqdm(total=total, desc=f"sampling {name}", unit="step", leave=False) as bar:
+                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
+
+        return self._timed(name, generate, weights)
+
+    def evaluate_motions(self, path: Path) -> Report:
+        """Scores motions that another program wrote, beside the ground truth."""
+        judges, found = self.judges, read_motions(path, self.dataset)
+        # Real motions are scored in pools of the same size: among fewer candidates anybody finds the right one.
+        own, number = self.config.evaluation, len(found.motions)
+        smaller = {"pool": min(own.pool, number), "diversity_pairs": min(own.diversity_pairs, number // 2)}
+        evaluation = replace(own, **smaller)
+        self.config = replace(self.config, evaluation=evaluation)
+        name = path.stem if path.is_file() else path.resolve().name
+        name = f"motions {name}" if name in NAMES else name  # which are those of our own rows
+        key = hash_of_motions(found.captions, found.motions)
+        progress = self._progress("motions", key)
+        theirs = protocol.evaluate_motions(
+            found.asked, found.motions, self.dataset, judges, evaluation, progress=progress
+        )
+        self._seconds[name] = protocol.seconds_of(progress)
+        rows = {"gt": self.row("gt"), name: theirs}
+        counts = protocol.sample_counts(self.dataset, evaluation, motions=len(found.motions))
+        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
+
+    def retrieval(self) -> dict[str, dict[str, Row]]:
+        """How the judges find real motions by their captions and back, by judge (Table 8)."""
+        judges = {name: judge for name in JUDGES if (judge := getattr(self.judges, name)) is not None}
+        progress = {name: self._progress(f"retrieval_{name}", name) for name in judges}
+        return retrieve_real(self.dataset, judges, self.config.evaluation, progress)
+
+    @property
+    def place(self) -> Path:
+        """Where report and page go: the run's folder, or one in it for a split that is not the run's own."""
+        own = read_config(self.run.path)[0].evaluation.split
+        return self.run.path if self.config.evaluation.split == own else self.run / self.config.evaluation.split
+
+    def page(self, report: Report) -> Path:
+        """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
+        evaluation = replace(self.config.evaluation, protocol="full", max_samples=PAGE_PROMPTS)
+        sampled = protocol.draw(self.dataset, evaluation, 0)
+        takes = {"gt": sampled.motions}
+        for arm in self._trained():
+            generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+            takes[arm] = generator.generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
+        metres = self.dataset.skeleton.units_per_metre
+        scenes = [
+            Scene(caption, tuple(Take(NAMES[arm], decode(takes[arm][i]) / metres) for arm in takes))
+            for i, caption in enumerate(sampled.captions)
+        ]
+        return write_page(
+            self.place / "motions.html",
+            scenes,
+            title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
+            fps=self.dataset.fps,
+            summary=report.headline(),
+        )
+
+    @cached_property
+    def judges(self) -> Judges:
+        """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
+        stages = self.run.stages()
+        if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
+            raise RunError(f"{self.evaluator}: not trained yet. Run: run.py evaluator with this run's options.")
+        learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
+        if any(train != self.inputs["train"] for train in learnt):
+            raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
+        extractors = None  # a run without feedback needs none
+        if "extractors" in stages:
+            towers, tokenizer = store.load_extractors(self.run / "extractors")
+            extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
+        matcher, tokenizer, statistics = store.load_evaluator(self.evaluator)
+        if len(statistics[0]) != self.dataset.features:
+            raise DataError(
+                f"{self.evaluator}: reads {len(statistics[0])} features a frame, but {self.data} has "
+                f"{self.dataset.features}. Give an evaluator that was trained on such data."
+            )
+        evaluator = Evaluator(matcher.to(self.device), tokenizer, *statistics)
+        return Judges(evaluator, extractors, self.official and load_official(self.official, self.data, self.device))
+
+    @cached_property
+    def hashes(self) -> dict[str, str | None]:
+        """What each judge is, by its weights."""
+        official = None
+        if self.official:
+            judge, glove = self.judges.official, sorted(self.official.rglob("our_vab_*"))
+            statistics = [part.tobytes().hex() for part in (judge.mean, judge.std)]
+            official = digest([hash_of_files([find_checkpoint(self.official), *glove]), *statistics])
+        return {
+            "evaluator": store.fingerprint_of(self.evaluator),
+            "extractors": hash_of_weights(self.run / "extractors") if "extractors" in self.run.stages() else None,
+            "official": official,
+        }
+
+    def _timed(self, arm: str, generate: protocol.Generate | None, weights: str) -> Row:
+        judges, started = self.judges, time.monotonic()
+        progress = self._progress(arm, weights)
+        row = protocol.evaluate(generate, self.dataset, judges, self.config.evaluation, progress=progress)
+        # Replications that an earlier, interrupted call made are counted with the time they took then.
+        self._seconds[arm] = protocol.seconds_of(progress)
+        self.console.print(f"[bold]·[/bold] {NAMES.get(arm, arm)}: evaluated in {time.monotonic() - started:.0f} s")
+        return row
+
+    def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:
+        stages = {name: entry["seconds"] for name, entry in self.run.stages().items()}
+        return manifest(
+            self.config,
+            self.dataset,
+            counts,
+            hashes=self.hashes | hashes,
+            seconds={"stages": stages, "rows": self._seconds},
+            embedding=self.judges.evaluator.width,
+            batch=self.judges.evaluator.batch,
+        )
+
+    def _progress(self, name: str, scored: str) -> Path:
+        """Where replications are kept: a file for all that they depend on but their number."""
+        key = {
+            "scored": scored,
+            "judges": self.hashes,
+            "data": self.dataset.fingerprint(),
+            "evaluation": asdict(self.config.evaluation) | {"replications": None},
+            "sampling": asdict(self.config.sampling) if name in ARMS else None,
+        }
+        return self.run / "evaluation" / f"{name}_{digest(key)}.json"
+
+    def _trained(self) -> list[str]:
+        arms = [arm for arm in ARMS if arm in self.run.stages()]
+        if not arms:
+            raise RunError(f"{self.run.path}: no generator is trained yet. Run: run.py train with this run's options.")
+        return arms
+
+
+def _evaluator_in(folder: Path) -> Path:
+    """An evaluator's folder, given as such or as a run's."""
+    inside = folder / "evaluator"
+    return inside if inside.is_dir() else folder

@@ -1,0 +1,1 @@
+"""The paper's studies: definitions, trials, tables and figures."""

@@ -1,0 +1,138 @@
+"""Configurations check themselves, take overrides, and come back from JSON as they were."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adaqf_train.config import RunConfig, digest, from_dict, override, recipes, to_dict
+from adaqf_train.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["demo", "pocket", "humanml3d", "kit"])
+def test_recipes_come_back_from_json(name):
+    config = recipes.load(name)
+    assert config.recipe == name
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_the_papers_setting():
+    """Section 4.1 and 4.4 of the paper; MDM where the paper refers to it."""
+    config = recipes.load("humanml3d")
+    assert (config.diffusion.steps, config.sampling.guidance) == (50, 2.5)
+    assert (config.feedback.motion, config.feedback.text, config.feedback.weighting) == (10, 2, "uniform")
+    assert (config.training.steps, config.training.drop_at, config.training.drop_by) == (600_000, 300_000, 0.1)
+    assert (config.training.batch, recipes.load("kit").training.batch) == (64, 32)
+    assert (config.encoder.rank, config.encoder.alpha, config.training.learning_rate) == (16, 16, 1e-4)
+    assert (config.data.min_frames, recipes.load("kit").data.min_frames, config.data.max_frames) == (40, 24, 200)
+    assert config.encoder.base == "openai/clip-vit-base-patch32"
+
+
+def test_the_baseline_differs_in_two_things_only():
+    config = recipes.load("demo")
+    a, b = to_dict(config), to_dict(config.baseline())
+    changed = {
+        f"{group}.{name}"
+        for group, values in a.items()
+        if isinstance(values, dict)
+        for name in values
+        if values[name] != b[group][name]
+    }
+    assert changed == {"feedback.motion", "feedback.text", "encoder.tuning"}
+
+
+def test_overrides_all_count_in_order():
+    config = override(
+        RunConfig(),
+        [
+            "diffusion.steps=40",
+            "sampling.steps=10",
+            "training.learning_rate=2e-4",
+            "training.steps=1_000",
+            "training.ema=none",
+            "feedback.on_dropped_text=true",
+            "denoiser.conditioning=pooled",
+            "diffusion.steps=30",
+        ],
+    )
+    assert (config.diffusion.steps, config.sampling.steps, config.training.steps) == (30, 10, 1000)
+    assert config.training.learning_rate == 2e-4
+    assert config.training.ema is None
+    assert config.feedback.on_dropped_text is True
+    assert config.denoiser.conditioning == "pooled"
+    assert override(RunConfig(), []) == RunConfig()
+    lists = override(RunConfig(), ["encoder.modules=q_proj, fc1", "training.trackers="])
+    assert (lists.encoder.modules, lists.training.trackers) == (("q_proj", "fc1"), ())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("diffusion.step=50", "no setting 'diffusion.step'. The nearest one is 'diffusion.steps'"),
+        ("trainig.batch=3", "The nearest one is 'training.batch'"),
+        ("lambda_m=3", "The nearest one is"),
+        ("diffusion.steps", "expected name=value"),
+        ("diffusion.steps=fifty", "diffusion.steps=fifty: expected int"),
+        ("diffusion.steps=50.5", "expected int"),
+        ("feedback.on_dropped_text=1", "expected true or false"),
+        ("denoiser.conditioning=all", "choose from tokens, pooled, both"),
+        ("diffusion.text_drop=1.5", r"diffusion.text_drop must lie in \[0, 1\)"),
+        ("denoiser.width=130", "denoiser.width 130 is not divisible by 4 heads"),
+        ("denoiser.frames_per_token=3", "must be 1 or even, got 3"),
+        ("denoiser.frames_per_token=6", r"must be a multiple of denoiser.frames_per_token"),
+        ("sampling.steps=60", r"sampling.steps \(60\) must not exceed diffusion.steps \(50\)"),
+        ("sampling.scheduler=euler", "choose from ddpm, ddim, dpm\\+\\+"),
+        ("sampling.guidance=-1", "sampling.guidance must be a finite number of at least 0"),
+        ("sampling.guidance=nan", "sampling.guidance must be a finite number of at least 0"),
+        ("denoiser.heads=0", "denoiser.heads must be at least 1"),
+        ("data.unit_frames=2", "data.unit_frames must be a multiple of 4"),
+        ("evaluation.pool=2", "evaluation.pool must be at least 3"),
+        ("evaluation.max_samples=1", "evaluation.max_samples must be none or at least 8"),
+        ("evaluation.protocol=mdm", "choose from full, mdm1024"),
+        ("evaluation.multimodality_texts=0", "evaluation.multimodality_texts must be none or >= 1"),
+        ("evaluation.multimodality_repeats=1", "evaluation.multimodality_repeats must be at least 2"),
+        ("evaluation.multimodality_pairs=31", r"between 1 and multimodality_repeats \(30\), got 31"),
+        ("training.seed=-1", "training.seed must not be negative"),
+        ("training.adapter_learning_rate=0", "training.adapter_learning_rate must be positive"),
+        ("training.learning_rate=0", "training.learning_rate must be positive"),
+        ("synthetic.clips=10", "synthetic.clips must be at least 100"),
+        ("encoder.rank=0", "encoder: LoRA needs rank >= 1"),
+        ("encoder.modules=q_proj,head", r"encoder: Unknown LoRA modules \['head'\]"),
+        ("encoder.modules=", "encoder: Unknown LoRA modules"),
+        ("encoder.dropout=1", r"encoder: LoRA dropout must lie in \[0, 1\)"),
+        ("encoder.tuning=none", "choose from lora, frozen, full"),
+        ("data.samples=1", "data.samples must be none or >= 2"),
+        ("data.samples_seed=-1", "data.samples_seed must not be negative"),
+        ("feedback.max_timestep=50", r"feedback.max_timestep \(50\) must be below diffusion.steps \(50\)"),
+        ("feedback.judge=official", "feedback.judge=official needs the folder"),
+        ("training.accumulate=5", r"training.batch \(64\) must be divisible by training.accumulate \(5\)"),
+        ("training.warmup=-1", "training.warmup must not be negative"),
+        ("training.keep=0", "training.keep must be >= 1"),
+        ("training.max_loss=0", "training.max_loss must be positive"),
+        ("training.trackers=tensorbord", "training.trackers knows no tensorbord: choose from tensorboard, wandb"),
+        ("validation.every=0", "validation.every must be none or at least 1"),
+        ("validation.samples=7", "validation.samples must be at least 8"),
+        ("validation.patience=0", "validation.patience must be none or at least 1"),
+        ("validation.metric=skating", "choose from fid, r_precision_3, mm_dist"),
+    ],
+)
+def test_a_setting_that_does_not_hold_is_named(setting, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        override(RunConfig(), [setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes_and_saved_fields_are_named():
+    with pytest.raises(ConfigError, match="no recipe 'tiny': choose from demo, pocket, humanml3d, kit"):
+        recipes.load("tiny")
+    content = to_dict(RunConfig())
+    content["training"]["speed"] = 3
+    with pytest.raises(ConfigError, match="speed"):
+        from_dict(content)
+
+
+def test_digests_differ_with_any_setting():
+    config = to_dict(RunConfig())
+    assert digest(config) == digest(to_dict(RunConfig()))
+    assert digest(config) != digest(to_dict(override(RunConfig(), ["training.seed=1"])))

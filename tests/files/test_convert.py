@@ -1,0 +1,233 @@
+"""`run.py convert` and `run.py sample`: any array of motion into any format, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from adaqf_train.cli import main
+from adaqf_train.files.source import features_of, read_motions
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.motion import features
+from adaqf_train.motion.bvh import read_bvh
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
+from tests.files.motions import dancer
+from tests.helpers import kit_body
+
+DANCE = features.canonicalise(dancer(30))
+
+
+def saved(path, array):
+    np.save(path, array)
+    return path
+
+
+def error_of(capsys, arguments: list[str]) -> str:
+    """Runs a command that must fail; returns its one line of error."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    return line
+
+
+def test_joints_and_features_are_read_alone_and_in_batches(tmp_path):
+    vectors = features.encode(DANCE)
+    wanted = features.decode(vectors)
+    for array, expected in (
+        (DANCE.astype(np.float32), [DANCE]),
+        (np.stack([DANCE, 2 * DANCE]), [DANCE, 2 * DANCE]),
+        (vectors, [wanted]),
+        (np.stack([vectors, vectors]).astype(np.float32), [wanted, wanted]),
+    ):
+        found = read_motions(saved(tmp_path / "a.npy", array))
+        assert len(found) == len(expected)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_kit_motions_become_metres(tmp_path):
+    own = kit_body(20)
+    for array in (own, own / 640):
+        (found,) = read_motions(saved(tmp_path / "a.npy", array))
+        np.testing.assert_allclose(found, own / 640, atol=1e-6)
+        (vectors,) = features_of(tmp_path / "a.npy")
+        np.testing.assert_allclose(vectors, features.encode(own), atol=1e-4)
+    (found,) = read_motions(saved(tmp_path / "a.npy", features.encode(own)))
+    assert 0.5 < np.ptp(found[:, :, 1]) < 2.5
+
+
+def test_convert_writes_what_sample_writes(tmp_path, capsys):
+    source = saved(tmp_path / "a.npy", DANCE)
+    assert main(["convert", str(source), str(tmp_path / "a.bvh"), "--fps", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "bones keep their length" in said
+    bvh = read_bvh(tmp_path / "a.bvh")
+    assert bvh.fps == 30
+    joints = bvh.positions()[:, [bvh.names.index(name) for name in HUMANML3D.joints]]
+    assert np.abs(joints - DANCE).max() < 1e-4
+    wobbly = saved(tmp_path / "b.npy", DANCE + np.random.default_rng(0).normal(0, 0.02, DANCE.shape))
+    assert main(["convert", str(wobbly), str(tmp_path / "b.bvh")]) == 0
+    assert "bones change their length" in capsys.readouterr().out
+    assert main(["convert", str(wobbly), str(tmp_path / "b.bvh"), "--bones", "rigid"]) == 0
+    assert "bones keep their length" in capsys.readouterr().out
+
+
+def test_features_and_joints_become_each_other(tmp_path):
+    source, there, back = (tmp_path / f"{name}.npy" for name in ("source", "there", "back"))
+    saved(source, DANCE)
+    assert main(["convert", str(source), str(there), "--format", "features"]) == 0
+    assert np.load(there).shape == (29, 263)
+    assert main(["convert", str(there), str(back)]) == 0
+    np.testing.assert_allclose(np.load(back), features.decode(features.encode(DANCE)), atol=1e-3)
+    assert main(["convert", str(there), str(tmp_path / "same.npy"), "--format", "features"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "same.npy"), np.load(there))
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.zeros((5, 66)), "shape (5, 66), expected joints"),
+        (np.zeros((22, 3, 60)), "Transpose it"),
+        (np.full((5, 22, 3), np.nan), "NaN or infinite"),
+        (np.zeros((0, 22, 3)), "no frames"),
+        (np.zeros((5, 22, 3), int), "expected floats"),
+        (DANCE * 100, "m tall: centimetres or millimetres? Divide by 100 or 1000"),
+        (None, "no such file. Give a .npy file"),
+    ],
+)
+def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
+    source = tmp_path / "a.npy"
+    if array is not None:
+        np.save(source, array)
+    message = error_of(capsys, ["convert", source, tmp_path / "a.bvh"])
+    assert says in message
+    assert str(source) in message
+    assert not (tmp_path / "a.bvh").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["SOURCE", "a.fbx"], "name a .npy, .bvh"),
+        (["SOURCE", "a.bvh", "--format", "features"], "cannot hold features"),
+        (["SOURCE", "a.bvh", "--fps", "0"], "fps must lie between 0.1 and 1000"),
+        (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps: features are steps"),
+        (["SOURCE", "SOURCE/a.bvh"], "cannot be written to"),
+        (["ONE", "a.npy", "--format", "features"], "one frame"),
+    ],
+)
+def test_conversions_that_cannot_be_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    places = {"SOURCE": str(saved(tmp_path / "source.npy", DANCE)), "ONE": str(saved(tmp_path / "one.npy", DANCE[:1]))}
+    for name, place in places.items():
+        arguments = [argument.replace(name, place) for argument in arguments]
+    assert says in error_of(capsys, ["convert", *arguments])
+
+
+def test_files_that_are_no_arrays_are_one_line(tmp_path, capsys):
+    (tmp_path / "text.npy").write_text("0 1 2\n")
+    np.savez(tmp_path / "two.npz", a=DANCE)
+    saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
+    for name, says in (("text.npy", "not a .npy"), ("two.npz", "save one of its arrays"), ("objects.npy", "no array")):
+        message = error_of(capsys, ["convert", tmp_path / name, tmp_path / "a.bvh"])
+        assert says in message
+        assert "pickle" not in message
+
+
+class Stub:
+    """A generator that notes what it is asked for and answers with a dance."""
+
+    skeleton = HUMANML3D
+
+    def __init__(self) -> None:
+        self.asked: dict[str, object] = {}
+
+    def generate(self, prompts, *, seed, num_samples=1, output="joints", **options):
+        self.asked = {"prompts": prompts, "seed": seed, "num_samples": num_samples, "output": output, **options}
+        motions = [DANCE[: 30 - 2 * number] for number in range(len(prompts) * num_samples)]
+        return motions if output == "joints" else [features.encode(motion) for motion in motions]
+
+
+@pytest.fixture
+def generator(monkeypatch) -> Stub:
+    stub = Stub()
+    monkeypatch.setattr(MotionGenerator, "from_pretrained", lambda name, **_: stub)
+    return stub
+
+
+def test_sample_passes_on_only_what_was_asked_for(generator, tmp_path):
+    command = ["sample", "--model", "user/model", "--prompt", "a person bows", "--out", str(tmp_path / "a.npy")]
+    assert main(command) == 0
+    plain = {"prompts": ["a person bows"], "seed": 0, "num_samples": 1, "output": "joints"}
+    assert generator.asked == plain
+    assert np.load(tmp_path / "a.npy").shape == (30, 22, 3)
+    options = ["--guidance", "3.5", "--steps", "10", "--scheduler", "dpm++", "--seconds", "2", "--seed", "4"]
+    assert main([*command, *options]) == 0
+    given = {"guidance": 3.5, "steps": 10, "scheduler": "dpm++", "seconds": 2.0, "seed": 4}
+    assert generator.asked == plain | given
+
+
+def test_sample_prints_warnings_as_a_line(generator, tmp_path, monkeypatch, capsys):
+    def generate(prompts, **_):
+        warnings.warn("the end is cut off", stacklevel=2)
+        return [DANCE]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    assert main(["sample", "--model", "m", "--prompt", "a person bows", "--out", str(tmp_path / "a.npy")]) == 0
+    assert capsys.readouterr().err == "warning: the end is cut off\n"
+
+
+def test_sample_numbers_what_one_file_cannot_hold(generator, tmp_path):
+    prompts = ["--prompt", "a person bows", "--prompt", "a person sits", "--seconds", "1", "--seconds", "2"]
+    command = ["sample", "--model", "m", *prompts, "--num-samples", "2", "--out"]
+    for suffix in (".bvh", ".glb", ".npy"):
+        assert main([*command, str(tmp_path / f"a{suffix}")]) == 0
+        assert sorted(path.name for path in tmp_path.glob(f"*{suffix}")) == [f"a_00{n}{suffix}" for n in range(4)]
+    assert generator.asked["seconds"] == [1.0, 2.0]
+    assert main([*command, str(tmp_path / "f.npy"), "--format", "features"]) == 0
+    assert np.load(tmp_path / "f_001.npy").shape == (27, 263)
+    assert main([*command, str(tmp_path / "a.html")]) == 0
+    assert (tmp_path / "a.html").read_text().count("<canvas") == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--out", "a.fbx"], "name a .npy, .bvh"),
+        (["--out", "FILE/a.bvh"], "cannot be written to"),
+        (["--out", "a.bvh", "--prompt", "  "], "--prompt is blank"),
+        (["--out", "a.bvh", "--seed", "-1"], "--seed must not be negative"),
+        (["--out", "a.bvh", "--num-samples", "0"], "--num-samples must be at least 1"),
+        (["--out", "a.bvh", "--seconds", "1", "--seconds", "2"], "--seconds is given 2 times for 1 prompts"),
+        (["--out", "a.bvh", "--format", "features"], "cannot hold features"),
+    ],
+)
+def test_sample_refuses_before_it_generates(tmp_path, monkeypatch, capsys, options, says):
+    def load(name, **_):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(MotionGenerator, "from_pretrained", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    command = ["sample", "--model", "m", "--prompt", "a person bows"]
+    message = error_of(capsys, [*command, *(option.replace("FILE", "file") for option in options)])
+    assert says in message
+
+
+def test_sample_names_a_model_that_is_missing(tmp_path, capsys):
+    command = ["sample", "--model", tmp_path / "none", "--prompt", "a", "--out", tmp_path / "a.bvh"]
+    assert str(tmp_path / "none") in error_of(capsys, command)
+    assert not (tmp_path / "a.bvh").exists()
+
+
+def test_kit_generators_write_their_own_skeleton(monkeypatch, tmp_path):
+    stub = SimpleNamespace(skeleton=KIT, generate=lambda prompts, **_: [dancer(20, skeleton=KIT)])
+    monkeypatch.setattr(MotionGenerator, "from_pretrained", lambda name, **_: stub)
+    out = tmp_path / "a.bvh"
+    assert main(["sample", "--model", "m", "--prompt", "a person bows", "--out", str(out)]) == 0
+    bvh = read_bvh(out)
+    assert bvh.fps == KIT.fps
+    assert "left_midfoot" in bvh.names

@@ -1,0 +1,150 @@
+"""Rotations from positions: forward kinematics gives the joints back, and what positions leave open is natural."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from adaqf_train.files import rest
+from adaqf_train.files.solve import TOLERANCE, solve
+from adaqf_train.motion import kinematics, rotations
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
+from tests.files.motions import dancer, posed, t_pose, wobbled
+
+AT = {name: joint for joint, name in enumerate(HUMANML3D.joints)}
+
+
+def degrees(q: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
+    """Angle between rotations (..., 4)."""
+    return 2 * torch.acos((q * r).sum(-1).abs().clamp(max=1)).rad2deg()
+
+
+def quickest(turns: torch.Tensor) -> float:
+    """The largest turn of a joint from one frame to the next, degrees."""
+    return float(degrees(turns[1:], turns[:-1]).max())
+
+
+def ramp(axis: tuple[float, float, float], frames: int = 30, to: float = 90.0) -> torch.Tensor:
+    return torch.linspace(0, np.radians(to), frames)[:, None] * torch.tensor(axis)
+
+
+@pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
+def test_stiff_bodies_come_back_exactly(skeleton):
+    joints = dancer(60, skeleton=skeleton)
+    animation = solve(joints, skeleton)
+    assert not animation.stretches
+    assert np.abs(animation.positions() - joints).max() < 1e-6
+    assert animation.error < 1e-6
+    other = kinematics.forward(animation.translations, animation.turns.flip(0), skeleton.parents)[0]
+    assert np.abs(other.numpy() - joints).max() > 0.1  # control: the turns of other frames do not
+
+
+@pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
+def test_the_t_pose_needs_no_turns(skeleton):
+    joints = posed({0: torch.zeros(3, 3)}, skeleton)
+    animation = solve(joints, skeleton)
+    assert float(degrees(animation.turns, rotations.identity(animation.turns.shape[:2], animation.turns)).max()) < 1e-3
+    offsets = animation.offsets.numpy()
+    np.testing.assert_allclose(offsets, t_pose(skeleton).numpy(), atol=1e-9)
+    for side, x in (("left", 1), ("right", -1)):  # facing +Z with the arms stretched out to the sides
+        wrist = skeleton.joints.index(f"{side}_wrist")
+        assert offsets[wrist] @ (x, 0, 0) == pytest.approx(np.linalg.norm(offsets[wrist]))
+
+
+def test_a_body_of_another_build_rests_in_its_own_shape():
+    joints = dancer()
+    offsets = t_pose()
+    wide = offsets.clone()
+    wide[AT["left_hip"]] = torch.tensor([0.12, -0.02, 0.0])
+    wide[AT["right_hip"]] = torch.tensor([-0.12, -0.02, 0.0])
+    turns = solve(joints, HUMANML3D).turns
+    translations = wide.expand(len(joints), -1, -1)
+    joints = kinematics.forward(translations, turns, HUMANML3D.parents)[0].numpy()
+    animation = solve(joints, HUMANML3D)
+    assert animation.error < 1e-4
+    left, right = animation.offsets[AT["left_hip"]], animation.offsets[AT["right_hip"]]
+    assert float((left - right).norm()) == pytest.approx(0.24, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("turned", "hinge", "axis"),
+    [
+        ("left_shoulder", "left_elbow", (0, -1, 0)),
+        ("right_shoulder", "right_elbow", (0, 1, 0)),
+        ("left_hip", "left_knee", (1, 0, 0)),
+        ("right_hip", "right_knee", (1, 0, 0)),
+    ],
+)
+def test_upper_limbs_turn_with_the_bend_below(turned, hinge, axis):
+    """A limb turned about itself by 50 degrees and bent: the bend shows how it is turned."""
+    along = torch.nn.functional.normalize(t_pose()[AT[hinge]], dim=-1)
+    roll = torch.full((30, 1), np.radians(50.0)) * along
+    bend = ramp(axis, to=100)
+    animation = solve(posed({AT[turned]: roll, AT[hinge]: bend}), HUMANML3D)
+    truth = rotations.from_axis_angle(roll.double())
+    away = degrees(animation.turns[:, AT[turned]], truth)
+    assert float(away[-1]) < 8
+    assert float(away[0]) == pytest.approx(50, abs=1)  # control: a straight limb shows nothing
+    assert quickest(animation.turns) < 15
+
+
+def test_straight_limbs_do_not_flutter():
+    """Of a straight arm the bend's plane is noise: what follows the noise turns by any angle, this by a few degrees."""
+    joints = wobbled(posed({AT["left_shoulder"]: torch.zeros(60, 3)}), 0.001)
+    bone = joints[:, 1:] - joints[:, list(HUMANML3D.parents[1:])]
+    normal = np.cross(bone[:, AT["left_elbow"] - 1], bone[:, AT["left_wrist"] - 1])
+    plane = np.degrees(np.unwrap(np.arctan2(normal[:, 1], normal[:, 2])))
+    assert np.abs(np.diff(plane)).max() > 60  # control
+    assert quickest(solve(joints, HUMANML3D).turns[:, [AT["left_shoulder"]]]) < 6
+
+
+def test_the_spine_shares_a_turn_of_the_chest():
+    third = ramp((0, 1, 0), to=25)
+    animation = solve(posed({AT["spine1"]: third, AT["spine2"]: third, AT["spine3"]: third}), HUMANML3D)
+    truth = rotations.from_axis_angle(third.double())
+    for joint in ("spine1", "spine2", "spine3"):
+        assert float(degrees(animation.turns[:, AT[joint]], truth).max()) < 0.1
+    assert float(degrees(truth[-1], truth[0])) == pytest.approx(25, abs=0.1)
+
+
+def test_smooth_motions_turn_smoothly():
+    turns = solve(dancer(200, seed=3), HUMANML3D).turns
+    assert quickest(turns) < 15
+    assert float((turns[1:] * turns[:-1]).sum(-1).min()) > 0  # no sign jumps: editors interpolate components
+
+
+def test_bones_stretch_only_where_they_must():
+    joints = dancer()
+    little, much = wobbled(joints, 0.0005), wobbled(joints, 0.02)
+    assert not solve(little, HUMANML3D).stretches
+    animation = solve(much, HUMANML3D)
+    assert animation.stretches
+    assert np.abs(animation.positions() - much).max() < 1e-9
+    rigid = solve(much, HUMANML3D, "rigid")
+    assert rigid.error > TOLERANCE
+    assert np.linalg.norm(rigid.positions() - much, axis=-1).max() == pytest.approx(rigid.error)
+    lengths = HUMANML3D.lengths_of(torch.from_numpy(rigid.positions()))
+    assert float(lengths.std(dim=0).max()) < 1e-9
+    assert solve(little, HUMANML3D, "stretch").stretches
+
+
+@pytest.mark.parametrize("joints", [np.zeros((5, 22, 3)), dancer(1), np.repeat(dancer(1), 3, axis=0)])
+def test_degenerate_motions_are_finite(joints):
+    animation = solve(joints, HUMANML3D)
+    assert torch.isfinite(animation.turns).all()
+    assert np.abs(animation.positions() - joints).max() < 1e-6
+
+
+def test_a_joint_on_its_parent_turns_nothing():
+    joints = dancer()
+    joints[:, AT["left_wrist"]] = joints[:, AT["left_elbow"]]
+    animation = solve(joints, HUMANML3D)
+    assert torch.isfinite(animation.turns).all()
+    assert np.abs(animation.positions() - joints).max() < 1e-6
+
+
+def test_hinges_are_below_shoulders_and_hips():
+    for skeleton in (HUMANML3D, KIT):
+        names = {skeleton.joints[joint] for joint in rest.hinges(skeleton)}
+        assert names == {f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")}

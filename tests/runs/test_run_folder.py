@@ -1,0 +1,111 @@
+"""The run folder: stages run once, changed settings are noticed, one writer at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from adaclip import AdaCLIPError
+from adaclip.files import read_json
+from adaqf_train.config import recipes
+from adaqf_train.runs.folder import RunFolder, read_config
+from adaqf_train.errors import RunError
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    return RunFolder(tmp_path / "run", Accelerator(cpu=True))
+
+
+def maker(folder: Path, calls: list[str]):
+    def make() -> None:
+        calls.append(folder.name)
+        folder.mkdir(parents=True)
+
+    return make
+
+
+def test_a_stage_runs_once_and_keeps_its_settings(run):
+    calls = []
+    first = run.stage("base", {"seed": 0}, maker(run / "base", calls))
+    assert run.stage("base", {"seed": 0}, maker(run / "base", calls)) == first
+    assert calls == ["base"]
+    assert run.stages()["base"]["settings"] == {"seed": 0}
+    assert run.stages()["base"]["processes"] == 1
+
+
+def test_a_stage_that_failed_or_was_deleted_runs_again(run):
+    def fail() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run.stage("base", {}, fail)
+    assert "base" not in run.stages()
+    calls = []
+    run.stage("base", {}, maker(run / "base", calls))
+    (run / "base").rmdir()
+    run.stage("base", {}, maker(run / "base", calls))
+    assert calls == ["base", "base"]
+
+
+def test_changed_settings_are_named(run):
+    run.stage("base", {"a": {"x": 1, "y": 2}}, maker(run / "base", []))
+    with pytest.raises(RunError, match=r"made with other settings \(a\.y: 2 -> 3\)"):
+        run.stage("base", {"a": {"x": 1, "y": 3}}, maker(run / "base", []))
+
+
+def test_one_writer_at_a_time(run):
+    with run.locked():
+        (run / ".half.x.partial").mkdir()
+        with pytest.raises(RunError, match=r"process \d+ is writing this run"), run.locked():
+            pass
+    with run.locked():  # released, and what a killed writer left is gone
+        assert not list(run.path.glob("*.partial"))
+
+
+def test_a_place_that_cannot_be_written_is_named(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    blocked = RunFolder(tmp_path / "file" / "run", run.accelerator)
+    with pytest.raises(RunError, match=r"cannot be written .*Give another --out"), blocked.locked():
+        pass
+
+
+def test_the_configuration_and_the_place_of_the_data_come_back(run, tmp_path):
+    config = recipes.load("demo")
+    run.path.mkdir()
+    for data in (run / "data", tmp_path / "elsewhere"):
+        data.mkdir()
+        run.write_config(config, data)
+        again, found = read_config(run.path)
+        assert again == config
+        assert found.resolve() == data.resolve()
+    assert read_json(run / "run.json")["data"] == str((tmp_path / "elsewhere").resolve())
+    with pytest.raises(RunError, match="not a run"):
+        read_config(tmp_path)
+
+
+def test_stages_are_borrowed_where_their_settings_are_the_same(run, tmp_path):
+    other = RunFolder(tmp_path / "other", run.accelerator)
+    for name in ("base", "extractors"):
+        other.stage(name, {"seed": 1}, maker(other / name, []))
+    (other / "extractors" / "weights").write_text("theirs")
+    run.borrow_from(other.path)
+    calls = []
+    run.stage("base", {"seed": 2}, maker(run / "base", calls))
+    assert calls == ["base"]  # other settings: made here
+    assert run.stage("extractors", {"seed": 1}, pytest.fail) == other.stages()["extractors"]["digest"]
+    assert (run / "extractors" / "weights").read_text() == "theirs"
+    run.stage("evaluator", {"seed": 1}, maker(run / "evaluator", calls))
+    assert calls == ["base", "evaluator"]
+    with pytest.raises(RunError, match="not a run"):
+        run.borrow_from(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"training": {"speed": 1}}, "data": "x"}'])
+def test_damaged_files_of_a_run_are_named(run, content):
+    run.path.mkdir()
+    (run / "run.json").write_text(content)
+    with pytest.raises(AdaCLIPError, match=r"run\.json: "):
+        read_config(run.path)

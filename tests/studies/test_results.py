@@ -1,0 +1,129 @@
+"""Results of trials: kept, found again, never mixed up; and the tables made of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from adaclip.files import FileError
+from adaqf_train.config import override
+from adaqf_train.config.recipes import load
+from adaqf_train.errors import ConfigError
+from adaqf_train.studies import definitions as studies
+from adaqf_train.studies import figures, results, tables
+from adaqf_train.studies.definitions import STUDIES
+from adaqf_train.studies.results import Result, Trial
+
+TRUTH = {"fid": 0.01, "r_precision_3": 0.98, "r_precision_3_extractors": 0.99, "attribute_side": 1.0}
+
+
+def result(arm: str, seed: int, fid: float, curve: list | None = None) -> Result:
+    settings = STUDIES["components"].arms[arm].settings
+    test = {"fid": fid, "r_precision_3": 0.9, "r_precision_3_extractors": 0.95, "attribute_side": 0.5}
+    return Result(Trial("procedural", "pocket", settings, seed), test, TRUTH, curve or [], {"threads": 1})
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_studies_are_settings_that_exist_and_claims_about_their_arms(study):
+    assert study.reference in study.arms
+    for arm in study.arms.values():
+        override(load("pocket"), arm.settings)
+        assert arm.against is None or arm.against in study.arms
+    for claim in study.claims:
+        assert {claim.arm, claim.than} <= study.arms.keys()
+        assert tables.METRICS[claim.metric][1] is not None
+    assert len({(arm.settings, arm.kind, arm.encoder) for arm in study.arms.values()}) == len(study.arms)
+
+
+def test_a_study_that_does_not_exist_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="nearest is 'components'"):
+        studies.load("component")
+
+
+def test_a_result_is_found_by_all_that_it_depends_on(tmp_path):
+    kept = result("full", 0, 3.0, [{"step": 5, "fid": 4.0}])
+    kept.save(tmp_path)
+    assert results.load(tmp_path, kept.trial) == kept
+    for other in (result("full", 1, 3.0), result("baseline", 0, 3.0)):
+        assert results.load(tmp_path, other.trial) is None
+    path = tmp_path / f"{kept.trial.name}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"trial": content["trial"] | {"recipe": "demo"}}))
+    with pytest.raises(FileError, match="another trial"):
+        results.load(tmp_path, kept.trial)
+    path.write_text(json.dumps({"trial": {"data": "x"}}))
+    with pytest.raises(FileError, match="not the result of a trial"):
+        results.load(tmp_path, kept.trial)
+
+
+def test_figures_on_val_are_means_of_the_curves_last_points():
+    found = result("full", 0, 3.0, [{"step": step, "fid": float(step), "attribute_side": 0.5} for step in range(1, 6)])
+    assert results.figure(found, "val_fid") == 4.0
+    assert results.figure(found, "val_attributes") == 0.5
+    assert results.figure(found, "val_skating") is None
+    assert results.figure(result("full", 0, 3.0), "val_fid") is None
+
+
+def test_figures_that_are_made_of_several():
+    found = result("full", 0, 3.0)
+    assert results.figure(found, "delta") == pytest.approx(-0.08)
+    assert results.figure(found, "gap") == pytest.approx((0.95 - 0.99) - (0.9 - 0.98))
+    assert results.figure(found, "attributes") == 0.5
+    assert results.figure(found, "minimal_pairs") is None
+
+
+@pytest.fixture
+def some() -> tables.Results:
+    """Three seeds of two arms; the other arms were not run."""
+    curves = {
+        "baseline": [{"step": 100, "fid": 9.0}, {"step": 400, "fid": 5.0}],
+        "full": [{"step": 100, "fid": 5.0}, {"step": 400, "fid": 4.0}],
+    }
+    fids = {"baseline": (5.0, 6.0, 5.5), "full": (4.0, 5.1, 4.4)}
+    return {
+        arm: {seed: result(arm, seed, fid, curves[arm]) for seed, fid in enumerate(values)}
+        for arm, values in fids.items()
+    }
+
+
+def test_tables_say_what_was_run_and_what_was_not(some):
+    study = STUDIES["components"]
+    table = tables.figures_table(study, some)
+    assert "| baseline (MDM: frozen encoder, no feedback) | 5.500 ± 1.242 |" in table
+    assert f"| {study.arms['lora'].title} | {tables.NOT_RUN} |" in table
+    assert "**-1.000 ± 0.248**" in tables.differences_table(study, some)
+    verdicts = tables.verdicts_table(study, {"procedural": some}).splitlines()
+    assert verdicts[2].endswith("| **reproduced** |")
+    assert all(line.endswith("| **undecided** |") for line in verdicts[3:])
+    assert "| FID ↓ | 400, 400, 400 | 100, 100, 100 | 0.25 |" in tables.convergence_table(study, some)
+    slower = {"baseline": some["full"], "full": some["baseline"]}
+    sooner = tables.verdicts_table(STUDIES["convergence"], {"procedural": some}).splitlines()
+    assert sooner[2].endswith("| shares 0.25, 0.25, 0.25 | 3 | **reproduced** |")
+    assert sooner[3].endswith("| *not run* | 0 | **undecided** |")
+    late = {arm: {seed: replace(r, curve=r.curve[1:]) for seed, r in found.items()} for arm, found in some.items()}
+    coarse = tables.verdicts_table(STUDIES["convergence"], {"procedural": late}).splitlines()
+    assert coarse[2].endswith("(too coarse) | 3 | **undecided** |")  # the first point is the reference's best already
+    never = tables.verdicts_table(STUDIES["convergence"], {"procedural": slower}).splitlines()
+    assert never[2].endswith("| shares never, never, never | 3 | **not reproduced** |")
+    worse = tables.verdicts_table(study, {"procedural": slower}).splitlines()
+    assert worse[2].endswith("| **+1.000 ± 0.248** | 3 | **not reproduced** |")
+    two = {
+        arm: {seed: some[arm][seed] for seed in seeds} for arm, seeds in {"baseline": (0, 1), "full": (0, 2)}.items()
+    }
+    assert tables.verdicts_table(study, {"procedural": two}).splitlines()[2].endswith("| -1.000 | 1 | **undecided** |")
+    assert "the paper" not in tables.verdicts_table(study, {"procedural": some})
+    assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
+
+
+def test_figures_are_drawn_of_what_there_is_and_of_nothing_else(some, tmp_path):
+    titled = {arm: list(found.values()) for arm, found in some.items()} | {"lora": []}
+    assert figures.draw_curves(tmp_path / "curves.png", titled, {"fid": "FID"})
+    assert not figures.draw_curves(tmp_path / "none.png", titled, {"skating": "skating"})
+    assert figures.draw_estimates(tmp_path / "test.png", {"a": {"fid": [1.0, 1.1]}, "b": {}}, {"fid": "FID"})
+    assert not figures.draw_estimates(tmp_path / "none.png", {"b": {}}, {"fid": "FID"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "test.png"]
+    first = (tmp_path / "curves.png").read_bytes()
+    figures.draw_curves(tmp_path / "curves.png", titled, {"fid": "FID"})
+    assert (tmp_path / "curves.png").read_bytes() == first  # nothing of the day is in it

@@ -1,0 +1,211 @@
+"""`run.py study`: every trial once, whatever it trains, and tables of what there is."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from adaqf_train.cli import main
+from adaqf_train.data.prepare import prepare_synthetic
+from adaqf_train.studies.definitions import FROZEN
+from tests.helpers import settings_of
+
+ARMS = ("baseline", "full")
+FIT = ("steps=4", "batch=8", "ema=none", "workers=0", "checkpoint_every=2")
+SMALL = ("width=16", "layers=1", "heads=2", "feedforward=16")
+FAMILIES = [
+    *("latent.autoencoder.width=16", "latent.autoencoder.depth=1", "latent.autoencoder.latent=8"),
+    *(f"latent.denoiser.{setting}" for setting in SMALL),
+    *("masked.tokenizer.width=16", "masked.tokenizer.depth=1", "masked.tokenizer.code=4", "masked.tokenizer.codes=16"),
+    *("masked.tokenizer.levels=2", "masked.sampling.steps=2", "latent.sampling.steps=2"),
+    *(f"masked.{part}.{setting}" for part in ("masked", "residual") for setting in SMALL),
+    *(
+        f"{fit}.{setting}"
+        for fit in (
+            "latent.autoencoder_training",
+            "latent.training",
+            "masked.tokenizer_training",
+            "masked.masked_training",
+            "masked.residual_training",
+        )
+        for setting in FIT
+    ),
+    *("moclip.steps=3", "moclip.batch=8", "moclip.rank=2", "moclip.alpha=2"),
+]
+
+
+@pytest.fixture(scope="module")
+def command(tiny_data, tiny_config, tmp_path_factory) -> list[str]:
+    """`study components`, at a size that takes seconds."""
+    folder = tmp_path_factory.mktemp("study")
+    settings = [*settings_of(tiny_config), "--set", "validation.every=3", "--set", "validation.strips=0"]
+    for setting in FAMILIES:
+        settings += ["--set", f"families.{setting}"]
+    places = ["--out", str(folder / "runs"), "--results", str(folder / "docs")]
+    return ["study", "components", "--data", f"procedural={tiny_data}", "--seeds", "1", *places, *settings]
+
+
+@pytest.fixture
+def study(command):
+    """study(name, *arms, more=options): runs it; gives what it keeps of each trial it ran, and its page."""
+    docs = Path(command[command.index("--results") + 1])
+
+    def run(name: str, *arms: str, more: tuple[str, ...] = ()) -> tuple[list[dict], str]:
+        kept = docs / "results"
+        before = set(kept.iterdir()) if kept.is_dir() else set()
+        chosen = [option for arm in arms for option in ("--arms", arm)]
+        assert main([command[0], name, *command[2:], *chosen, *more]) == 0
+        new = sorted(set(kept.iterdir()) - before)
+        return [json.loads(path.read_text()) for path in new], (docs / f"{name}.md").read_text()
+
+    return run
+
+
+def docs(command: list[str]) -> Path:
+    return Path(command[command.index("--results") + 1])
+
+
+def test_a_study_in_miniature(command, study, capsys):
+    ran, page = study("components", *ARMS)
+    assert len(ran) == len(ARMS)
+    assert [point["step"] for point in ran[0]["curve"]] == [3, 6]
+    assert {"fid", "r_precision_3", "skating"} <= ran[0]["test"].keys() & ran[0]["truth"].keys()
+    assert page.count("*not run*") > 4
+    for picture in ("components-procedural-figures.png", "components-procedural-curves.png"):
+        assert f"({picture})" in page
+        assert (docs(command) / picture).is_file()
+    capsys.readouterr()
+    assert study("components", *ARMS)[0] == []  # nothing is run again
+    assert study("convergence", *ARMS)[0] == []  # nor for another study
+    assert "seed 0" not in capsys.readouterr().err
+
+
+def test_generators_of_every_family_under_encoders_that_are_held_fixed(study):
+    arms = ("mdm_base", "mdm_adaclip", "latent_base", "latent_adaclip", "masked_base", "masked_adaclip")
+    ran, page = study("transfer", *arms)
+    by_arm = {(result["trial"]["generator"], result["trial"]["encoder"] in (None, "base")): result for result in ran}
+    for result in by_arm.values():
+        assert {"fid", "r_precision_3"} <= result["test"].keys()
+        assert [point["step"] for point in result["curve"]][:1] == [3]
+    for kind in ("mdm", "latent", "masked"):
+        assert by_arm[kind, False]["trial"]["encoder"].startswith("procedural-mdm-")
+    # Draws of tokens may well be the same after four steps, but not what comes out of a continuous model.
+    assert by_arm["latent", True]["test"]["fid"] != by_arm["latent", False]["test"]["fid"]
+    assert {"fid_R0", "fid_R1"} <= by_arm["masked", True]["test"].keys()
+    assert "residual levels" in page
+
+
+def test_the_rival_encoder_and_what_encoders_keep(study):
+    ran, _ = study("encoders", "masked_moclip")
+    assert ran[0]["trial"]["encoder"].startswith("moclip-procedural-mdm-")
+    ran, page = study("forgetting", "base", "adaclip", "moclip")
+    kept = {result["trial"]["encoder"][:6]: result["test"] for result in ran}
+    assert kept["base"]["kept_spearman"] == pytest.approx(1.0)
+    assert kept["base"]["still_r3"] == kept["base"]["still_r3_own"]
+    assert kept["proced"]["kept_cosine"] < 1
+    assert "general prompts" in page
+
+
+def test_extractors_that_find_motions(study):
+    ran, page = study("retrieval")
+    ours, margin = (result["test"] for result in ran)
+    assert ours["whole_text_to_motion_r1"] >= 0
+    assert ours != margin
+    assert "| T→M R@1 ↑, whole split |" in page  # a row each: there are too many for columns
+
+
+def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
+    asked = ["study", "datasets", *command[2:], "--arms", "mdm_other"]
+    assert main(asked) == 1
+    assert "a base that both share" in capsys.readouterr().err
+    runs = Path(command[command.index("--out") + 1])
+    (shared,) = runs.glob("procedural-shared-*")
+    base = ("--base", str(shutil.copytree(shared / "pocket_clip", tmp_path / "base")))
+    assert main([*asked, *base]) == 1
+    assert "Give --data twice" in capsys.readouterr().err
+    prepare_synthetic(tmp_path / "other", clips=80, seed=5)
+    ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}", *base))
+    encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
+    assert encoders["procedural"].startswith("other-mdm-")
+    assert encoders["other"].startswith("procedural-mdm-")
+    assert "## other" in page
+
+
+def test_the_example_reruns_the_smallest_study(command, tiny_data, tmp_path, monkeypatch, capsys):
+    script = Path(__file__).parents[2] / "examples" / "rerun_study.py"
+    shutil.copytree(tiny_data, tmp_path / "data")
+    settings = command[command.index("--set") :]
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), *settings])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(script), run_name="__main__")
+    assert "## The paper's claims" in capsys.readouterr().out
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_results_of_other_settings_or_another_evaluator_are_refused(command, study, capsys):
+    study("components", *ARMS)
+    again = [*command, *(option for arm in ARMS for option in ("--arms", arm)), "--report-only"]
+    for change, message in (
+        ({"config": {"training": {"batch": 99}}}, "made with other settings (config.training.batch: 99 -> 8)"),
+        ({"evaluator": "another"}, "scored by different evaluators"),
+        ({"data": "other"}, "of other data than"),
+    ):
+        contents = {path: path.read_text() for path in (docs(command) / "results").iterdir()}
+        path = next(path for path, content in contents.items() if _is_baseline(json.loads(content)["trial"]))
+        content = contents[path]
+        path.write_text(json.dumps(_merged(json.loads(content), {"manifest": change})))
+        assert main(again) == 1
+        assert message in capsys.readouterr().err
+        path.write_text(content)
+    assert main(again) == 0
+
+
+def _is_baseline(trial: dict) -> bool:
+    return trial["settings"][-3:] == list(FROZEN) and trial["encoder"] is None
+
+
+def _merged(content: dict, change: dict) -> dict:
+    return content | {
+        name: _merged(content[name], value) if isinstance(value, dict) else value for name, value in change.items()
+    }
+
+
+def test_a_trial_that_another_process_runs_is_left_to_it(command, study, capsys):
+    runs = Path(command[command.index("--out") + 1])
+    ran, _ = study("components", "pooled_full")
+    name = f"{ran[0]['trial']['data']}-mdm"
+    (path,) = [path for path in (docs(command) / "results").iterdir() if json.loads(path.read_text()) == ran[0]]
+    path.unlink()
+    with FileLock(runs / path.stem / ".lock"):
+        assert study("components", "pooled_full") == ([], (docs(command) / "components.md").read_text())
+    assert "left to the process that is at it" in capsys.readouterr().err
+    again, _ = study("components", "pooled_full")  # what was trained is not trained again
+    assert again[0]["test"] == ran[0]["test"]
+    assert name in path.stem
+
+
+def test_what_fails_does_not_keep_the_others_from_being_run(command, study, capsys):
+    assert main(["study", "samples", *command[2:], "--arms", "full_1000", "--arms", "baseline_all"]) == 1
+    assert "1 trials failed: procedural, AdaQF (LoRA and feedback), 1000 clips, seed 0:" in capsys.readouterr().err
+    assert study("samples", "baseline_all")[0] == []  # there already
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--arms", "fuller"], "There is no arm"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--data", "nameless"], "expected LABEL=FOLDER"),
+        (["--data", "procedural=elsewhere"], "two data sets have one label"),
+        (["--set", "families.latent.widht=3"], "There is no setting"),
+    ],
+)
+def test_wrong_arguments(command, change, message, capsys):
+    assert main([*command, *change]) == 1
+    assert message in capsys.readouterr().err
