@@ -12,13 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
-from adaqf_train.render import camera, flesh, payload
+from adaqf_train.render import camera, flesh, html, payload
 from adaqf_train.render.page import Scene, Take, figures, write_page
 
-NASTY = "a person </script><script>alert('x')</script> & \"waves\" <!-- \u2028 <b>twice</b> {title}"
+NASTY = (
+    "a person </script><script>alert('x')</script> & \"waves\" <!-- \u2028 <b>twice</b> {title} {{ title }} {% raw %}"
+)
 
 
 def walk(skeleton: Skeleton = HUMANML3D, frames: int = 40, speed: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -179,8 +182,15 @@ def test_text_is_text(tmp_path: Path) -> None:
     assert reader.texts["td"] == ["0.1"]
     assert len(reader.texts["script"]) == 2
     assert "b" not in reader.texts
-    assert payload.script_json({"text": NASTY}).count("<") == 0
-    assert json.loads(payload.script_json({"text": NASTY})) == {"text": NASTY}
+
+
+def test_document_data_cannot_close_its_script() -> None:
+    text = html.document("base.html", title=NASTY, motions={"text": NASTY})
+    data, _ = Reader(text).texts["script"]
+    assert data.count("<") == 0
+    assert json.loads(data) == {"text": NASTY}
+    with pytest.raises(UndefinedError, match="motions"):
+        html.document("base.html", title="no motions")
 
 
 def test_every_take_shows_its_own_figures_and_those_it_is_given(tmp_path: Path) -> None:
