@@ -8,12 +8,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from adaqf_train.config import RunConfig, to_dict
 from adaqf_train.motion import mapping
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 PROMPTS = ["a person walks forward", "a person waves twice", "a person turns left and then bows deeply"]
+
+# Tolerance for float32 results that pass through a few layers, as a share of the largest value: about 170 units in the
+# last place. Processors, vector widths and thread counts add in different orders and differ by a few units.
+FLOAT32 = 2e-5
+
+
+def deviation(actual: torch.Tensor | np.ndarray, expected: torch.Tensor | np.ndarray) -> float:
+    """Largest difference of two arrays of one shape, as a share of the largest magnitude in `expected`."""
+    first, second = (
+        torch.as_tensor(np.array(value) if isinstance(value, np.ndarray) else value) for value in (actual, expected)
+    )
+    first, second = first.detach().double(), second.detach().double()
+    assert first.shape == second.shape, (first.shape, second.shape)
+    if not second.numel():
+        return 0.0
+    return float((first - second).abs().max() / (second.abs().max() or 1.0))
 
 
 def settings_of(config: RunConfig, **changes: object) -> list[str]:

@@ -20,6 +20,7 @@ from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import build_denoiser
 from adaqf_train.generators.mdm.objective import Objective
 from adaqf_train.judges.extractors import Extractors
+from tests.helpers import FLOAT32, deviation
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def losses(step: Objective, batch: MotionBatch) -> Tensor:
 def test_captions_that_were_encoded_beforehand_change_no_loss(config, tiny_train, batch, arm):
     config = config if arm == "adaqf" else config.baseline()
     plain, cached = objective(config, tiny_train), objective(config, tiny_train, tiny_train.captions())
-    assert (losses(plain, batch) - losses(cached, batch)).abs().max() <= 1e-6
+    assert deviation(losses(plain, batch), losses(cached, batch)) < FLOAT32
     assert plain.features is None
     assert (cached.features is None) == (arm == "adaqf")  # what an adapter that learns makes is never remembered
     swapped = replace(batch, captions=batch.captions[1:] + batch.captions[:1])
@@ -111,7 +112,7 @@ def longer(batch: MotionBatch, frames: int, *, garbage: float = 0.0) -> MotionBa
 def test_padding_changes_no_loss(config, tiny_train, batch, garbage):
     step = objective(config, tiny_train)
     short, long = losses(step, batch), losses(step, longer(batch, 40, garbage=garbage))
-    assert (short - long).abs().max() <= 1e-6
+    assert deviation(short, long) < FLOAT32
     unmasked = longer(batch, 40, garbage=garbage)
     unmasked = replace(unmasked, mask=torch.ones_like(unmasked.mask), frames=None)
     assert (losses(step, unmasked) - short).abs().max() > 1e-3  # control: it is the mask that keeps padding out
@@ -125,7 +126,7 @@ def test_a_clip_has_the_same_loss_whoever_is_in_its_batch(config, tiny_train, ba
         replace(one, **{n: getattr(one, n)[:, : one.frames[0]] for n in ("motion", "noise", "mask")}) for one in alone
     ]
     apart = torch.stack([losses(step, one) for one in trimmed])
-    assert (apart.mean(dim=0) - losses(step, batch)).abs().max() <= 1e-6
+    assert deviation(apart.mean(dim=0), losses(step, batch)) < FLOAT32
     assert apart[:, 0].std() > 1e-3  # control: the clips' losses are not all the same
 
 

@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.generators.diffusion import Diffusion
+from tests.helpers import FLOAT32, deviation
 
 B, T, D = 2, 8, 5
 
@@ -102,7 +103,7 @@ def test_ddim_sampling_equals_diffusers_ddim_where_its_stride_is_even(steps):
     x = torch.stack([torch.randn(T, D, generator=g) for g in generators])
     for t in reference.timesteps:
         x = reference.step(0.5 * x, t, x).prev_sample
-    torch.testing.assert_close(sample(steps=steps, scheduler="ddim"), x, atol=1e-5, rtol=1e-5)
+    assert deviation(sample(steps=steps, scheduler="ddim"), x) < FLOAT32
 
 
 def test_timesteps_go_evenly_from_pure_noise_down_for_any_number_of_steps():
@@ -139,7 +140,7 @@ def test_the_last_step_lands_on_the_clean_prediction(scheduler, steps):
         predicted.append(half(x, t))
         return predicted[-1]
 
-    torch.testing.assert_close(sample(predict, scheduler=scheduler, steps=steps), predicted[-1], atol=1e-6, rtol=0)
+    assert deviation(sample(predict, scheduler=scheduler, steps=steps), predicted[-1]) < FLOAT32
     assert len(predicted) == steps
 
 

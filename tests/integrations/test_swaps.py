@@ -17,6 +17,7 @@ from torch import nn
 from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.fingerprint import NOTE, OVERRIDE, TOKENS
 from tests.adaclip.openai_reference import adapted, save_base
+from tests.helpers import FLOAT32, deviation
 from tests.integrations.stand_ins import SEAM, write
 
 SHIMS = {"mdm": mdm, "momask": momask, "salad": salad}
@@ -91,7 +92,7 @@ def test_a_patched_codebase_reads_adaclips_own_vectors(codebase, root, encoder, 
     model = motion(codebase, tmp_path, str(root / "adapter"))
     found = vectors(model)
     other = AdaCLIP.from_pretrained(root / "other")
-    assert (found - expected(encoder, codebase)).abs().max() < 1e-5
+    assert deviation(found, expected(encoder, codebase)) < FLOAT32
     assert (found - expected(other, codebase)).abs().max() > 1e-3
     assert (found - expected(AdaCLIP.from_base(encoder.base), codebase)).abs().max() > 1e-3
 
@@ -102,7 +103,7 @@ def test_a_live_model_reads_them_too(codebase, root, encoder, tmp_path):
     before = vectors(model)
     assert SHIMS[codebase].swap_encoder(model, encoder) is model
     found = vectors(model)
-    assert (found - expected(encoder, codebase)).abs().max() < 1e-5
+    assert deviation(found, expected(encoder, codebase)) < FLOAT32
     assert (found - before).abs().max() > 1e-3
     assert (vectors(copy.deepcopy(model)) - found).abs().max() == 0
 
@@ -111,7 +112,7 @@ def test_a_live_model_reads_them_too(codebase, root, encoder, tmp_path):
 def test_the_environment_selects_another_adapter(codebase, root, tmp_path, monkeypatch):
     monkeypatch.setenv(selection.WEIGHTS, str(root / "other"))
     model = motion(codebase, tmp_path, "nobody/has-this")
-    assert (vectors(model) - expected(AdaCLIP.from_pretrained(root / "other"), codebase)).abs().max() < 1e-5
+    assert deviation(vectors(model), expected(AdaCLIP.from_pretrained(root / "other"), codebase)) < FLOAT32
 
 
 @codebases
@@ -134,7 +135,7 @@ def test_vanilla_clip_stays_selectable(codebase, vanilla, root, encoder, tmp_pat
         full = transformers.AutoModel.from_pretrained(encoder.base)
         monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda name: full)
     model = motion(codebase, tmp_path, str(root / "adapter"))
-    assert (vectors(model) - expected(AdaCLIP.from_base(encoder.base), codebase)).abs().max() < 1e-5
+    assert deviation(vectors(model), expected(AdaCLIP.from_base(encoder.base), codebase)) < FLOAT32
     assert (vectors(model) - expected(encoder, codebase)).abs().max() > 1e-3
     assert any(name.startswith("clip_model.") for name, _ in model.named_parameters())
 
@@ -219,7 +220,7 @@ def test_mdms_cut_is_said_once_and_can_be_lifted(root, encoder, tmp_path, monkey
     assert (cut[0] - whole[0]).abs().max() > 1e-3
     monkeypatch.setenv(TOKENS, "77")
     for lifted in (model, mdm.swap_encoder(model, encoder)):
-        assert (vectors(lifted, [LONG])[0] - whole[0]).abs().max() < 1e-5
+        assert deviation(vectors(lifted, [LONG])[0], whole[0]) < FLOAT32
     with pytest.raises(AdaCLIPError, match=f"{TOKENS}=77"):  # other prompts, in effect: not to be mixed either
         motion("mdm", tmp_path / "later", str(root / "adapter")).load_state_dict(
             before_lifting(root, tmp_path, monkeypatch)

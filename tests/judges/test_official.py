@@ -25,6 +25,7 @@ from adaqf_train.judges.official import (
     load_official,
 )
 from adaqf_train.judges.official_words import WordVectors, parse_tokens, tokens_of
+from tests.helpers import FLOAT32, deviation
 
 WORDS = ["sos", "eos", "unk", "a", "person", "walk", "left", "slowly", "chair"]
 CAPTIONS = {
@@ -88,7 +89,7 @@ def test_embeddings_come_in_the_order_of_their_motions(evaluator, width):
     together = evaluator.embed_motions(motions)
     assert together.shape == (4, 512)
     for motion, embedding in zip(motions, together, strict=True):
-        np.testing.assert_allclose(evaluator.embed_motions([motion])[0], embedding, atol=1e-5)
+        assert deviation(evaluator.embed_motions([motion])[0], embedding) < FLOAT32
     assert np.abs(together[0] - together[2]).max() > 1e-2
 
 
@@ -108,19 +109,19 @@ def test_an_embedding_is_that_of_the_zero_padded_clip(evaluator, width):
         x = evaluator.motion.input_emb(x[:, :15])  # 60 frames are 15 steps
         _, last = evaluator.motion.gru(x, evaluator.motion.hidden)
         expected = evaluator.motion.output_net(torch.cat([last[0], last[1]], dim=-1))
-    np.testing.assert_allclose(evaluator.embed_motions([motion]), expected, atol=1e-5)
+    assert deviation(evaluator.embed_motions([motion]), expected) < FLOAT32
 
 
 def test_frames_that_make_no_whole_step_change_nothing(evaluator, width):
     (motion,) = clips(width, 62)
-    np.testing.assert_allclose(evaluator.embed_motions([motion]), evaluator.embed_motions([motion[:60]]), atol=1e-6)
+    assert deviation(evaluator.embed_motions([motion]), evaluator.embed_motions([motion[:60]])) < FLOAT32
     assert np.abs(evaluator.embed_motions([motion]) - evaluator.embed_motions([motion[:56]])).max() > 1e-3
 
 
 def test_texts_come_in_order_and_are_read_to_the_twentieth_word(evaluator):
     texts = list(CAPTIONS)
     together = evaluator.embed_texts(texts)
-    np.testing.assert_allclose(together[::-1], evaluator.embed_texts(texts[::-1]), atol=1e-5)
+    assert deviation(together[::-1], evaluator.embed_texts(texts[::-1])) < FLOAT32
     words, tags, length = evaluator.words.encode(evaluator.tokens["a long walk"])
     assert (words.shape, tags.shape, length) == ((22, 300), (22, 15), 22)
     assert not np.allclose(together[0], together[1], atol=1e-2)

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from adaqf_train.data.batches import MotionBatch, StepBatches
+from tests.helpers import FLOAT32, deviation
 from tests.training.conftest import STILL
 
 PLAIN = ("feedback.motion=0", "feedback.text=0", "encoder.tuning=frozen")
@@ -93,7 +94,7 @@ def test_neither_padded_frames_nor_padded_tokens_matter(make_objective, batches,
     batch = batches[0]
     expected = figures(objective(batch)[1])
     for frames, garbage in ((0, 50.0), (24, 0.0), (24, 50.0)):
-        assert figures(objective(padded(batch, frames, garbage))[1]) == pytest.approx(expected, abs=2e-6)
+        assert figures(objective(padded(batch, frames, garbage))[1]) == pytest.approx(expected, rel=FLOAT32)
     tokenize = objective.tokenize
 
     def longer(captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,18 +102,18 @@ def test_neither_padded_frames_nor_padded_tokens_matter(make_objective, batches,
         return pad(ids, (0, 7), value=5), pad(mask, (0, 7))
 
     objective.tokenize = longer
-    assert figures(objective(batch)[1]) == pytest.approx(expected, abs=2e-6)
+    assert figures(objective(batch)[1]) == pytest.approx(expected, rel=FLOAT32)
 
     def read(captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         ids, _ = longer(captions)
         return ids, torch.ones_like(ids, dtype=torch.bool)
 
     objective.tokenize = read  # controls: the same garbage where it counts
-    assert figures(objective(batch)[1]) != pytest.approx(expected, abs=2e-6)
+    assert figures(objective(batch)[1]) != pytest.approx(expected, rel=FLOAT32)
     objective.tokenize = tokenize
     seen = padded(batch, 24, 50.0)
     seen = replace(seen, mask=torch.ones_like(seen.mask))
-    assert figures(objective(seen)[1]) != pytest.approx(expected, abs=2e-6)
+    assert figures(objective(seen)[1]) != pytest.approx(expected, rel=FLOAT32)
 
 
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(make_objective, batches):
@@ -127,7 +128,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(make_objective, batches
         grads.append(torch.cat([p.grad.flatten() for p in objective.parts["denoiser"].parameters()]))
     assert grads[0].abs().max() > 0.001
     for other in grads[1:]:
-        torch.testing.assert_close(other, grads[0], atol=1e-5, rtol=1e-4)
+        assert deviation(other, grads[0]) < FLOAT32
 
 
 @pytest.mark.parametrize(

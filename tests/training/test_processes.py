@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import settings_of
+from tests.helpers import FLOAT32, settings_of
 
 RUN = Path(__file__).resolve().parents[2] / "adaqf_train" / "run.py"
 pytestmark = pytest.mark.slow
@@ -119,7 +119,7 @@ def test_two_processes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_pat
         assert len(a) > 0
         for x, y in zip(a, b, strict=True):
             for key in x:
-                assert x[key] == pytest.approx(y[key], abs=1e-5), (name, x, y)
+                assert x[key] == pytest.approx(y[key], rel=FLOAT32, abs=1e-5), (name, x, y)
         assert len({line["loss"] for line in a}) == len(a)  # control: the losses do move
 
 
@@ -192,7 +192,7 @@ def test_two_processes_told_to_stop_agree_on_the_step_and_one_goes_on(tiny_data,
     stages = json.loads((two / "stages.json").read_text())
     assert (stages["extractors"]["processes"], stages["adaqf"]["processes"]) == (2, 1)
     for a, b in zip(lines(one / "logs" / "adaqf.jsonl"), lines(log), strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
+        assert a == pytest.approx(b, rel=FLOAT32, abs=1e-5)
 
 
 def free_port() -> int:
@@ -224,7 +224,7 @@ def test_two_nodes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_path):
         assert node.returncode == 0, messages[-2000:]
     assert json.loads((two / "stages.json").read_text())["adaqf"]["processes"] == 2
     for a, b in zip(*(lines(out / "logs" / "adaqf.jsonl") for out in (one, two)), strict=True):
-        assert a == pytest.approx(b, abs=1e-5)
+        assert a == pytest.approx(b, rel=FLOAT32, abs=1e-5)
 
 
 def test_a_second_writer_is_refused_with_the_firsts_pid(tiny_data, tiny_config, tmp_path):
