@@ -1,7 +1,7 @@
 """Reruns the smallest study of the paper, Table 8's retrieval, on procedural motions.
 
 `python examples/rerun_study.py runs/retrieval`, a few minutes on two cores. What follows the folder goes to
-`run.py study` as it is: --seeds 3, --set extractors.steps=800, …
+`adaqf study` as it is: --seeds 3, --set extractors.steps=800, …
 """
 
 import sys

@@ -52,10 +52,15 @@ def blocks(language: str, page: str) -> list[str]:
 
 
 def verbs_of(page: str) -> list[list[str]]:
-    """The arguments of every call of run.py in a page's shell blocks, however it is launched."""
+    """The arguments of every `adaqf` command in a page's shell blocks, however it is launched."""
     lines = [shlex.split(line, comments=True) for block in blocks("sh", page) for line in block.splitlines()]
-    script = "adaqf_train/run.py"
-    return [words[words.index(script) + 1 :] for words in lines if script in words]
+    found = []
+    for words in lines:
+        if words[:1] == ["adaqf"]:
+            found.append(words[1:])
+        elif "adaqf_train" in words:  # … -m adaqf_train VERB …
+            found.append(words[words.index("adaqf_train") + 1 :])
+    return found
 
 
 def kit_body(frames: int, seed: int = 0) -> np.ndarray:

@@ -72,9 +72,8 @@ def test_the_commands_on_an_adapter_run(place):
 
 
 def test_the_sample_command_runs(place):
-    (line,) = [line for block in blocks("sh", README) for line in block.splitlines() if "run.py sample" in line]
-    arguments = shlex.split(line)[2:]
-    run([sys.executable, str(CHECKOUT / "adaqf_train" / "run.py"), *arguments], place)
+    (line,) = [line for block in blocks("sh", README) for line in block.splitlines() if "adaqf sample" in line]
+    run([sys.executable, "-m", "adaqf_train", *shlex.split(line)[1:]], place)
     assert (place / "motion.html").is_file()
 
 
@@ -85,7 +84,7 @@ def test_the_export_guide_works(place, monkeypatch):
     assert (place / "wave.bvh").read_text().startswith("HIERARCHY")
     (place / "wave.bvh").unlink()
     for line in (line for block in blocks("sh", EXPORT) for line in block.splitlines()):
-        assert main(shlex.split(line)[2:]) == 0
+        assert main(shlex.split(line)[1:]) == 0
     assert {path.name for path in place.glob("wave.*")} == {"wave.bvh", "wave.glb"}
 
 
@@ -99,12 +98,12 @@ def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
         captions[f"{split}_take"] = ["a person moves"]
     (place / "captions.json").write_text(json.dumps(captions))
     pages = [*blocks("sh", README), *blocks("sh", MOTIONS)]
-    lines = [line for block in pages for line in block.splitlines() if "run.py prepare" in line]
+    lines = [line for block in pages for line in block.splitlines() if "adaqf prepare" in line]
     lines = [line for line in lines if "amass" not in line]  # needs licensed models
     assert len(lines) == 4
     monkeypatch.chdir(place)
     for line in lines:
-        assert main(shlex.split(line, comments=True)[2:]) == 0
+        assert main(shlex.split(line, comments=True)[1:]) == 0
         assert (place / "my_data" / "Std.npy").is_file()
         shutil.rmtree(place / "my_data")
 
@@ -128,7 +127,7 @@ def test_every_command_parses_and_every_setting_exists(page):
 
 
 def test_a_command_that_does_not_exist_is_noticed():
-    page = "```sh\ntorchrun --nnodes 2 adaqf_train/run.py train --wings 2  # no such option\n```"
+    page = "```sh\ntorchrun --nnodes 2 -m adaqf_train train --wings 2  # no such option\n```"
     (arguments,) = verbs_of(page)
     assert arguments == ["train", "--wings", "2"]
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""The verbs of `run.py`; each class is one verb and its options, each module a family of verbs."""
+"""The verbs of `adaqf`; each class is one verb and its options, each module a family of verbs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DESCRIPTION = "AdaQF: captioned motions in, a motion-aware text encoder and a ge
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit code. Bad input is one line on stderr and 1."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verb = tyro.cli(Verb, args=arguments or ["demo"], prog="run.py", description=DESCRIPTION)
+    verb = tyro.cli(Verb, args=arguments or ["demo"], prog="adaqf", description=DESCRIPTION)
     _quiet_libraries()
     try:
         return verb() or 0

@@ -1,4 +1,4 @@
-"""The kinds of `run.py prepare`; each class is one and its options."""
+"""The kinds of `adaqf prepare`; each class is one and its options."""
 
 from __future__ import annotations
 

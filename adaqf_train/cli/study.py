@@ -82,7 +82,7 @@ class StudyVerb:
 
     def _command(self) -> str:
         """What makes the page again, but for where things are."""
-        words = [f"python adaqf_train/run.py study {self.name} --recipe {self.recipe}"]
+        words = [f"adaqf study {self.name} --recipe {self.recipe}"]
         words += [f"--data {_labelled(entry)[0]}=FOLDER" for entry in self.data]
         words += ["--base BASE"] * (self.base is not None)
         words += [] if self.seeds is None else [f"--seeds {self.seeds}"]

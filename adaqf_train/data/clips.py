@@ -138,11 +138,11 @@ def stamp_of(path: Path) -> Stamp:
 def _read_vectors(path: Path, features: int) -> np.ndarray:
     vectors = load_array(path)
     if vectors.ndim == 3 and vectors.shape[-1] == 3:
-        raise DataError(f"{path}: joint positions {vectors.shape}. Convert them with: run.py prepare joints SRC OUT.")
+        raise DataError(f"{path}: joint positions {vectors.shape}. Convert them with: adaqf prepare joints SRC OUT.")
     if vectors.ndim != 2 or vectors.shape[1] != features:
         width = f"{vectors.shape[1]} features per frame" if vectors.ndim == 2 else f"shape {vectors.shape}"
         raise DataError(
-            f"{path}: {width}, expected {features}. Raw joints? Convert them with: run.py prepare joints SRC OUT."
+            f"{path}: {width}, expected {features}. Raw joints? Convert them with: adaqf prepare joints SRC OUT."
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and refused
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)

@@ -121,7 +121,7 @@ class MotionDataset:
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.folder.is_dir():
             raise DataError(
-                f"{self.folder}: no such folder. Give a HumanML3D-layout folder, or make one: run.py prepare."
+                f"{self.folder}: no such folder. Give a HumanML3D-layout folder, or make one: adaqf prepare."
             )
         loaded = []
         for name in ("Mean.npy", "Std.npy"):
@@ -132,10 +132,10 @@ class MotionDataset:
             except ValueError as error:
                 raise DataError(f"{path}: shape {array.shape}. {error}") from error
             if not np.isfinite(array).all() or (name == "Std.npy" and (array <= 0).any()):
-                raise DataError(f"{path}: holds values that cannot normalise. Compute it again: run.py prepare.")
+                raise DataError(f"{path}: holds values that cannot normalise. Compute it again: adaqf prepare.")
             loaded.append(array.astype(np.float32))
         if loaded[0].shape != loaded[1].shape:
-            raise DataError(f"{self.folder}: Mean.npy and Std.npy differ in width. Compute both again: run.py prepare.")
+            raise DataError(f"{self.folder}: Mean.npy and Std.npy differ in width. Compute both again: adaqf prepare.")
         return loaded[0], loaded[1]
 
     def _check_texts(self, files: ClipFiles) -> None:
@@ -176,7 +176,7 @@ class MotionDataset:
             named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
             warnings.warn(
                 f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}): KIT-ML's "
-                "release has some. Are the others whole? run.py doctor tells.",
+                "release has some. Are the others whole? adaqf doctor tells.",
                 stacklevel=3,
             )
             return [name for name in names if name in files.motions]

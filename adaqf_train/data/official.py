@@ -22,7 +22,7 @@ def locate(folder: Path) -> Path:
     DataError when there is none, or several, whose names it gives.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Give a HumanML3D-layout folder, or make one: run.py prepare.")
+        raise DataError(f"{folder}: no such folder. Give a HumanML3D-layout folder, or make one: adaqf prepare.")
     if (folder / VECTORS).is_dir():
         return folder
     inside = [path.parent for at in (folder, folder / "dataset") for path in sorted(at.glob(f"*/{VECTORS}/"))]
@@ -35,7 +35,7 @@ def locate(folder: Path) -> Path:
         return folder  # a data set that lost its motions: reading it says what is missing
     raise DataError(
         f"{folder}: no data set ({VECTORS}/ is neither here nor in a folder of it or of dataset/). Give a "
-        "HumanML3D-layout folder, or make one: run.py prepare."
+        "HumanML3D-layout folder, or make one: adaqf prepare."
     )
 
 

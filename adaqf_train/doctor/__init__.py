@@ -1,4 +1,4 @@
-"""`run.py doctor`: is this folder a data set to train and to report figures on?
+"""`adaqf doctor`: is this folder a data set to train and to report figures on?
 
 `examine` looks at a folder in HumanML3D's layout: what is missing, unreadable, doubled or leaking, in whose units and
 statistics it is, and whether what it decodes to can be a person. It goes through to the end whatever it meets:
@@ -73,7 +73,7 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     check_pairs(found, lists, files, captions, lost="warning" if width == KIT.features else "error")
     if not files:
         found.add(
-            "error", "no motions", f"{VECTORS}/", "Put NAME.npy (frames, 263 or 251) there: run.py prepare joints."
+            "error", "no motions", f"{VECTORS}/", "Put NAME.npy (frames, 263 or 251) there: adaqf prepare joints."
         )
     check_evaluators(found, folder, width, claims)
     describe(found, captions)

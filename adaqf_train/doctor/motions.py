@@ -26,7 +26,7 @@ EXPLODED_SHARE = 0.2  # of a clip's frames; single ones jump where the heading i
 CONSTANT = 1e-7  # range of a feature that never changes, in its own unit
 STIFF = 3  # joints that may never turn: a body has few interpolated points
 
-PREPARE = "Convert raw joints with: run.py prepare joints SRC OUT."
+PREPARE = "Convert raw joints with: adaqf prepare joints SRC OUT."
 FAULTS = {  # what is wrong with files -> what to do
     "files that are no .npy arrays (truncated, or another format)": "Copy them again, or write them with numpy.save.",
     "pickled Python objects": "Save plain arrays: numpy.save(path, array.astype('float32')).",

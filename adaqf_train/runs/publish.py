@@ -37,8 +37,8 @@ class Finished:
         """RunError when there is no adapter or no report of it yet."""
         config, _ = read_config(run)
         if not (run / ADAPTER).is_dir():
-            raise RunError(f"{run / ADAPTER}: there is no adapter. Train one: run.py train --arm adaqf --out {run} …")
-        again = f"Run: run.py evaluate --run {run}"
+            raise RunError(f"{run / ADAPTER}: there is no adapter. Train one: adaqf train --arm adaqf --out {run} …")
+        again = f"Run: adaqf evaluate --run {run}"
         for path in (run / REPORT, run / MARKDOWN):
             if not path.is_file():
                 raise RunError(f"{path}: missing, and a card must say what the adapter can do. {again}")

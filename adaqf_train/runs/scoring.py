@@ -132,7 +132,7 @@ class Scoring:
         """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
         if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
-            raise RunError(f"{self.evaluator}: not trained yet. Run: run.py evaluator with this run's options.")
+            raise RunError(f"{self.evaluator}: not trained yet. Run: adaqf evaluator with this run's options.")
         learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
         if any(train != self.inputs["train"] for train in learnt):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
@@ -198,7 +198,7 @@ class Scoring:
     def _trained(self) -> list[str]:
         arms = [arm for arm in ARMS if arm in self.run.stages()]
         if not arms:
-            raise RunError(f"{self.run.path}: no generator is trained yet. Run: run.py train with this run's options.")
+            raise RunError(f"{self.run.path}: no generator is trained yet. Run: adaqf train with this run's options.")
         return arms
 
 

@@ -205,13 +205,13 @@ def _read(path: Path) -> dict:
         raise FileError(f"{path}: missing. Give a report.json, or a run that has one.")
     report = read_json(path)
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
-        raise FileError(f"{path}: holds no rows, so it is no report. Write it with: run.py evaluate.")
+        raise FileError(f"{path}: holds no rows, so it is no report. Write it with: adaqf evaluate.")
     whole = isinstance(report.get("retrieval", {}), dict) and isinstance(report.get("replications", 1), int)
     for row in report["rows"].values():
         cells = row.values() if isinstance(row, dict) else [None]
         whole = whole and all(isinstance(cell, dict) and {"mean", "ci95"} <= cell.keys() for cell in cells)
     if not whole:
-        raise FileError(f"{path}: a damaged report, or another program's. Write it again with: run.py evaluate.")
+        raise FileError(f"{path}: a damaged report, or another program's. Write it again with: adaqf evaluate.")
     return report
 
 

@@ -282,7 +282,7 @@ class TrialRunner:
         if self.base is None and self.config.encoder.base == POCKET_BASE:
             raise ConfigError(
                 "An encoder of another data set needs a base that both share, and a pocket recipe trains one for each. "
-                "Give --base (run.py prepare merged and run.py base make one)."
+                "Give --base (adaqf prepare merged and adaqf base make one)."
             )
         others = [name for name in self.data if name != label]
         if len(others) != 1:

@@ -60,7 +60,7 @@ class LossWindow:
             write_json(self.file, {"step": step.number, "reason": what, "batch": clips})
         raise DivergenceError(
             f"The fit diverged: step {step.number}'s {what}. Its batch was {', '.join(keys[:3])} … (all {len(keys)} "
-            f"clips are in {self.file}). Look at them (run.py doctor), lower the learning rate, or clip gradients."
+            f"clips are in {self.file}). Look at them (adaqf doctor), lower the learning rate, or clip gradients."
         )
 
 

@@ -82,7 +82,7 @@ def generators_of(runs: Sequence[Path]) -> dict[str, MotionGenerator]:
     for run in runs:
         arms = {arm: name for arm, name in ARMS.items() if (run / arm).is_dir()}
         if not arms:
-            raise UserStudyError(f"{run}: no generator is trained yet. Run: run.py train with this run's options.")
+            raise UserStudyError(f"{run}: no generator is trained yet. Run: adaqf train with this run's options.")
         for arm, name in arms.items():
             label = f"{run.resolve().name} {name}" if len(runs) > 1 else name
             if label in found:

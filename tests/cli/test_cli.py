@@ -123,7 +123,7 @@ def test_single_stages_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_con
     out = tmp_path / "steps"
     options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), *settings_of(tiny_config)]
     assert main(["extractors", *options]) == 0
-    assert "no generator is trained yet. Run: run.py train" in error_of(capsys, ["evaluate", "--run", str(out)])
+    assert "no generator is trained yet. Run: adaqf train" in error_of(capsys, ["evaluate", "--run", str(out)])
     assert main(["train", "--arm", "adaqf", *options]) == 0
     assert main(["evaluate", "--run", str(out)]) == 0
     assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "adaqf"}

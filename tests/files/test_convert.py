@@ -1,4 +1,4 @@
-"""`run.py convert` and `run.py sample`: any array of motion into any format, and one line for what is wrong."""
+"""`adaqf convert` and `adaqf sample`: any array of motion into any format, and one line for what is wrong."""
 
 from __future__ import annotations
 

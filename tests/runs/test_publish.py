@@ -83,7 +83,7 @@ def test_an_unfinished_run_is_not_pushed(run, online, capsys):
     report = run / "report.json"
     content = report.read_text()
     report.unlink()
-    assert f"Run: run.py evaluate --run {run}" in error_of(capsys, ["push", str(run), REPO])
+    assert f"Run: adaqf evaluate --run {run}" in error_of(capsys, ["push", str(run), REPO])
     without = json.loads(content)
     del without["rows"]["adaqf"]
     report.write_text(json.dumps(without))

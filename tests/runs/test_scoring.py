@@ -26,7 +26,7 @@ def run(tiny_run, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def other(tiny_run, tiny_data, tiny_config, tmp_path_factory) -> Path:
-    """What `run.py evaluator` leaves, with another seed than the tiny run's evaluator."""
+    """What `adaqf evaluator` leaves, with another seed than the tiny run's evaluator."""
     out = tmp_path_factory.mktemp("judge") / "judge"
     command = ["evaluator", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), "--reuse", str(tiny_run)]
     assert main([*command, *settings_of(tiny_config), "--set", "evaluator.seed=9"]) == 0

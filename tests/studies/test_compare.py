@@ -1,4 +1,4 @@
-"""`run.py compare`: reports of one protocol side by side, others not without saying so."""
+"""`adaqf compare`: reports of one protocol side by side, others not without saying so."""
 
 from __future__ import annotations
 

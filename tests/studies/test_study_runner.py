@@ -1,4 +1,4 @@
-"""`run.py study`: every trial once, whatever it trains, and tables of what there is."""
+"""`adaqf study`: every trial once, whatever it trains, and tables of what there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `run.py` does with no arguments: procedural motions, pocket sizes, under ten minutes on two cores."""
+"""What `adaqf` does with no arguments: procedural motions, pocket sizes, under ten minutes on two cores."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""`run.py prepare`: other people's motions into HumanML3D's layout, one module for each kind of source."""
+"""`adaqf prepare`: other people's motions into HumanML3D's layout, one module for each kind of source."""
 
 from adaqf_train.data.prepare.amass import prepare_amass
 from adaqf_train.data.prepare.bvh import prepare_bvh

@@ -240,7 +240,7 @@ class Objective:
         self.feedback = None
         if config.feedback.active:
             if judge is None:
-                raise ValueError("Feedback needs extractors: train them first (run.py extractors).")
+                raise ValueError("Feedback needs extractors: train them first (adaqf extractors).")
             frozen, embeddings = freeze(judge.to(accelerator.device)), None
             if captions and not isinstance(frozen, CaptionJudge):
                 embeddings = CaptionEmbeddings(frozen.text, encoder, captions)
