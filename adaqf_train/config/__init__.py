@@ -1,38 +1,32 @@
 """Settings as frozen dataclasses that check themselves: of a run, of the generator families, and named recipes."""
 
-from adaqf_train.config.run import (
-    MDM_SAMPLES,
-    MIN_SAMPLES,
+from adaqf_train.config.networks import (
     POCKET_BASE,
-    TRACKERS,
-    DataConfig,
     DenoiserConfig,
     DiffusionConfig,
     EncoderConfig,
-    EvaluationConfig,
     EvaluatorConfig,
     ExtractorConfig,
-    FeedbackConfig,
     PocketClipConfig,
+)
+from adaqf_train.config.run import (
+    MDM_SAMPLES,
+    DataConfig,
+    EvaluationConfig,
     RunConfig,
     SamplingConfig,
     SchedulerName,
-    Settings,
     SyntheticConfig,
-    TrainingConfig,
-    ValidationConfig,
-    digest,
     from_dict,
-    override,
-    to_dict,
 )
+from adaqf_train.config.schema import Settings, digest, override, settings_between, to_dict
+from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
 from adaqf_train.errors import ConfigError
 
 __all__ = [
     "MDM_SAMPLES",
     "MIN_SAMPLES",
     "POCKET_BASE",
-    "TRACKERS",
     "ConfigError",
     "DataConfig",
     "DenoiserConfig",
@@ -53,5 +47,6 @@ __all__ = [
     "digest",
     "from_dict",
     "override",
+    "settings_between",
     "to_dict",
 ]

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from pathlib import Path
 
 import pytest
 
-from adaqf_train.config import RunConfig, digest, from_dict, override, recipes, to_dict
+from adaqf_train.config import (
+    RunConfig,
+    digest,
+    from_dict,
+    networks,
+    override,
+    recipes,
+    run,
+    settings_between,
+    to_dict,
+    training,
+)
 from adaqf_train.errors import ConfigError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", ["demo", "pocket", "humanml3d", "kit"])
@@ -73,48 +89,54 @@ def test_overrides_all_count_in_order():
         ("trainig.batch=3", "The nearest one is 'training.batch'"),
         ("lambda_m=3", "The nearest one is"),
         ("diffusion.steps", "expected name=value"),
-        ("diffusion.steps=fifty", "diffusion.steps=fifty: expected int"),
-        ("diffusion.steps=50.5", "expected int"),
-        ("feedback.on_dropped_text=1", "expected true or false"),
-        ("denoiser.conditioning=all", "choose from tokens, pooled, both"),
-        ("diffusion.text_drop=1.5", r"diffusion.text_drop must lie in \[0, 1\)"),
-        ("denoiser.width=130", "denoiser.width 130 is not divisible by 4 heads"),
+        ("diffusion.steps=fifty", "diffusion.steps must be a whole number, got 'fifty'"),
+        ("diffusion.steps=50.5", "must be a whole number, got '50.5'"),
+        ("feedback.on_dropped_text=1", "must be true or false"),
+        ("denoiser.conditioning=all", "must be one of tokens, pooled, both, got 'all'"),
+        ("diffusion.text_drop=1.5", r"diffusion.text_drop must be in \[0, 1\), got 1.5"),
+        ("denoiser.width=130", r"denoiser.width must be divisible by denoiser.heads \(4\), got 130"),
         ("denoiser.frames_per_token=3", "must be 1 or even, got 3"),
         ("denoiser.frames_per_token=6", r"must be a multiple of denoiser.frames_per_token"),
         ("sampling.steps=60", r"sampling.steps \(60\) must not exceed diffusion.steps \(50\)"),
-        ("sampling.scheduler=euler", "choose from ddpm, ddim, dpm\\+\\+"),
-        ("sampling.guidance=-1", "sampling.guidance must be a finite number of at least 0"),
-        ("sampling.guidance=nan", "sampling.guidance must be a finite number of at least 0"),
+        ("sampling.scheduler=euler", "must be one of ddpm, ddim, dpm\\+\\+, got 'euler'"),
+        ("sampling.guidance=-1", "sampling.guidance must be at least 0, got -1.0"),
+        ("sampling.guidance=nan", "sampling.guidance must be a finite number, got nan"),
         ("denoiser.heads=0", "denoiser.heads must be at least 1"),
+        ("sampling.guidance=1e400", "sampling.guidance must be a finite number, got inf"),
+        ("training.steps=0", "training.steps must be at least 1, got 0"),
+        ("training.ema=1", r"training.ema must be none or in \(0, 1\), got 1.0"),
         ("data.unit_frames=2", "data.unit_frames must be a multiple of 4"),
         ("evaluation.pool=2", "evaluation.pool must be at least 3"),
         ("evaluation.max_samples=1", "evaluation.max_samples must be none or at least 8"),
-        ("evaluation.protocol=mdm", "choose from full, mdm1024"),
-        ("evaluation.multimodality_texts=0", "evaluation.multimodality_texts must be none or >= 1"),
+        ("evaluation.protocol=mdm", "must be one of full, mdm1024"),
+        ("evaluation.multimodality_texts=0", "evaluation.multimodality_texts must be none or at least 1"),
         ("evaluation.multimodality_repeats=1", "evaluation.multimodality_repeats must be at least 2"),
         ("evaluation.multimodality_pairs=31", r"between 1 and multimodality_repeats \(30\), got 31"),
-        ("training.seed=-1", "training.seed must not be negative"),
-        ("training.adapter_learning_rate=0", "training.adapter_learning_rate must be positive"),
+        ("training.seed=-1", "training.seed must be at least 0"),
+        ("training.adapter_learning_rate=0", "training.adapter_learning_rate must be none or positive"),
         ("training.learning_rate=0", "training.learning_rate must be positive"),
         ("synthetic.clips=10", "synthetic.clips must be at least 100"),
         ("encoder.rank=0", "encoder: LoRA needs rank >= 1"),
         ("encoder.modules=q_proj,head", r"encoder: Unknown LoRA modules \['head'\]"),
         ("encoder.modules=", "encoder: Unknown LoRA modules"),
         ("encoder.dropout=1", r"encoder: LoRA dropout must lie in \[0, 1\)"),
-        ("encoder.tuning=none", "choose from lora, frozen, full"),
-        ("data.samples=1", "data.samples must be none or >= 2"),
-        ("data.samples_seed=-1", "data.samples_seed must not be negative"),
+        ("encoder.tuning=none", "must be one of lora, frozen, full"),
+        ("data.samples=1", "data.samples must be none or at least 2"),
+        ("data.samples_seed=-1", "data.samples_seed must be at least 0"),
         ("feedback.max_timestep=50", r"feedback.max_timestep \(50\) must be below diffusion.steps \(50\)"),
         ("feedback.judge=official", "feedback.judge=official needs the folder"),
         ("training.accumulate=5", r"training.batch \(64\) must be divisible by training.accumulate \(5\)"),
-        ("training.warmup=-1", "training.warmup must not be negative"),
-        ("training.keep=0", "training.keep must be >= 1"),
+        ("training.warmup=-1", "training.warmup must be at least 0"),
+        ("training.keep=0", "training.keep must be at least 1, got 0"),
         ("training.max_loss=0", "training.max_loss must be positive"),
-        ("training.trackers=tensorbord", "training.trackers knows no tensorbord: choose from tensorboard, wandb"),
+        (
+            "training.trackers=tensorbord",
+            "training.trackers must be one of tensorboard, wandb, got \\('tensorbord',\\)",
+        ),
         ("validation.every=0", "validation.every must be none or at least 1"),
         ("validation.samples=7", "validation.samples must be at least 8"),
         ("validation.patience=0", "validation.patience must be none or at least 1"),
-        ("validation.metric=skating", "choose from fid, r_precision_3, mm_dist"),
+        ("validation.metric=skating", "must be one of fid, r_precision_3, mm_dist"),
     ],
 )
 def test_a_setting_that_does_not_hold_is_named(setting, message):
@@ -130,6 +152,55 @@ def test_unknown_recipes_and_saved_fields_are_named():
     content["training"]["speed"] = 3
     with pytest.raises(ConfigError, match="speed"):
         from_dict(content)
+
+
+PUBLISHED = [
+    json.loads(path.read_text(encoding="utf-8"))["manifest"]
+    for pattern in ("docs/studies/results/*.json", "results/**/*.json")
+    for path in sorted(CHECKOUT.glob(pattern))
+]
+
+
+def test_from_dict_reads_every_published_result():
+    contents = [manifest["config"] for manifest in PUBLISHED if "config" in manifest]
+    assert len(contents) >= 60
+    for content in contents:
+        read = json.loads(json.dumps(to_dict(from_dict(content))))
+        for name, value in content.items():
+            kept = {key: read[name][key] for key in value} if isinstance(value, dict) else read[name]
+            assert kept == value, name
+
+
+def test_from_dict_refuses_values_of_another_type():
+    for group, name, value in (("training", "steps", "ten"), ("sampling", "guidance", None), ("encoder", "base", 3)):
+        content = to_dict(RunConfig())
+        content[group][name] = value
+        with pytest.raises(ConfigError, match=f"{group}.{name} must be"):
+            from_dict(content)
+    with pytest.raises(ConfigError, match="does not fit this version"):
+        from_dict(to_dict(RunConfig()) | {"training": 3})
+
+
+def test_settings_between_are_what_override_takes():
+    before = recipes.load("humanml3d")
+    settings = ["training.ema=none", "training.cache_text=false", "encoder.modules=q_proj,fc1", "feedback.motion=0.5"]
+    after = override(before, settings)
+    assert sorted(settings_between(before, after)) == sorted(settings)
+    assert override(before, settings_between(before, after)) == after
+    assert settings_between(before, before) == []
+
+
+def test_every_setting_is_documented_in_a_full_phrase():
+    """Attribute docstrings are the help of the command line's flags."""
+    for module in (networks, run, training):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if not isinstance(node, ast.ClassDef) or node.name == "RunConfig":
+                continue
+            for field, following in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(field, ast.AnnAssign):
+                    documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                    assert documented, f"{node.name}.{field.target.id}"
+                    assert following.value.value.endswith("."), f"{node.name}.{field.target.id}"
 
 
 def test_digests_differ_with_any_setting():

@@ -223,7 +223,7 @@ def test_mdms_protocol_is_known_by_its_name():
 
 
 def test_mdms_protocol_compares_few_motions_with_all_real_ones(tiny_train, oracle, monkeypatch):
-    monkeypatch.setattr("adaqf_train.config.MDM_SAMPLES", 16)
+    monkeypatch.setattr("adaqf_train.config.run.MDM_SAMPLES", 16)
     config = replace(CONFIG, protocol="mdm1024", replications=1)
     seen = {}
 

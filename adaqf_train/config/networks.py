@@ -1,0 +1,187 @@
+"""Settings of the networks: text encoder, judges, denoiser and its diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from adaclip.config import LORA_MODULES, LoRASettings
+from adaqf_train.config.schema import (
+    Count,
+    Group,
+    Natural,
+    NotNegative,
+    Positive,
+    Share,
+    at_least,
+    require,
+    require_heads,
+)
+from adaqf_train.errors import ConfigError
+
+POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
+
+
+@dataclass(frozen=True)
+class PocketClipConfig(Group, name="pocket_clip"):
+    """The miniature of CLIP: a text tower trained against single still poses."""
+
+    vocabulary: Annotated[int, at_least(514)] = 1000
+    """Entries of its byte-pair encoding; 514 hold every byte (two each) and two special tokens."""
+    width: Count = 128
+    """Width of the transformer."""
+    layers: Count = 4
+    """Layers of the transformer."""
+    heads: Count = 4
+    """Attention heads of each layer."""
+    feedforward: Count = 512
+    """Hidden width of each layer's MLP."""
+    projection: Count = 128
+    """Width of the embedding that text and poses share."""
+    steps: Count = 300
+    """Training steps."""
+    batch: Annotated[int, at_least(2)] = 128
+    """Pairs of text and pose in a batch."""
+    learning_rate: Positive = 1e-3
+    """Learning rate of AdamW."""
+    seed: Natural = 0
+    """Seed of the initial weights and of the batches."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads("pocket_clip", self.width, self.heads)
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Group, name="encoder"):
+    """The text encoder, and which part of it is trained."""
+
+    base: str = "openai/clip-vit-base-patch32"
+    """Hub id or folder of a CLIP text model; "pocket" trains a small one on the data at hand."""
+    tuning: Literal["lora", "frozen", "full"] = "lora"
+    """lora trains an adapter, frozen nothing; full trains the whole text tower and yields no adapter."""
+    rank: int = 16
+    """Rank of the adapter; the paper's, for all modules."""
+    alpha: int = 16
+    """Scale of the adapter times its rank; the paper does not give it."""
+    dropout: float = 0.0
+    """Dropout in front of the adapter; the paper does not give it."""
+    modules: tuple[str, ...] = LORA_MODULES
+    """Linear layers that are adapted: query, key and value of the attention, and the MLP (section 3.4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            LoRASettings(self.rank, self.alpha, self.dropout, self.modules)
+        except ValueError as error:
+            raise ConfigError(f"encoder: {error}") from error
+
+
+@dataclass(frozen=True)
+class ExtractorConfig(Group, name="extractors"):
+    """The text and motion extractors that give feedback (T2M's GRU design; defaults are its sizes)."""
+
+    movement: Count = 512
+    """Channels of the movement convolution."""
+    motion_hidden: Count = 1024
+    """Hidden width of the motion BiGRU, per direction."""
+    text_hidden: Count = 512
+    """Hidden width of the text BiGRU, per direction."""
+    embedding: Count = 512
+    """Width of the embedding that text and motion share."""
+    dropout: Share = 0.2
+    """Dropout of the movement convolution."""
+    noise: NotNegative = 0.0
+    """Standard deviation of the noise on normalised motions while the extractors are trained."""
+    objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
+    """margin is the loss of T2M's evaluators, for comparison; minimal_pairs is InfoNCE with negatives in which one
+    dynamic word of the caption is flipped."""
+    temperature: Positive = 0.1
+    """Temperature of InfoNCE. The paper gives none; 0.1 is TMR's, and 1 floors the loss at 2.5 to 3.2."""
+    margin: Positive = 10.0
+    """Margin of the Euclidean distances; T2M's."""
+    steps: Count = 20_000
+    """Training steps; 20,000 are about 55 epochs of HumanML3D."""
+    batch: Annotated[int, at_least(2)] = 64
+    """Pairs of text and motion in a batch."""
+    learning_rate: Positive = 1e-4
+    """Learning rate of AdamW."""
+    full_set: bool = True
+    """Train on all clips even if data.samples limits those of the generator (appendix A.1)."""
+    seed: Natural = 1
+    """Seed of the initial weights and of the batches."""
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig(Group, name="evaluator"):
+    """The independent evaluator: transformers instead of GRUs, another seed, its own word vectors (TMR's family)."""
+
+    width: Count = 256
+    """Width of the transformers."""
+    layers: Count = 6
+    """Layers of each transformer."""
+    heads: Count = 4
+    """Attention heads of each layer."""
+    feedforward: Count = 1024
+    """Hidden width of each layer's MLP."""
+    embedding: Count = 256
+    """Width of the embedding that text and motion share."""
+    dropout: Share = 0.1
+    """Dropout of the transformers."""
+    temperature: Positive = 0.1
+    """Temperature of InfoNCE; TMR's."""
+    flipped: bool = False
+    """Add captions with one flipped word to the negatives."""
+    steps: Count = 30_000
+    """Training steps."""
+    batch: Annotated[int, at_least(2)] = 64
+    """Pairs of text and motion in a batch."""
+    learning_rate: Positive = 1e-4
+    """Learning rate of AdamW."""
+    seed: Natural = 2
+    """Seed of the initial weights and of the batches."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads("evaluator", self.width, self.heads)
+
+
+@dataclass(frozen=True)
+class DenoiserConfig(Group, name="denoiser"):
+    """MDM's transformer; defaults are its decoder's sizes (26.3 M parameters)."""
+
+    arch: Literal["decoder", "encoder"] = "decoder"
+    """decoder attends to the text (MDM's trans_dec); encoder starts its sequence with it (trans_enc)."""
+    width: Count = 512
+    """Width of the transformer."""
+    layers: Count = 8
+    """Layers of the transformer."""
+    heads: Count = 4
+    """Attention heads of each layer."""
+    feedforward: Count = 1024
+    """Hidden width of each layer's MLP."""
+    dropout: Share = 0.1
+    """Dropout of the transformer."""
+    conditioning: Literal["tokens", "pooled", "both"] = "tokens"
+    """Text states the denoiser sees: all tokens, the pooled vector (MDM's one-token memory), or both."""
+    frames_per_token: Count = 1
+    """Frames that one token of the sequence holds; more shortens the sequence, for machines without a GPU."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads("denoiser", self.width, self.heads)
+        require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
+        require(
+            self.frames_per_token == 1 or self.frames_per_token % 2 == 0,
+            f"denoiser.frames_per_token must be 1 or even, got {self.frames_per_token}.",
+        )
+
+
+@dataclass(frozen=True)
+class DiffusionConfig(Group, name="diffusion"):
+    """Gaussian diffusion with x0-prediction on the cosine schedule (MDM)."""
+
+    steps: Annotated[int, at_least(2)] = 50
+    """Timesteps in training and inference (section 4.1)."""
+    text_drop: Share = 0.1
+    """Probability of training without text, for classifier-free guidance; MDM's."""

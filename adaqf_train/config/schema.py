@@ -1,0 +1,230 @@
+"""Groups of settings: declared types and bounds, checked in one place; conversion to and from JSON and text."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+import numbers
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from adaqf_train.errors import ConfigError
+
+Settings = TypeVar("Settings")  # a dataclass of settings, or of groups of them
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A condition on a number, attached to a field's type: `Annotated[int, at_least(1)]`."""
+
+    phrase: str
+    """What the value must be, as messages say it: "at least 1"."""
+    holds: Callable[[float], bool]
+
+
+def at_least(low: float) -> Bound:
+    """The bound `low <= value`."""
+    return Bound(f"at least {low:g}", lambda value: value >= low)
+
+
+def within(interval: str) -> Bound:
+    """The bound of an interval in mathematical notation, such as "[0, 1)"."""
+    low, high = map(float, interval[1:-1].split(","))
+    left, right = interval[0] == "[", interval[-1] == "]"
+    return Bound(f"in {interval}", lambda v: low <= v <= high and (left or v != low) and (right or v != high))
+
+
+Count = Annotated[int, at_least(1)]
+Natural = Annotated[int, at_least(0)]
+Positive = Annotated[float, Bound("positive", lambda value: value > 0)]
+NotNegative = Annotated[float, at_least(0)]
+Share = Annotated[float, within("[0, 1)")]
+
+
+class Group:
+    """Base of a group of settings (a frozen dataclass): checks each field against its declared type and bounds.
+
+    `class TrainingConfig(Group, name="training")` names the group in messages. A subclass that compares fields with
+    each other extends `__post_init__`.
+    """
+
+    _name: ClassVar[str]
+
+    def __init_subclass__(cls, name: str, **options: object) -> None:
+        super().__init_subclass__(**options)
+        cls._name = name
+
+    def __post_init__(self) -> None:
+        for name, hint in hints_of(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, list):  # JSON has lists only
+                value = tuple(value)
+                object.__setattr__(self, name, value)
+            check(f"{self._name}.{name}", hint, value)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ConfigError with the message unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_heads(group: str, width: int, heads: int) -> None:
+    """Requires a width that attention heads can share equally."""
+    require(width % heads == 0, f"{group}.width must be divisible by {group}.heads ({heads}), got {width}.")
+
+
+def check(name: str, hint: object, value: object) -> None:
+    """Raises ConfigError when a value is not of the declared type or outside its bounds."""
+    fault = _fault(hint, value)
+    require(fault is None, f"{name} must be {fault}, got {value!r}.")
+
+
+@functools.cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """Types of a dataclass's fields by name, bounds included."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def to_dict(config: object) -> dict:
+    """A configuration as nested dictionaries, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def build(kind: type[Settings], content: Mapping[str, object]) -> Settings:
+    """The configuration that `to_dict` wrote; fields that are absent take their defaults.
+
+    Raises:
+        ConfigError: A field does not exist, or its value does not hold.
+    """
+    hints = hints_of(kind)
+    try:
+        return kind(
+            **{
+                name: build(hints[name], value) if dataclasses.is_dataclass(hints.get(name)) else value
+                for name, value in content.items()
+            }
+        )
+    except (TypeError, AttributeError) as error:  # an unknown name, or a value in the place of a group
+        raise ConfigError(f"The saved configuration does not fit this version: {error}.") from error
+
+
+def digest(content: object) -> str:
+    """A short hash of anything JSON can write."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def override(config: Settings, settings: Sequence[str]) -> Settings:
+    """Changes settings of a configuration; of two values for one field the later counts.
+
+    All settings are applied together, so settings that only hold in combination may come in any order.
+
+    Args:
+        config: A dataclass of settings, or of groups of them.
+        settings: Changes such as "diffusion.steps=50". "none" stands for None; lists are separated by commas.
+
+    Raises:
+        ConfigError: A field does not exist (the message names the nearest one), or its value does not hold.
+    """
+    known = dict(_fields(type(config)))
+    changes: dict[str, object] = {}
+    for setting in settings:
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        require(bool(equals), f"--set {setting}: expected name=value, such as diffusion.steps=50.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
+            raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
+        changes[name] = _value(text, known[name])
+        check(name, known[name], changes[name])
+    return _replaced(config, changes)
+
+
+def settings_between(before: object, after: object, prefix: str = "") -> list[str]:
+    """The changes that make `after` from `before`, in the form that `override` takes."""
+    changes: list[str] = []
+    for name in hints_of(type(before)):
+        old, new = getattr(before, name), getattr(after, name)
+        if dataclasses.is_dataclass(new):
+            changes += settings_between(old, new, f"{prefix}{name}.")
+        elif new != old:
+            text = ",".join(map(str, new)) if isinstance(new, tuple) else str(new)
+            changes.append(f"{prefix}{name}={text.lower() if new is None or isinstance(new, bool) else text}")
+    return changes
+
+
+def _replaced(config: Settings, changes: Mapping[str, object]) -> Settings:
+    """changes: {"group.field": value}; each group is rebuilt once, so that it is checked as a whole."""
+    groups: dict[str, dict[str, object]] = {}
+    fields: dict[str, object] = {}
+    for name, value in changes.items():
+        group, dot, rest = name.partition(".")
+        if dot:
+            groups.setdefault(group, {})[rest] = value
+        else:
+            fields[name] = value
+    return replace(config, **fields, **{group: _replaced(getattr(config, group), new) for group, new in groups.items()})
+
+
+def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """(dotted name, type) of every setting below a dataclass."""
+    for name, hint in hints_of(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _fields(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name, hint
+
+
+def _parts(hint: object) -> tuple[object, tuple]:
+    """Origin and arguments of a type; "X | None" has one origin, however it is written."""
+    origin = typing.get_origin(hint)
+    return types.UnionType if origin is typing.Union else origin, typing.get_args(hint)
+
+
+def _fault(hint: object, value: object) -> str | None:
+    """What the value must be, when it is something else."""
+    origin, arguments = _parts(hint)
+    if origin is Annotated:
+        bounds = [bound for bound in hint.__metadata__ if isinstance(bound, Bound)]
+        return _fault(arguments[0], value) or next((b.phrase for b in bounds if not b.holds(value)), None)
+    if origin is types.UnionType:  # only "X | None" occurs
+        fault = None if value is None else _fault(arguments[0], value)
+        return fault and f"none or {fault}"
+    if origin is Literal:
+        return None if value in arguments else f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple:
+        faults = (_fault(arguments[0], part) for part in value) if isinstance(value, tuple) else ["a list"]
+        return next((fault for fault in faults if fault), None)
+    number = not isinstance(value, bool)
+    if hint is int:
+        return None if number and isinstance(value, numbers.Integral) else "a whole number"
+    if hint is float:
+        finite = number and isinstance(value, numbers.Real) and math.isfinite(value)
+        return None if finite else "a finite number"
+    if hint is bool:
+        return None if isinstance(value, bool) else "true or false"
+    return None if not isinstance(hint, type) or isinstance(value, hint) else f"of type {hint.__name__}"
+
+
+def _value(text: str, hint: object) -> object:
+    """Text as a value of that type; text that cannot be read as one stays text, which `check` refuses."""
+    origin, arguments = _parts(hint)
+    if origin is Annotated:
+        return _value(text, arguments[0])
+    if origin is types.UnionType:
+        return None if text.lower() == "none" else _value(text, arguments[0])
+    if origin is tuple:
+        return tuple(_value(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return hint(text) if hint in (int, float) else text
+    except ValueError:
+        return text
