@@ -2,23 +2,34 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format
+.PHONY: demo test lint types format docs
 
-demo: $(INSTALLED)  ## the whole road on procedural motions, into runs/demo
+demo: $(INSTALLED)  ## all stages on procedural motions, into runs/demo
 	$(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no adaqf_train/run.py
 
+# One worker per core; a file's tests stay on one worker, so that they share its fixtures.
 test: $(INSTALLED)  ## the test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## style, docstrings and format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: $(INSTALLED)  ## types of the public surface
+	$(VENV)/bin/mypy
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: $(VENV)/.docs  ## the documentation, into build/site
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	touch $@
+
+$(VENV)/.docs: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -17,6 +17,7 @@ import tyro
 from adaqf_train.cli import Verb, main
 from adaqf_train.config import override, recipes
 from adaqf_train.motion.mapping import checked
+from adaqf_train.studies.definitions import STUDIES
 from tests.helpers import blocks, bvh_body, verbs_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
 MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
 EXPORT = (CHECKOUT / "docs" / "export.md").read_text(encoding="utf-8")
 TRAIN = (CHECKOUT / "docs" / "train.md").read_text(encoding="utf-8")
+STUDY = (CHECKOUT / "docs" / "adding-a-study.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -138,6 +140,17 @@ def test_the_training_guide_takes_every_stage_of_a_run():
     verbs = [arguments[0] for arguments in verbs_of(TRAIN)]
     order = ["doctor", "plan", "extractors", "train", "evaluate", "compare", "push"]
     assert [verb for verb in dict.fromkeys(verbs) if verb in order] == order
+
+
+def test_the_training_guide_lists_every_study():
+    table = re.findall(r"^\| (`.+?) \|", TRAIN.partition("## The paper's studies")[2], flags=re.MULTILINE)
+    assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == set(STUDIES)
+
+
+def test_the_guide_to_adding_a_study_defines_one(place):
+    (snippet,) = blocks("python", STUDY)
+    out = run([sys.executable, "-c", f"{snippet}\nprint(STUDY.against('rank_4'), len(STUDY.arms))"], place)
+    assert out.split() == ["baseline", "4"]
 
 
 def test_the_readme_names_make_targets_and_files_that_exist():
