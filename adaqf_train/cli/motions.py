@@ -15,9 +15,9 @@ import tyro
 from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adaqf_train.files.solve import Animation
+    from adaqf_train.files.animation import Animation
 
-Bones = Literal["auto", "rigid", "stretch"]  # those of `export.solve`, whose import would load torch
+Bones = Literal["auto", "rigid", "stretch"]  # as in files.animation, whose import would load torch
 Content = Literal["joints", "features"]
 
 
@@ -92,33 +92,33 @@ class Sample:
 
 @dataclass(frozen=True)
 class Convert:
-    """A motion in a .npy file into BVH, glTF, video, a picture, a page or another array."""
+    """Convert a motion in a .npy file to BVH, glTF, video, a picture, a page or another array."""
 
     source: tyro.conf.Positional[Path]
-    """Joints (frames, 22 or 21, 3) or de-normalised features (frames, 263 or 251), or a batch of either."""
+    """A .npy file of joints (frames, 22 or 21, 3), of de-normalised features (frames, 263 or 251), or of a batch."""
     out: tyro.conf.Positional[Path]
-    """FILE.npy, .bvh, .glb, .html, .mp4, .gif or .png; several motions as `sample` writes them."""
+    """FILE.npy, .bvh, .glb, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
     fps: float | None = None
-    """Frames a second of the motion; 20 for 22 joints and 12.5 for 21 unless given."""
+    """Frames per second of the motion. Default: 20 for 22 joints, 12.5 for 21."""
     caption: str = ""
-    """Shown with pages, pictures and films."""
+    """Text in pages, pictures and films."""
     format: Content = "joints"
-    """What a .npy file holds; features have one frame less than the joints they are made from."""
+    """Content of a .npy file. Features have one frame less than the joints they are computed from."""
     bones: Bones = "auto"
-    """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
+    """For .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints; auto is rigid unless a
+    joint would be off by more than 5 mm."""
 
     def __call__(self) -> None:
+        from adaqf_train.files.read import read_features, read_motions
         from adaqf_train.files.save import checked_target
-        from adaqf_train.files.source import features_of, read_motions
 
         checked_target(self.out)
         _check_content(self.format, self.out)
         if self.format == "features" and self.fps is not None:
             raise ConfigError(
-                "--fps: features are steps from frame to frame at 20 frames a second (21 joints: 12.5), whatever is "
-                "said here. Leave it out."
+                "--fps cannot change features: they are computed at 20 frames per second (21 joints: 12.5). Omit it."
             )
-        motions = features_of(self.source) if self.format == "features" else read_motions(self.source)
+        motions = read_features(self.source) if self.format == "features" else read_motions(self.source)
         _write(self.out, motions, self.fps, [self.caption] * len(motions), self.format, self.bones)
 
 
@@ -142,7 +142,7 @@ def _write(out: Path, motions: list, fps: float | None, captions: list[str], con
     def report(path: Path, animation: Animation) -> None:
         away = f"{1000 * animation.error:.1f} mm"
         if animation.stretches:
-            print(f"{path}: bones change their length; of one length they would put a joint off by up to {away}")
+            print(f"{path}: bones change their length; rigid bones would move a joint by up to {away}")
         else:
             print(f"{path}: bones keep their length; joints are within {away}")
 

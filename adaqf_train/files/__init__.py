@@ -1,4 +1,4 @@
-"""Motions into the files that other programs read: BVH, glTF, video, pictures, pages, arrays."""
+"""Motion files for other programs: BVH, glTF, video, pictures, pages, arrays."""
 
 from adaqf_train.errors import ExportError
 from adaqf_train.files.bvh import write_bvh

@@ -1,4 +1,4 @@
-"""Writes BVH files that Blender and retargeting tools read: a T-pose, rotations, and the root's path, in metres."""
+"""BVH files for Blender and retargeting tools: a T-pose, rotations, and the root's path, in metres."""
 
 from __future__ import annotations
 
@@ -10,23 +10,33 @@ import torch
 from torch import Tensor
 
 from adaclip.files import atomic_file
-from adaqf_train.files.solve import Animation, Bones, solve
+from adaqf_train.files.animation import Animation, Bones, solve_rotations
 from adaqf_train.motion import rotations
 from adaqf_train.motion.skeleton import Skeleton
 
 POSITION = "Xposition Yposition Zposition"
-ROTATION = "Zrotation Xrotation Yrotation"  # what most programs write, and read without asking
+ROTATION = "Zrotation Xrotation Yrotation"  # the order that most programs write and read
 END = 0.4  # length of an End Site, as a share of the bone before it: hands, toes and the top of the head
 
 
 def write_bvh(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """Writes joints (T, J, 3), metres, Y up, as a BVH file and returns what was written.
+    """Write a motion as a BVH file.
 
-    Joints have the skeleton's names; the HIERARCHY is a T-pose that faces +Z with the clip's median bone lengths.
-    Numbers are metres, Blender's unit at its default import scale. The root moves and every joint turns; where
-    `bones` lets bones stretch (see `solve`), every joint moves; programs that ignore that show bones of one length.
+    The HIERARCHY is a T-pose that faces +Z, with the skeleton's joint names and the clip's median bone lengths. Numbers
+    are metres, Blender's unit at its default import scale. The root has position channels and every joint has rotation
+    channels. Where bones stretch, every joint has position channels; a program that ignores them shows rigid bones.
+
+    Args:
+        path: The file.
+        joints: Positions (T, J, 3), metres, Y up.
+        fps: Frames per second.
+        skeleton: The skeleton of the joints.
+        bones: Whether bones keep their lengths, see `solve_rotations`.
+
+    Returns:
+        The animation in the file.
     """
-    animation = solve(joints, skeleton, bones)
+    animation = solve_rotations(joints, skeleton, bones)
     order = list(_depth_first(skeleton, 0))
     columns = []
     for joint in order:
@@ -42,15 +52,15 @@ def write_bvh(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skelet
 
 
 def euler_zxy(turns: Tensor) -> Tensor:
-    """Angles (T, 3) in degrees, of Z, X and Y, of rotations R_Z·R_X·R_Y along time (T, 4), without sudden jumps.
+    """Convert rotations (T, 4) over time to angles (T, 3) of R_Z·R_X·R_Y in degrees, without sudden jumps.
 
-    Each rotation has two triples, (z, x, y) and (z + 180, 180 - x, y + 180), and each angle any number of whole turns
-    more: each frame takes what is nearest to the frame before, so that curves can be edited and resampled.
+    Two triples, (z, x, y) and (z + 180, 180 - x, y + 180), describe each rotation, and whole turns can be added to each
+    angle. Each frame takes the angles nearest to those of the frame before, so that curves can be edited and resampled.
     """
     x_axis, y_axis, z_axis = (rotations.rotate(turns, axis) for axis in torch.eye(3, dtype=turns.dtype))
     x = torch.asin(y_axis[:, 2].clamp(-1, 1))
     z, y = torch.atan2(-y_axis[:, 0], y_axis[:, 1]), torch.atan2(-x_axis[:, 2], z_axis[:, 2])
-    # With X at a right angle, Y and Z turn about the same axis: all of the turn is given to Z.
+    # With X at a right angle, Y and Z turn about the same axis: Z takes the whole turn.
     locked = y_axis[:, 2].abs() > 1 - 1e-10
     z = torch.where(locked, torch.atan2(x_axis[:, 1], x_axis[:, 0]), z)
     y = torch.where(locked, torch.zeros_like(y), y)
@@ -72,7 +82,7 @@ def _depth_first(skeleton: Skeleton, joint: int) -> Iterator[int]:
 
 
 def _hierarchy(animation: Animation, joint: int, indent: str) -> Iterator[str]:
-    """The lines of a joint and of all that hangs on it."""
+    """The lines of a joint and of all joints below it."""
     skeleton, offset = animation.skeleton, animation.offsets[joint]
     moves = joint == 0 or animation.stretches
     children = [child for child, parent in enumerate(skeleton.parents) if parent == joint]

@@ -1,6 +1,6 @@
-"""Writes glTF 2.0 binaries (.glb): an animated skeleton and a simple body skinned to it, in one file.
+"""glTF 2.0 binaries (.glb): an animated skeleton and a simple body skinned to it, in one file.
 
-The format is JSON and arrays, so nothing but numpy is needed (registry.khronos.org/glTF/specs/2.0/glTF-2.0.html).
+The format is JSON and arrays, so numpy is enough (registry.khronos.org/glTF/specs/2.0/glTF-2.0.html).
 """
 
 from __future__ import annotations
@@ -13,23 +13,33 @@ import numpy as np
 
 import adaclip
 from adaclip.files import atomic_file
+from adaqf_train.files.animation import Animation, Bones, solve_rotations
 from adaqf_train.files.mesh import Surface, surfaces
-from adaqf_train.files.solve import Animation, Bones, solve
 from adaqf_train.motion.skeleton import Skeleton
 
 FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # component types
-ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # what a buffer view is for
+ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # targets of a buffer view
 TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
 COLOURS = {"body": (0.56, 0.53, 0.48), "left": (0.03, 0.21, 0.48), "right": (0.75, 0.25, 0.01)}  # linear RGB
 
 
 def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """Writes joints (T, J, 3), metres, Y up, as a .glb file and returns what was written.
+    """Write a motion as a .glb file.
 
-    Nodes have the skeleton's joint names and rest in a T-pose that faces +Z; one animation turns every joint and moves
-    the root, and all joints where `bones` lets bones stretch (see `solve`).
+    Nodes have the skeleton's joint names and rest in a T-pose that faces +Z. One animation rotates every joint and
+    moves the root; where bones stretch, it moves every joint.
+
+    Args:
+        path: The file.
+        joints: Positions (T, J, 3), metres, Y up.
+        fps: Frames per second.
+        skeleton: The skeleton of the joints.
+        bones: Whether bones keep their lengths, see `solve_rotations`.
+
+    Returns:
+        The animation in the file.
     """
-    animation = solve(joints, skeleton, bones)
+    animation = solve_rotations(joints, skeleton, bones)
     pose = np.zeros((len(skeleton), 3))
     for joint in range(1, len(skeleton)):
         pose[joint] = pose[skeleton.parents[joint]] + animation.offsets[joint].numpy()
@@ -40,7 +50,7 @@ def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skelet
         "scene": 0,
         "scenes": [{"nodes": [len(skeleton), 0]}],
         "nodes": [*_joint_nodes(animation, pose[0]), {"name": "body", "mesh": 0, "skin": 0}],
-        "meshes": [{"name": "body", "primitives": [_primitive(buffer, s, k) for k, s in _numbered(skeleton, pose)]}],
+        "meshes": [{"name": "body", "primitives": [_primitive(buffer, s) for s in surfaces(skeleton, pose)]}],
         "materials": [_material(tone) for tone in COLOURS],
         "skins": [_skin(buffer, skeleton, pose)],
         "animations": [_tracks(buffer, animation, fps)],
@@ -54,7 +64,7 @@ def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skelet
 
 
 class _Buffer:
-    """The binary part, filled array by array."""
+    """The binary part of the file, to which arrays are added one by one."""
 
     def __init__(self) -> None:
         self.bytes = bytearray()
@@ -62,7 +72,7 @@ class _Buffer:
         self.accessors: list[dict] = []
 
     def add(self, array: np.ndarray, component: int = FLOAT, target: int | None = None, bounds: bool = False) -> int:
-        """Appends (N, ...) elements and returns their accessor. bounds: state the smallest and largest element."""
+        """Append elements (N, ...) and return their accessor; `bounds` adds the smallest and largest element to it."""
         kinds = {FLOAT: "<f4", UNSIGNED_BYTE: "u1", UNSIGNED_SHORT: "<u2"}
         array = np.ascontiguousarray(array, dtype=kinds[component])
         self.bytes.extend(bytes(-len(self.bytes) % 4))  # accessors start at multiples of four
@@ -92,14 +102,8 @@ def _joint_nodes(animation: Animation, root: np.ndarray) -> list[dict]:
     return nodes
 
 
-def _numbered(skeleton: Skeleton, pose: np.ndarray) -> list[tuple[int, Surface]]:
-    """The body's surfaces with the index of their material."""
-    return [(list(COLOURS).index(surface.tone), surface) for surface in surfaces(skeleton, pose)]
-
-
-def _primitive(buffer: _Buffer, surface: Surface, material: int) -> dict:
-    joints = np.zeros((len(surface.points), 4))
-    joints[:, 0] = surface.joints
+def _primitive(buffer: _Buffer, surface: Surface) -> dict:
+    joints = np.pad(surface.joints[:, None], ((0, 0), (0, 3)))  # the format has room for four joints a vertex
     weights = np.tile((1.0, 0.0, 0.0, 0.0), (len(surface.points), 1))
     return {
         "attributes": {
@@ -109,7 +113,7 @@ def _primitive(buffer: _Buffer, surface: Surface, material: int) -> dict:
             "WEIGHTS_0": buffer.add(weights, target=ARRAY_BUFFER),
         },
         "indices": buffer.add(surface.triangles.reshape(-1), UNSIGNED_SHORT, ELEMENT_ARRAY_BUFFER),
-        "material": material,
+        "material": list(COLOURS).index(surface.tone),
     }
 
 
@@ -119,7 +123,7 @@ def _material(tone: str) -> dict:
 
 
 def _skin(buffer: _Buffer, skeleton: Skeleton, pose: np.ndarray) -> dict:
-    """Joints with the inverses of where they rest: the T-pose turns nothing, so they only shift."""
+    """Joints with the inverses of their rest transforms: the T-pose has no rotations, so these are translations."""
     inverses = np.tile(np.eye(4), (len(skeleton), 1, 1))
     inverses[:, 3, :3] = -pose  # columns follow each other in the file
     return {
@@ -149,7 +153,7 @@ def _tracks(buffer: _Buffer, animation: Animation, fps: float) -> dict:
 
 
 def _container(content: dict, binary: bytes) -> bytes:
-    """A GLB: the header and two chunks, each padded to whole words (JSON with spaces, the rest with zeros)."""
+    """Join the header and two chunks, each padded to whole words: JSON with spaces, the binary part with zeros."""
     text = json.dumps(content, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     binary += bytes(-len(binary) % 4)

@@ -1,21 +1,22 @@
-"""The simple body that an exported skeleton carries: the page's flesh as skinned surfaces."""
+"""The simple body of an exported skeleton: the parts of `render.flesh` as skinned surfaces."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from adaqf_train.motion.skeleton import Skeleton
-from adaqf_train.render.flesh import LEG, body
+from adaqf_train.render.flesh import body, hull, placed_balls, relative_size
 
 SUBDIVISIONS = 2  # of an icosahedron: 162 vertices a part look round at any size, and keep a file near 150 kB
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of one tone, each vertex bound to one joint."""
+    """Triangles of one tone; each vertex is bound to one joint."""
 
     tone: str  # "body", "left" or "right"
     points: np.ndarray  # (V, 3) metres, in the T-pose
@@ -25,24 +26,17 @@ class Surface:
 
 
 def surfaces(skeleton: Skeleton, pose: np.ndarray) -> list[Surface]:
-    """The body around a T-pose (J, 3), metres, that faces +Z: one surface for each tone.
+    """Build the body around a T-pose (J, 3), metres, that faces +Z: one surface for each tone.
 
-    A part is the convex hull of balls. Its outermost point in a direction d lies on the ball with the largest
-    c·d + r, at c + r d, where the normal is d: a sphere's directions give the hull's points, its triangles join them.
+    A part is the convex hull of balls. The directions of a sphere give the hull's points, its triangles join them.
     """
     directions, triangles = sphere(SUBDIVISIONS)
-    knee, ankle = skeleton.leg
-    chain = [skeleton.parents[knee], knee, ankle]
-    size = float(np.linalg.norm(np.diff(pose[chain], axis=0), axis=1).sum()) / LEG
+    size = relative_size(pose[None], skeleton)
     pieces: dict[str, list[tuple[np.ndarray, ...]]] = {}
     for part in body(skeleton)["parts"]:
-        balls = part["balls"]
-        ahead = size * np.array([(0, 0, ball["ahead"]) for ball in balls])
-        centres = np.array([sum(w * pose[j] for j, w in ball["of"]) for ball in balls]) + ahead
-        radii = size * np.array([ball["radius"] for ball in balls])
-        outermost = (directions @ centres.T + radii).argmax(axis=1)
-        points = centres[outermost] + radii[outermost, None] * directions
-        bound = np.array(_bones(balls, part["tone"], skeleton))[outermost]
+        centres, radii = placed_balls(part, pose, size, np.array((0.0, 0.0, 1.0)))
+        points, balls = hull(centres, radii, directions)
+        bound = np.array(_bones(part["balls"], part["tone"], skeleton))[balls]
         pieces.setdefault(part["tone"], []).append((points, directions, bound))
     result = []
     for tone, parts in pieces.items():
@@ -53,20 +47,15 @@ def surfaces(skeleton: Skeleton, pose: np.ndarray) -> list[Surface]:
 
 
 def _bones(balls: list[dict], tone: str, skeleton: Skeleton) -> list[int]:
-    """The joint that each ball of a part turns with.
+    """The joint whose rotation moves each ball of a part.
 
-    A limb is stiff: it turns with the joint it begins at. A ball of the trunk goes where its joint goes and turns with
-    what carries it, the joint above: the chest must not be wrung by an arm.
+    A limb is rigid: it rotates with the joint where it begins. A ball of the trunk rotates with the parent of its
+    joint, so that a raised arm does not twist the chest.
     """
     nearest = [max(ball["of"], key=lambda share: share[1])[0] for ball in balls]
     if tone == "body":
         return [max(skeleton.parents[joint], 0) for joint in nearest]
-    first = min(nearest, key=lambda joint: _depth(joint, skeleton))
-    return [first] * len(balls)
-
-
-def _depth(joint: int, skeleton: Skeleton) -> int:
-    return 0 if joint == 0 else 1 + _depth(skeleton.parents[joint], skeleton)
+    return [min(nearest)] * len(balls)  # joints are numbered from the root outward
 
 
 @lru_cache
@@ -77,24 +66,20 @@ def sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     points = [point[-shift:] + point[:-shift] for shift in range(3) for point in corners]
     points = [np.array(point) / np.linalg.norm(point) for point in points]
     edge = min(float(np.linalg.norm(points[0] - other)) for other in points[1:])
-    near = [[float(np.linalg.norm(p - q)) < 1.1 * edge and p is not q for q in points] for p in points]
     triangles = []
-    for a in range(12):
-        for b in range(a + 1, 12):
-            for c in range(b + 1, 12):
-                if near[a][b] and near[b][c] and near[a][c]:
-                    outside = np.linalg.det([points[a], points[b], points[c]]) > 0
-                    triangles.append((a, b, c) if outside else (a, c, b))
+    for a, b, c in itertools.combinations(range(12), 3):
+        if all(np.linalg.norm(points[p] - points[q]) < 1.1 * edge for p, q in ((a, b), (b, c), (a, c))):
+            outside = np.linalg.det([points[a], points[b], points[c]]) > 0
+            triangles.append((a, b, c) if outside else (a, c, b))
+    middles: dict[frozenset[int], int] = {}
+
+    def middle(a: int, b: int) -> int:
+        if frozenset((a, b)) not in middles:
+            middles[frozenset((a, b))] = len(points)
+            points.append((points[a] + points[b]) / np.linalg.norm(points[a] + points[b]))
+        return middles[frozenset((a, b))]
+
     for _ in range(subdivisions):
-        middles: dict[tuple[int, int], int] = {}
-
-        def middle(a: int, b: int, middles: dict[tuple[int, int], int] = middles) -> int:
-            key = (min(a, b), max(a, b))
-            if key not in middles:
-                middles[key] = len(points)
-                points.append((points[a] + points[b]) / np.linalg.norm(points[a] + points[b]))
-            return middles[key]
-
         split = []
         for a, b, c in triangles:
             ab, bc, ca = middle(a, b), middle(b, c), middle(c, a)

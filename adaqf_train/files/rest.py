@@ -1,4 +1,4 @@
-"""The T-pose that exported skeletons rest in: where bones point, and what axis elbows and knees turn about."""
+"""The T-pose of exported skeletons: the directions of its bones, and the axes that elbows and knees turn about."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from adaqf_train.motion.skeleton import Skeleton
 
-# Unit directions of the bone that ends in a joint, of a body that stands upright, faces +Z and stretches its arms out
-# to the sides; of the left side, which has positive x. Hips, collars and shoulders are those of an average body: what
-# branches off one joint takes the clip's own shape later.
+# Unit directions of the bone that ends in a joint, for a body that stands upright, faces +Z and stretches its arms out
+# to the sides; for the left side, which has positive x. Hips, collars and shoulders are those of an average body:
+# bones that branch off one joint are later fitted to the clip.
 _DIRECTIONS: Mapping[str, tuple[float, float, float]] = {
     "hip": (0.6, -0.8, 0.0),
     "knee": (0.0, -1.0, 0.0),
@@ -26,12 +26,12 @@ _DIRECTIONS: Mapping[str, tuple[float, float, float]] = {
     "head": (0.0, 0.9, 0.4359),
 }
 _SPINE = (0.0, 1.0, 0.0)
-# Where the bone beyond a hinge goes when it bends, from straight: forearms forward, shanks backward.
+# The direction in which the bone beyond a hinge moves when a straight limb bends: forearms forward, shanks backward.
 _BENDS: Mapping[str, tuple[float, float, float]] = {"elbow": (0.0, 0.0, 1.0), "knee": (0.0, 0.0, -1.0)}
 
 
 def directions(skeleton: Skeleton) -> Tensor:
-    """Unit directions of the bones that end in joints 0..J-1 of the T-pose, float64. (J, 3); the root's is zero."""
+    """Unit directions (J, 3), float64, of the bones that end in each joint of the T-pose; zero for the root."""
     rows = [(0.0, 0.0, 0.0)]
     for name in skeleton.joints[1:]:
         side, _, part = name.rpartition("_")
@@ -41,7 +41,7 @@ def directions(skeleton: Skeleton) -> Tensor:
 
 
 def hinges(skeleton: Skeleton) -> dict[int, Tensor]:
-    """By joint above an elbow or knee (shoulder, hip): the axis (3,) the hinge below turns about in the T-pose."""
+    """Axes (3,) that elbows and knees turn about in the T-pose, by the joint above (shoulder, hip)."""
     rest, axes = directions(skeleton), {}
     for joint, name in enumerate(skeleton.joints):
         bend = _BENDS.get(name.rpartition("_")[2])

@@ -1,4 +1,4 @@
-"""A motion into a file of the format its name says: `save_motion("bow.bvh", joints)`."""
+"""Save a motion in the format that the file's name asks for: `save_motion("bow.bvh", joints)`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import numpy as np
 
 from adaclip.files import atomic_file
 from adaqf_train.errors import ExportError
+from adaqf_train.files.animation import Animation, Bones
 from adaqf_train.files.bvh import write_bvh
 from adaqf_train.files.gltf import write_glb
-from adaqf_train.files.solve import Animation, Bones
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
-from adaqf_train.render.film import Film
 from adaqf_train.render.page import Scene, Take, write_page
-from adaqf_train.render.payload import FARTHEST
-from adaqf_train.render.strip import strip
+from adaqf_train.render.payload import checked_joints
+from adaqf_train.render.pictures import Film, strip
 from adaqf_train.render.video import check_encoder, write_gif, write_mp4
 
 SKELETAL: Mapping[str, Callable[..., Animation]] = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
-PICTURES = (".html", ".mp4", ".gif", ".png")  # hold several motions, side by side
-SLOWEST, FASTEST = 0.1, 1000.0  # frames a second
+PICTURES = (".html", ".mp4", ".gif", ".png")  # show several motions side by side
 FORMATS = (".npy", *SKELETAL, *PICTURES)
+SLOWEST, FASTEST = 0.1, 1000.0  # frames per second
 
 
 def save_motion(
@@ -35,11 +34,23 @@ def save_motion(
     caption: str = "",
     bones: Bones = "auto",
 ) -> Path:
-    """Writes a motion as .npy, .bvh, .glb, .html, .mp4, .gif or .png, whichever the path ends in; returns the path.
+    """Save a motion as .npy, .bvh, .glb, .html, .mp4, .gif or .png, according to the suffix of the path.
 
-    joints: (T, J, 3), metres, Y up. fps, skeleton: None takes the standard skeleton with that many joints and its
-    frame rate. caption: shown in pages, pictures and films. bones: of .bvh and .glb, see `solve`.
-    ExportError for other suffixes, folders that cannot be written to, joints of another shape or not finite.
+    Args:
+        path: The file; missing folders are created.
+        joints: Positions (T, J, 3), metres, Y up; J = 22 (HumanML3D) or 21 (KIT-ML).
+        fps: Frames per second; None takes the skeleton's: 20 for 22 joints, 12.5 for 21.
+        skeleton: None takes the standard skeleton with that number of joints.
+        caption: Text in pages, pictures and films.
+        bones: Whether bones keep their lengths in .bvh and .glb files: "rigid", "stretch", or "auto", which is rigid
+            unless a joint would be off by more than 5 mm.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: The suffix is unknown, the folder cannot be written to, .mp4 is requested without PyAV, `fps` is
+            out of range, or the joints have another shape, are not finite or not in metres.
     """
     return save_motions(path, [joints], fps, skeleton, [caption], bones)[0]
 
@@ -53,15 +64,33 @@ def save_motions(
     bones: Bones = "auto",
     report: Callable[[Path, Animation], None] = lambda path, animation: None,
 ) -> list[Path]:
-    """Writes motions (T_i, J, 3) into one file where its format holds several, else into NAME_000, NAME_001 …
+    """Save several motions: in one file if the format can hold them, otherwise in NAME_000, NAME_001 …
 
-    Pages, films and pictures show them side by side. A .npy file holds one motion (T, J, 3), or several of one length
-    (N, T, J, 3). captions: one for each. report: called with every .bvh and .glb file and what it holds.
+    Pages, films and pictures show the motions side by side. A .npy file holds one motion (T, J, 3), or several of one
+    length (N, T, J, 3).
+
+    Args:
+        path: As for `save_motion`, which also describes `fps`, `skeleton`, `bones` and the errors.
+        motions: Positions (T_i, J, 3) of each motion, metres, Y up.
+        fps: Frames per second of all motions.
+        skeleton: Skeleton of all motions.
+        captions: A caption for each motion, or None.
+        bones: Whether bones keep their lengths in .bvh and .glb files.
+        report: Called with the path and the animation of every .bvh and .glb file.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ExportError: As for `save_motion`; also for no motions, or a number of captions other than of motions.
     """
     path = checked_target(path)
-    motions = [checked_joints(joints, f"motion {number}") for number, joints in enumerate(motions)]
+    try:
+        motions = [checked_joints(joints, f"{path}: motion {number}") for number, joints in enumerate(motions)]
+    except ValueError as error:
+        raise ExportError(str(error)) from error
     if not motions:
-        raise ExportError(f"{path}: there is no motion to write.")
+        raise ExportError(f"{path}: there are no motions to save.")
     captions = [""] * len(motions) if captions is None else list(captions)
     if len(captions) != len(motions):
         raise ExportError(f"{path}: {len(captions)} captions for {len(motions)} motions. Give one for each.")
@@ -72,25 +101,27 @@ def save_motions(
     fps = skeleton.fps if fps is None else fps
     if not SLOWEST <= fps <= FASTEST:
         raise ExportError(
-            f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}: give the frames a second of the "
-            "motion, such as 20."
+            f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}: give the frames per second of the motion, "
+            "such as 20."
         )
-    if path.suffix.lower() in PICTURES:
+    suffix = path.suffix.lower()
+    if suffix in PICTURES:
         _write_picture(path, motions, fps, captions)
         return [path]
-    if path.suffix.lower() == ".npy":
+    if suffix == ".npy":
         return save_arrays(path, motions)
-    paths = numbered(path, len(motions))
+    paths = _numbered(path, len(motions))
     for target, joints in zip(paths, motions, strict=True):
-        report(target, SKELETAL[path.suffix.lower()](target, joints, fps, skeleton, bones))
+        report(target, SKELETAL[suffix](target, joints, fps, skeleton, bones))
     return paths
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> list[Path]:
-    """Writes arrays (T_i, …) as float32: one alone, several of one length stacked, others into numbered files."""
-    same = len({array.shape for array in arrays}) == 1
-    paths = [path] if same else numbered(path, len(arrays))
-    contents = [arrays[0] if len(arrays) == 1 else np.stack(arrays)] if same else arrays
+    """Save arrays (T_i, …) as float32: one as it is, several of one length stacked, others in numbered files."""
+    if len({array.shape for array in arrays}) == 1:
+        paths, contents = [path], [np.stack(arrays) if len(arrays) > 1 else arrays[0]]
+    else:
+        paths, contents = _numbered(path, len(arrays)), arrays
     for target, content in zip(paths, contents, strict=True):
         with atomic_file(target) as staging, staging.open("wb") as file:
             np.save(file, content.astype(np.float32))
@@ -98,7 +129,7 @@ def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> list[Path]:
 
 
 def checked_target(path: str | Path) -> Path:
-    """The path, if a motion can be written there: a known suffix, a folder that is or can be made, PyAV for .mp4."""
+    """The path, if a motion can be saved there: a known suffix, a writable folder, and PyAV for .mp4."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS[:-1])
@@ -107,36 +138,13 @@ def checked_target(path: str | Path) -> Path:
         check_encoder()
     if path.is_dir():
         raise ExportError(f"{path}: is a folder. Name a file in it.")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ExportError(f"{path}: {folder} cannot be written to. Name another folder.")
     return path
 
 
-def checked_joints(joints: np.ndarray, where: str) -> np.ndarray:
-    """The joints as float64; ExportError unless they are finite numbers (T, 22 or 21, 3) in metres."""
-    try:
-        joints = np.asarray(joints, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"{where}: joints are not an array of numbers ({error}). Expected (T, J, 3).") from error
-    if joints.ndim != 3 or joints.shape[2] != 3 or len(joints) == 0:
-        raise ExportError(f"{where}: joints have shape {joints.shape}, expected (frames, 22 or 21, 3).")
-    try:
-        skeleton_of(joints.shape[1])
-    except ValueError as error:
-        raise ExportError(f"{where}: {error}") from error
-    if not np.isfinite(joints).all():
-        frame = int((~np.isfinite(joints).all(axis=(1, 2))).argmax())
-        raise ExportError(f"{where}: NaN or infinite at frame {frame}. Did the model diverge?")
-    if np.abs(joints).max() > FARTHEST:
-        raise ExportError(f"{where}: a joint is {np.abs(joints).max():.0f} m from the origin. Expected metres.")
-    return joints
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """The path, or for several files NAME_000.bvh, NAME_001.bvh …"""
+def _numbered(path: Path, count: int) -> list[Path]:
     return [path] if count == 1 else [path.with_stem(f"{path.stem}_{number:03d}") for number in range(count)]
 
 
@@ -154,10 +162,9 @@ def _write_picture(path: Path, motions: Sequence[np.ndarray], fps: float, captio
 
 
 def _scenes(motions: Sequence[np.ndarray], captions: Sequence[str]) -> list[Scene]:
-    """A scene for each caption, with all motions that it has one after the other."""
+    """A scene for each run of motions with the same caption."""
     scenes = []
-    pairs = itertools.groupby(zip(captions, motions, strict=True), key=lambda pair: pair[0])
-    for caption, group in pairs:
+    for caption, group in itertools.groupby(zip(captions, motions, strict=True), key=lambda pair: pair[0]):
         samples = [joints for _, joints in group]
         labels = [f"sample {number}" for number in range(1, len(samples) + 1)] if len(samples) > 1 else [""]
         scenes.append(Scene(caption, tuple(map(Take, labels, samples))))

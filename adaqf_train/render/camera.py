@@ -1,9 +1,9 @@
-"""Where a page's camera stands: near, in front, and with the whole motion in view."""
+"""The camera of pages and pictures: near, in front of the body, with the whole motion in view."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,21 @@ from adaqf_train.motion.skeleton import skeleton_of
 ASPECT = 1.1  # width / height of every canvas; page.css has the same number
 FIELD_OF_VIEW = 0.5  # radians, vertical; narrow, so that a body keeps its proportions wherever it stands
 PITCH = 0.25  # radians the camera looks down: enough to read paths and footprints on the floor
-MARGIN = 0.95  # share of the canvas that the whole motion fills, at most
+MARGIN = 0.95  # largest share of the canvas that the motion fills
 ROOM = 0.21  # metres left free around every joint: the crown is that far above the joint of the head
+NEAREST = 0.1  # metres; points closer to the eye are projected as if they were this far away
 
 
 def camera(clips: Sequence[np.ndarray], aspect: float = ASPECT) -> dict[str, Any]:
-    """The view that a scene's takes (T, J, 3) share: from in front, at the angle that brings their motion closest.
+    """Find the view that the motions of a scene share: from in front, at the angle that brings them closest.
 
-    aspect: width / height of the picture. Returns yaw and pitch in radians (yaw 0 looks from +Z), the target point,
-    the distance from it in metres, and the radius in metres of the ground the motion covers around the target.
+    Args:
+        clips: Joints (T, J, 3) of each motion, metres, Y up.
+        aspect: Width / height of the picture.
+
+    Returns:
+        Yaw and pitch in radians (yaw 0 looks from +Z), the target point (3,), the distance from it in metres, and the
+        radius in metres of the ground that the motion covers around the target.
     """
     seen = []
     for clip in clips:
@@ -46,14 +52,35 @@ def camera(clips: Sequence[np.ndarray], aspect: float = ASPECT) -> dict[str, Any
     }
 
 
+def camera_axes(yaw: float, pitch: float = PITCH) -> np.ndarray:
+    """Axes of the camera as rows (3, 3): right, up, towards the eye."""
+    sin, cos, rise, level = math.sin(yaw), math.cos(yaw), math.sin(pitch), math.cos(pitch)
+    return np.array(((cos, 0, -sin), (-sin * rise, level, -cos * rise), (sin * level, rise, cos * level)))
+
+
+def project(points: np.ndarray, view: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Project points (..., 3) onto a picture whose height reaches from -1 to 1.
+
+    Args:
+        points: Metres.
+        view: A view as `camera` returns it.
+
+    Returns:
+        Places on the picture (..., 2), and the size of a metre there (...,).
+    """
+    local = (points - view["target"]) @ camera_axes(view["yaw"], view["pitch"]).T
+    depth = np.maximum(view["distance"] - local[..., 2], NEAREST)
+    scale = 1 / (math.tan(FIELD_OF_VIEW / 2) * depth)
+    return local[..., :2] * scale[..., None], scale
+
+
 def _fitted(points: np.ndarray, yaw: float, aspect: float) -> tuple[np.ndarray, float]:
     """Target (3,) and distance of the nearest camera that has all points (P, 3) in view, with ROOM around them.
 
     In the camera's axes (x right, y up, z towards the eye) a point is inside the left and right edges when
     |x - eye_x| + ROOM <= slope * (eye_z - z): linear in the eye, so each pair of edges has a closed solution.
     """
-    sin, cos, rise, level = math.sin(yaw), math.cos(yaw), math.sin(PITCH), math.cos(PITCH)
-    axes = np.array(((cos, 0, -sin), (-sin * rise, level, -cos * rise), (sin * level, rise, cos * level)))
+    axes = camera_axes(yaw)
     x, y, z = axes @ points.T
     eye, depths = [], []
     slope = MARGIN * math.tan(FIELD_OF_VIEW / 2)

@@ -1,13 +1,15 @@
-"""The body a page shows: a skeleton wrapped in convex parts."""
+"""The body that pages, pictures and exported files show: a skeleton wrapped in convex parts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from adaqf_train.motion.skeleton import Skeleton
 
-LEG = 0.82  # metres, thigh + shank of HumanML3D's target skeleton: the body all radii below are for
+LEG = 0.82  # metres, thigh + shank of HumanML3D's target skeleton: all radii below are for this body
 RADII = {  # metres, of the flesh around a limb's joint
     "hip": 0.078,
     "knee": 0.052,
@@ -22,11 +24,15 @@ RADII = {  # metres, of the flesh around a limb's joint
 
 
 def body(skeleton: Skeleton) -> dict[str, Any]:
-    """How the player wraps a skeleton in flesh: parts, each the convex hull of a few balls.
+    """Describe the body around a skeleton: parts, each the convex hull of a few balls.
 
-    A ball is {of: [[joint, weight], ...], ahead, radius}: its centre is that sum of joints (the weights add up to 1,
-    so it may lie beyond a bone's end, where hands, heels and the skull are) moved `ahead` metres to where the body
-    faces. A part's first and last ball are its axis. Metres are for a body whose legs are LEG long.
+    A ball is `{of: [[joint, weight], ...], ahead, radius}`. Its centre is the weighted sum of joints, moved by `ahead`
+    metres to where the body faces. Weights add up to 1; a weight above 1 places the ball beyond a bone's end, as for
+    hands, heels and the skull. A part's first and last ball are its axis. Metres are for a body whose legs are LEG
+    long.
+
+    Returns:
+        `parts`: {tone: "body", "left" or "right", balls}; `feet`: [ankle, toe, side], left first; `hips`: left, right.
     """
     names = [name.partition("_") for name in skeleton.joints]  # ("left", "_", "knee"); the spine has no side
     (spine,) = [chain for chain in skeleton.chains if not any(names[joint][2] for joint in chain)]
@@ -71,3 +77,30 @@ def body(skeleton: Skeleton) -> dict[str, Any]:
             parts.append({"tone": side, "balls": [heel, ball(ankle, 0.036), ball(beyond(ankle, toe, 0.25), 0.026)]})
             feet.append([ankle, toe, side])
     return {"parts": parts, "feet": sorted(feet, key=lambda foot: foot[2]), "hips": hips}
+
+
+def relative_size(joints: np.ndarray, skeleton: Skeleton) -> float:
+    """Median leg length of a motion (T, J, 3), metres, relative to LEG."""
+    knee, ankle = skeleton.leg
+    chain = [skeleton.parents[knee], knee, ankle]
+    return float(np.median(np.linalg.norm(np.diff(joints[:, chain], axis=1), axis=-1).sum(axis=1))) / LEG
+
+
+def placed_balls(
+    part: Mapping[str, Any], pose: np.ndarray, size: float, forward: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres (B, 3) and radii (B,) in metres of a part's balls in a pose (J, 3) that faces `forward` (3,)."""
+    centres = [
+        sum(weight * pose[joint] for joint, weight in ball["of"]) + size * ball["ahead"] * forward
+        for ball in part["balls"]
+    ]
+    return np.array(centres), size * np.array([ball["radius"] for ball in part["balls"]])
+
+
+def hull(centres: np.ndarray, radii: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, D) of the convex hull of balls, one for each unit direction (N, D), and the balls they lie on.
+
+    The outermost point in a direction d lies on the ball with the largest c·d + r, at c + r d, where the normal is d.
+    """
+    outermost = (directions @ centres.T + radii).argmax(axis=1)
+    return centres[outermost] + radii[outermost, None] * directions, outermost

@@ -1,4 +1,4 @@
-"""What a page's player reads: motions as text, the bodies they move, where feet stand, where the camera is."""
+"""The data that a page's player reads: motions as text, bodies, footprints and cameras."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 from adaqf_train.render.camera import FIELD_OF_VIEW, camera
-from adaqf_train.render.flesh import LEG, body
+from adaqf_train.render.flesh import body, relative_size
 
 STEP = 0.001  # metres; a millimetre is well under a pixel at any sensible zoom
-FARTHEST = 500.0  # metres from the origin; beyond it the positions are in millimetres, not metres
+FARTHEST = 500.0  # metres from the origin; positions farther away are in millimetres
 CONTACT_HEIGHT = 0.05  # metres above the floor; toe joints of a flat foot are 2 to 4.5 cm above it
 CONTACT_SPEED = 0.5  # metres per second
 
@@ -43,14 +43,14 @@ class Scene:
 
 
 def checked(scenes: Sequence[Scene]) -> list[list[np.ndarray]]:
-    """The motions of every scene as float64 (T, J, 3), or a ValueError that names the scene and take it is about."""
+    """Motions of every scene as float64 (T, J, 3); a ValueError names the scene and the take that cannot be shown."""
     if not scenes:
         raise ValueError("No scenes: a page needs at least one Scene, with at least one Take.")
     return [_checked_takes(index, scene) for index, scene in enumerate(scenes)]
 
 
 def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]:
-    """What the player reads; clips[scene][take] are checked joints (T, J, 3) in metres."""
+    """Collect what the player reads; clips[scene][take] are checked joints (T, J, 3) in metres."""
     skeletons = {clip.shape[1]: skeleton_of(clip.shape[1]) for scene in clips for clip in scene}
     return {
         "fps": fps,
@@ -65,9 +65,12 @@ def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]
 
 
 def contacts(joints: np.ndarray, skeleton: Skeleton, fps: float) -> list[list[int]]:
-    """When a toe of joints (T, J, 3) stands on the ground: [foot, first frame, last frame] of every contact.
+    """Find the contacts of feet with the ground in a motion (T, J, 3), metres.
 
-    foot: 0 left, 1 right. A foot stands while its toe is lower than CONTACT_HEIGHT and slower than CONTACT_SPEED.
+    A foot stands while its toe is lower than CONTACT_HEIGHT and slower than CONTACT_SPEED.
+
+    Returns:
+        [foot, first frame, last frame] of every contact; foot 0 is the left, 1 the right one.
     """
     found = []
     for foot, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
@@ -80,11 +83,11 @@ def contacts(joints: np.ndarray, skeleton: Skeleton, fps: float) -> list[list[in
 
 
 def pack(joints: np.ndarray) -> str:
-    """Positions (T, J, 3) as base64 of zigzag varints: changes of the differences between frames, in whole STEPs.
+    """Encode positions (T, J, 3) as base64 of zigzag varints: second differences between frames, in whole STEPs.
 
-    The positions are rounded first and then differenced twice, so errors do not add up: each is at most half a STEP.
-    However fast a body runs, its speed changes little from frame to frame: nearly every number fits one byte, which
-    makes the text two thirds as long as plain int16 would be.
+    The positions are rounded before they are differenced, so errors do not add up: each is at most half a STEP.
+    The speed of a body changes little from frame to frame, however fast it runs: nearly every number fits one byte,
+    and the text is two thirds as long as with plain int16.
     """
     steps = np.rint(np.asarray(joints, dtype=np.float64) / STEP).astype(np.int64)
     change = np.diff(np.diff(steps, axis=0, prepend=0), axis=0, prepend=0).reshape(-1)
@@ -102,52 +105,61 @@ def script_json(value: Any) -> str:
 
 
 def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any]:
-    """One motion (T, J, 3): its size, the body's size relative to LEG, and its positions as text."""
-    knee, ankle = skeleton.leg
-    hip = skeleton.parents[knee]
-    leg = np.linalg.norm(joints[:, [knee, ankle]] - joints[:, [hip, knee]], axis=-1).sum(axis=1)
+    """One motion (T, J, 3): its shape, the body's size relative to LEG, its contacts, and its positions as text."""
     return {
         "frames": joints.shape[0],
         "joints": joints.shape[1],
-        "size": round(float(np.clip(np.median(leg) / LEG, 0.3, 3.0)), 3),
+        "size": round(float(np.clip(relative_size(joints, skeleton), 0.3, 3.0)), 3),
         "contacts": contacts(joints, skeleton, fps),
         "data": pack(joints),
     }
 
 
+def checked_joints(joints: Any, where: str) -> np.ndarray:
+    """Convert a motion to float64.
+
+    Args:
+        joints: Positions (T, J, 3), metres; J = 22 or 21.
+        where: How the motion is called at the beginning of an error.
+
+    Raises:
+        ValueError: Another shape, values that are not finite, or positions that cannot be metres.
+    """
+    try:
+        joints = np.asarray(joints, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: joints are not an array of numbers ({error}). Expected (T, J, 3).") from error
+    if joints.ndim != 3 or joints.shape[2] != 3 or joints.shape[0] == 0:
+        raise ValueError(
+            f"{where}: joints have shape {joints.shape}, expected (T, J, 3) with at least one frame. "
+            "Convert features with motion.features.decode first; pass the clips of a batch one by one."
+        )
+    try:
+        skeleton_of(joints.shape[1])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error} Choose or retarget the joints first.") from error
+    bad = ~np.isfinite(joints).all(axis=(1, 2))
+    if bad.any():
+        raise ValueError(
+            f"{where}: {bad.sum()} of {len(bad)} frames hold NaN or infinity, the first is frame {bad.argmax()}. "
+            "Did the model diverge?"
+        )
+    farthest = np.abs(joints).max()
+    if farthest > FARTHEST:
+        raise ValueError(
+            f"{where}: a joint is {farthest:.0f} m from the origin. Millimetres? Divide by 1000; expected metres."
+        )
+    return joints
+
+
 def _checked_takes(index: int, scene: Scene) -> list[np.ndarray]:
     where = f"Scene {index} ({_shortened(scene.caption)})"
     if not scene.takes:
-        raise ValueError(f"{where} has no takes: give it at least one Take, or leave the scene out.")
-    clips = []
-    for number, take in enumerate(scene.takes):
-        here = f"{where}, take {number} ({_shortened(take.label)})"
-        try:
-            joints = np.asarray(take.joints, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{here}: joints are not an array of numbers ({error}). Expected (T, J, 3).") from error
-        if joints.ndim != 3 or joints.shape[2] != 3 or joints.shape[0] == 0:
-            raise ValueError(
-                f"{here}: joints have shape {joints.shape}, expected (T, J, 3) with at least one frame. "
-                "Features? Convert them with motion.features.decode first; a batch is one Take per clip."
-            )
-        try:
-            skeleton_of(joints.shape[1])
-        except ValueError as error:
-            raise ValueError(f"{here}: {error} Choose or retarget the joints first.") from error
-        bad = ~np.isfinite(joints).all(axis=(1, 2))
-        if bad.any():
-            raise ValueError(
-                f"{here}: {bad.sum()} of {len(bad)} frames hold NaN or infinity, the first is frame {bad.argmax()}. "
-                "Did the model diverge? Drop the take or fix what made it."
-            )
-        farthest = np.abs(joints).max()
-        if farthest > FARTHEST:
-            raise ValueError(
-                f"{here}: a joint is {farthest:.0f} m from the origin. Millimetres? Divide by 1000; expected metres."
-            )
-        clips.append(joints)
-    return clips
+        raise ValueError(f"{where} has no takes: give it at least one Take, or remove the scene.")
+    return [
+        checked_joints(take.joints, f"{where}, take {number} ({_shortened(take.label)})")
+        for number, take in enumerate(scene.takes)
+    ]
 
 
 def _shortened(text: str, width: int = 60) -> str:

@@ -19,7 +19,7 @@ from adaqf_train.judges import store
 from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.generators.mdm.objective import OnValidation
-from adaqf_train.render.strip import strip
+from adaqf_train.render.pictures import strip
 
 
 def validator(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adaqf_train.cli import main
-from adaqf_train.files.source import features_of, read_motions
+from adaqf_train.files.read import read_features, read_motions
 from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.motion import features
 from adaqf_train.motion.bvh import read_bvh
@@ -53,7 +53,7 @@ def test_kit_motions_become_metres(tmp_path):
     for array in (own, own / 640):
         (found,) = read_motions(saved(tmp_path / "a.npy", array))
         np.testing.assert_allclose(found, own / 640, atol=1e-6)
-        (vectors,) = features_of(tmp_path / "a.npy")
+        (vectors,) = read_features(tmp_path / "a.npy")
         np.testing.assert_allclose(vectors, features.encode(own), atol=1e-4)
     (found,) = read_motions(saved(tmp_path / "a.npy", features.encode(own)))
     assert 0.5 < np.ptp(found[:, :, 1]) < 2.5
@@ -90,7 +90,7 @@ def test_features_and_joints_become_each_other(tmp_path):
     ("array", "says"),
     [
         (np.zeros((5, 66)), "shape (5, 66), expected joints"),
-        (np.zeros((22, 3, 60)), "Transpose it"),
+        (np.zeros((22, 3, 60)), "Transpose an array"),
         (np.full((5, 22, 3), np.nan), "NaN or infinite"),
         (np.zeros((0, 22, 3)), "no frames"),
         (np.zeros((5, 22, 3), int), "expected floats"),
@@ -114,9 +114,9 @@ def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
         (["SOURCE", "a.fbx"], "name a .npy, .bvh"),
         (["SOURCE", "a.bvh", "--format", "features"], "cannot hold features"),
         (["SOURCE", "a.bvh", "--fps", "0"], "fps must lie between 0.1 and 1000"),
-        (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps: features are steps"),
+        (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps cannot change features"),
         (["SOURCE", "SOURCE/a.bvh"], "cannot be written to"),
-        (["ONE", "a.npy", "--format", "features"], "one frame"),
+        (["ONE", "a.npy", "--format", "features"], "only one frame"),
     ],
 )
 def test_conversions_that_cannot_be_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
@@ -131,7 +131,7 @@ def test_files_that_are_no_arrays_are_one_line(tmp_path, capsys):
     (tmp_path / "text.npy").write_text("0 1 2\n")
     np.savez(tmp_path / "two.npz", a=DANCE)
     saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
-    for name, says in (("text.npy", "not a .npy"), ("two.npz", "save one of its arrays"), ("objects.npy", "no array")):
+    for name, says in (("text.npy", "not a .npy"), ("two.npz", "Save an array of an archive"), ("objects.npy", "no array")):
         message = error_of(capsys, ["convert", tmp_path / name, tmp_path / "a.bvh"])
         assert says in message
         assert "pickle" not in message

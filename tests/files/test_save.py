@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaclip import AdaCLIPError
 from adaqf_train.errors import ExportError
 from adaqf_train.files import save_motion, save_motions
 from adaqf_train.files.save import FORMATS
@@ -82,9 +81,9 @@ def test_pictures_hold_several(tmp_path, suffix):
     ("joints", "says"),
     [
         (np.zeros((5, 24, 3)), "No standard skeleton has 24 joints"),
-        (np.zeros((5, 263)), r"shape \(5, 263\), expected \(frames, 22 or 21, 3\)"),
+        (np.zeros((5, 263)), r"shape \(5, 263\), expected \(T, J, 3\)"),
         (np.zeros((0, 22, 3)), "shape"),
-        (np.where(np.arange(12)[:, None, None] == 7, np.nan, DANCE), "NaN or infinite at frame 7"),
+        (np.where(np.arange(12)[:, None, None] == 7, np.nan, DANCE), "1 of 12 frames hold NaN or infinity, the first is frame 7"),
         (2000 * DANCE, "m from the origin"),
         ([["a"]], "not an array of numbers"),
     ],
@@ -129,13 +128,13 @@ def test_options_that_do_not_fit_are_named(tmp_path, changes, says):
         save_motions(tmp_path / "a.bvh", [DANCE, DANCE], **changes)
     with pytest.raises(ExportError, match="motions of 21, 22 joints"):
         save_motions(tmp_path / "a.png", [DANCE, dancer(5, skeleton=KIT)])
-    with pytest.raises(ExportError, match="no motion"):
+    with pytest.raises(ExportError, match="no motions to save"):
         save_motions(tmp_path / "a.png", [])
 
 
 def test_films_ask_for_their_encoder_by_name(tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else found(name, *rest))
-    with pytest.raises(AdaCLIPError, match=r"adaclip\[export\]"):
+    with pytest.raises(ExportError, match=r"adaclip\[export\]"):
         save_motion(tmp_path / "a.mp4", DANCE)
     assert save_motion(tmp_path / "a.gif", DANCE).is_file()

@@ -189,8 +189,8 @@ def test_document_data_cannot_close_its_script() -> None:
     data, _ = Reader(text).texts["script"]
     assert data.count("<") == 0
     assert json.loads(data) == {"text": NASTY}
-    with pytest.raises(UndefinedError, match="motions"):
-        html.document("base.html", title="no motions")
+    with pytest.raises(UndefinedError, match="title"):
+        html.document("base.html", motions={})
 
 
 def test_every_take_shows_its_own_figures_and_those_it_is_given(tmp_path: Path) -> None:

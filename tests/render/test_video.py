@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaqf_train.render.film import Film
+from adaqf_train.render.pictures import Film
 from adaqf_train.render.video import write_gif, write_mp4
 from tests.files.motions import dancer
 

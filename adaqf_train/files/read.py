@@ -1,4 +1,4 @@
-"""Motions from .npy files as people have them: joints or features, one clip or a batch."""
+"""Read motions from .npy files: joints or features, one clip or a batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from adaqf_train.errors import ExportError
 from adaqf_train.motion import features
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of, skeleton_of_width
 
-GIANT = 5.0  # metres; no body is that tall, arms stretched or not
-TALLEST = 20.0  # metres; a KIT-ML skeleton taller than that is in the data set's own units, 640 a metre
+GIANT = 5.0  # metres; no body is taller, even with its arms stretched up
+TALLEST = 20.0  # metres; a taller KIT-ML skeleton is in the data set's own units, 640 per metre
 
 
 def read_motions(path: Path) -> list[np.ndarray]:
-    """Joints (T, J, 3), metres, of every clip in a .npy file.
+    """Read the joints of every clip in a .npy file.
 
-    The file holds joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or de-normalised features (T, D) or (N, T, D), D =
-    263 or 251; KIT-ML's joints are in metres or in its own units. Errors name the file and what was found.
+    Args:
+        path: A file of joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or of de-normalised features (T, D) or
+            (N, T, D), D = 263 or 251. KIT-ML's joints are in metres or in the data set's own units.
+
+    Returns:
+        Joints (T, J, 3) of each clip, metres, Y up, float64.
+
+    Raises:
+        ExportError: The file holds something else.
     """
     clips, skeleton, are_features = _read(path)
     if are_features:
@@ -28,13 +35,13 @@ def read_motions(path: Path) -> list[np.ndarray]:
     return [_metres(clip, skeleton, path) for clip in clips]
 
 
-def features_of(path: Path) -> list[np.ndarray]:
-    """De-normalised features (T, D) of every clip in such a file; of joints, one frame less than they are."""
+def read_features(path: Path) -> list[np.ndarray]:
+    """Read the de-normalised features (T, D) of every clip; T joints become T - 1 rows. See `read_motions`."""
     clips, skeleton, are_features = _read(path)
     if are_features:
         return clips
     if min(map(len, clips)) < 2:
-        raise ExportError(f"{path}: one frame, and features hold velocities. Give at least two.")
+        raise ExportError(f"{path}: a clip has only one frame, but features hold velocities. Give at least two frames.")
     return [features.encode(_metres(clip, skeleton, path) * skeleton.units_per_metre) for clip in clips]
 
 
@@ -44,8 +51,8 @@ def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
         raise ExportError(f"{path}: no such file. Give a .npy file of joints or features.")
     if not _is_array(path):
         raise ExportError(
-            f"{path}: not a .npy file. Give a .npy file of joints or features; of an archive (.npz), save one of its "
-            "arrays with numpy.save."
+            f"{path}: not a .npy file. Give a .npy file of joints or features. Save an array of an archive (.npz) with "
+            "numpy.save first."
         )
     array = load_array(path)
     if array.ndim in (2, 3) and array.shape[-1] in (HUMANML3D.features, KIT.features):
@@ -55,10 +62,11 @@ def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
     else:
         raise ExportError(
             f"{path}: shape {array.shape}, expected joints (frames, 22 or 21, 3) or features (frames, 263 or 251), "
-            "one clip or a batch of them. In another order? Transpose it."
+            "one clip or a batch of them. Transpose an array whose axes are in another order."
         )
     if array.size == 0 or not np.isfinite(array).all():
-        raise ExportError(f"{path}: {'no frames' if array.size == 0 else 'NaN or infinite values'}. Write it again.")
+        fault = "no frames" if array.size == 0 else "NaN or infinite values"
+        raise ExportError(f"{path}: {fault}. Create the file again.")
     array = array.astype(np.float64)
     return list(array[None] if single else array), skeleton, array.shape[-1] != 3
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adaqf_train.files import rest
-from adaqf_train.files.solve import TOLERANCE, solve
+from adaqf_train.files.animation import TOLERANCE, solve_rotations
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files.motions import dancer, posed, t_pose, wobbled
@@ -32,7 +32,7 @@ def ramp(axis: tuple[float, float, float], frames: int = 30, to: float = 90.0) -
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
 def test_stiff_bodies_come_back_exactly(skeleton):
     joints = dancer(60, skeleton=skeleton)
-    animation = solve(joints, skeleton)
+    animation = solve_rotations(joints, skeleton)
     assert not animation.stretches
     assert np.abs(animation.positions() - joints).max() < 1e-6
     assert animation.error < 1e-6
@@ -43,7 +43,7 @@ def test_stiff_bodies_come_back_exactly(skeleton):
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
 def test_the_t_pose_needs_no_turns(skeleton):
     joints = posed({0: torch.zeros(3, 3)}, skeleton)
-    animation = solve(joints, skeleton)
+    animation = solve_rotations(joints, skeleton)
     assert float(degrees(animation.turns, rotations.identity(animation.turns.shape[:2], animation.turns)).max()) < 1e-3
     offsets = animation.offsets.numpy()
     np.testing.assert_allclose(offsets, t_pose(skeleton).numpy(), atol=1e-9)
@@ -58,10 +58,10 @@ def test_a_body_of_another_build_rests_in_its_own_shape():
     wide = offsets.clone()
     wide[AT["left_hip"]] = torch.tensor([0.12, -0.02, 0.0])
     wide[AT["right_hip"]] = torch.tensor([-0.12, -0.02, 0.0])
-    turns = solve(joints, HUMANML3D).turns
+    turns = solve_rotations(joints, HUMANML3D).turns
     translations = wide.expand(len(joints), -1, -1)
     joints = kinematics.forward(translations, turns, HUMANML3D.parents)[0].numpy()
-    animation = solve(joints, HUMANML3D)
+    animation = solve_rotations(joints, HUMANML3D)
     assert animation.error < 1e-4
     left, right = animation.offsets[AT["left_hip"]], animation.offsets[AT["right_hip"]]
     assert float((left - right).norm()) == pytest.approx(0.24, abs=1e-4)
@@ -81,7 +81,7 @@ def test_upper_limbs_turn_with_the_bend_below(turned, hinge, axis):
     along = torch.nn.functional.normalize(t_pose()[AT[hinge]], dim=-1)
     roll = torch.full((30, 1), np.radians(50.0)) * along
     bend = ramp(axis, to=100)
-    animation = solve(posed({AT[turned]: roll, AT[hinge]: bend}), HUMANML3D)
+    animation = solve_rotations(posed({AT[turned]: roll, AT[hinge]: bend}), HUMANML3D)
     truth = rotations.from_axis_angle(roll.double())
     away = degrees(animation.turns[:, AT[turned]], truth)
     assert float(away[-1]) < 8
@@ -96,12 +96,12 @@ def test_straight_limbs_do_not_flutter():
     normal = np.cross(bone[:, AT["left_elbow"] - 1], bone[:, AT["left_wrist"] - 1])
     plane = np.degrees(np.unwrap(np.arctan2(normal[:, 1], normal[:, 2])))
     assert np.abs(np.diff(plane)).max() > 60  # control
-    assert quickest(solve(joints, HUMANML3D).turns[:, [AT["left_shoulder"]]]) < 6
+    assert quickest(solve_rotations(joints, HUMANML3D).turns[:, [AT["left_shoulder"]]]) < 6
 
 
 def test_the_spine_shares_a_turn_of_the_chest():
     third = ramp((0, 1, 0), to=25)
-    animation = solve(posed({AT["spine1"]: third, AT["spine2"]: third, AT["spine3"]: third}), HUMANML3D)
+    animation = solve_rotations(posed({AT["spine1"]: third, AT["spine2"]: third, AT["spine3"]: third}), HUMANML3D)
     truth = rotations.from_axis_angle(third.double())
     for joint in ("spine1", "spine2", "spine3"):
         assert float(degrees(animation.turns[:, AT[joint]], truth).max()) < 0.1
@@ -109,7 +109,7 @@ def test_the_spine_shares_a_turn_of_the_chest():
 
 
 def test_smooth_motions_turn_smoothly():
-    turns = solve(dancer(200, seed=3), HUMANML3D).turns
+    turns = solve_rotations(dancer(200, seed=3), HUMANML3D).turns
     assert quickest(turns) < 15
     assert float((turns[1:] * turns[:-1]).sum(-1).min()) > 0  # no sign jumps: editors interpolate components
 
@@ -117,21 +117,21 @@ def test_smooth_motions_turn_smoothly():
 def test_bones_stretch_only_where_they_must():
     joints = dancer()
     little, much = wobbled(joints, 0.0005), wobbled(joints, 0.02)
-    assert not solve(little, HUMANML3D).stretches
-    animation = solve(much, HUMANML3D)
+    assert not solve_rotations(little, HUMANML3D).stretches
+    animation = solve_rotations(much, HUMANML3D)
     assert animation.stretches
     assert np.abs(animation.positions() - much).max() < 1e-9
-    rigid = solve(much, HUMANML3D, "rigid")
+    rigid = solve_rotations(much, HUMANML3D, "rigid")
     assert rigid.error > TOLERANCE
     assert np.linalg.norm(rigid.positions() - much, axis=-1).max() == pytest.approx(rigid.error)
     lengths = HUMANML3D.lengths_of(torch.from_numpy(rigid.positions()))
     assert float(lengths.std(dim=0).max()) < 1e-9
-    assert solve(little, HUMANML3D, "stretch").stretches
+    assert solve_rotations(little, HUMANML3D, "stretch").stretches
 
 
 @pytest.mark.parametrize("joints", [np.zeros((5, 22, 3)), dancer(1), np.repeat(dancer(1), 3, axis=0)])
 def test_degenerate_motions_are_finite(joints):
-    animation = solve(joints, HUMANML3D)
+    animation = solve_rotations(joints, HUMANML3D)
     assert torch.isfinite(animation.turns).all()
     assert np.abs(animation.positions() - joints).max() < 1e-6
 
@@ -139,7 +139,7 @@ def test_degenerate_motions_are_finite(joints):
 def test_a_joint_on_its_parent_turns_nothing():
     joints = dancer()
     joints[:, AT["left_wrist"]] = joints[:, AT["left_elbow"]]
-    animation = solve(joints, HUMANML3D)
+    animation = solve_rotations(joints, HUMANML3D)
     assert torch.isfinite(animation.turns).all()
     assert np.abs(animation.positions() - joints).max() < 1e-6
 

@@ -1,19 +1,19 @@
 """Joint rotations from joint positions, for file formats that store rotations.
 
-Positions say where bones point, not how they are turned about themselves. With o_c the T-pose offset of child c from
-joint j and v_c(t) the bone as it is, the global rotation R_j(t), identity in the T-pose, is
+Positions determine the direction of a bone, but not its rotation about itself. Let o_c be the T-pose offset of child c
+from joint j, and v_c(t) the bone in frame t. The global rotation R_j(t), the identity in the T-pose, is
 
 - at joints with several children (pelvis, upper chest) the best fit, argmin_R sum_c |R o_c - v_c(t)|^2: the
   eigenvector of the largest eigenvalue of Horn's 4 x 4 matrix (Horn 1987). The shape of the offsets is the clip's own:
-  fit and average are iterated, and the average is turned back onto the T-pose;
-- at joints with one child the shortest arc from where the parent's rotation would leave the bone to where it is (the
-  swing), which adds no turn about the bone;
-- above an elbow or a knee, followed by the turn phi about the bone u that brings the hinge's axis h towards the normal
-  of the bend, n = |u x l| u x l with l the bone below: phi = atan2(n·(u x h), STRAIGHT^2 + max(n·h, 0)). It fades to
-  zero as the limb straightens and n becomes noise, is continuous, and stays within 90 degrees;
-- along the spine, between the pelvis and the upper chest, followed by an even share of the turn that is left between
-  the swings and the chest's own rotation;
-- at the ends (head, wrists, toes) the parent's: nothing is known of them.
+  fit and average are iterated, and the average is rotated back onto the T-pose;
+- at joints with one child the shortest arc from the direction of the bone under the parent's rotation to its actual
+  direction (the swing), which adds no rotation about the bone;
+- above an elbow or a knee, the swing followed by a rotation phi about the bone u that brings the hinge's axis h towards
+  the normal of the bend, n = |u x l| u x l with l the bone below: phi = atan2(n·(u x h), STRAIGHT^2 + max(n·h, 0)). It
+  fades to zero as the limb straightens and n becomes noise, is continuous, and stays within 90 degrees;
+- along the spine, between the pelvis and the upper chest, the swing followed by an even share of the rotation that
+  remains between the swings and the chest's own rotation;
+- at the ends (head, wrists, toes) the parent's rotation, because positions say nothing about them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import Skeleton
 
 Bones = Literal["auto", "rigid", "stretch"]
-TOLERANCE = 0.005  # metres that bones of one length may put a joint off before "auto" lets them stretch
-STRAIGHT = 0.2  # sine of the bend of an elbow or knee from which on it, not the swing, says how the limb is turned
-ROUNDS = 4  # of fitting rotations and averaging what they fit; the shapes move by less than 0.1 mm after three
-SHORTEST = 1e-6  # metres; a shorter bone points nowhere
+TOLERANCE = 0.005  # largest error of a joint in metres with which "auto" keeps the lengths of bones
+STRAIGHT = 0.2  # sine of the bend of an elbow or knee beyond which the bend determines the limb's own rotation
+ROUNDS = 4  # of fitting rotations and averaging shapes; after three, shapes change by less than 0.1 mm
+SHORTEST = 1e-6  # metres; a shorter bone has no direction
 
 
 @dataclass(frozen=True)
@@ -44,21 +44,27 @@ class Animation:
     skeleton: Skeleton
     offsets: Tensor  # (J, 3) float64, metres: each joint from its parent in the T-pose; zero for the root
     translations: Tensor  # (T, J, 3): the root's path, and the offsets unless the bones stretch
-    turns: Tensor  # (T, J, 4): rotations relative to the parent's, signs continuous in time
+    turns: Tensor  # (T, J, 4): rotations relative to the parent, with signs that are continuous in time
     stretches: bool  # whether bones change their length
-    error: float  # metres, the farthest that bones of one length put a joint of any frame off its place
+    error: float  # metres, the largest error of any joint in any frame if bones keep their lengths
 
     def positions(self) -> np.ndarray:
         """Global joint positions (T, J, 3) by forward kinematics, float64."""
         return kinematics.forward(self.translations, self.turns, self.skeleton.parents)[0].numpy()
 
 
-def solve(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """The animation whose joints are at `joints` (T, J, 3), metres, Y up.
+def solve_rotations(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
+    """Find the joint rotations of a motion.
 
-    Each bone has its median length over the clip. bones: "rigid" keeps it, so generated motions, whose bones are not
-    of one length, come back with an error; "stretch" moves each joint to its place, whatever the length; "auto" is
-    rigid where that puts no joint off by more than TOLERANCE.
+    Args:
+        joints: Positions (T, J, 3), metres, Y up.
+        skeleton: The skeleton of the joints.
+        bones: "rigid" gives every bone its median length over the clip. The bones of generated motions vary in length,
+            so their joints get an error. "stretch" moves every joint to its exact position. "auto" is rigid unless a
+            joint would be off by more than TOLERANCE.
+
+    Returns:
+        The T-pose and the local transforms that animate it.
     """
     target = torch.as_tensor(np.asarray(joints, dtype=np.float64))
     parents = list(skeleton.parents[1:])
@@ -82,7 +88,7 @@ def solve(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Anim
 
 
 def _orientations(bone: Tensor, lengths: Tensor, directions: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Global rotations (T, J, 4), and the T-pose's directions (J, 3) with branches in the clip's own shape.
+    """Find global rotations (T, J, 4), and the directions (J, 3) of a T-pose whose branches have the clip's shape.
 
     bone: (T, J, 3) from each joint's parent to it; lengths: (J, 1); directions: (J, 3) of an average T-pose.
     """
@@ -109,9 +115,9 @@ def _orientations(bone: Tensor, lengths: Tensor, directions: Tensor, skeleton: S
 
 
 def _branch(bones: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The shape (C, 3) of C bones that branch off one joint, (T, C, 3), and the rotations (T, 4) that fit it to them.
+    """Fit a rigid shape (C, 3) to bones (T, C, 3) that branch off one joint; also return its rotations (T, 4).
 
-    offsets: (C, 3), the T-pose's, which sets the lengths and the frame.
+    offsets: (C, 3), those of the T-pose, which set the lengths and the frame.
     """
     size = offsets.norm(dim=-1, keepdim=True)
     wanted = normalize(bones, dim=-1) * size
@@ -119,14 +125,14 @@ def _branch(bones: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         turn = _fit(shape, wanted)
         mean = rotations.rotate(rotations.inverse(turn)[:, None], wanted).mean(dim=0)
-        # The average may turn as a whole from round to round; what it stands for does not.
+        # The average may rotate as a whole from round to round; its shape does not change by that.
         shape = rotations.rotate(_fit(mean, offsets), mean)
         shape = torch.where(shape.norm(dim=-1, keepdim=True) > SHORTEST, normalize(shape, dim=-1) * size, offsets)
     return shape, _fit(shape, wanted)
 
 
 def _fit(source: Tensor, target: Tensor) -> Tensor:
-    """Rotations that bring vectors closest to others, in the sum of squares. (..., C, 3), (..., C, 3) -> (..., 4)."""
+    """Rotations that fit vectors to others in the least-squares sense. (..., C, 3), (..., C, 3) -> (..., 4)."""
     s = (source[..., :, None] * target[..., None, :]).sum(dim=-3)  # (..., 3, 3): the sum of source times target
     trace = s.diagonal(dim1=-2, dim2=-1).sum(-1)
     twist = torch.stack([s[..., 1, 2] - s[..., 2, 1], s[..., 2, 0] - s[..., 0, 2], s[..., 0, 1] - s[..., 1, 0]], dim=-1)
@@ -137,7 +143,7 @@ def _fit(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _stem(branch: int, children: list[list[int]], parents: tuple[int, ...]) -> list[int]:
-    """The joints with one child between the branch above, if any, and this one, from the top down."""
+    """Joints with one child between the branch above, if there is one, and this branch, from the top down."""
     stem: list[int] = []
     joint = parents[branch]
     while joint >= 0 and len(children[joint]) == 1:
@@ -147,7 +153,7 @@ def _stem(branch: int, children: list[list[int]], parents: tuple[int, ...]) -> l
 
 
 def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], bone: Tensor, directions: Tensor) -> None:
-    """Turns the joints of a stem about their bones, each a little more, up to the rotation of the branch (T, 4)."""
+    """Rotate the joints of a stem about their bones, by shares that grow up to the rotation of the branch (T, 4)."""
     if not stem:
         return
     *joints, end = stem
@@ -161,7 +167,7 @@ def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], bone: Tens
 
 
 def _facing_the_bend(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor) -> Tensor:
-    """Rotations (T, 4) turned about their bones `along` so that the hinge's axis (3,) faces the bend's."""
+    """Rotate (T, 4) about the bones `along` so that the hinge's axis (3,) points towards the axis of the bend."""
     axis = rotations.rotate(turn, hinge)
     normal = torch.linalg.cross(along, beyond)
     normal = normal * normal.norm(dim=-1, keepdim=True)
@@ -171,5 +177,5 @@ def _facing_the_bend(turn: Tensor, along: Tensor, beyond: Tensor, hinge: Tensor)
 
 
 def _pointing(bone: Tensor, otherwise: Tensor) -> Tensor:
-    """Unit directions of bones (T, 3), and another where a bone has no length."""
+    """Unit directions of bones (T, 3), or `otherwise` where a bone has no length."""
     return torch.where(bone.norm(dim=-1, keepdim=True) > SHORTEST, normalize(bone, dim=-1), otherwise)
