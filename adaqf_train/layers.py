@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 
 def sinusoidal_table(positions: int, width: int) -> Tensor:
@@ -70,7 +69,7 @@ def _convolved(convolution: nn.Module, x: Tensor) -> Tensor:
 
 
 class BiGRU(nn.Module):
-    """A bidirectional GRU with a learnt first state; gives the last hidden states of both directions, joined."""
+    """Summarises sequences by the last states of a bidirectional GRU with a learnt first state."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -78,10 +77,38 @@ class BiGRU(nn.Module):
         self.start = nn.Parameter(torch.randn(2, 1, hidden))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, inputs), lengths (B,) >= 1 -> (B, 2 * hidden)."""
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, last = self.gru(packed, self.start.expand(-1, len(x), -1).contiguous())
-        return last.transpose(0, 1).flatten(1)
+        """Read (B, T, inputs) with lengths (B,) >= 1 into (B, 2 * hidden)."""
+        return last_states(self.gru, x, lengths, self.start)
+
+
+def last_states(gru: nn.GRU, x: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
+    """Compute what a bidirectional GRU of one layer leaves after each sequence, without packing.
+
+    Packing would copy the lengths to the host, and wait for them. Instead, the backward direction reads each sequence
+    reversed within its length, and the states at the lengths are gathered.
+
+    Args:
+        gru: Bidirectional, one layer, `batch_first`.
+        x: (B, T, inputs); values beyond a sequence's length do not matter.
+        lengths: (B,) >= 1.
+        start: (2, 1, hidden), first state of each direction.
+
+    Returns:
+        (B, 2 * hidden): forward, then backward.
+    """
+    lengths = lengths.to(x.device)
+    positions = torch.arange(x.shape[1], device=x.device)
+    reversed_positions = (lengths[:, None] - 1 - positions).clamp(min=0)
+    sequences = x, x.gather(1, reversed_positions[..., None].expand_as(x))
+    last = (lengths - 1)[:, None, None].expand(-1, 1, gru.hidden_size)
+    states = []
+    for direction, (suffix, sequence) in enumerate(zip(("", "_reverse"), sequences, strict=True)):
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = [getattr(gru, f"{kind}_l0{suffix}") for kind in kinds]
+        first = start[direction : direction + 1].expand(-1, len(x), -1).to(x.dtype).contiguous()
+        output, _ = torch.gru(sequence, first, weights, True, 1, 0.0, gru.training, False, True)
+        states.append(output.gather(1, last)[:, 0])
+    return torch.cat(states, dim=-1)
 
 
 def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -161,6 +161,7 @@ class RunConfig:
             self,
             feedback=FeedbackConfig(motion=0.0, text=0.0),
             encoder=replace(self.encoder, tuning="frozen"),
+            training=replace(self.training, adapter_learning_rate=None),
         )
 
 

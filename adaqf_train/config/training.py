@@ -74,6 +74,8 @@ class TrainingConfig(Group, name="training"):
     """Mixed precision; None: as accelerate was launched."""
     bucket: Count = 1
     """Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting."""
+    shapes: Count = 12
+    """Different sizes (frames times tokens) that batches are padded to, at most; chosen from the data."""
     cache_text: bool = False
     """Encode captions with the frozen networks once, before the first step."""
     compile: bool = False

@@ -1,14 +1,13 @@
 """Training batches as a pure function of the step.
 
-Everything random about a sample (caption, crop, timestep, text drop, noise) is drawn from generators seeded
-with its global index, step · batch + position. So a batch is the same on any number of processes, a resumed run
-sees what an uninterrupted one would, and no generator state has to be saved.
+Everything random about a sample (caption, crop, timestep, text drop, noise) is drawn from its global number,
+step · batch + position. So a batch is the same on any number of processes, a resumed run reads what an uninterrupted
+one would, and no generator state has to be saved.
 
-Batches may be made of clips of like length (bucket), for padding is computed for nothing: of Bandai-Namco's clips in
-batches of 64 it is 45 % of all frames, and 6 % with a bucket of 16. Only which clips meet in a batch depends on it.
-
-Noise is four fifths of the work if numpy draws it. Torch's generator is three times as fast, and what is drawn is
-written straight to its place in the padded batch.
+Two things keep padding small, which is computed for nothing. Clips of like length meet in a batch (`bucket`): of
+Bandai-Namco's clips in batches of 64 padding is 45 % of all frames without buckets, and 6 % with a bucket of 16. And
+batches are padded to a few fixed sizes that are chosen from the data (`shapes`): few enough for kernels to be planned,
+and steps captured, once for each.
 """
 
 from __future__ import annotations
@@ -22,64 +21,81 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from adaqf_train import seeding
+from adaqf_train import philox
 from adaqf_train.config import DiffusionConfig
+from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.errors import DataError
 
 SECTIONS = 4  # at least, into which an epoch is divided for bucketing
+NOISE = 0  # stream of the diffusion's noise; objectives number further streams from 1
+_NOISE_KEY = 2**63  # apart from the seeds that other draws use
 
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """Clips padded to the longest of them, with the draws that belong to each."""
+    """Clips padded to one length, with the draws that belong to each."""
 
     keys: list[str]
     captions: list[str]
     motion: Tensor  # (B, T, D) normalised, zero beyond a clip's length
     mask: Tensor  # (B, T) bool, True = real frame
     timestep: Tensor  # (B,) long in [0, diffusion steps)
-    noise: Tensor  # (B, T, D) standard normal
     keep_text: Tensor  # (B,) bool, False = train without text (classifier-free guidance)
-    frames: list[int] | None = None  # real ones of each clip, for who must know without waiting for a GPU's mask
+    index: Tensor  # (B,) long, the number of each sample among all of the run
+    seed: int  # of the noise
+    caption: Tensor | None = None  # (B,) long, rows of the caption table
+    flipped: Tensor | None = None  # (B,) long, rows of flipped captions; -1 where a caption has none
+    tokens: int = 0  # that captions are padded to
 
     @property
     def lengths(self) -> Tensor:
         """Frames of each clip (B,)."""
         return self.mask.sum(dim=-1)
 
+    @property
+    def noise(self) -> Tensor:
+        """The diffusion's noise (B, T, D), standard normal."""
+        return self.normal(NOISE, self.motion.shape[1:])
+
+    def normal(self, stream: int, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal noise (B, *shape) of a stream, drawn for each sample by itself."""
+        return philox.normal(self.seed, self.index, tuple(shape), stream=stream)
+
+    def uniform(self, stream: int, shape: tuple[int, ...]) -> Tensor:
+        """Numbers (B, *shape) in (0, 1) of a stream, drawn for each sample by itself."""
+        return philox.uniform(self.seed, self.index, tuple(shape), stream=stream)
+
     def parts(self, number: int) -> list[MotionBatch]:
-        """The batch in that many parts of equal size, in order. For batches that are still on the host."""
+        """The batch in that many parts of equal size, in order."""
         if number == 1:
             return [self]
         size = len(self.keys) // number
         return [self._rows(slice(start, start + size)) for start in range(0, size * number, size)]
 
     def to(self, device: torch.device) -> MotionBatch:
-        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on a device, without waiting for the copy."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> MotionBatch:
-        """What DataLoader calls so that the copy to a GPU need not be waited for."""
-        return self._with_tensors(Tensor.pin_memory)
+        """The batch in pinned memory (DataLoader calls this), from where copies to a GPU need no waiting."""
+        return self.map(Tensor.pin_memory)
 
-    def _rows(self, rows: slice) -> MotionBatch:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        part = MotionBatch(**{name: value if value is None else value[rows] for name, value in values.items()})
-        longest = int(part.lengths.max())
-        cut = {name: getattr(part, name)[:, :longest] for name in ("motion", "mask", "noise")}
-        return replace(part, **cut)
-
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
+    def map(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
+        """The batch with every tensor changed."""
         values = (getattr(self, f.name) for f in fields(self))
         return MotionBatch(*(change(v) if isinstance(v, Tensor) else v for v in values))
+
+    def _rows(self, rows: slice) -> MotionBatch:
+        values = (getattr(self, f.name) for f in fields(self))
+        return MotionBatch(*(v[rows] if isinstance(v, Tensor | list) else v for v in values))
 
 
 class StepBatches(Dataset):
     """batches[step] is this process's share of the global batch of that training step.
 
-    batch_size counts all processes. Each epoch visits the items in an order drawn from (seed, epoch); the
-    incomplete last batch of an epoch is dropped, so no item comes twice in one batch. bucket: that many batches in
-    a row are sorted by length among themselves, then they come in any order; 1 leaves every batch to chance.
+    Each epoch visits the items in an order drawn from (seed, epoch). The incomplete last batch of an epoch is dropped,
+    so that no item comes twice in one batch.
     """
 
     def __init__(
@@ -88,11 +104,30 @@ class StepBatches(Dataset):
         batch_size: int,
         seed: int,
         *,
+        captions: CaptionTable | None = None,
         diffusion: DiffusionConfig | None = None,
         process: int = 0,
         processes: int = 1,
         bucket: int = 1,
+        shapes: int | None = None,
     ) -> None:
+        """Prepare the sizes that batches are padded to.
+
+        Args:
+            dataset: The split to train on.
+            batch_size: Samples in a step, over all processes.
+            seed: Of all draws.
+            captions: Table that batches refer to; None: batches refer to no captions.
+            diffusion: Range of the timesteps, and how often text is dropped.
+            process: Number of this process.
+            processes: How many processes share a batch.
+            bucket: That many batches in a row are sorted by length among themselves and then shuffled; 1: no sorting.
+            shapes: At most that many different sizes (frames times tokens) of a batch; None: each batch is padded to
+                its own longest clip and caption.
+
+        Raises:
+            DataError: A batch is larger than the split, or cannot be divided over the processes.
+        """
         if batch_size > len(dataset):
             raise DataError(
                 f"{dataset.folder}: the {dataset.split} split has {len(dataset)} items, fewer than a batch of "
@@ -103,22 +138,15 @@ class StepBatches(Dataset):
                 f"A batch of {batch_size} cannot be divided over {processes} processes. Change the batch size."
             )
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.diffusion = diffusion or DiffusionConfig()
+        self.captions, self.diffusion = captions, diffusion or DiffusionConfig()
         self.process, self.processes, self.bucket = process, processes, bucket
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch that was asked for last
-        self._noise_seed = seeding.mix(seed, 2)
+        self.frame_sizes, self.token_sizes = self._sizes(shapes) if shapes is not None else ((), ())
 
     def __getitem__(self, step: int) -> MotionBatch:
-        per_epoch = len(self.dataset) // self.batch_size
-        epoch, position = divmod(step, per_epoch)
-        order = self.order(epoch)
         share = self.batch_size // self.processes
-        first = self.process * share
-        samples = []
-        for i in range(first, first + share):
-            item = self.dataset.items[order[position * self.batch_size + i]]
-            samples.append(self._sample(item, step * self.batch_size + i))
-        return self._collate(samples)
+        first = step * self.batch_size + self.process * share
+        return self._collate([self._sample(index) for index in range(first, first + share)])
 
     def from_step(self, start: int, stop: int, workers: int = 0) -> Iterator[MotionBatch]:
         """The batches of steps start..stop-1 in order, prepared by that many worker processes."""
@@ -128,13 +156,13 @@ class StepBatches(Dataset):
                 batch_size=None,
                 sampler=range(start, stop),
                 num_workers=workers,
-                worker_init_fn=_outlive_the_signal,
+                worker_init_fn=_ignore_sigterm,
                 pin_memory=torch.cuda.is_available(),
             )
         )
 
     def order(self, epoch: int) -> np.ndarray:
-        """Rows of the data set in the order in which an epoch visits them; those beyond the last whole batch wait."""
+        """Rows of the data set in the order of an epoch; those beyond the last whole batch are not visited."""
         if self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, 0, epoch])
             order = rng.permutation(len(self.dataset))
@@ -150,51 +178,88 @@ class StepBatches(Dataset):
         sections = [order[start : min(start + section, whole)] for start in range(0, whole, section)]
         ordered = np.concatenate([rows[np.argsort(lengths[rows], kind="stable")] for rows in sections])
         batches = rng.permutation(ordered.reshape(-1, self.batch_size))
-        # Within a batch as well: its rows are divided over the processes, none of which should wait for the others.
+        # Rows are shuffled within a batch as well: processes divide them, and none should wait for the others.
         return np.concatenate([*rng.permuted(batches, axis=1), order[whole:]])
 
-    def _sample(self, item: Item, index: int) -> _Sample:
+    def _sizes(self, shapes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Frames and tokens that batches are padded to: those that pad the batches of the first epoch least."""
+        unit, steps = self.dataset.config.unit_frames, range(len(self.dataset) // self.batch_size)
+        samples = [[self._sample(step * self.batch_size + i) for i in range(self.batch_size)] for step in steps]
+        longest = max(len(item.vectors) for item in self.dataset.items) // unit * unit
+        frames = [max(len(sample.vectors) for sample in batch) for batch in samples]
+        if self.captions is None:
+            return best_sizes([*frames, longest], shapes), ()
+        split = next(n for n in (3, 2, 1) if n * n <= shapes)
+        length = self.captions.lengths
+        tokens = [max(length[sample.caption_rows].max() for sample in batch) for batch in samples]
+        return best_sizes([*frames, longest], shapes // split), best_sizes([*tokens, int(length.max())], split)
+
+    def _sample(self, index: int) -> _Sample:
+        per_epoch = len(self.dataset) // self.batch_size
+        epoch, position = divmod(index, per_epoch * self.batch_size)
+        item: Item = self.dataset.items[self.order(epoch)[position]]
         rng = np.random.default_rng([self.seed, 1, index])
-        return _Sample(
-            index,
-            item.key,
-            caption=item.captions[rng.integers(len(item.captions))],
-            vectors=crop(item.vectors, self.dataset.config.unit_frames, rng),
-            timestep=int(rng.integers(self.diffusion.steps)),
-            keep_text=bool(rng.random() >= self.diffusion.text_drop),
-        )
+        caption = item.captions[rng.integers(len(item.captions))]
+        vectors = crop(item.vectors, self.dataset.config.unit_frames, rng)
+        timestep, keep_text = int(rng.integers(self.diffusion.steps)), bool(rng.random() >= self.diffusion.text_drop)
+        row, flipped = -1, -1
+        if self.captions is not None:
+            row, others = self.captions.row[caption], self.captions.flipped.get(caption)
+            flipped = int(rng.choice(others)) if others else -1
+        return _Sample(index, item.key, caption, vectors, timestep, keep_text, row, flipped)
 
     def _collate(self, samples: list[_Sample]) -> MotionBatch:
         lengths = [len(sample.vectors) for sample in samples]
-        motion = torch.empty(len(samples), max(lengths), self.dataset.features)
-        noise = torch.empty_like(motion)
+        longest = max(lengths)
+        frames = next((size for size in self.frame_sizes if size >= longest), longest)
+        motion = torch.zeros(len(samples), frames, self.dataset.features)
         for row, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
             self.dataset.normalise(sample.vectors, out=motion[row, :length].numpy())
-            noise[row, :length].normal_(generator=self._generator(sample.index))
-            motion[row, length:] = 0
-            noise[row, length:] = 0
-        return MotionBatch(
+        batch = MotionBatch(
             keys=[sample.key for sample in samples],
             captions=[sample.caption for sample in samples],
             motion=motion,
-            mask=torch.arange(motion.shape[1])[None] < torch.tensor(lengths)[:, None],
+            mask=torch.arange(frames)[None] < torch.tensor(lengths)[:, None],
             timestep=torch.tensor([sample.timestep for sample in samples]),
-            noise=noise,
             keep_text=torch.tensor([sample.keep_text for sample in samples]),
-            frames=lengths,
+            index=torch.tensor([sample.index for sample in samples]),
+            seed=self.seed + _NOISE_KEY,
+        )
+        if self.captions is None:
+            return batch
+        most = max(int(self.captions.lengths[sample.caption_rows].max()) for sample in samples)
+        return replace(
+            batch,
+            caption=torch.tensor([sample.row for sample in samples]),
+            flipped=torch.tensor([sample.flipped for sample in samples]),
+            tokens=next((size for size in self.token_sizes if size >= most), most),
         )
 
-    def _generator(self, index: int) -> torch.Generator:
-        # Torch's CPU generator takes 32 bits of a seed, and drawing those at random would repeat some among millions
-        # of samples. Numbering them and then shuffling the numbers (murmur3's finaliser, a bijection) repeats none.
-        seed = (index + self._noise_seed) & 0xFFFFFFFF
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            seed = (seed ^ seed >> shift) * factor & 0xFFFFFFFF
-        return torch.Generator().manual_seed(seed ^ seed >> 16)
+
+def best_sizes(needed: Sequence[int], count: int) -> tuple[int, ...]:
+    """At most `count` sizes, ascending, that cover all needed ones with the least to pad (by dynamic programming)."""
+    values, times = np.unique(np.asarray(needed), return_counts=True)
+    total, weighted = np.cumsum(times), np.cumsum(times * values)
+
+    def padding(first: int, last: int) -> int:
+        """What is padded where values first..last are brought to the last of them."""
+        before = (total[first - 1], weighted[first - 1]) if first else (0, 0)
+        return values[last] * (total[last] - before[0]) - (weighted[last] - before[1])
+
+    best = {last: (padding(0, last), (int(values[last]),)) for last in range(len(values))}
+    for _ in range(count - 1):
+        best = {
+            last: min(
+                [best[last]]
+                + [(best[cut][0] + padding(cut + 1, last), (*best[cut][1], int(values[last]))) for cut in range(last)]
+            )
+            for last in best
+        }
+    return best[len(values) - 1][1]
 
 
-def _outlive_the_signal(worker: int) -> None:
-    """A scheduler tells all processes of a job to end: those that prepare batches must not, before training has."""
+def _ignore_sigterm(worker: int) -> None:
+    """A scheduler sends SIGTERM to all processes of a job; those that prepare batches must outlive the training."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
@@ -208,6 +273,12 @@ class _Sample:
     vectors: np.ndarray  # (N, D), cropped, not normalised
     timestep: int
     keep_text: bool
+    row: int  # of the caption in the table
+    flipped: int  # row of a flipped caption, or -1
+
+    @property
+    def caption_rows(self) -> list[int]:
+        return [row for row in (self.row, self.flipped) if row >= 0]
 
 
 def crop(vectors: np.ndarray, unit: int, rng: np.random.Generator) -> np.ndarray:

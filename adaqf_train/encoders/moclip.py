@@ -1,46 +1,62 @@
-"""A text encoder aligned with motions by contrast, on a tether to its base: the rival of AdaCLIP in Table 9.
+"""A text encoder that is aligned with motions by contrast, on a tether to its base: the rival of AdaCLIP in Table 9.
 
-The idea is that of MoCLIP (Maldonado et al. 2025), in code of our own: CLIP's pooled vector is drawn to its motion's
-embedding by InfoNCE, and kept near the base's own vector by a distillation term. No motion is generated.
+The idea is MoCLIP's (Maldonado et al. 2025), the code is our own: InfoNCE draws CLIP's pooled vector to its motion's
+embedding, and a distillation term keeps it near the base's vector. No motion is generated.
 """
 
 from __future__ import annotations
 
-import tempfile
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from adaclip import AdaCLIP
-from adaclip.adapter import save_adapter
 from adaqf_train import seeding
-from adaqf_train.config import ExtractorConfig
+from adaqf_train.config import ExtractorConfig, TrainingConfig
 from adaqf_train.config.families import MoClipConfig
-from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.data.batches import MotionBatch
+from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.encoders.frozen_text import FrozenText
-from adaqf_train.judges import store
-from adaqf_train.judges.contrastive import all_rows
+from adaqf_train.encoders.captions import FrozenCaptions
+from adaqf_train.encoders.tuning import save_tuned, tune
+from adaqf_train.judges.contrastive import WARMUP, all_rows
 from adaqf_train.judges.extractors import MotionExtractor
-from adaqf_train.training import loop
-from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
-from adaqf_train.training.losses import caption_ids, consistency, contrastive
+from adaqf_train.training.losses import consistency, contrastive
+from adaqf_train.training.objective import Losses, Objective
 
 
-class AlignedTowers(nn.Module):
-    """The text encoder that is adapted, and the motion encoder it is aligned with."""
+class MoClipObjective(Objective):
+    """InfoNCE between the adapted encoder and a motion encoder, and 1 - cosine to the base's vectors."""
 
-    def __init__(self, text: AdaCLIP, motion: MotionExtractor) -> None:
+    def __init__(
+        self, accelerator: Accelerator, encoder: AdaCLIP, motion: MotionExtractor, captions: list[str], config: MoClipConfig
+    ) -> None:
         super().__init__()
-        self.text, self.motion = text, motion
+        self.accelerator, self.encoder, self.motion, self.config = accelerator, encoder, motion, config
+        self.captions = CaptionTable(encoder.tokenizer, captions, device=accelerator.device)
+        self.base_vectors = FrozenCaptions(encoder, self.captions.texts, "pooled").pooled(self.captions.texts)
 
-    def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (B, P) each of token ids (B, L) and normalised features (B, T, D)."""
-        return self.text(ids, text_mask).pooled, self.motion(motion, motion_mask)
+    @property
+    def learns(self) -> Mapping[str, nn.Module]:
+        return {"motion": self.motion, "encoder": self.encoder}
+
+    def forward(self, batch: MotionBatch) -> Losses:
+        accelerator, config = self.accelerator, self.config
+        text = self.encoder(*self.captions.tokens(batch.caption, batch.tokens)).pooled
+        rows = all_rows(accelerator, text), all_rows(accelerator, self.motion(batch.motion, batch.mask))
+        same = accelerator.gather(self.captions.same[batch.caption])
+        aligned = contrastive(*rows, same, config.temperature, cosine_weight=0.0)
+        held = consistency(text, self.base_vectors[batch.caption]).mean()
+        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
+        loss = aligned * accelerator.num_processes + config.tether * held
+        return loss, {"loss": aligned + config.tether * held, "contrastive": aligned, "tether": held}
 
 
 def fit_moclip(
@@ -50,73 +66,43 @@ def fit_moclip(
     motion: ExtractorConfig,
     config: MoClipConfig,
     place: Place,
+    trackers: Sequence[str] = (),
 ) -> AdaCLIP:
-    """The adapted encoder; `save_moclip` makes it a folder that `AdaCLIP.from_pretrained` reads.
+    """Adapt an encoder by contrast; `save_moclip` makes it a folder that `AdaCLIP.from_pretrained` reads.
 
-    base: Hub id or folder of the CLIP text encoder; motion: sizes of the motion encoder, whose embedding takes the
-    width of CLIP's. A fit that was interrupted goes on from its newest checkpoint.
+    Args:
+        accelerator: Device, precision and processes.
+        dataset: Split to learn from.
+        base: Hub id or folder of the CLIP text encoder.
+        motion: Sizes of the motion encoder, whose embedding takes the width of CLIP's.
+        config: Loss and steps.
+        place: Where logs and checkpoints go.
+        trackers: Beside the JSON lines.
     """
     torch.manual_seed(seeding.mix(config.seed))
-    encoder = AdaCLIP.from_base(base, rank=config.rank, alpha=config.alpha)
-    tether = FrozenText(encoder, dataset.captions(), "pooled")
-    if config.tuning == "full":
-        tune_fully(encoder)
-    sizes = replace(motion, embedding=encoder.projection_size)
-    towers = AlignedTowers(encoder, MotionExtractor(dataset.features, sizes))
-    groups = [
-        {"params": list(towers.motion.parameters()), "lr": config.learning_rate},
-        {"params": [p for p in encoder.parameters() if p.requires_grad], "lr": config.encoder_learning_rate},
-    ]
-    wrapped, optimizer = accelerator.prepare(towers.train(), loop.adamw(groups, 0.0, accelerator))
-    source = StepBatches(
-        dataset, config.batch, config.seed, process=accelerator.process_index, processes=accelerator.num_processes
-    )
-
-    def losses(batch: MotionBatch) -> loop.Losses:
-        ids, mask = encoder.tokenize(batch.captions)
-        text, embedding = wrapped(ids, mask, batch.motion, batch.mask)
-        held = consistency(text, tether.pooled(batch.captions).to(text.device)).mean()
-        same = accelerator.gather(caption_ids(batch.captions).to(text.device))
-        rows = all_rows(accelerator, text), all_rows(accelerator, embedding)
-        aligned = contrastive(*rows, same, config.temperature, cosine_weight=0.0)
-        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
-        loss = aligned * accelerator.num_processes + config.tether * held
-        return loss, {"loss": aligned + config.tether * held, "contrastive": aligned, "tether": held}
-
-    settings = loop.LoopSettings(
-        name=place.log.stem,
+    encoder = AdaCLIP.from_base(base, rank=config.rank, alpha=config.alpha).to(accelerator.device)
+    tune(encoder, config.tuning)
+    tower = MotionExtractor(dataset.features, replace(motion, embedding=encoder.projection_size))
+    objective = MoClipObjective(accelerator, encoder, tower, dataset.captions(), config)
+    training = TrainingConfig(
         steps=config.steps,
-        seed=config.seed,
-        log=place.log,
-        checkpoints=place.checkpoints,
-        checkpoint_every=config.checkpoint_every,
+        batch=config.batch,
+        learning_rate=config.learning_rate,
+        adapter_learning_rate=config.encoder_learning_rate,
+        warmup=WARMUP,
+        drop_at=math.ceil(0.8 * config.steps),
         clip_norm=1.0,
-        rate=lambda step: min(1.0, (step + 1) / 50) * (0.1 if step >= 0.8 * config.steps else 1.0),
+        ema=None,
+        workers=0,
+        checkpoint_every=config.checkpoint_every,
+        log_every=10,
+        trackers=tuple(trackers),
+        seed=config.seed,
     )
-    loop.run(
-        accelerator,
-        TrainState({"towers": towers}, optimizer),
-        settings,
-        lambda start: source.from_step(start, config.steps),
-        losses,
-    )
-    accelerator.free_memory()
-    return encoder.cpu().eval().requires_grad_(False)
-
-
-def tune_fully(encoder: AdaCLIP) -> None:
-    """Lets every weight of the text tower learn, and none of the adapter, which stays the identity."""
-    adapter = {id(p) for p in encoder.adapter_parameters()}
-    for parameter in encoder.parameters():
-        parameter.requires_grad_(id(parameter) not in adapter)
+    fit(accelerator, dataset, objective, training, place)
+    return encoder.requires_grad_(False)
 
 
 def save_moclip(folder: Path, encoder: AdaCLIP, config: MoClipConfig) -> None:
-    """Writes the encoder as an adapter's folder; after full tuning with its base inside and an adapter that is idle."""
-    if config.tuning == "lora":
-        encoder.save_pretrained(folder)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        base = Path(scratch) / "base"
-        store.save_clip(base, encoder.merged(), encoder.tokenizer)
-        save_adapter(encoder.text_model, encoder.tokenizer, str(base), folder, details=encoder.details, with_base=True)
+    """Write the encoder as an adapter folder."""
+    save_tuned(folder, encoder, config.tuning)

@@ -1,36 +1,44 @@
 """The pocket CLIP: a text tower trained against single still poses, as CLIP was against still images.
 
-It stands in for `openai/clip-vit-base-patch32` where no GPU is: it knows what bodies look like, and nothing of
-how they move. Its files are those of any CLIP text model, so the code that adapts it is the code that adapts CLIP.
+It replaces `openai/clip-vit-base-patch32` on machines without a GPU: it has seen bodies, but no movement. Its files are
+those of any CLIP text model, so the code that adapts it is the code that adapts CLIP.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerBase
 
 from adaclip.text import clean
+from adaqf_train import seeding
 from adaqf_train.config import PocketClipConfig
+from adaqf_train.data.batches import MotionBatch
+from adaqf_train.data.captions import CaptionTable
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.judges.contrastive import ContrastiveObjective, contrastive_training
 from adaqf_train.motion.features import slices_of_width
-
-if TYPE_CHECKING:
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+from adaqf_train.training.fit import fit
+from adaqf_train.training.loop import Place
 
 END_OF_WORD = "</w>"
 MAX_TOKENS = 77  # CLIP's
+TEMPERATURE = 0.07  # CLIP's at the start of its training
+POSE_STREAM = 1  # of a batch's draws
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary: int) -> CLIPTokenizer:
-    """A byte-pair encoding of that many entries, learnt from captions, in CLIP's layout.
+    """Learn a byte-pair encoding of that many entries from captions, in CLIP's layout.
 
-    Bytes, bytes that end a word, merges, and last the start and end token: the end token has the highest id, on
-    which CLIP's pooling relies when a configuration names no end token. Every text can be encoded.
+    The entries are bytes, bytes that end a word, merges, and last the start and the end token: the end token has the
+    highest id, on which CLIP's pooling relies when a configuration names no end token. Every text can be encoded.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import CLIPTokenizer
 
     blank = CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[])
     learner = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
@@ -50,9 +58,7 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> CLIPTokenizer:
 
 
 def build(tokenizer: CLIPTokenizer, config: PocketClipConfig) -> CLIPTextModelWithProjection:
-    """An untrained text tower with special tokens set to the tokenizer's."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
+    """An untrained text tower with the tokenizer's special tokens."""
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -70,13 +76,13 @@ def build(tokenizer: CLIPTokenizer, config: PocketClipConfig) -> CLIPTextModelWi
 
 
 def pose_slice(features: int) -> slice:
-    """Which of the features of a frame are its pose: root height and joint positions."""
+    """The features of a frame that are its pose: root height and joint positions."""
     where = slices_of_width(features)
     return slice(where.root_height.start, where.positions.stop)
 
 
 class StillPoseClip(nn.Module):
-    """The two towers while they are trained: text, and a perceptron over one pose."""
+    """The two towers during training: the text tower, and a perceptron over one pose."""
 
     def __init__(self, text_model: CLIPTextModelWithProjection, pose_features: int, config: PocketClipConfig) -> None:
         super().__init__()
@@ -92,3 +98,63 @@ class StillPoseClip(nn.Module):
     def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of prompts (B, L) and poses (B, pose_features): (B, projection) each."""
         return self.text_model(input_ids=ids).text_embeds, self.pose(motion)
+
+
+class StillPoseObjective(ContrastiveObjective):
+    """InfoNCE between captions and one frame of each clip."""
+
+    def view(self, batch: MotionBatch) -> Tensor:
+        """The pose (B, pose_features) of a frame of each clip, drawn for each sample by itself."""
+        share = batch.uniform(POSE_STREAM, (1,))[:, 0]
+        frame = (share * batch.lengths).long()
+        poses = batch.motion[..., pose_slice(batch.motion.shape[-1])]
+        return poses.gather(1, frame[:, None, None].expand(-1, 1, poses.shape[-1]))[:, 0]
+
+
+def fit_pocket_clip(
+    accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, place: Place, trackers: Sequence[str] = ()
+) -> tuple[CLIPTextModelWithProjection, CLIPTokenizer]:
+    """Train a still-pose CLIP on a split; return its text tower and tokenizer."""
+    tokenizer = train_tokenizer(dataset.captions(), config.vocabulary)
+    torch.manual_seed(seeding.mix(config.seed))
+    text_model = build(tokenizer, config)
+    _fit_towers(accelerator, text_model, dataset, tokenizer, config, place, trackers)
+    return text_model.eval(), tokenizer
+
+
+def fit_pose_probe(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    text_model: CLIPTextModelWithProjection,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    place: Place,
+) -> StillPoseClip:
+    """Train a pose tower for a text tower that stays as it is: a measure of what the text tower encodes of still poses.
+
+    config: of the pose tower and its fit.
+    """
+    torch.manual_seed(seeding.mix(config.seed))
+    config = replace(config, projection=text_model.config.projection_dim)
+    learns = [parameter.requires_grad for parameter in text_model.parameters()]
+    towers = _fit_towers(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, place)
+    for parameter, value in zip(text_model.parameters(), learns, strict=True):
+        parameter.requires_grad_(value)
+    return towers
+
+
+def _fit_towers(
+    accelerator: Accelerator,
+    text_model: CLIPTextModelWithProjection,
+    dataset: MotionDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PocketClipConfig,
+    place: Place,
+    trackers: Sequence[str] = (),
+) -> StillPoseClip:
+    still = pose_slice(dataset.features)
+    towers = StillPoseClip(text_model, still.stop - still.start, config)
+    captions = CaptionTable(tokenizer, dataset.captions(), device=accelerator.device)
+    objective = StillPoseObjective(accelerator, towers, captions, temperature=TEMPERATURE)
+    fit(accelerator, dataset, objective, contrastive_training(config, trackers), place)
+    return towers

@@ -7,12 +7,11 @@ part-of-speech tags, so any text can be encoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from adaqf_train.config import ExtractorConfig
+from adaqf_train.judges.base import Judge
 from adaqf_train.layers import BiGRU, projection_head
 from adaqf_train.motion.features import slices_of_width
 
@@ -39,19 +38,17 @@ class MotionExtractor(nn.Module):
         self.gru = BiGRU(config.motion_hidden, config.motion_hidden)
         self.head = projection_head(2 * config.motion_hidden, config.motion_hidden, config.embedding)
 
-    def forward(self, motion: Tensor, mask: Tensor, frames: Sequence[int] | None = None) -> Tensor:
-        """Embeddings of normalised features: (B, T, D), mask (B, T) True = real -> (B, embedding).
+    def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
+        """Embed normalised features (B, T, D) with mask (B, T), True = real, into (B, embedding).
 
-        frames: real ones of each clip, where they are known: to count them in a mask on a GPU is to wait for it.
-
-        What lies beyond a clip is zeroed before each convolution, whose windows reach past the end: so an embedding
-        depends neither on padding nor on the other clips of the batch. T even; clips have at least 4 frames.
+        T is even, and clips have at least 4 frames. Values beyond a clip are set to zero before each convolution, whose
+        windows reach past its end: an embedding depends neither on padding nor on the other clips of the batch.
         """
         movement, real = motion[..., : self.inputs].transpose(1, 2), mask
         for halve in self.movement:
             movement, real = halve(movement * real[:, None]), real[:, 1::2]
-        lengths = mask.sum(dim=-1) if frames is None else torch.tensor(frames)
-        return self.head(self.gru(self.project(self.movement_out(movement.transpose(1, 2))), lengths // 4))
+        states = self.project(self.movement_out(movement.transpose(1, 2)))
+        return self.head(self.gru(states, mask.sum(dim=-1) // 4))
 
 
 class TextExtractor(nn.Module):
@@ -75,15 +72,19 @@ class TextExtractor(nn.Module):
         return self.head(self.gru(self.project(self.word_in(self.words(ids))), mask.sum(dim=-1)))
 
 
-class Extractors(nn.Module):
-    """The pair, as one module that is trained, saved and frozen together."""
+class Extractors(Judge):
+    """The pair of extractors, trained, saved and frozen together."""
 
     def __init__(self, features: int, vocabulary: int, word_width: int, config: ExtractorConfig) -> None:
         super().__init__()
         self.config = config
         self.motion = MotionExtractor(features, config)
         self.text = TextExtractor(vocabulary, word_width, config)
+        self.width = config.embedding
+        self.cosine = config.objective != "margin"  # InfoNCE shapes angles, the margin loss distances
 
-    def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Text and motion embeddings (B, embedding) each."""
-        return self.text(ids, text_mask), self.motion(motion, motion_mask)
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.text(ids, mask)
+
+    def embed_motion(self, motion: Tensor, mask: Tensor) -> Tensor:
+        return self.motion(motion, mask)

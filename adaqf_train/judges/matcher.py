@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from adaqf_train.config import EvaluatorConfig
+from adaqf_train.judges.base import Judge
 from adaqf_train.layers import PositionCodes
 from adaqf_train.motion.features import slices_of_width
 
@@ -38,27 +39,22 @@ class SummaryEncoder(nn.Module):
         return self.head(self.encoder(x, src_key_padding_mask=~mask)[:, 0])
 
 
-class Matcher(nn.Module):
-    """Text and motion into one space. Embeddings have length sqrt(E), so each dimension has about unit variance."""
+class Matcher(Judge):
+    """The independent evaluator. Embeddings have length sqrt(E), so each dimension has about unit variance."""
 
     def __init__(self, features: int, vocabulary: int, config: EvaluatorConfig) -> None:
         super().__init__()
         self.inputs = slices_of_width(features).contacts.start  # contacts are left out, as upstream does
-        self.scale = math.sqrt(config.embedding)
+        self.width, self.scale = config.embedding, math.sqrt(config.embedding)
         self.frames_in = nn.Linear(FRAMES_PER_TOKEN * self.inputs, config.width)
         self.words = nn.Embedding(vocabulary, config.width)
         self.motion_encoder, self.text_encoder = SummaryEncoder(config), SummaryEncoder(config)
 
-    def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Text and motion embeddings (B, E) each."""
-        return self.embed_text(ids, text_mask), self.embed_motion(motion, motion_mask)
-
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids (B, L), mask (B, L) -> (B, E)."""
         return self.scale * normalize(self.text_encoder(self.words(ids), mask), dim=-1)
 
     def embed_motion(self, motion: Tensor, mask: Tensor) -> Tensor:
-        """Normalised features (B, T, D), mask (B, T) -> (B, E). T is a multiple of 4; padding is ignored."""
+        """Embed features (B, T, D) with mask (B, T) into (B, E); T is a multiple of 4."""
         B, T, _ = motion.shape
         frames = (motion[..., : self.inputs] * mask[..., None]).reshape(B, T // FRAMES_PER_TOKEN, -1)
         return self.scale * normalize(self.motion_encoder(self.frames_in(frames), mask[:, ::FRAMES_PER_TOKEN]), dim=-1)

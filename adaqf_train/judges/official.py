@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.official import evaluator_statistics
 from adaqf_train.errors import DataError
 from adaqf_train.judges.official_words import TAG_CODES, VECTOR, Token, WordVectors, tagger, tokens_of
-from adaqf_train.layers import freeze, projection_head
+from adaqf_train.layers import freeze, last_states, projection_head
 from adaqf_train.motion.features import slices_of_width
 
 FRAMES = 196  # every clip is padded to this length, as the official loader does
@@ -59,9 +58,7 @@ class GRUSummary(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, inputs), lengths (B,) -> (B, outputs), in the given order (upstream returns them by length)."""
-        packed = pack_padded_sequence(self.input_emb(x), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        _, last = self.gru(packed, self.hidden.expand(-1, len(x), -1).contiguous())
-        return self.output_net(last.transpose(0, 1).flatten(1))
+        return self.output_net(last_states(self.gru, self.input_emb(x), lengths, self.hidden))
 
 
 class TextEncoder(GRUSummary):

@@ -21,13 +21,14 @@ from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
 from adaqf_train.judges.official_feedback import OfficialJudge
 from adaqf_train.judges.official import find_checkpoint
 from adaqf_train.judges import store
-from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.base import Judge
 from adaqf_train.runs.folder import RunFolder
-from adaqf_train.generators.mdm import objective as fit_adaqf
-from adaqf_train.judges import contrastive as fit_contrastive
+from adaqf_train.encoders.pocket_clip import fit_pocket_clip
+from adaqf_train.generators.mdm.objective import fit_adaqf
+from adaqf_train.judges import contrastive
 from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
-from adaqf_train.runs.validator import validator
+from adaqf_train.runs.validator import ScoreGenerator, validator
 from adaqf_train.errors import DataError
 
 ARMS = ("baseline", "adaqf")
@@ -118,12 +119,12 @@ class Pipeline:
                         shutil.copytree(self.base_folder, staging, dirs_exist_ok=True)
                 return
             self._say("Pocket CLIP: a text encoder trained against still poses")
-            model, tokenizer = fit_contrastive.fit_pocket_clip(
+            model, tokenizer = fit_pocket_clip(
                 self.accelerator,
                 self.dataset("train"),
                 self.config.pocket_clip,
-                self._log("pocket_clip"),
-                trackers=self.config.training.trackers,
+                Place(self._log("pocket_clip")),
+                self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
                 store.save_clip(folder, model, tokenizer)
@@ -142,15 +143,14 @@ class Pipeline:
             self._say("Extractors: text and motion into one space (Eq. 2)")
             model, tokenizer = hub.load_base(base, hub.LoadOptions())
             words = model.get_input_embeddings().weight.detach()
-            extractors = fit_contrastive.fit_extractors(
+            extractors = contrastive.fit_extractors(
                 self.accelerator,
                 train,
                 tokenizer,
                 words,
                 self.config.extractors,
-                self._log("extractors"),
-                checkpoints=self._checkpoints("extractors", settings),
-                trackers=self.config.training.trackers,
+                self.place("extractors", settings),
+                self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
                 folder = self.run / "extractors"
@@ -167,14 +167,13 @@ class Pipeline:
             self._say("Evaluator: independent of the extractors")
             _, tokenizer = hub.load_base(base, hub.LoadOptions())
             train = self.dataset("train")
-            matcher = fit_contrastive.fit_evaluator(
+            matcher = contrastive.fit_evaluator(
                 self.accelerator,
                 train,
                 tokenizer,
                 self.config.evaluator,
-                self._log("evaluator"),
-                checkpoints=self._checkpoints("evaluator", settings),
-                trackers=self.config.training.trackers,
+                self.place("evaluator", settings),
+                self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
                 statistics = train.mean, train.std
@@ -200,17 +199,8 @@ class Pipeline:
 
         def make() -> None:
             self._say(f"{NAMES[arm]}: training the generator")
-            generator = fit_adaqf.fit(
-                self.accelerator,
-                train,
-                base,
-                judge,
-                config,
-                name=arm,
-                checkpoints=self._checkpoints(arm, settings),
-                log=self._log(arm),
-                on_validation=self._validator(arm) if config.validation.every is not None else None,
-            )
+            score = self._validator(arm) if config.validation.every is not None else None
+            generator = fit_adaqf(self.accelerator, train, base, judge, config, self.place(arm, settings), score)
             if self.accelerator.is_main_process:
                 if arm == "adaqf":
                     self._save_encoder(generator.encoder)
@@ -218,7 +208,7 @@ class Pipeline:
 
         return self.run.stage(arm, settings, make, also=("adaclip",) if arm == "adaqf" else ())
 
-    def _feedback_judge(self, config: RunConfig, settings: dict) -> Extractors | OfficialJudge | None:
+    def _feedback_judge(self, config: RunConfig, settings: dict) -> Judge | None:
         """Who gives feedback, if anybody does; what it is goes into the settings."""
         official = settings["feedback"].pop("official")  # where the files are does not matter, what they are does
         if not config.feedback.active:
@@ -238,7 +228,7 @@ class Pipeline:
         self._say(f"{folder}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
         self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
 
-    def _validator(self, arm: str) -> fit_adaqf.OnValidation:
+    def _validator(self, arm: str) -> ScoreGenerator:
         return validator(
             self.dataset("val"),
             self.config,
@@ -255,7 +245,7 @@ class Pipeline:
 
     def place(self, name: str, settings: dict) -> Place:
         """Where a stage with these settings writes its log and its checkpoints."""
-        return Place(self._log(name), self._checkpoints(name, settings), self.config.training.trackers)
+        return Place(self._log(name), self._checkpoints(name, settings))
 
     def _checkpoints(self, name: str, settings: dict) -> Path:
         """Where a stage's are: what was trained with other settings is never gone on with."""

@@ -1,108 +1,113 @@
-"""The fit that the networks of every family share: batches, optimiser, schedule, average, checkpoints, curves."""
+"""The one set-up of every fit: batches, optimiser, schedule, average, checkpoints, validation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
+import torch
 from accelerate import Accelerator
-from torch import nn
 
-from adaqf_train.config import DiffusionConfig, TrainingConfig
-from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.config import TrainingConfig
+from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.training import loop
+from adaqf_train.errors import ConfigError
+from adaqf_train.training import checkpoint, loop
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.loop import Place
-
-Objective = Callable[[nn.Module, MotionBatch], loop.Losses]  # of the network as accelerate wrapped it
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Looks at a network while it is trained, with its averaged weights.
-
-    call(step) is called once a multiple of `every` steps is done; a resumed fit may call it again for the step of its
-    checkpoint.
-    """
-
-    every: int
-    call: Callable[[int], None]
+from adaqf_train.training.objective import Objective
+from adaqf_train.training.validation import Validation
 
 
 def fit(
     accelerator: Accelerator,
     dataset: MotionDataset,
-    network: nn.Module,
     objective: Objective,
     training: TrainingConfig,
     place: Place,
-    *,
-    text_drop: float = 0.0,
-    diffusion: DiffusionConfig | None = None,
-    curve: Curve | None = None,
+    validation: Validation | None = None,
 ) -> None:
-    """Optimises the network in place and leaves it with its averaged weights, on the CPU, in eval mode.
+    """Train an objective's networks in place and leave them on the CPU, in eval mode, with their averaged weights.
 
-    diffusion: of batches whose timesteps count; else text_drop is their probability of having no text. A fit that was
-    interrupted goes on from its newest checkpoint.
+    An interrupted fit resumes from its newest checkpoint.
+
+    Args:
+        accelerator: Device, precision and processes.
+        dataset: Split to learn from.
+        objective: Loss and networks.
+        training: Every setting applies, or is refused.
+        place: Where logs and checkpoints go.
+        validation: Scores on the validation split; with `select="best"` its best weights are the result.
+
+    Raises:
+        ConfigError: A setting that this fit or this launch cannot follow.
+        DivergenceError: A loss that is not finite, or too large.
+        TrainingStopped: After SIGTERM, with everything saved.
     """
-    trainable = [p for p in network.parameters() if p.requires_grad]
-    optimizer = loop.adamw(trainable, training.weight_decay, accelerator, rate=training.learning_rate)
-    wrapped, optimizer = accelerator.prepare(network.train(), optimizer)
-    state = TrainState({"network": network}, optimizer)
+    _check(accelerator, objective, training)
     source = StepBatches(
         dataset,
         training.batch,
         training.seed,
-        diffusion=diffusion or DiffusionConfig(text_drop=text_drop),
+        captions=objective.captions,
+        diffusion=objective.diffusion,
         process=accelerator.process_index,
         processes=accelerator.num_processes,
+        bucket=training.bucket,
+        shapes=training.shapes,
     )
-    settings = loop.LoopSettings(
-        name=place.log.stem,
-        steps=training.steps,
-        seed=training.seed,
-        log=place.log,
-        checkpoints=place.checkpoints,
-        checkpoint_every=training.checkpoint_every,
-        log_every=training.log_every,
-        trackers=place.trackers,
-        keep=training.keep,
-        accumulate=training.accumulate,
-        max_loss=training.max_loss,
-        clip_norm=training.clip_norm,
-        average_decay=training.ema,
-        rate=lambda step: training.drop_by if training.drop_at is not None and step >= training.drop_at else 1.0,
+    if training.compile:
+        for network in objective.compiles:
+            network.compile(dynamic=True)  # batches differ in length
+    for network in objective.learns.values():
+        network.train()
+    objective.to(accelerator.device)
+    optimizer = _adamw(accelerator, objective, training)
+    wrapped, optimizer = accelerator.prepare(objective, optimizer)
+    state = TrainState(objective.learns, optimizer)
+    loop.run(
+        accelerator,
+        state,
+        training,
+        place,
+        lambda start: source.from_step(start, training.steps, training.workers),
+        wrapped,
+        validation,
     )
-
-    def batches(start: int) -> Iterator[MotionBatch]:
-        # The loop asks for a batch when all that belongs to the step before is done, its checkpoint too.
-        for step, batch in enumerate(source.from_step(start, training.steps, training.workers), start):
-            if curve is not None and step and step % curve.every == 0:
-                with averaged(state):
-                    curve.call(step)
-            yield batch
-
-    loop.run(accelerator, state, settings, batches, lambda batch: objective(wrapped, batch))
+    if validation is not None and validation.config.select == "best" and place.best.is_dir():
+        checkpoint.read(place.best, state)
     state.use_average()
-    network.eval()
-    if curve is not None:
-        curve.call(training.steps)
     accelerator.free_memory()
-    network.cpu()
+    objective.cpu()
+    for network in objective.learns.values():
+        network.eval()
 
 
-@contextmanager
-def averaged(state: TrainState) -> Iterator[None]:
-    """The modules with their averaged weights and in eval mode, and as they were afterwards."""
-    modes = {part: part.training for module in state.modules.values() for part in module.modules()}
-    with state.averaged():
-        for module in state.modules.values():
-            module.eval()
-        try:
-            yield
-        finally:
-            for part, mode in modes.items():
-                part.training = mode
+def _adamw(accelerator: Accelerator, objective: Objective, training: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW, in one kernel where there is one, with a group for each network."""
+    rates = {"encoder": training.adapter_learning_rate or training.learning_rate}
+    groups = [
+        {"params": learnt, "lr": rates.get(name, training.learning_rate)}
+        for name, network in objective.learns.items()
+        if (learnt := [parameter for parameter in network.parameters() if parameter.requires_grad])
+    ]
+    fused = accelerator.device.type in ("cpu", "cuda", "xpu")
+    return torch.optim.AdamW(groups, lr=training.learning_rate, weight_decay=training.weight_decay, fused=fused)
+
+
+def _check(accelerator: Accelerator, objective: Objective, training: TrainingConfig) -> None:
+    """Refuse settings that this fit would ignore."""
+    share = training.batch // accelerator.num_processes
+    if share % training.accumulate:
+        raise ConfigError(
+            f"training.batch={training.batch} gives each of {accelerator.num_processes} processes {share} clips, which "
+            f"training.accumulate={training.accumulate} does not divide. Change one of them."
+        )
+    if training.adapter_learning_rate is not None and "encoder" not in objective.learns:
+        raise ConfigError("training.adapter_learning_rate is set, but this fit trains no text encoder. Leave it out.")
+    if training.compile and not objective.compiles:
+        raise ConfigError("training.compile is not available for this fit. Leave it out.")
+    if training.cache_text and not objective.caches_text:
+        raise ConfigError("training.cache_text has no effect on this fit, which never encodes a caption twice.")
+    if training.precision not in (None, accelerator.mixed_precision):
+        raise ConfigError(
+            f"training.precision={training.precision} differs from the launch's {accelerator.mixed_precision}. Set it "
+            "for the whole run: --set training.precision=…"
+        )

@@ -1,9 +1,6 @@
-"""The losses, pure functions of tensors. Per-sample ones return (B,)."""
+"""The losses: pure functions of tensors, in float32 whatever autocast computed. Per-sample ones return (B,)."""
 
 from __future__ import annotations
-
-import hashlib
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +12,7 @@ def masked_mse(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     predicted, target: (B, T, D); mask: (B, T), True = real. Returns (B,).
     """
-    squared = (predicted - target).square().sum(dim=-1) * mask
+    squared = (predicted.float() - target.float()).square().sum(dim=-1) * mask
     return squared.sum(dim=-1) / (mask.sum(dim=-1) * target.shape[-1])
 
 
@@ -24,7 +21,7 @@ def masked_cross_entropy(logits: Tensor, tokens: Tensor, asked: Tensor) -> Tenso
 
     logits: (B, N, K); tokens: (B, N) long; asked: (B, N) bool, at least one place of each item. Returns (B,).
     """
-    each = cross_entropy(logits.transpose(1, 2), tokens, reduction="none") * asked
+    each = cross_entropy(logits.float().transpose(1, 2), tokens, reduction="none") * asked
     return each.sum(dim=-1) / asked.sum(dim=-1)
 
 
@@ -33,6 +30,7 @@ def divergence_from_normal(mean: Tensor, log_variance: Tensor, mask: Tensor) -> 
 
     mean, log_variance: (B, N, C); mask: (B, N), True = real. Summed over channels. Returns (B,).
     """
+    mean, log_variance = mean.float(), log_variance.float()
     each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1) * mask
     return each.sum(dim=-1) / mask.sum(dim=-1)
 
@@ -44,6 +42,7 @@ def margin_contrastive(text: Tensor, motion: Tensor, ids: Tensor, margin: float)
     of the next row: items come in a drawn order, so that is a random wrong motion. text, motion: (N, E); ids: (N,),
     equal where two items count as the same, which then are no negatives of each other.
     """
+    text, motion = text.float(), motion.float()
     pairs = (text - motion).square().sum(dim=-1).mean()
     other = ids != ids.roll(-1)
     distance = (text - motion.roll(-1, dims=0)).square().sum(dim=-1).clamp(min=1e-12).sqrt()
@@ -51,8 +50,8 @@ def margin_contrastive(text: Tensor, motion: Tensor, ids: Tensor, margin: float)
 
 
 def consistency(generated: Tensor, reference: Tensor) -> Tensor:
-    """1 - cosine similarity of embeddings: L_M (Eq. 3) and L_T (Eq. 4). (B, E), (B, E) -> (B,)."""
-    return 1 - cosine_similarity(generated, reference, dim=-1)
+    """Implements Eq. 3 (L_M) and Eq. 4 (L_T): 1 - cosine similarity of embeddings. (B, E), (B, E) -> (B,)."""
+    return 1 - cosine_similarity(generated.float(), reference.float(), dim=-1)
 
 
 def contrastive(
@@ -70,33 +69,29 @@ def contrastive(
     the other's negative. cosine_weight: 0 leaves InfoNCE alone. flipped: (N, K, E), wrong texts of each motion, more
     negatives where the motion looks for its text; a row of zeros is none.
     """
-    similarity = normalize(text, dim=-1) @ normalize(motion, dim=-1).T
+    text, motion = normalize(text.float(), dim=-1), normalize(motion.float(), dim=-1)
+    with torch.autocast(text.device.type, enabled=False):
+        similarity = text @ motion.T
     others = (ids[:, None] == ids) & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     logits = (similarity / temperature).masked_fill(others, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     texts = logits.T
     if flipped is not None:
-        wrong = (normalize(flipped, dim=-1) * normalize(motion, dim=-1)[:, None]).sum(dim=-1) / temperature
+        wrong = (normalize(flipped.float(), dim=-1) * motion[:, None]).sum(dim=-1) / temperature
         wrong = wrong.masked_fill((flipped == 0).all(dim=-1), float("-inf"))
         texts = torch.cat([texts, wrong], dim=1)
     info_nce = (cross_entropy(logits, target) + cross_entropy(texts, target)) / 2
     return info_nce + cosine_weight * (1 - similarity.diagonal()).mean()
 
 
-def told_from_flipped(text: Tensor, motion: Tensor, flipped: Tensor, temperature: float | Tensor) -> Tensor:
+def minimal_pair_loss(text: Tensor, motion: Tensor, flipped: Tensor, temperature: float | Tensor) -> Tensor:
     """Logistic loss of telling each motion's text from its flipped ones, by cosine; a scalar, the mean over pairs.
 
     text, motion: (N, E); flipped: (N, K, E), a row of zeros is none. InfoNCE alone has a caption's flip as one negative
     among a batch's, and hardly sees it once the others are far: here each pair counts for itself.
     """
     there = (flipped != 0).any(dim=-1)
-    motion = normalize(motion, dim=-1)
-    own = (normalize(text, dim=-1) * motion).sum(dim=-1)
-    other = (normalize(flipped, dim=-1) * motion[:, None]).sum(dim=-1)
+    motion = normalize(motion.float(), dim=-1)
+    own = (normalize(text.float(), dim=-1) * motion).sum(dim=-1)
+    other = (normalize(flipped.float(), dim=-1) * motion[:, None]).sum(dim=-1)
     return (softplus((other - own[:, None]) / temperature) * there).sum() / there.sum().clamp(min=1)
-
-
-def caption_ids(captions: Sequence[str]) -> Tensor:
-    """(B,) long, equal for captions that are equal but for case and white space, on any process."""
-    texts = (" ".join(caption.lower().split()).encode() for caption in captions)
-    return torch.tensor([int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), signed=True) for t in texts])

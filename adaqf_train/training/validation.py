@@ -1,9 +1,10 @@
-"""Choosing among a run's weights by their score on the validation split, and ending when it improves no more."""
+"""Scores of the weights on the validation split during a fit: the best are kept, and a fit without progress ends."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,37 +17,42 @@ from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.tracking import Tracking, Untracked
 
 HIGHER_IS_BETTER = {"r_precision_3"}
+Score = Callable[[int], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Scores the weights every so many steps and keeps a checkpoint of the best.
+    """Scores the averaged weights every so many steps.
 
-    What it has found is `TrainState.record`, which is saved with every checkpoint. A validation that was cut off is
-    made again when the run goes on, with the same result.
+    Its findings are `TrainState.record`, which every checkpoint holds. A validation that was cut off is repeated when
+    the fit resumes, with the same result.
     """
 
     config: ValidationConfig
-    steps: int  # of the fit: its last weights are always scored
-    score: Callable[[int], Mapping[str, float]]  # of the weights after that step; called on the main process
-    best: Path  # folder of the best checkpoint
+    score: Score  # figures of the weights after a step, which it finds in the networks; called on the main process
 
-    def due(self, state: TrainState) -> bool:
-        """Whether the weights are to be scored now."""
-        at = state.step > 0 and (state.step % self.config.every == 0 or state.step == self.steps)
+    def due(self, state: TrainState, steps: int) -> bool:
+        """Whether to score now; the last of `steps` weights always are."""
+        at = state.step > 0 and (state.step % self.config.every == 0 or state.step == steps)
         return at and state.record.get("validated", 0) < state.step
 
     def exhausted(self, state: TrainState) -> bool:
-        """Whether there was no better score for too long."""
+        """Whether the score has not improved for too long."""
         return self.config.patience is not None and state.record.get("without_better", 0) >= self.config.patience
 
-    def run_if_due(self, accelerator: Accelerator, state: TrainState, tracking: Tracking | Untracked) -> None:
-        """Scores the weights on the main process, if it is time; all processes learn what came of it."""
-        if not self.due(state):
+    def run_if_due(
+        self, accelerator: Accelerator, state: TrainState, steps: int, best: Path | None, tracking: Tracking | Untracked
+    ) -> None:
+        """Score the weights on the main process if it is time, and share the outcome with all processes.
+
+        best: folder for a checkpoint of the best weights; None: none is kept.
+        """
+        if not self.due(state, steps):
             return
         outcome: list[Mapping[str, float] | None] = [None]
         if accelerator.is_main_process:
-            outcome = [dict(self.score(state.step))]
+            with averaged(state):
+                outcome = [dict(self.score(state.step))]
         (values,) = broadcast_object_list(outcome)
         value = values[self.config.metric]
         better = self._better(value, state.record.get("best"))
@@ -56,16 +62,30 @@ class Validation:
             "best_step": state.step if better else state.record.get("best_step"),
             "without_better": 0 if better else state.record.get("without_better", 0) + 1,
         }
-        if better and accelerator.is_main_process:
-            checkpoint.write(self.best, state)
+        if better and best is not None and accelerator.is_main_process:
+            checkpoint.write(best, state)
         tracking.validation(state.step, values)
         tracking.say(f"step {state.step}, {self.config.metric} on val {value:.4g}{' (best)' if better else ''}")
         if self.exhausted(state):
-            best = state.record["best_step"]
-            tracking.say(f"no better score in {self.config.patience} validations; the best was at step {best}")
+            found = state.record["best_step"]
+            tracking.say(f"no better score in {self.config.patience} validations; the best was at step {found}")
         accelerator.wait_for_everyone()
 
     def _better(self, value: float, best: float | None) -> bool:
         if not math.isfinite(value):
             return False
         return best is None or (value > best if self.config.metric in HIGHER_IS_BETTER else value < best)
+
+
+@contextmanager
+def averaged(state: TrainState) -> Iterator[None]:
+    """Within this context the networks are in eval mode with their averaged weights."""
+    modes = {part: part.training for network in state.modules.values() for part in network.modules()}
+    with state.averaged():
+        for network in state.modules.values():
+            network.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode

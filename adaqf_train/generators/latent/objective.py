@@ -1,8 +1,8 @@
-"""Fits of the latent diffusion family: the motion VAE, and a denoiser of its latents under a frozen text encoder."""
+"""Objectives and fits of the latent diffusion family: the motion VAE, and a denoiser of its latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from accelerate import Accelerator
@@ -10,40 +10,74 @@ from torch import Tensor, nn
 
 from adaclip import AdaCLIP
 from adaqf_train import seeding
-from adaqf_train.config import TrainingConfig
+from adaqf_train.config import TrainingConfig, ValidationConfig
 from adaqf_train.config.families import FRAMES_PER_LATENT, AutoencoderConfig, LatentFamily
-from adaqf_train.data.batches import MotionBatch, pad
+from adaqf_train.data.batches import NOISE, MotionBatch, pad
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.encoders.frozen_text import FrozenText
-from adaqf_train.errors import ConfigError
+from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
 from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.temporal import latent_mask
-from adaqf_train.training import fit as fit_network
-from adaqf_train.training import loop
-from adaqf_train.training.fit import Curve
+from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import divergence_from_normal, masked_mse
+from adaqf_train.training.objective import Losses, Objective
+from adaqf_train.training.validation import Validation
 
 
-def fit_latent_autoencoder(
-    accelerator: Accelerator, dataset: MotionDataset, config: AutoencoderConfig, training: TrainingConfig, place: Place
-) -> MotionAutoencoder:
-    """The motion VAE of a split; it sees no text, so one serves all encoders that are compared."""
-    if config.latent > dataset.features:
-        raise ConfigError(f"autoencoder.latent is {config.latent}, more than there are features ({dataset.features}).")
-    torch.manual_seed(seeding.mix(training.seed))
-    autoencoder = MotionAutoencoder(dataset.features, config)
+class AutoencoderObjective(Objective):
+    """Reconstruction and divergence of the posterior from a standard normal (MLD)."""
 
-    def losses(network: nn.Module, batch: MotionBatch) -> loop.Losses:
-        noise = latent_noise(batch, config.latent)
-        motion, posterior = network(batch.motion, batch.mask, noise)
+    def __init__(self, autoencoder: MotionAutoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    @property
+    def learns(self) -> Mapping[str, nn.Module]:
+        return {"autoencoder": self.autoencoder}
+
+    def forward(self, batch: MotionBatch) -> Losses:
+        config = self.autoencoder.config
+        motion, posterior = self.autoencoder(batch.motion, batch.mask, latent_noise(batch, config.latent))
         mse = masked_mse(motion, batch.motion, batch.mask).mean()
         kl = divergence_from_normal(*posterior, latent_mask(batch.mask)).mean()
         loss = mse + config.kl * kl
         return loss, {"loss": loss, "mse": mse, "kl": kl}
 
-    fit_network.fit(accelerator, dataset, autoencoder, losses, training, place)
+
+class LatentDiffusionObjective(Objective):
+    """Predicts clean latents from noisy ones under a frozen text encoder."""
+
+    def __init__(self, generator: LatentGenerator, captions: list[str]) -> None:
+        super().__init__()
+        self._generator = (generator,)  # a tuple: what the generator holds beside the denoiser is not trained here
+        self.denoiser = generator.denoiser
+        self.compiles = (generator.denoiser,)
+        self.diffusion = generator.config.diffusion
+        self.text = FrozenCaptions(generator.encoder, captions, "both")
+
+    @property
+    def learns(self) -> Mapping[str, nn.Module]:
+        return {"denoiser": self.denoiser}
+
+    def forward(self, batch: MotionBatch) -> Losses:
+        (generator,) = self._generator
+        with torch.no_grad():
+            latents = generator.autoencoder.encode(batch.motion, batch.mask)
+        real, noise = latent_mask(batch.mask), latent_noise(batch, latents.shape[-1])
+        noised = generator.diffusion.noised(latents, batch.timestep, noise)
+        text = self.text.features(batch.captions)
+        mse = masked_mse(self.denoiser(noised, batch.timestep, text, real, batch.keep_text), latents, real).mean()
+        return mse, {"loss": mse}
+
+
+def fit_latent_autoencoder(
+    accelerator: Accelerator, dataset: MotionDataset, config: AutoencoderConfig, training: TrainingConfig, place: Place
+) -> MotionAutoencoder:
+    """Train the motion VAE of a split; it reads no text, so one serves all encoders that are compared."""
+    torch.manual_seed(seeding.mix(training.seed))
+    autoencoder = MotionAutoencoder(dataset.features, config)
+    fit(accelerator, dataset, AutoencoderObjective(autoencoder), training, place)
     autoencoder.set_statistics(_latents(autoencoder, dataset, training.batch))
     return autoencoder
 
@@ -55,46 +89,24 @@ def fit_latent_diffusion(
     autoencoder: MotionAutoencoder,
     config: LatentFamily,
     place: Place,
-    *,
-    every: int | None = None,
-    at: Callable[[int, LatentGenerator], None] | None = None,
+    validation: ValidationConfig | None = None,
+    score: Callable[[LatentGenerator, int], Mapping[str, float]] | None = None,
 ) -> LatentGenerator:
-    """A generator whose denoiser was trained from scratch; encoder and autoencoder stay as they are.
+    """Train a generator from scratch; encoder and autoencoder stay as they are.
 
-    at(step, generator): called every `every` steps and at the end, with the generator as it would be if training
-    ended there; a resumed fit may call it again for the step of its checkpoint.
+    score: figures of the generator after a step; needed with `validation`.
     """
     torch.manual_seed(seeding.mix(config.training.seed))
     statistics = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
     generator = LatentGenerator(encoder, autoencoder, *statistics, config).eval().to(accelerator.device)
-    text = FrozenText(encoder, dataset.captions(), "both")
-
-    def losses(denoiser: nn.Module, batch: MotionBatch) -> loop.Losses:
-        with torch.no_grad():
-            latents = autoencoder.encode(batch.motion, batch.mask)
-        real = latent_mask(batch.mask)
-        noised = generator.diffusion.noised(latents, batch.timestep, latent_noise(batch, latents.shape[-1]))
-        features = text.features(batch.captions).to(accelerator.device)
-        mse = masked_mse(denoiser(noised, batch.timestep, features, real, batch.keep_text), latents, real).mean()
-        return mse, {"loss": mse}
-
-    curve = Curve(every or config.training.steps, lambda step: at(step, generator)) if at else None
-    fit_network.fit(
-        accelerator,
-        dataset,
-        generator.denoiser,
-        losses,
-        config.training,
-        place,
-        diffusion=config.diffusion,
-        curve=curve,
-    )
+    watch = None if score is None else Validation(validation, lambda step: score(generator, step))
+    fit(accelerator, dataset, LatentDiffusionObjective(generator, dataset.captions()), config.training, place, watch)
     return generator.cpu()
 
 
 def latent_noise(batch: MotionBatch, width: int) -> Tensor:
-    """Standard normal noise (B, T / 4, width) of a batch's own draws; width: at most that of the features."""
-    return batch.noise[:, ::FRAMES_PER_LATENT, :width]
+    """Standard normal noise (B, T / 4, width), drawn for each sample by itself."""
+    return batch.normal(NOISE, (batch.motion.shape[1] // FRAMES_PER_LATENT, width))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Features of a data set's captions under a frozen encoder, computed once."""
+"""Features of a data set's captions under a frozen encoder, computed once, before the first step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from adaclip.inference import CachedPrompt
 CHUNK = 1024  # captions encoded together: token states are padded to the longest of them meanwhile
 
 
-class FrozenText:
-    """Looks captions up. They are encoded in alphabetical order, so that a resumed fit reads the same bits.
+class FrozenCaptions:
+    """Looks up what a frozen encoder computes for captions.
 
-    What an encoder gives for a prompt depends in its last bits on which prompts it is encoded with.
+    The last bits of a prompt's features depend on the prompts that are encoded with it, so captions are encoded in
+    alphabetical order: a resumed fit reads the same bits. With token states HumanML3D's 87,384 captions take about 3 GB
+    of the host's memory; without, 180 MB.
     """
 
     def __init__(self, encoder: AdaCLIP, captions: Iterable[str], output: Literal["pooled", "both"]) -> None:
-        """output: "both" keeps token states too, on HumanML3D about 3 GB of them, on the CPU."""
-        self.sizes = encoder.projection_size, encoder.hidden_size
+        """Encode all captions that will be looked up; "both" keeps token states beside the pooled vectors."""
+        self.sizes, self.device = (encoder.projection_size, encoder.hidden_size), encoder.device
         self._known: dict[str, CachedPrompt] = {}
         ordered = sorted(set(captions))
         encoder.forget()
@@ -39,9 +41,13 @@ class FrozenText:
         encoder.forget()
 
     def pooled(self, captions: Sequence[str]) -> Tensor:
-        """Pooled vectors (B, P), on the CPU. KeyError for a caption that was not encoded."""
-        return torch.stack([self._known[caption].pooled for caption in captions])
+        """Look up pooled vectors (B, P), on the encoder's device."""
+        return self._sent(torch.stack([self._known[caption].pooled for caption in captions]))
 
     def features(self, captions: Sequence[str]) -> TextFeatures:
-        """Pooled vectors and token states, padded to the longest caption, on the CPU."""
-        return stack([self._known[caption] for caption in captions], *self.sizes)
+        """Look up pooled vectors and token states, padded to the longest caption, on the encoder's device."""
+        return TextFeatures(*map(self._sent, stack([self._known[caption] for caption in captions], *self.sizes)))
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """On the device, without waiting for it."""
+        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)

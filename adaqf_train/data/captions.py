@@ -1,0 +1,65 @@
+"""The captions of a data set as token ids: tokenised once, looked up by row on the device of the training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from adaclip.text import pad, token_ids
+from adaqf_train.data.wording import flips
+
+
+class CaptionTable:
+    """Distinct captions, and on request each caption with one dynamic word flipped, as rows of token ids.
+
+    Attributes:
+        texts: The distinct captions, flipped ones last.
+        row: Caption -> its row.
+        flipped: Caption -> rows of its flipped versions; empty lists unless requested.
+        lengths: (N,) tokens of each row, on the host.
+        ids: (N, L) token ids, padded on the right.
+        same: (N,) equal for captions that differ in case and white space alone.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        captions: Iterable[str],
+        *,
+        with_flips: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        distinct = list(dict.fromkeys(captions))
+        others = {caption: flips(caption) for caption in distinct} if with_flips else {}
+        self.texts = list(dict.fromkeys([*distinct, *(text for found in others.values() for text in found)]))
+        self.row = {text: row for row, text in enumerate(self.texts)}
+        self.flipped = {caption: [self.row[text] for text in found] for caption, found in others.items()}
+        rows = [ids for (ids,) in token_ids(tokenizer, self.texts)]
+        self.lengths = np.array([len(ids) for ids in rows])
+        self.ids = pad(rows, tokenizer.pad_token_id)[0].to(device)
+        self.same = caption_ids(self.texts).to(device)
+        self._device_lengths = torch.from_numpy(self.lengths).to(device)
+
+    def tokens(self, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Look up token ids.
+
+        Args:
+            rows: (B,) long, on the table's device.
+            width: Tokens to return of each, at least as many as the longest of these rows has.
+
+        Returns:
+            Ids (B, width) and their mask (B, width), True = real token.
+        """
+        positions = torch.arange(width, device=rows.device)
+        return self.ids[rows, :width], positions < self._device_lengths[rows, None]
+
+
+def caption_ids(captions: Sequence[str]) -> Tensor:
+    """(B,) long, equal for captions that are equal but for case and white space, on any process."""
+    texts = (" ".join(caption.lower().split()).encode() for caption in captions)
+    return torch.tensor([int.from_bytes(hashlib.blake2b(t, digest_size=8).digest(), signed=True) for t in texts])
