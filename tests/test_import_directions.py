@@ -11,13 +11,13 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 # A layer may import itself and what stands before it.
 LAYERS = (
-    ("errors", "seeding", "config", "motion"),
+    ("errors", "seeding", "philox", "config", "motion"),
     ("procedural", "data", "layers", "render"),
     ("training", "doctor", "files"),
     ("judges", "encoders"),
     ("generators",),
     ("evaluation", "ui"),
-    ("runs", "planning", "userstudy"),
+    ("runs", "userstudy"),
     ("studies",),
     ("cli",),
     ("run", "__main__"),

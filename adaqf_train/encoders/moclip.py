@@ -36,7 +36,12 @@ class MoClipObjective(Objective):
     """InfoNCE between the adapted encoder and a motion encoder, and 1 - cosine to the base's vectors."""
 
     def __init__(
-        self, accelerator: Accelerator, encoder: AdaCLIP, motion: MotionExtractor, captions: list[str], config: MoClipConfig
+        self,
+        accelerator: Accelerator,
+        encoder: AdaCLIP,
+        motion: MotionExtractor,
+        captions: list[str],
+        config: MoClipConfig,
     ) -> None:
         super().__init__()
         self.accelerator, self.encoder, self.motion, self.config = accelerator, encoder, motion, config

@@ -112,7 +112,11 @@ class StillPoseObjective(ContrastiveObjective):
 
 
 def fit_pocket_clip(
-    accelerator: Accelerator, dataset: MotionDataset, config: PocketClipConfig, place: Place, trackers: Sequence[str] = ()
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    config: PocketClipConfig,
+    place: Place,
+    trackers: Sequence[str] = (),
 ) -> tuple[CLIPTextModelWithProjection, CLIPTokenizer]:
     """Train a still-pose CLIP on a split; return its text tower and tokenizer."""
     tokenizer = train_tokenizer(dataset.captions(), config.vocabulary)

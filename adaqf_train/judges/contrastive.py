@@ -95,9 +95,7 @@ def extractors_objective(
     config: ExtractorConfig,
 ) -> ContrastiveObjective:
     """The corrected Eq. 2, T2M's margin loss, or Eq. 2 with minimal pairs among the negatives."""
-    table = CaptionTable(
-        tokenizer, captions, with_flips=config.objective == "minimal_pairs", device=accelerator.device
-    )
+    table = CaptionTable(tokenizer, captions, with_flips=config.objective == "minimal_pairs", device=accelerator.device)
     margin = config.margin if config.objective == "margin" else None
     options = {"temperature": config.temperature, "cosine_weight": 1.0, "margin": margin, "noise": config.noise}
     return ContrastiveObjective(accelerator, extractors, table, **options)

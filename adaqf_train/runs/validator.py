@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from adaqf_train.evaluation.scores import Judges
 from adaqf_train.judges import store
 from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.motion.features import decode
-from adaqf_train.generators.mdm.objective import OnValidation
 from adaqf_train.render.pictures import strip
+
+
+# A generator, and the step whose weights it has -> its figures.
+ScoreGenerator = Callable[[MotionGenerator, int], Mapping[str, float]]
 
 
 def validator(
@@ -30,7 +33,7 @@ def validator(
     *,
     pictures: Path,
     device: torch.device,
-) -> OnValidation:
+) -> ScoreGenerator:
     """Scores a generator with the independent evaluator, and leaves a picture of a few of its motions.
 
     dataset: the val split. evaluator, extractors: their folders; extractors: the feedback's own, whose R-precision

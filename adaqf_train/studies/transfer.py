@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from adaclip import AdaCLIP
-from adaclip.files import atomic_file
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.config.families import Families
 from adaqf_train.evaluation.manifest import hash_of_weights
@@ -21,15 +20,14 @@ from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.objective import fit_masked_generator, fit_tokenizer
-from adaqf_train.generators.mdm import objective as fit_adaqf
 from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.mdm.objective import fit_adaqf
 from adaqf_train.runs.stages import Pipeline, without_incidental
-from adaqf_train.runs.validator import validator
+from adaqf_train.runs.validator import ScoreGenerator, validator
 from adaqf_train.training.loop import Place
 
 Family = Literal["mdm", "latent", "masked"]
 GENERATOR = "generator"  # the stage of a run, its folder and its log
-CURVE = "generator_curve.jsonl"  # of the latent families; the loop keeps, and cuts, a file of its own for MDM's
 CODECS = {"latent": "autoencoder", "masked": "motion_tokenizer"}  # what lies between frames and what is generated
 _CLASSES: dict[str, type[TextToMotion]] = {
     "mdm": MotionGenerator,
@@ -102,17 +100,14 @@ class Transfer:
         return self.families.masked.tokenizer, self.families.masked.tokenizer_training
 
     def _fit_mdm(self, encoder: Path, settings: dict) -> MotionGenerator:
-        place = self._place(GENERATOR, settings)
-        return fit_adaqf.fit(
+        return fit_adaqf(
             self.pipeline.accelerator,
             self.pipeline.dataset("train", few=True),
             str(encoder),
             None,
             self._config("mdm"),
-            name=GENERATOR,
-            checkpoints=place.checkpoints,
-            log=place.log,
-            on_validation=self._score(),
+            self._place(GENERATOR, settings),
+            self._score(),
         )
 
     def _fit_latent(self, encoder: Path, settings: dict) -> LatentGenerator:
@@ -123,7 +118,7 @@ class Transfer:
             codec_store.load_autoencoder(self.pipeline.run / CODECS["latent"]),
             self._config("latent"),
             self._place(GENERATOR, settings),
-            **self._watch(),
+            *self._watch(),
         )
 
     def _fit_masked(self, encoder: Path, settings: dict) -> MaskedGenerator:
@@ -135,13 +130,13 @@ class Transfer:
             self._config("masked"),
             self._place(GENERATOR, settings),
             self._place("residual", settings),
-            **self._watch(),
+            *self._watch(),
         )
 
     def _place(self, name: str, settings: dict) -> Place:
         return self.pipeline.place(name, settings)
 
-    def _score(self) -> fit_adaqf.OnValidation | None:
+    def _score(self) -> ScoreGenerator | None:
         pipeline = self.pipeline
         if pipeline.config.validation.every is None:
             return None
@@ -154,34 +149,17 @@ class Transfer:
             device=pipeline.accelerator.device,
         )
 
-    def _watch(self) -> dict[str, object]:
-        """What makes the other families' fits draw their curves."""
+    def _watch(self) -> tuple:
+        """When the other families' fits are scored, and by what; nothing where the configuration asks for no curve."""
         score = self._score()
-        if score is None:
-            return {}
-        log = self.pipeline.run / "logs" / CURVE
-        main = self.pipeline.accelerator.is_main_process
-
-        def at(step: int, generator: TextToMotion) -> None:
-            if main:
-                _write_point(log, step, score(generator, step))
-
-        return {"every": self.pipeline.config.validation.every, "at": at}
+        return () if score is None else (self.pipeline.config.validation, score)
 
 
-def curve_of(run: Path, family: Family, stage: str = GENERATOR) -> Path:
-    """Where a run has its scores on val while a generator was trained, a JSON line each."""
-    return run / "logs" / (CURVE if family in CODECS else f"{stage}_validation.jsonl")
+def curve_of(run: Path, stage: str = GENERATOR) -> Path:
+    """The file with a generator's scores on val during its training, a JSON line each."""
+    return run / "logs" / f"{stage}_validation.jsonl"
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """The points of a curve, none where it was not asked for."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _write_point(path: Path, step: int, figures: dict[str, float]) -> None:
-    # A fit that goes on from a checkpoint comes by the same step again.
-    points = [point for point in read_curve(path) if point["step"] < step]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as staging:
-        staging.write_text("".join(f"{json.dumps(point)}\n" for point in [*points, {"step": step, **figures}]))

@@ -23,6 +23,7 @@ from adaqf_train.config.families import Families
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
 from adaqf_train.encoders.moclip import fit_moclip, save_moclip
+from adaqf_train.encoders.pocket_clip import fit_pose_probe
 from adaqf_train.errors import ConfigError, RunError, RunLocked
 from adaqf_train.evaluation.extractors_report import retrieve_real
 from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
@@ -33,7 +34,6 @@ from adaqf_train.evaluation.report import Report
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.judges import store
-from adaqf_train.judges.contrastive import fit_pose_probe
 from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.runs.folder import RunFolder, as_stored, differences, read_config
 from adaqf_train.runs.scoring import Scoring
@@ -41,6 +41,7 @@ from adaqf_train.runs.stages import Pipeline, without_incidental
 from adaqf_train.studies.definitions import Arm, Source
 from adaqf_train.studies.results import Figures, Result, Trial
 from adaqf_train.studies.transfer import CODECS, GENERATOR, Transfer, curve_of, read_curve
+from adaqf_train.training.loop import Place
 
 PATIENCE = 5.0  # seconds
 ADAQF = "adaqf"  # the stage that holds a generator of MDM's family, whatever its settings make of it
@@ -88,7 +89,7 @@ class TrialRunner:
                 test, truth = self._remember(pipeline, self._encoder(pipeline, source)), {}
             else:
                 test, truth = self._generate(pipeline, label, arm, source)
-            curve = read_curve(curve_of(run.path, arm.kind, ADAQF if arm.encoder is None else GENERATOR))
+            curve = read_curve(curve_of(run.path, ADAQF if arm.encoder is None else GENERATOR))
             stages = {name: entry["seconds"] for name, entry in run.stages().items()}
             scored = max(0.0, time.monotonic() - started - sum(stages.values()))
             manifest = {
@@ -195,7 +196,7 @@ class TrialRunner:
                 encoder.merged(),
                 encoder.tokenizer,
                 pipeline.config.pocket_clip,
-                pipeline.run / "logs" / f"probe_{name}.jsonl",
+                Place(pipeline.run / "logs" / f"probe_{name}.jsonl"),
             )
             found = still_pose_retrieval(lambda prompts: encoders["own"].encode(prompts).numpy(), towers, test)
             figures["still_r3" if name == "base" else "still_r3_own"] = found["text_to_motion"]["r3"]
@@ -265,6 +266,7 @@ class TrialRunner:
                 pipeline.config.extractors,
                 config,
                 pipeline.place("moclip", settings),
+                pipeline.config.training.trackers,
             )
             if self.accelerator.is_main_process:
                 save_moclip(run / "moclip", encoder, config)

@@ -67,7 +67,7 @@ def run(
 
     Raises:
         DivergenceError: A loss is not finite, or too large.
-        TrainingStopped: After SIGTERM, with everything saved: at once on one process, within MEET_EVERY steps on several.
+        TrainingStopped: After SIGTERM, with everything saved; several processes stop within MEET_EVERY steps.
     """
     # Resume.
     step = Step(accelerator, objective, state, training)

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from accelerate import Accelerator
+from adaqf_train.encoders.cached import CaptionEmbeddings, CaptionFeatures
 from torch import Tensor, nn
 
 from adaclip import AdaCLIP
@@ -15,7 +16,6 @@ from adaclip.config import LoRASettings
 from adaqf_train.config import RunConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.cached import CaptionEmbeddings, CaptionFeatures
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import build_denoiser
 from adaqf_train.generators.mdm.objective import Objective

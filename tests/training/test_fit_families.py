@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from adaqf_train.encoders.frozen_text import FrozenText
 
 from adaclip import AdaCLIP, AdaCLIPError
 from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
@@ -21,7 +22,6 @@ from adaqf_train.config.families import (
 )
 from adaqf_train.data.batches import StepBatches, pad
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.frozen_text import FrozenText
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
 from adaqf_train.generators.latent.generator import LatentGenerator
