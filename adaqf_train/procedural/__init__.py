@@ -1,5 +1,5 @@
-"""A procedural source of captioned human motion: the data set of people who have none."""
+"""Generated human motions with captions: a data set that needs no download."""
 
-from adaqf_train.procedural.dataset import SyntheticClip, generate
+from adaqf_train.procedural.dataset import ProceduralClip, generate
 
-__all__ = ["SyntheticClip", "generate"]
+__all__ = ["ProceduralClip", "generate"]

@@ -1,25 +1,25 @@
-"""What arms do: raising, lowering, waving, punching."""
+"""Actions of the arms: raising, lowering, waving, punching."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from adaqf_train.procedural.body import OTHER, SIDES, SIGN
-from adaqf_train.procedural.score import Keys, Score, Segment, Style
+from adaqf_train.procedural.timeline import Keys, Segment, Style, Timeline
 
-PACE = {"slow": 1.72, "normal": 1.0, "fast": 0.62}  # factor on the duration of an arm movement; well apart
+PACE = {"slow": 1.72, "normal": 1.0, "fast": 0.62}  # factors on the duration of a movement, well apart
 Pose = dict[str, float]
 
 
 def sides_of(side: str) -> tuple[str, ...]:
-    """The limbs that "left", "right" or "both" stands for."""
+    """The sides of "left", "right" or "both"."""
     return SIDES if side == "both" else (side,)
 
 
 def raised(style: Style, rng: np.random.Generator, height: str, direction: str) -> Pose:
-    """Arm angles, as changes from hanging, of an arm held at shoulder height or above the head.
+    """Angles of a raised arm, as changes from a hanging one.
 
-    Overhead stays well clear of the vertical, which is the singular direction of the features' rotations.
+    An overhead arm stays clear of the vertical, where the rotation features are singular.
     """
     drop = {"shoulder": float(rng.uniform(82, 92)), "overhead": float(rng.uniform(146, 154))}[height]
     bend = float(rng.uniform(2, 8)) - style.elbow
@@ -32,7 +32,7 @@ def raised(style: Style, rng: np.random.Generator, height: str, direction: str) 
 def strokes(
     there: float, hold: float, back: float, rest: float, count: int, lead: float = 0.0
 ) -> list[tuple[float, float]]:
-    """Keys (seconds, 0..1) that go there and back `count` times."""
+    """Keys (seconds, 0..1) that go up and back `count` times."""
     keys, at = [(lead, 0.0)], lead
     for i in range(count):
         keys += [(at + there, 1.0), (at + there + hold, 1.0), (at + there + hold + back, 0.0)]
@@ -44,27 +44,28 @@ def strokes(
 
 
 def scaled(keys: Keys, value: float) -> list[tuple[float, float]]:
+    """The keys with every level multiplied by a value."""
     return [(at, value * level) for at, level in keys]
 
 
-def _move(score: Score, start: float, sides: tuple[str, ...], pose: Pose, keys: Keys) -> None:
+def _move(timeline: Timeline, start: float, sides: tuple[str, ...], pose: Pose, keys: Keys) -> None:
     for side in sides:
         for angle, value in pose.items():
-            score.key(f"{side}_{angle}", start, scaled(keys, value))
+            timeline.key(f"{side}_{angle}", start, scaled(keys, value))
 
 
-def _counterweight(score: Score, start: float, side: str, keys: Keys, height: str) -> None:
-    """The trunk gives way a little: away from one raised arm, backward from two; the head follows the hand."""
+def _counterweight(timeline: Timeline, start: float, side: str, keys: Keys, height: str) -> None:
+    """Leans the trunk away from one raised arm, or back from two; the head follows the hand."""
     amount = 1.0 if height == "overhead" else 0.6
     if side == "both":
-        score.key("spine_pitch", start, scaled(keys, -3.0 * amount))
-        score.key("head_pitch", start, scaled(keys, -7.0 * amount))
+        timeline.key("spine_pitch", start, scaled(keys, -3.0 * amount))
+        timeline.key("head_pitch", start, scaled(keys, -7.0 * amount))
         return
-    score.key("spine_roll", start, scaled(keys, -3.5 * amount * SIGN[side]))
-    score.key("shift_left", start, scaled(keys, -0.018 * amount * SIGN[side]))
-    score.key("spine_yaw", start, scaled(keys, -2.5 * amount * SIGN[side]))
-    score.key("head_yaw", start, scaled(keys, 9.0 * amount * SIGN[side]))
-    score.key("head_pitch", start, scaled(keys, -4.0 * amount))
+    timeline.key("spine_roll", start, scaled(keys, -3.5 * amount * SIGN[side]))
+    timeline.key("shift_left", start, scaled(keys, -0.018 * amount * SIGN[side]))
+    timeline.key("spine_yaw", start, scaled(keys, -2.5 * amount * SIGN[side]))
+    timeline.key("head_yaw", start, scaled(keys, 9.0 * amount * SIGN[side]))
+    timeline.key("head_pitch", start, scaled(keys, -4.0 * amount))
 
 
 def raise_arm(
@@ -74,18 +75,12 @@ def raise_arm(
     pace = PACE[speed] * style.tempo * (0.95 if height == "shoulder" else 1.12)
     keys = strokes(0.44 * pace, 0.06 + 0.05 * pace, 0.42 * pace, 0.06, count)
     pose = raised(style, rng, height, direction)
-    facts = {
-        "action": "raise_arm",
-        "side": side,
-        "height": height,
-        "direction": direction,
-        "speed": speed,
-        "count": count,
-    }
+    facts = {"action": "raise_arm", "side": side, "height": height, "direction": direction}
+    facts |= {"speed": speed, "count": count}
 
-    def write(score: Score, start: float) -> None:
-        _move(score, start, sides_of(side), pose, keys)
-        _counterweight(score, start, side, keys, height)
+    def write(timeline: Timeline, start: float) -> None:
+        _move(timeline, start, sides_of(side), pose, keys)
+        _counterweight(timeline, start, side, keys, height)
 
     return Segment(facts, keys[-1][0], write)
 
@@ -93,24 +88,24 @@ def raise_arm(
 def hold_arm(
     style: Style, rng: np.random.Generator, action: str, side: str, height: str, direction: str, speed: str
 ) -> Segment:
-    """ "lift_arm" raises the arm(s) and keeps them up; "lower_arm" starts with them up and lets them down.
+    """Raises the arm(s) and keeps them up ("lift_arm"), or starts with them up and lowers them ("lower_arm").
 
-    Neither is neutral at both ends, so they stand alone in a clip.
+    One end of these actions is not the neutral stand, so each fills a clip of its own.
     """
     pace = PACE[speed] * style.tempo * 1.15
     pose = raised(style, rng, height, direction)
     facts = {"action": action, "side": side, "height": height, "direction": direction, "speed": speed}
     move = 0.62 * pace
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         if action == "lift_arm":
             keys = [(0.0, 0.0), (move, 1.0)]
-            _move(score, start, sides_of(side), pose, keys)
-            _counterweight(score, start, side, keys, height)
+            _move(timeline, start, sides_of(side), pose, keys)
+            _counterweight(timeline, start, side, keys, height)
         else:
             keys = [(0.1, 1.0), (100.0 + start, 1.0), (100.0 + start + move, 0.0)]  # up long before the clip begins
-            _move(score, -100.0, sides_of(side), pose, keys)
-            _counterweight(score, -100.0, side, keys, height)
+            _move(timeline, -100.0, sides_of(side), pose, keys)
+            _counterweight(timeline, -100.0, side, keys, height)
 
     return Segment(facts, move, write)
 
@@ -122,56 +117,51 @@ def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: i
     down = up + count * beat + 0.05
     end = down + up
     upper = float(rng.uniform(56, 72))
-    pose = {
-        "swing": 14.0,
-        "abduct": upper - style.abduct,
-        "twist": float(rng.uniform(62, 70)),
-        "elbow": 108 - style.elbow,
-    }
+    twist = float(rng.uniform(62, 70))
+    pose = {"swing": 14.0, "abduct": upper - style.abduct, "twist": twist, "elbow": 108 - style.elbow}
     arc = float(rng.uniform(24, 30))
     facts = {"action": "wave", "side": side, "speed": speed, "count": count}
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         keys = [(0.0, 0.0), (up, 1.0), (down, 1.0), (end, 0.0)]
-        _move(score, start, sides_of(side), pose, keys)
-        _counterweight(score, start, side, keys, "overhead")
+        _move(timeline, start, sides_of(side), pose, keys)
+        _counterweight(timeline, start, side, keys, "overhead")
         swings = [(up - 0.08, 0.0)]
-        for i in range(count):  # out, in: the forearm opens past its middle and closes past it
+        for i in range(count):  # the forearm swings out past its middle, then in past it
             at = up - 0.08 + i * beat
             swings += [(at + 0.25 * beat, 1.0), (at + 0.75 * beat, -1.0)]
         swings.append((down + 0.05, 0.0))
         for hand in sides_of(side):
-            score.key(f"{hand}_elbow", start, scaled(swings, -arc))
-            score.key(f"{hand}_abduct", start, scaled(swings, 5.0))
+            timeline.key(f"{hand}_elbow", start, scaled(swings, -arc))
+            timeline.key(f"{hand}_abduct", start, scaled(swings, 5.0))
 
     return Segment(facts, end, write)
 
 
 def punch(style: Style, rng: np.random.Generator, side: str, speed: str, count: int) -> Segment:
-    """Puts up a guard, strikes forward `count` times with one hand (or with both in turn), drops the guard."""
+    """Raises a guard, punches forward `count` times with the hand(s), drops the guard."""
     pace = PACE[speed] * style.tempo
     guard = 0.38
-    keys = strokes(
-        0.08 + 0.24 * pace, 0.03 + 0.03 * pace, 0.09 + 0.3 * pace, 0.02 + 0.12 * pace, count, lead=guard + 0.08
-    )
+    out, hold, back, rest = 0.08 + 0.24 * pace, 0.03 + 0.03 * pace, 0.09 + 0.3 * pace, 0.02 + 0.12 * pace
+    keys = strokes(out, hold, back, rest, count, lead=guard + 0.08)
     end = keys[-1][0] + 0.05 + guard
     up: Pose = {"swing": 34.0, "abduct": 6.0, "twist": -6.0, "elbow": 122 - style.elbow}
     strike: Pose = {"swing": 86 - 34.0, "abduct": -style.abduct - 8.0, "twist": -8.0, "elbow": 12 - 122.0}
     facts = {"action": "punch", "side": side, "direction": "forward", "speed": speed, "count": count}
 
-    def write(score: Score, start: float) -> None:
-        _move(score, start, SIDES, up, [(0.0, 0.0), (guard, 1.0), (end - guard, 1.0), (end, 0.0)])
-        score.key("lift", start, [(0.0, 0.0), (guard, -0.03), (end - guard, -0.03), (end, 0.0)])
-        score.key("spine_pitch", start, [(0.0, 0.0), (guard, 5.0), (end - guard, 5.0), (end, 0.0)])
+    def write(timeline: Timeline, start: float) -> None:
+        _move(timeline, start, SIDES, up, [(0.0, 0.0), (guard, 1.0), (end - guard, 1.0), (end, 0.0)])
+        timeline.key("lift", start, [(0.0, 0.0), (guard, -0.03), (end - guard, -0.03), (end, 0.0)])
+        timeline.key("spine_pitch", start, [(0.0, 0.0), (guard, 5.0), (end - guard, 5.0), (end, 0.0)])
         for hand in sides_of(side):
-            _move(score, start, (hand,), strike, keys)
+            _move(timeline, start, (hand,), strike, keys)
         if side != "both":
-            score.key("spine_yaw", start, scaled(keys, -9.0 * SIGN[side]))
-            score.key("pelvis_yaw", start, scaled(keys, -6.0 * SIGN[side]))
-            score.key("head_yaw", start, scaled(keys, 13.0 * SIGN[side]))
-            score.key("shift_left", start, scaled(keys, -0.012 * SIGN[side]))
-            score.key(f"{OTHER[side]}_elbow", start, scaled(keys, 4.0))
-        score.key("shift_forward", start, scaled(keys, 0.04))
-        score.key("spine_pitch", start, scaled(keys, 3.0))
+            timeline.key("spine_yaw", start, scaled(keys, -9.0 * SIGN[side]))
+            timeline.key("pelvis_yaw", start, scaled(keys, -6.0 * SIGN[side]))
+            timeline.key("head_yaw", start, scaled(keys, 13.0 * SIGN[side]))
+            timeline.key("shift_left", start, scaled(keys, -0.012 * SIGN[side]))
+            timeline.key(f"{OTHER[side]}_elbow", start, scaled(keys, 4.0))
+        timeline.key("shift_forward", start, scaled(keys, 0.04))
+        timeline.key("spine_pitch", start, scaled(keys, 3.0))
 
     return Segment(facts, end, write)

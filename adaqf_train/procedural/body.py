@@ -1,7 +1,7 @@
-"""The rig: pose channels and foot tracks -> 22 joints. Forward kinematics for trunk and arms, inverse for the legs.
+"""The rig: 22 joints from pose channels (forward kinematics) and foot tracks (inverse kinematics).
 
-Frames: Y up, heading 0 faces +Z, the person's left is +X at heading 0, positive yaw turns left. Angles are in degrees
-(people think of elbows in degrees), lengths in metres. Left has side sign +1, right -1.
+Frames: Y up, heading 0 faces +Z, the person's left is +X at heading 0, positive yaw turns left. Angles are in
+degrees, lengths in metres. The sign of the left side is +1, that of the right -1.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ OTHER = {"left": "right", "right": "left"}
 
 TOE_HEIGHT = 0.022  # of a flat foot, above the floor
 ANKLE_HEIGHT = 0.066
-REACH = 0.988  # of the leg's length: what a stance leg may span, so that a knee never locks
-HARD_REACH = 0.994  # where inverse kinematics clamps whatever was asked for
-ENVELOPE = 2  # frames to either side over which the pelvis is lowered when a leg would not reach
+REACH = 0.988  # share of the leg's length that a stance leg may span, so that no knee locks
+HARD_REACH = 0.994  # share at which inverse kinematics clamps
+ENVELOPE = 2  # frames on either side over which the pelvis sinks when a leg would not reach
 
 CHANNELS = (
     *("lift", "shift_forward", "shift_left"),  # pelvis displacement in the heading frame, metres
@@ -36,7 +36,7 @@ _TRUNK = {"spine1": (0, 0.96, -0.24), "spine2": (0, 0.98, 0.14), "spine3": (0, 0
 _HEAD = (0, 0.91, 0.41)
 _COLLAR = (0.52, 0.85, -0.06)
 _SHOULDER = (0.90, -0.42, -0.10)
-_LEFT_HIP_DROP = 0.079  # the right hip hangs lower by as much as the right leg is shorter, so that both feet reach
+_LEFT_HIP_DROP = 0.079  # the right leg is shorter, so its hip hangs lower: both feet reach the floor
 _CHAINS = {side: tuple(JOINT[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")) for side in SIDES}
 LEG_LENGTH = {side: LENGTH[_CHAINS[side][1]] + LENGTH[_CHAINS[side][2]] for side in SIDES}
 FLAT_PITCH = {
@@ -48,16 +48,12 @@ STANDING_HEIGHT = ANKLE_HEIGHT + 0.986 * LEG_LENGTH["left"] + _LEFT_HIP_DROP  # 
 
 @dataclass
 class FootTrack:
-    """Where a foot is: `ankle` (T, 3) world, `yaw` (T,), `pitch` (T,) of the ankle-toe line below the horizontal.
+    """The path of a foot in the world."""
 
-    free: (T,) bool, where the foot is off the ground with the body standing on the other one, so that the pelvis need
-    not sink for this leg.
-    """
-
-    ankle: np.ndarray
-    yaw: np.ndarray
-    pitch: np.ndarray
-    free: np.ndarray
+    ankle: np.ndarray  # (T, 3)
+    yaw: np.ndarray  # (T,)
+    pitch: np.ndarray  # (T,) of the ankle-toe line below the horizontal
+    free: np.ndarray  # (T,) bool: in the air while the body stands on the other foot, so the pelvis need not sink
 
 
 def _unit(vector: tuple[float, float, float] | np.ndarray) -> np.ndarray:
@@ -87,7 +83,17 @@ def facing(yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def solve(
     channels: dict[str, np.ndarray], path: np.ndarray, heading: np.ndarray, feet: dict[str, FootTrack]
 ) -> np.ndarray:
-    """Joints (T, 22, 3) from pose channels (each (T,)), root path (T, 2) as world x and z, heading (T,) and feet."""
+    """Solves the rig for the joints.
+
+    Args:
+        channels: Tracks (T,) by name, see `CHANNELS`.
+        path: World x and z of the root (T, 2).
+        heading: Yaw of the body (T,).
+        feet: The track of each side's foot.
+
+    Returns:
+        Joint positions (T, 22, 3) in metres.
+    """
     forward, left = facing(heading)
     pelvis = np.stack((path[:, 0], STANDING_HEIGHT + channels["lift"], path[:, 1]), -1)
     pelvis += channels["shift_forward"][:, None] * forward + channels["shift_left"][:, None] * left
@@ -109,16 +115,15 @@ def solve(
 
 
 def _hip(side: str) -> np.ndarray:
-    """The hip's place in the pelvis frame, (3,)."""
+    """Position (3,) of a hip in the pelvis frame."""
     length, drop = LENGTH[_CHAINS[side][0]], _HIP_DROP[side]
     return np.array((SIGN[side] * np.sqrt(length**2 - drop**2), -drop, 0.0))
 
 
 def _lowering(pelvis: np.ndarray, hips: dict[str, np.ndarray], feet: dict[str, FootTrack]) -> np.ndarray:
-    """How far (T,) the pelvis must sink for both legs to reach their ankles, smooth and never too little.
+    """Distance (T,) by which the pelvis must sink for both legs to reach their ankles.
 
-    Erosion followed by a moving average over the same window stays above the raw demand everywhere, which plain
-    smoothing would not.
+    A moving maximum followed by a moving mean over the same window is smooth and nowhere below the demand.
     """
     demand = np.zeros(len(pelvis))
     for side in SIDES:
@@ -155,8 +160,8 @@ def _trunk(joints: np.ndarray, base: np.ndarray, channels: dict[str, np.ndarray]
 def _arm(joints: np.ndarray, chest: np.ndarray, channels: dict[str, np.ndarray], side: str) -> None:
     """Fills collar, shoulder, elbow and wrist.
 
-    swing raises the arm forward, abduct sideways, twist > 0 turns it outward about its own axis, elbow bends the
-    forearm forward (up, when the arm is raised forward). The shoulder girdle rises with a raised arm, as it does.
+    swing raises the arm forward, abduct sideways; twist > 0 turns it outward about its own axis; elbow bends the
+    forearm forward, or up when the arm is raised forward. The shoulder girdle rises with a raised arm.
     """
     sign, mirror = SIGN[side], np.array((SIGN[side], 1.0, 1.0))
     swing, abduct, twist, elbow, shrug = (

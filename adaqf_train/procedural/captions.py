@@ -1,4 +1,4 @@
-"""Captions: the facts of a clip in several paraphrases, in the tone of HumanML3D, each stating only what is true."""
+"""Captions of procedural clips: paraphrases of the facts in the tone of HumanML3D."""
 
 from __future__ import annotations
 
@@ -6,36 +6,29 @@ import re
 
 import numpy as np
 
-from adaqf_train.procedural.vocabulary import (
-    ADJECTIVE,
-    CLAUSES,
-    EARLY,
-    HEIGHT,
-    IRREGULAR,
-    JOINS,
-    JOINS_OF_THREE,
-    LATE,
-    LEVEL,
-    LOOSE_SHARE,
-    NUMBER,
-    SUBJECTS,
-    TIMES,
-)
+from adaqf_train.procedural import vocabulary
 
 
 def _speeds(speed: str, rng: np.random.Generator) -> dict[str, str]:
-    how, front = LATE.get(speed, ("",)), EARLY.get(speed, ("",))
+    how, front = vocabulary.LATE.get(speed, ("",)), vocabulary.EARLY.get(speed, ("",))
     late, early = str(rng.choice(how)), str(rng.choice(front))
-    return {"how": f" {late}" if late else "", "front": f"{early} " if early else "", "quick": ADJECTIVE[speed]}
+    return {
+        "how": f" {late}" if late else "",
+        "front": f"{early} " if early else "",
+        "quick": vocabulary.ADJECTIVE[speed],
+    }
 
 
 def _words(facts: dict, rng: np.random.Generator) -> dict[str, str]:
-    """Every slot the facts can fill; drawn anew for each caption so that synonyms vary."""
+    """The values of all slots the facts can fill; synonyms are drawn for each caption."""
     words = _speeds(facts.get("speed", "normal"), rng)
     side, count, direction = facts.get("side"), facts.get("count"), facts.get("direction")
     if count is not None:
         plural = "" if count == 1 else "s"
-        words |= {"times": str(rng.choice(TIMES[count])), "number": str(rng.choice(NUMBER[count]))}
+        words |= {
+            "times": str(rng.choice(vocabulary.TIMES[count])),
+            "number": str(rng.choice(vocabulary.NUMBER[count])),
+        }
         words |= {f"{noun}s": noun + plural for noun in ("wave", "bow", "squat", "jump", "kick")}
         words["punches"] = "punch" if count == 1 else "punches"
     if facts["action"] == "sidestep":
@@ -55,9 +48,9 @@ def _words(facts: dict, rng: np.random.Generator) -> dict[str, str]:
     if "angle_deg" in facts:
         words["angle"] = str(facts["angle_deg"])
     if "height" in facts:
-        height = str(rng.choice(HEIGHT[facts["height"], direction]))
+        height = str(rng.choice(vocabulary.HEIGHT[facts["height"], direction]))
         words |= {"height": height.replace("the side", "the sides") if side == "both" else height}
-        words["level"] = LEVEL[facts["height"]]
+        words["level"] = vocabulary.LEVEL[facts["height"]]
         words["placed"] = "at shoulder height" if facts["height"] == "shoulder" else "above the head"
     return words | _amplitudes(facts, rng)
 
@@ -87,8 +80,8 @@ def _inflect(template: str, gerund: bool) -> str:
     def form(match: re.Match[str]) -> str:
         verb = match[1]
         if gerund:
-            if verb in IRREGULAR:
-                return IRREGULAR[verb]
+            if verb in vocabulary.IRREGULAR:
+                return vocabulary.IRREGULAR[verb]
             return (verb[:-1] if verb.endswith("e") else verb) + "ing"
         return verb + ("es" if verb.endswith(("ch", "sh", "o", "s")) else "s")
 
@@ -96,7 +89,7 @@ def _inflect(template: str, gerund: bool) -> str:
 
 
 def clause_key(facts: dict) -> str:
-    """The row of CLAUSES: locomotion on a bent path has its own."""
+    """The key of an action in `vocabulary.CLAUSES`: locomotion on a bent path has its own."""
     return f"{facts['action']}_{facts['path']}" if "path" in facts else facts["action"]
 
 
@@ -107,38 +100,45 @@ def _clause(template: str, facts: dict, rng: np.random.Generator, gerund: bool =
 
 
 def _single(facts: dict, count: int, rng: np.random.Generator) -> list[str]:
-    full, loose = CLAUSES[clause_key(facts)]
+    full, loose = vocabulary.CLAUSES[clause_key(facts)]
     templates = [full[i] for i in rng.permutation(len(full))]
-    if loose and count == 4 and rng.random() < LOOSE_SHARE:
+    if loose and count == 4 and rng.random() < vocabulary.LOOSE_SHARE:
         templates.insert(int(rng.integers(4)), loose[int(rng.integers(len(loose)))])
     captions: list[str] = []
-    while len(captions) < count:  # synonyms make a second use of a template different, if there are few
+    while len(captions) < count:  # a template used twice differs by its synonyms
         template = templates[len(captions) % len(templates)]
-        caption = f"{rng.choice(SUBJECTS)} {_clause(template, facts, rng)}"
+        caption = f"{rng.choice(vocabulary.SUBJECTS)} {_clause(template, facts, rng)}"
         if caption not in captions:
             captions.append(caption)
     return captions
 
 
 def _sequence(actions: tuple[dict, ...], count: int, rng: np.random.Generator) -> list[str]:
-    """Joined clauses. Those with a conjunction of their own would make the order ambiguous and stay out."""
-    joins = JOINS if len(actions) == 2 else JOINS_OF_THREE
+    """Captions of several actions, joined from clauses without a conjunction, which would make the order ambiguous."""
+    joins = vocabulary.JOINS if len(actions) == 2 else vocabulary.JOINS_OF_THREE
     captions: list[str] = []
     for index in rng.permutation(len(joins)):
         parts: dict[str, str] = {}
         for i, facts in enumerate(actions):
-            plain = [
-                c for c in CLAUSES[clause_key(facts)][0] if " and " not in c and "," not in c and " after " not in c
-            ]
+            full, _ = vocabulary.CLAUSES[clause_key(facts)]
+            plain = [clause for clause in full if not re.search(r" and |,| after ", clause)]
             template = plain[int(rng.integers(len(plain)))]
             parts |= {f"v{i}": _clause(template, facts, rng), f"ing{i}": _clause(template, facts, rng, gerund=True)}
         pattern = re.sub(r"\{(\d)\}", r"{v\1}", joins[index])
-        captions.append(pattern.format(subject=rng.choice(SUBJECTS), **parts))
+        captions.append(pattern.format(subject=rng.choice(vocabulary.SUBJECTS), **parts))
     return list(dict.fromkeys(captions))[:count]
 
 
 def describe(actions: tuple[dict, ...], rng: np.random.Generator) -> tuple[str, ...]:
-    """Three or four different captions of a clip's actions."""
+    """Three or four different captions of a clip's actions.
+
+    Args:
+        actions: Facts of each action, in order.
+        rng: Draws templates and synonyms.
+
+    Returns:
+        The captions.
+    """
     count = int(rng.integers(3, 5))
     if len(actions) == 1:
         return tuple(_single(actions[0], count, rng))

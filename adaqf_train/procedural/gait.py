@@ -1,8 +1,7 @@
 """Footsteps: walking and running in any direction, curves, corners and turns on the spot.
 
-A gait writes a velocity profile, a heading profile and the lift and land times of each foot. Where a foot lands follows
-from these (`Score`): beside the body as it will be in mid-stance, which makes planted feet and the path agree for any
-direction and any turn.
+A gait writes a velocity profile, a heading profile and the lift and land times of each foot. `Timeline` derives the
+footholds: a foot lands beside the body of its mid-stance, so footholds fit the path for any direction and turn.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from adaqf_train.procedural.body import OTHER, SIDES, SIGN
-from adaqf_train.procedural.score import Score, Segment, Step, Style, bump, ease
+from adaqf_train.procedural.timeline import Segment, Step, Style, Timeline, bump, ease
 
-# Metres per second, well apart so that the words can be told from the joints.
+# Metres per second, well apart so that joints tell the words apart.
 SPEEDS = {
     "walk": {"slow": (0.60, 0.72), "normal": (1.02, 1.18), "fast": (1.55, 1.75)},
     "run": {"slow": (2.0, 2.15), "normal": (2.45, 2.65), "fast": (3.1, 3.4)},
@@ -29,8 +28,18 @@ def locomotion(
 ) -> Segment:
     """Steps in one direction for about `seconds`.
 
-    action: "walk" or "run"; direction: "forward", "backward", "left" or "right". bend: `path` ("curve" spreads the turn
-    over the whole way, "corner" makes it in the middle), `side` and `angle_deg`.
+    Args:
+        style: The walker's traits.
+        rng: Draws pace, first foot and angle.
+        action: "walk" or "run".
+        direction: "forward", "backward", "left" or "right".
+        speed: "slow", "normal" or "fast".
+        seconds: The approximate duration.
+        **bend: `path` ("curve" spreads the turn over the whole way, "corner" puts it in the middle), `side` and
+            `angle_deg`.
+
+    Returns:
+        The action.
     """
     kind = {"backward": "walk_backward", "left": "sidestep", "right": "sidestep"}.get(direction, action)
     pace = float(rng.uniform(*SPEEDS[kind][speed]))
@@ -45,25 +54,25 @@ def locomotion(
     degrees = SIGN[str(bend["side"])] * float(bend["angle_deg"]) + float(rng.uniform(-5, 5)) if bend else 0.0
     ramp = 1.9 * beat if kind == "run" else 1.1 * beat
 
-    def write(score: Score, start: float) -> None:
-        time = score.time - start
+    def write(timeline: Timeline, start: float) -> None:
+        time = timeline.time - start
         profile = ease(time, 0, ramp) - ease(time, end - 1.15 * ramp, end)
         axis = 0 if direction in ("forward", "backward") else 1
-        score.velocity[:, axis] += (-1 if direction in ("backward", "right") else 1) * pace * profile
+        timeline.velocity[:, axis] += (-1 if direction in ("backward", "right") else 1) * pace * profile
         lift = start + LEAD + beat * np.arange(steps)
         for i, at in enumerate(lift):
-            effort = float(np.interp(at + 0.5 * swing, score.time, profile))
+            effort = float(np.interp(at + 0.5 * swing, timeline.time, profile))
             side = first if i % 2 == 0 else OTHER[first]
-            score.steps.append(_step(kind, side, float(at), swing, beat, pace, effort))
+            timeline.steps.append(_step(kind, side, float(at), swing, beat, pace, effort))
         if bend:
-            _bend(score, time, end, degrees, str(bend["path"]))
-        _carry(score, time, end, ramp, kind, pace, beat)
+            _bend(timeline, time, end, degrees, str(bend["path"]))
+        _carry(timeline, time, end, ramp, kind, pace, beat)
 
     return Segment(facts, end + 0.2, write)
 
 
 def _step_length(kind: str, pace: float) -> float:
-    """Metres per step: people walk faster by stepping both longer and more often."""
+    """Metres per step: faster gaits have both longer and more frequent steps."""
     if kind == "run":
         return 0.36 + 0.20 * pace
     if kind == "walk_backward":
@@ -74,7 +83,7 @@ def _step_length(kind: str, pace: float) -> float:
 
 
 def _step(kind: str, side: str, lift: float, swing: float, beat: float, pace: float, effort: float) -> Step:
-    """The step at `effort` (0..1 of full speed): gentler when starting and stopping."""
+    """A step at `effort` (0..1 of full speed), which is low when the gait starts and stops."""
     if kind == "run":
         swing = (0.85 + 0.47 * effort) * beat
         rise = (0.09 + 0.08 * (pace - 2)) * effort
@@ -86,40 +95,40 @@ def _step(kind: str, side: str, lift: float, swing: float, beat: float, pace: fl
     return Step(side, lift, lift + swing, 0.075 + 0.012 * pace, 20 + 22 * effort, 10 + 16 * effort, -8 - 8 * effort)
 
 
-def _bend(score: Score, time: np.ndarray, end: float, degrees: float, path: str) -> None:
-    """Turns the heading along the way; head and trunk lead into it, as they do when people steer."""
+def _bend(timeline: Timeline, time: np.ndarray, end: float, degrees: float, path: str) -> None:
+    """Turns the heading along the way; head and trunk lead the turn."""
     half = 0.55 if path == "corner" else 0.5 * end
     middle = 0.5 * end
-    score.heading += degrees * ease(time, middle - half, middle + half)
+    timeline.heading += degrees * ease(time, middle - half, middle + half)
     look = bump(time, middle - half - 0.3, middle + 0.8 * half)
-    score.channels["head_yaw"] += float(np.clip(0.25 * degrees, -22, 22)) * look
-    score.channels["spine_roll"] += float(np.clip(0.05 * degrees, -4, 4)) * look
+    timeline.channels["head_yaw"] += float(np.clip(0.25 * degrees, -22, 22)) * look
+    timeline.channels["spine_roll"] += float(np.clip(0.05 * degrees, -4, 4)) * look
 
 
-def _carry(score: Score, time: np.ndarray, end: float, ramp: float, kind: str, pace: float, beat: float) -> None:
-    """Lean, bounce and arm carriage of the gait."""
+def _carry(timeline: Timeline, time: np.ndarray, end: float, ramp: float, kind: str, pace: float, beat: float) -> None:
+    """Adds the lean, bounce and arm carriage of the gait."""
     going = ease(time, 0, ramp) - ease(time, end - ramp, end + 0.15)
-    score.channels["lift"] -= {"run": 0.045, "sidestep": 0.03}.get(kind, 0.012 + 0.012 * pace) * going
+    timeline.channels["lift"] -= {"run": 0.045, "sidestep": 0.03}.get(kind, 0.012 + 0.012 * pace) * going
     if kind == "sidestep":
         return
     if kind == "walk_backward":
-        score.channels["spine_pitch"] += 3 * going
-        score.arm_coupling -= 0.3 * going
+        timeline.channels["spine_pitch"] += 3 * going
+        timeline.arm_coupling -= 0.3 * going
         return
-    score.channels["pelvis_pitch"] += (1.5 * pace if kind == "walk" else 4 + 1.6 * pace) * going
+    timeline.channels["pelvis_pitch"] += (1.5 * pace if kind == "walk" else 4 + 1.6 * pace) * going
     if kind == "run":
         # Lowest in mid-stance, highest in flight: a spring, where walking is a pendulum.
         stance = LEAD + 1.66 * beat  # middle of the first stance: it lands at 1.32 and lifts at 2 beats
-        score.channels["lift"] += -0.032 * np.cos(2 * np.pi * (time - stance) / beat) * going
+        timeline.channels["lift"] += -0.032 * np.cos(2 * np.pi * (time - stance) / beat) * going
         for side in SIDES:
-            score.channels[f"{side}_elbow"] += 62 * going
-            score.channels[f"{side}_swing"] -= 8 * going
-            score.channels[f"{side}_abduct"] += 5 * going
-            score.channels[f"{side}_twist"] -= 6 * going
+            timeline.channels[f"{side}_elbow"] += 62 * going
+            timeline.channels[f"{side}_swing"] -= 8 * going
+            timeline.channels[f"{side}_abduct"] += 5 * going
+            timeline.channels[f"{side}_twist"] -= 6 * going
 
 
 def turn(style: Style, rng: np.random.Generator, side: str, angle_deg: int, speed: str) -> Segment:
-    """A turn on the spot in small steps, the foot on the inner side first."""
+    """Turns on the spot in small steps, the inner foot first."""
     beat = TURN_STEP[speed] * style.tempo
     steps = DEGREES_PER_STEP[angle_deg]
     swing = 0.82 * beat
@@ -127,14 +136,14 @@ def turn(style: Style, rng: np.random.Generator, side: str, angle_deg: int, spee
     degrees = SIGN[side] * (angle_deg + float(rng.uniform(-6, 6)))
     facts = {"action": "turn", "side": side, "angle_deg": angle_deg, "speed": speed}
 
-    def write(score: Score, start: float) -> None:
-        time = score.time - start
-        score.heading += degrees * ease(time, 0.02, end)
-        score.channels["head_yaw"] += SIGN[side] * min(24.0, 0.35 * angle_deg) * bump(time, -0.15, 0.75 * end)
-        score.channels["lift"] -= 0.014 * (ease(time, 0, 0.4) - ease(time, end - 0.1, end + 0.3))
+    def write(timeline: Timeline, start: float) -> None:
+        time = timeline.time - start
+        timeline.heading += degrees * ease(time, 0.02, end)
+        timeline.channels["head_yaw"] += SIGN[side] * min(24.0, 0.35 * angle_deg) * bump(time, -0.15, 0.75 * end)
+        timeline.channels["lift"] -= 0.014 * (ease(time, 0, 0.4) - ease(time, end - 0.1, end + 0.3))
         for i in range(steps):
             lift = start + LEAD + i * beat
             foot = side if i % 2 == 0 else OTHER[side]
-            score.steps.append(Step(foot, lift, lift + swing, 0.085, 14, 12, 0))
+            timeline.steps.append(Step(foot, lift, lift + swing, 0.085, 14, 12, 0))
 
     return Segment(facts, end + 0.25, write)

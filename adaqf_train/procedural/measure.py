@@ -1,11 +1,11 @@
-"""Quantities read back from the joints, so that a caption's words can be checked against the motion."""
+"""Measurements of the joints against which the words of a caption can be checked."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from adaqf_train.procedural.body import JOINT
-from adaqf_train.procedural.score import FPS
+from adaqf_train.procedural.timeline import FPS
 
 
 def heading(joints: np.ndarray) -> np.ndarray:
@@ -15,9 +15,16 @@ def heading(joints: np.ndarray) -> np.ndarray:
 
 
 def measure(joints: np.ndarray, facts: dict, start: int, end: int) -> dict[str, float]:
-    """What of speed, displacement and turn applies to the action between two frames of joints (T, 22, 3).
+    """Measures the speed, displacement and turn of an action, as far as they apply to it.
 
-    speed_mps is the median over the middle half, after starting and before stopping.
+    Args:
+        joints: Joint positions (T, 22, 3) of the clip, metres.
+        facts: The action's facts.
+        start: Its first frame.
+        end: Its last frame.
+
+    Returns:
+        Quantities by name; `speed_mps` is the median over the middle half, without start and stop.
     """
     action, found = facts["action"], {}
     root = joints[:, 0][:, (0, 2)]

@@ -1,4 +1,4 @@
-"""What the whole body does: bowing, jumping, kicking, crouching, sitting, balancing, standing still."""
+"""Actions of the whole body: bowing, jumping, kicking, crouching, sitting, balancing, standing still."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from adaqf_train.procedural.arms import PACE, scaled, strokes
 from adaqf_train.procedural.body import LEG_LENGTH, OTHER, SIDES, SIGN
-from adaqf_train.procedural.score import ANKLE_BEHIND, Score, Segment, Step, Style, bump, ease, hermite
+from adaqf_train.procedural.timeline import ANKLE_BEHIND, Segment, Step, Style, Timeline, add_moves, bump, ease, hermite
 
 GRAVITY = 9.81  # metres per second squared
 BOW = {"slight": (24, 32), "deep": (72, 84)}  # degrees the trunk leans forward
@@ -20,43 +20,44 @@ SEAT_BACK = 0.40
 
 
 def bow(style: Style, rng: np.random.Generator, amplitude: str, speed: str, count: int) -> Segment:
+    """Bows and straightens up, `count` times."""
     pace = PACE[speed] * style.tempo * (1.0 if amplitude == "slight" else 1.12)
     keys = strokes(0.58 * pace, 0.08 + 0.1 * pace, 0.58 * pace, 0.1, count)
     lean = float(rng.uniform(*BOW[amplitude])) - style.posture
     facts = {"action": "bow", "amplitude": amplitude, "speed": speed, "count": count}
 
-    def write(score: Score, start: float) -> None:
-        score.key("pelvis_pitch", start, scaled(keys, 0.5 * lean))
-        score.key("spine_pitch", start, scaled(keys, 0.5 * lean))
-        score.key("head_pitch", start, scaled(keys, 0.14 * lean))
-        score.key("shift_forward", start, scaled(keys, -0.0019 * lean))  # the seat goes back to keep the balance
-        score.key("lift", start, scaled(keys, -0.0004 * lean))
+    def write(timeline: Timeline, start: float) -> None:
+        timeline.key("pelvis_pitch", start, scaled(keys, 0.5 * lean))
+        timeline.key("spine_pitch", start, scaled(keys, 0.5 * lean))
+        timeline.key("head_pitch", start, scaled(keys, 0.14 * lean))
+        timeline.key("shift_forward", start, scaled(keys, -0.0019 * lean))  # the hips move back for balance
+        timeline.key("lift", start, scaled(keys, -0.0004 * lean))
 
     return Segment(facts, keys[-1][0], write)
 
 
 def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, count: int) -> Segment:
-    """Bends the knees with flat feet and stands up again, `count` times."""
+    """Bends the knees with flat feet and stands up, `count` times."""
     pace = PACE[speed] * style.tempo * (0.85 if amplitude == "slight" else 1.0)
     keys = strokes(0.62 * pace, 0.05 + 0.1 * pace, 0.6 * pace, 0.08, count)
     depth = float(rng.uniform(*CROUCH[amplitude]))
     facts = {"action": "crouch", "amplitude": amplitude, "speed": speed, "count": count}
 
-    def write(score: Score, start: float) -> None:
-        score.key("lift", start, scaled(keys, -depth))
-        score.key("shift_forward", start, scaled(keys, -0.32 * depth))
-        score.key("pelvis_pitch", start, scaled(keys, 50 * depth))
-        score.key("spine_pitch", start, scaled(keys, 38 * depth))
-        score.key("head_pitch", start, scaled(keys, -55 * depth))
+    def write(timeline: Timeline, start: float) -> None:
+        timeline.key("lift", start, scaled(keys, -depth))
+        timeline.key("shift_forward", start, scaled(keys, -0.32 * depth))
+        timeline.key("pelvis_pitch", start, scaled(keys, 50 * depth))
+        timeline.key("spine_pitch", start, scaled(keys, 38 * depth))
+        timeline.key("head_pitch", start, scaled(keys, -55 * depth))
         for side in SIDES:
-            score.key(f"{side}_swing", start, scaled(keys, 75 * depth))
-            score.key(f"{side}_elbow", start, scaled(keys, 40 * depth))
+            timeline.key(f"{side}_swing", start, scaled(keys, 75 * depth))
+            timeline.key(f"{side}_elbow", start, scaled(keys, 40 * depth))
 
     return Segment(facts, keys[-1][0], write)
 
 
 def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segment:
-    """ "sit" goes down onto a seat and stays, "stand_up" begins seated, "sit_stand" goes down and comes up again."""
+    """Sits down and stays ("sit"), begins seated and stands up ("stand_up"), or does both ("sit_stand")."""
     pace = PACE[speed] * style.tempo
     down, stay = 0.72 * pace + 0.18, 0.45 + 0.2 * pace
     depth, back = SEAT + float(rng.uniform(-0.03, 0.03)), SEAT_BACK + float(rng.uniform(-0.03, 0.02))
@@ -67,97 +68,88 @@ def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segm
         "sit_stand": [(0.0, 0.0), (down, 1.0), (down + stay, 1.0), (2 * down + stay, 0.0)],
     }[action]
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         begin = start - 100.0 if action == "stand_up" else start
-        score.key("lift", begin, scaled(seated, -depth))
-        score.key("shift_forward", begin, scaled(seated, -back))
-        level = np.zeros_like(score.time)
-        previous = (0.0, 0.0)
-        for at, value in seated:
-            level += (value - previous[1]) * ease(score.time, begin + previous[0], begin + at)
-            previous = (at, value)
-        passing = 4 * level * (1 - level)  # leans forward on the way, upright at both ends
-        score.channels["pelvis_pitch"] += 24 * passing - 4 * level
-        score.channels["spine_pitch"] += 14 * passing + 6 * level
-        score.channels["head_pitch"] -= 20 * passing
+        timeline.key("lift", begin, scaled(seated, -depth))
+        timeline.key("shift_forward", begin, scaled(seated, -back))
+        level = np.zeros_like(timeline.time)
+        add_moves(level, timeline.time, begin, seated)
+        passing = 4 * level * (1 - level)  # the trunk leans forward in transit, upright at both ends
+        timeline.channels["pelvis_pitch"] += 24 * passing - 4 * level
+        timeline.channels["spine_pitch"] += 14 * passing + 6 * level
+        timeline.channels["head_pitch"] -= 20 * passing
         for side in SIDES:
-            score.channels[f"{side}_swing"] += 10 * passing + 22 * level
-            score.channels[f"{side}_elbow"] += 36 * level
-            score.channels[f"{side}_twist"] -= 8 * level
+            timeline.channels[f"{side}_swing"] += 10 * passing + 22 * level
+            timeline.channels[f"{side}_elbow"] += 36 * level
+            timeline.channels[f"{side}_twist"] -= 8 * level
 
     length = {"sit": down, "stand_up": down, "sit_stand": 2 * down + stay}[action]
     return Segment(facts, length, write)
 
 
 def jump(style: Style, rng: np.random.Generator, direction: str, amplitude: str, count: int) -> Segment:
-    """Dips, takes off with both feet, lands in bent knees; `count` times, on the spot ("up") or "forward"."""
+    """Dips, takes off with both feet and lands on bent knees, `count` times, on the spot ("up") or "forward"."""
     apex = float(rng.uniform(*HOP[amplitude]))
     flight = np.sqrt(8 * apex / GRAVITY)
     takeoff = GRAVITY * flight / 2
     dip = 0.10 + 0.5 * apex
     prepare, push, land, rise = 0.34, 0.20, 0.17, 0.30
     cycle = prepare + push + flight + land + rise
-    distance = (
-        float(rng.uniform(0.38, 0.5) if amplitude == "low" else rng.uniform(0.62, 0.8))
-        if direction == "forward"
-        else 0.0
-    )
+    distance = float(rng.uniform(*LEAP[amplitude])) if direction == "forward" else 0.0
     facts = {"action": "jump", "direction": direction, "amplitude": amplitude, "count": count}
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         for i in range(count):
             begin = start + i * cycle
-            time = score.time - begin
+            time = timeline.time - begin
             off, down = prepare + push, prepare + push + flight
             toes = 0.072  # metres the ankles rise over the toes at take-off
             before = [(0, 0, 0), (prepare, -dip, 0), (off, toes, takeoff)]
             after = [(down, toes, -takeoff), (down + land, -0.85 * dip, 0), (cycle, 0, 0)]
             height = np.where(time < off, hermite(time, before), hermite(time, after))
             fall = toes + takeoff * (time - off) - GRAVITY / 2 * (time - off) ** 2
-            score.channels["lift"] += np.where((time >= off) & (time < down), fall, height)
-            moving = (
-                (ease(time, off - 0.24, off + 0.02) - ease(time, down - 0.02, down + 0.3)) if distance else 0 * time
-            )
-            score.velocity[:, 0] += moving * distance / (flight + 0.31)
+            timeline.channels["lift"] += np.where((time >= off) & (time < down), fall, height)
+            moving = ease(time, off - 0.24, off + 0.02) - ease(time, down - 0.02, down + 0.3)
+            timeline.velocity[:, 0] += moving * distance / (flight + 0.31)
             for side in SIDES:
-                score.steps.append(Step(side, begin + off, begin + down, 0.94 * apex, 38, 42, 22, flight=True))
-            _swing_arms(score, time, dip, off, down, cycle)
+                timeline.steps.append(Step(side, begin + off, begin + down, 0.94 * apex, 38, 42, 22, flight=True))
+            _swing_arms(timeline, time, dip, off, down, cycle)
 
     return Segment(facts, count * cycle, write)
 
 
-def _swing_arms(score: Score, time: np.ndarray, dip: float, off: float, down: float, cycle: float) -> None:
-    """Arms go back with the dip, up through the take-off, down after the landing; the trunk folds with the knees."""
+def _swing_arms(timeline: Timeline, time: np.ndarray, dip: float, off: float, down: float, cycle: float) -> None:
+    """Swings the arms back with the dip, up at take-off and down after landing; folds the trunk with the knees."""
     low = ease(time, 0, off - 0.2) - ease(time, off - 0.2, off + 0.04)
     soft = ease(time, down - 0.05, down + 0.17) - ease(time, down + 0.17, cycle)
     high = ease(time, off - 0.2, off + 0.12) - ease(time, down - 0.1, down + 0.38)
-    score.channels["pelvis_pitch"] += 95 * dip * low + 75 * dip * soft
-    score.channels["spine_pitch"] += 50 * dip * low + 40 * dip * soft
-    score.channels["head_pitch"] -= 75 * dip * low + 55 * dip * soft
-    score.channels["shift_forward"] -= 0.35 * dip * (low + soft)
+    timeline.channels["pelvis_pitch"] += 95 * dip * low + 75 * dip * soft
+    timeline.channels["spine_pitch"] += 50 * dip * low + 40 * dip * soft
+    timeline.channels["head_pitch"] -= 75 * dip * low + 55 * dip * soft
+    timeline.channels["shift_forward"] -= 0.35 * dip * (low + soft)
     for side in SIDES:
-        score.channels[f"{side}_swing"] += -140 * dip * low + 230 * dip * high
-        score.channels[f"{side}_elbow"] += 40 * dip * low + 150 * dip * high
-        score.channels[f"{side}_abduct"] += 40 * dip * high
+        timeline.channels[f"{side}_swing"] += -140 * dip * low + 230 * dip * high
+        timeline.channels[f"{side}_elbow"] += 40 * dip * low + 150 * dip * high
+        timeline.channels[f"{side}_abduct"] += 40 * dip * high
 
 
-def _shift_onto(score: Score, start: float, side: str, keys: list[tuple[float, float]]) -> None:
-    """Brings the body over the foot of `side`."""
+def _shift_onto(timeline: Timeline, start: float, side: str, keys: list[tuple[float, float]]) -> None:
+    """Moves the body over the foot of `side`."""
     sign = SIGN[side]
-    score.key("shift_left", start, scaled(keys, sign * 0.85 * score.style.half_width))
-    score.key("pelvis_roll", start, scaled(keys, sign * 3.0))
-    score.key("spine_roll", start, scaled(keys, sign * -1.0))
+    timeline.key("shift_left", start, scaled(keys, sign * 0.85 * timeline.style.half_width))
+    timeline.key("pelvis_roll", start, scaled(keys, sign * 3.0))
+    timeline.key("spine_roll", start, scaled(keys, sign * -1.0))
 
 
 def _swung(degrees: float) -> tuple[float, float]:
-    """How far forward and up (metres) an almost straight leg carries the ankle when it swings by `degrees`."""
+    """Metres forward and up that the ankle of an almost straight leg moves when the leg swings by `degrees`."""
     leg, angle = 0.97 * LEG_LENGTH["right"], np.radians(degrees)
     hip_over_ankle = 0.975 * LEG_LENGTH["right"]
     return float(leg * np.sin(angle)) + ANKLE_BEHIND, float(hip_over_ankle - leg * np.cos(angle))
 
 
 def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, speed: str, count: int) -> Segment:
-    """Shifts onto the other leg, cocks the knee, swings the foot forward and puts it down; `count` times."""
+    """Shifts onto the other leg, then cocks the knee, kicks forward and puts the foot down, `count` times."""
     pace = PACE[speed] * style.tempo
     shift = 0.34
     cock, strike, hold = 0.16 + 0.16 * pace, 0.14 + 0.16 * pace, 0.05
@@ -165,45 +157,37 @@ def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, spee
     cycle = cock + strike + hold + fold + set_down + 0.08
     leg = float(rng.uniform(*KICK[amplitude]))
     far, high = _swung(leg)
-    facts = {
-        "action": "kick",
-        "side": side,
-        "direction": "forward",
-        "amplitude": amplitude,
-        "speed": speed,
-        "count": count,
-    }
+    facts = {"action": "kick", "side": side, "direction": "forward", "amplitude": amplitude}
+    facts |= {"speed": speed, "count": count}
     end = 2 * shift + count * cycle
 
-    def write(score: Score, start: float) -> None:
-        _shift_onto(score, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
+    def write(timeline: Timeline, start: float) -> None:
+        _shift_onto(timeline, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
         for i in range(count):
             at = start + shift + i * cycle
             out, back = cock + strike, cock + strike + hold + fold
             down = back + set_down
-            score.leg(
-                side, "rise", at, [(0, 0), (cock, COCKED), (out, high), (out + hold, high), (back, COCKED), (down, 0)]
-            )
-            score.leg(side, "ahead", at, [(0.4 * cock, 0), (cock, -0.05), (out, far), (out + hold, far), (back, 0)])
-            score.leg(
-                side, "point", at, [(0.4 * cock, 0), (cock, 22), (out, 28 - leg), (out + hold, 28 - leg), (back, 0)]
-            )
+            rise = [(0, 0), (cock, COCKED), (out, high), (out + hold, high), (back, COCKED), (down, 0)]
+            ahead = [(0.4 * cock, 0), (cock, -0.05), (out, far), (out + hold, far), (back, 0)]
+            point = [(0.4 * cock, 0), (cock, 22), (out, 28 - leg), (out + hold, 28 - leg), (back, 0)]
+            for channel, keys in (("rise", rise), ("ahead", ahead), ("point", point)):
+                timeline.leg(side, channel, at, keys)
             kicking = [(0, 0), (cock, 0.15), (out, 1), (out + hold, 1), (down, 0)]
-            score.key("pelvis_pitch", at, scaled(kicking, -0.10 * leg))
-            score.key("spine_pitch", at, scaled(kicking, 0.02 * leg))
-            score.key("head_pitch", at, scaled(kicking, 0.08 * leg))
-            score.key("lift", at, scaled(kicking, -0.02))
-            score.key(f"{OTHER[side]}_swing", at, scaled(kicking, 0.4 * leg))
-            score.key(f"{side}_swing", at, scaled(kicking, -0.25 * leg))
+            timeline.key("pelvis_pitch", at, scaled(kicking, -0.10 * leg))
+            timeline.key("spine_pitch", at, scaled(kicking, 0.02 * leg))
+            timeline.key("head_pitch", at, scaled(kicking, 0.08 * leg))
+            timeline.key("lift", at, scaled(kicking, -0.02))
+            timeline.key(f"{OTHER[side]}_swing", at, scaled(kicking, 0.4 * leg))
+            timeline.key(f"{side}_swing", at, scaled(kicking, -0.25 * leg))
             for arm in SIDES:
-                score.key(f"{arm}_abduct", at, scaled(kicking, 16.0))
-                score.key(f"{arm}_elbow", at, scaled(kicking, 18.0))
+                timeline.key(f"{arm}_abduct", at, scaled(kicking, 16.0))
+                timeline.key(f"{arm}_elbow", at, scaled(kicking, 18.0))
 
     return Segment(facts, end, write)
 
 
 def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Segment:
-    """Lifts the foot of `side`, balances on the other leg, puts it down again."""
+    """Lifts the foot of `side`, balances on the other leg and puts the foot down."""
     pace = PACE[speed] * style.tempo
     shift, up, stay = 0.4, 0.2 + 0.45 * pace, float(rng.uniform(1.1, 1.6))
     lift = [(0.0, 0.0), (up, 1.0), (up + stay, 1.0), (2 * up + stay, 0.0)]
@@ -211,32 +195,32 @@ def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Se
     rise, far = float(rng.uniform(0.24, 0.32)), float(rng.uniform(0.2, 0.28))
     facts = {"action": "one_leg", "side": side, "speed": speed}
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         at = start + shift
-        _shift_onto(score, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
-        score.leg(side, "rise", at, scaled(lift, rise))
+        _shift_onto(timeline, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
+        timeline.leg(side, "rise", at, scaled(lift, rise))
         ahead = [(0.3 * up, 0.0), (up, 1.0), (up + stay, 1.0), (1.7 * up + stay, 0.0)]
-        score.leg(side, "ahead", at, scaled(ahead, far))
-        score.leg(side, "point", at, scaled(ahead, 26.0))
-        wobble = bump(score.time, at + 0.3, at + lift[-1][0] - 0.2) * np.sin(5.2 * (score.time - at))
-        score.channels["spine_roll"] += 1.6 * wobble
-        score.channels["shift_left"] += 0.006 * wobble
+        timeline.leg(side, "ahead", at, scaled(ahead, far))
+        timeline.leg(side, "point", at, scaled(ahead, 26.0))
+        wobble = bump(timeline.time, at + 0.3, at + lift[-1][0] - 0.2) * np.sin(5.2 * (timeline.time - at))
+        timeline.channels["spine_roll"] += 1.6 * wobble
+        timeline.channels["shift_left"] += 0.006 * wobble
         for arm in SIDES:
-            score.key(f"{arm}_abduct", at, scaled(lift, 24.0))
-            score.channels[f"{arm}_abduct"] += 3.0 * SIGN[arm] * wobble
-            score.key(f"{arm}_elbow", at, scaled(lift, 12.0))
+            timeline.key(f"{arm}_abduct", at, scaled(lift, 24.0))
+            timeline.channels[f"{arm}_abduct"] += 3.0 * SIGN[arm] * wobble
+            timeline.key(f"{arm}_elbow", at, scaled(lift, 12.0))
 
     return Segment(facts, end, write)
 
 
 def idle(style: Style, rng: np.random.Generator) -> Segment:
-    """Stands still, breathing, with the weight going from one leg to the other."""
+    """Stands still, breathes, and shifts the weight from one leg to the other."""
     amount = float(rng.uniform(0.015, 0.03)) * float(rng.choice((-1, 1)))
 
-    def write(score: Score, start: float) -> None:
+    def write(timeline: Timeline, start: float) -> None:
         keys = [(0.4, 0.0), (1.5, 1.0), (2.6, 1.0), (3.6, 0.0)]
-        score.key("shift_left", start, scaled(keys, amount))
-        score.key("pelvis_roll", start, scaled(keys, 60 * amount))
-        score.key("spine_roll", start, scaled(keys, -60 * amount))
+        timeline.key("shift_left", start, scaled(keys, amount))
+        timeline.key("pelvis_roll", start, scaled(keys, 60 * amount))
+        timeline.key("spine_roll", start, scaled(keys, -60 * amount))
 
     return Segment({"action": "idle"}, 2.4, write)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adaqf_train.motion.skeleton import HUMANML3D
-from adaqf_train.procedural import SyntheticClip, generate
+from adaqf_train.procedural import ProceduralClip, generate
 from adaqf_train.procedural.captions import clause_key
 from adaqf_train.procedural.dataset import is_held_out
 
@@ -24,11 +24,11 @@ ATTRIBUTES = ("side", "count", "speed", "direction", "height", "amplitude", "ang
 
 
 @pytest.fixture(scope="module")
-def clips() -> list[SyntheticClip]:
+def clips() -> list[ProceduralClip]:
     return list(generate(CLIPS, seed=3))
 
 
-def singles(clips: list[SyntheticClip], *actions: str) -> list[SyntheticClip]:
+def singles(clips: list[ProceduralClip], *actions: str) -> list[ProceduralClip]:
     return [clip for clip in clips if len(clip.actions) == 1 and clip.actions[0]["action"] in actions]
 
 

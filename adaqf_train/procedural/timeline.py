@@ -1,7 +1,7 @@
-"""The score: what an action writes on (keyframes, steps, free legs) and what turns it into joints.
+"""The timeline of a clip: actions add keyframes, steps and leg movements to it, and it computes the joints.
 
-Every action starts and ends in the same neutral stand and *adds* its deviations from it, so actions compose by
-following one another, and may overlap while one fades out and the next fades in.
+Every action starts and ends in the same neutral stand and *adds* its deviations from it. Actions therefore follow one
+another without seams, and one may fade in while another fades out.
 """
 
 from __future__ import annotations
@@ -27,18 +27,14 @@ from adaqf_train.procedural.body import (
 
 FPS = HUMANML3D.fps
 ANKLE_BEHIND = 0.045  # metres an ankle stands behind the pelvis
-REST = 0.7  # seconds after which a walker who has put a foot down for good is taken to stand
-FREE_CHANNELS = (
-    "ahead",
-    "rise",
-    "point",
-)  # of a foot that leaves its plant to come back to it: metres, metres, degrees
+REST = 0.7  # seconds after the last step at which a walker counts as standing
+FREE_CHANNELS = ("ahead", "rise", "point")  # of a foot that leaves its plant and returns: metres, metres, degrees
 Keys = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Style:
-    """What differs between two people doing the same thing."""
+    """The traits in which two people differ who do the same thing."""
 
     half_width: float  # metres between a foot and the midline
     turn_out: float  # degrees the feet point outward
@@ -71,7 +67,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Step:
-    """One foot leaves the floor at `lift` and is down again at `land` (seconds)."""
+    """A step: one foot leaves the floor at `lift` and touches it again at `land` (seconds)."""
 
     side: str
     lift: float
@@ -81,16 +77,16 @@ class Step:
     swing_pitch: float = 15.0  # degrees of heel rise in early swing
     landing: float = -14.0  # degrees at touch-down: negative lands on the heel, positive on the ball
     spread: float = 0.0  # metres of extra width of the plant
-    flight: bool = False  # a jump: both feet rise and fall as bodies in free fall do
+    flight: bool = False  # a jump: both feet follow the parabola of free fall
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An action ready to be performed: what it is, how long it takes (seconds), how it is written on a score."""
+    """An action: its facts, its duration in seconds, and the function that writes it on a timeline."""
 
     facts: dict
     duration: float
-    write: Callable[[Score, float], None]
+    write: Callable[[Timeline, float], None]
 
 
 def ease(time: np.ndarray | float, start: float, end: float) -> np.ndarray:
@@ -100,13 +96,21 @@ def ease(time: np.ndarray | float, start: float, end: float) -> np.ndarray:
 
 
 def _toe_arc(u: np.ndarray) -> np.ndarray:
-    """Height of the toe over a swing, peak 1: up at once and down late, so that it never travels close to the floor."""
+    """Height of the toe over a swing, peak 1: it rises early and falls late, so it never travels close to the floor."""
     return u**0.7 * (1 - u) ** 0.9 / 0.334
 
 
 def bump(time: np.ndarray, start: float, end: float) -> np.ndarray:
     """0 -> 1 -> 0 between start and end, smooth at both."""
     return np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
+
+
+def add_moves(track: np.ndarray, time: np.ndarray, start: float, keys: Keys) -> None:
+    """Adds minimum-jerk moves between (seconds after start, value) keys to a track; it is 0 before the first key."""
+    previous = (0.0, 0.0)
+    for at, value in keys:
+        track += (value - previous[1]) * ease(time, start + previous[0], start + at)
+        previous = (at, value)
 
 
 def hermite(time: np.ndarray, knots: Sequence[tuple[float, float, float]]) -> np.ndarray:
@@ -134,8 +138,8 @@ def monotone(time: np.ndarray, keys: Keys) -> np.ndarray:
     return hermite(time, list(zip(at, value, slope, strict=True)))
 
 
-class Score:
-    """Channels over `frames` frames, to which actions add; `perform` turns them into joints."""
+class Timeline:
+    """Channels over `frames` frames, to which actions add; `to_joints` solves them for the joints."""
 
     def __init__(self, frames: int, style: Style):
         self.style = style
@@ -166,21 +170,15 @@ class Score:
             self.channels[f"{side}_shrug"] += 1.2 * breath
 
     def key(self, channel: str, start: float, keys: Keys) -> None:
-        """Adds minimum-jerk moves between (seconds after start, value) keys, from 0 before the first key."""
-        track, previous = self.channels[channel], (0.0, 0.0)
-        for at, value in keys:
-            track += (value - previous[1]) * ease(self.time, start + previous[0], start + at)
-            previous = (at, value)
+        """Adds moves between keys to a channel of the body."""
+        add_moves(self.channels[channel], self.time, start, keys)
 
     def leg(self, side: str, channel: str, start: float, keys: Keys) -> None:
-        """The same for a foot that is lifted and put back."""
-        previous = (0.0, 0.0)
-        for at, value in keys:
-            self.legs[side][channel] += (value - previous[1]) * ease(self.time, start + previous[0], start + at)
-            previous = (at, value)
+        """Adds moves between keys to a channel of a foot that leaves its plant and returns."""
+        add_moves(self.legs[side][channel], self.time, start, keys)
 
-    def perform(self) -> np.ndarray:
-        """Joints (T, 22, 3): frame 0 stands over the origin and faces +Z."""
+    def to_joints(self) -> np.ndarray:
+        """Returns joints (T, 22, 3) in metres, Y up; frame 0 stands over the origin and faces +Z."""
         forward, left = facing(self.heading)
         velocity = self.velocity[:, :1] * forward + self.velocity[:, 1:] * left
         middle = 0.5 * (velocity[1:] + velocity[:-1]) / FPS
@@ -191,7 +189,7 @@ class Score:
         return _face_forward(joints)
 
     def _foot(self, side: str, path: np.ndarray) -> FootTrack:
-        """Plants where the body will be in mid-stance, and the swings between them."""
+        """Plants the foot beside the body of each mid-stance, and swings it from plant to plant."""
         steps = sorted((step for step in self.steps if step.side == side), key=lambda step: step.lift)
         ends = [*(step.lift for step in steps[1:]), np.inf][: len(steps)]
         plants = [self._plant(side, 0.0, 0.0, path)]
@@ -209,7 +207,7 @@ class Score:
         return self._place(side, place, height, roll)
 
     def _plant(self, side: str, when: float, spread: float, path: np.ndarray) -> np.ndarray:
-        """x, z and yaw of the flat foot's ankle beside the body as it is at `when`."""
+        """x, z and yaw of the flat foot's ankle beside the body at time `when`."""
         yaw = np.interp(when, self.time, self.heading)
         forward, left = facing(yaw)
         offset = SIGN[side] * (self.style.half_width + spread) * left - ANKLE_BEHIND * forward
@@ -231,7 +229,7 @@ class Score:
         return monotone(self.time, keys)
 
     def _place(self, side: str, place: np.ndarray, height: np.ndarray, roll: np.ndarray) -> FootTrack:
-        """A foot pivots on its toe while the heel is up and on its heel while the toe is up."""
+        """The track of a foot that pivots on its toe while the heel is up, and on its heel while the toe is up."""
         length, flat = LENGTH[JOINT[f"{side}_foot"]], FLAT_PITCH[side]
         pitch = np.radians(flat + roll)
         free = self.legs[side]
@@ -244,16 +242,16 @@ class Score:
         return FootTrack(ankle=ankle, yaw=place[:, 2], pitch=flat + roll + free["point"], free=free["rise"] > 0.02)
 
     def _couple(self, path: np.ndarray, feet: dict[str, FootTrack]) -> None:
-        """What the rest of the body does because the legs step: sway, roll, pelvic rotation, counter-rotation, arms."""
+        """Moves the rest of the body with the legs: sway, roll, pelvic rotation, counter-rotation, arm swing."""
         channels, (forward, _) = self.channels, facing(self.heading)
         for step in self.steps:
             if not step.flight:
                 away = -SIGN[step.side] * bump(self.time, step.lift - 0.12, step.land + 0.12)
                 channels["shift_left"] += 0.022 * away
-                channels["pelvis_roll"] += 2.2 * away  # the hip of the swinging leg drops... towards the other side
+                channels["pelvis_roll"] += 2.2 * away  # the hip of the swinging leg drops
                 channels["spine_roll"] -= 2.0 * away
         apart = np.einsum("tk,tk->t", feet["left"].ankle - feet["right"].ankle, forward)  # left foot ahead, metres
-        apart -= self.legs["left"]["ahead"] - self.legs["right"]["ahead"]  # a kick moves the arms in its own way
+        apart -= self.legs["left"]["ahead"] - self.legs["right"]["ahead"]  # kicks have their own arm movement
         apart = np.clip(apart, -0.9, 0.9)
         channels["pelvis_yaw"] -= 7 * apart
         channels["spine_yaw"] += 11 * apart
