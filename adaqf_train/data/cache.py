@@ -1,14 +1,13 @@
-"""All clips of a folder in one memory-mapped file: open at once, and never read from 29,228 files again.
+"""Caches all clips of a folder in one memory-mapped file, so that 29,228 files are read only once.
 
-.adaclip_cache/ in the data folder, or a folder of its own in $ADACLIP_CACHE, holds
+The cache is .adaclip_cache/ in the data folder, or a folder in $ADACLIP_CACHE. It holds
 
 vectors-TOKEN.npy   the features of all clips, one after the other: (frames, D) float32
-index.json          a hash of what follows, then the folder's key and each clip's rows, digest and captions
+index.json          a hash of the rest, then the folder's key and each clip's rows, digest and captions
 
-Split lists and statistics play no part: a split selects from the clips, so that train, train_val and lists of a few
-samples share them, and editing a list costs nothing. A clip that fails a check is left out, and reading it from its
-file says why. The index is written last and names the vectors with their size and times, so that whatever is stale,
-damaged or half-written is not taken for whole, but built again.
+The cache does not depend on split lists and statistics: all splits share it, and editing a list costs nothing. A clip
+that fails a check is omitted; reading its file gives the reason. The index is written last and records the size and
+times of the vectors, so a stale, damaged or incomplete cache is detected and built again.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ from adaqf_train.errors import DataError
 
 HIDDEN, PLACE = ".adaclip_cache", "ADACLIP_CACHE"
 INDEX, LOCK, VECTORS = "index.json", ".lock", "vectors-{}.npy"
-VERSION = 1  # of the format; another one is built anew
-TICK = 0.02  # seconds; file systems stamp no finer than the kernel's clock, 10 ms at worst
+VERSION = 1  # of the format; a cache of another version is built again
+TICK = 0.02  # seconds; the time stamps of file systems are at worst 10 ms apart
 
 
 class CachedClips:
-    """The clips of an open cache. Pickles as the path of its file, not as what is in it."""
+    """The clips of an open cache; it pickles as the path of its file."""
 
     def __init__(self, path: Path, entries: dict[str, list]) -> None:
         self.path, self._entries = path, entries
-        # A plain array over the map: slices of numpy's memmap class cost four times as much.
+        # A plain array over the map: slicing numpy's memmap class takes four times as long.
         self.rows = np.asarray(np.load(path, mmap_mode="r"))
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, name: str) -> Clip | None:
-        """The clip, its features a view into the map; None for one that could not be used."""
+        """The clip, with a view into the map as its features; None for a clip that cannot be used."""
         if name not in self._entries:
             return None
         start, frames, digest, captions = self._entries[name]
@@ -61,7 +60,7 @@ class CachedClips:
         )
 
     def span(self, vectors: np.ndarray) -> tuple[int, int] | None:
-        """The rows, start and stop, that a view into the map shows; None for any other array."""
+        """First row and end of a view into the map; None for any other array."""
         start, beyond = divmod(vectors.ctypes.data - self.rows.ctypes.data, self.rows.strides[0])
         stop = start + len(vectors)
         return (start, stop) if start >= 0 and stop <= len(self.rows) and not beyond else None
@@ -71,7 +70,7 @@ class CachedClips:
 
 
 def load(files: ClipFiles, features: int) -> CachedClips | None:
-    """The cache of these files, if it is there, whole and up to date."""
+    """Opens the cache of these files; None unless it is complete and up to date."""
     place = place_of(files.folder)
     try:
         expected, _, content = (place / INDEX).read_bytes().partition(b"\n")
@@ -87,32 +86,40 @@ def load(files: ClipFiles, features: int) -> CachedClips | None:
 
 
 def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips | None:
-    """Writes the cache and opens it; None, with a warning, where it cannot be written.
+    """Writes the cache and opens it. Of several processes one builds it, and the others wait.
 
-    wanted: clips that must be usable; DataError for the first that is not, and nothing is stored. Of processes that
-    come here at the same time one builds, and the others wait for it.
+    Args:
+        files: The files of the data folder.
+        features: Width D of the features.
+        wanted: Clips that must be usable.
+
+    Returns:
+        The clips; None, with a warning, where the cache cannot be written.
+
+    Raises:
+        DataError: A wanted clip cannot be used; nothing is stored then.
     """
     place = place_of(files.folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / LOCK):
             if (found := load(files, features)) is not None:
-                return found  # another process was faster
+                return found  # another process built it
             _write(place, files, features, wanted)
             if (found := load(files, features)) is None:
-                raise OSError("what was written could not be read back")
+                raise OSError("the written cache cannot be read back")
             return found
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         warnings.warn(
-            f"{place}: no cache of the motions can be written ({getattr(error, 'strerror', None) or error}), so they "
-            f"are read from their files every time. Set {PLACE} to a folder on a disk with room.",
+            f"{place}: the cache of the motions cannot be written ({getattr(error, 'strerror', None) or error}), so "
+            f"every start reads all files. Set {PLACE} to a folder on a disk with free space.",
             stacklevel=3,
         )
         return None
 
 
 def place_of(folder: Path) -> Path:
-    """Where a data folder's cache is."""
+    """The place of a data folder's cache."""
     root = os.environ.get(PLACE)
     if not root:
         return folder / HIDDEN
@@ -124,7 +131,7 @@ def _reopen(path: Path) -> CachedClips:
     try:
         return CachedClips(path, {})
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the cache was built again meanwhile. Start the command again.") from error
+        raise DataError(f"{path}: the cache has been rebuilt. Start the command again.") from error
 
 
 def _key(files: ClipFiles, features: int) -> str:
@@ -133,11 +140,11 @@ def _key(files: ClipFiles, features: int) -> str:
 
 def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
     """Writes the cache, the wanted clips first. The caller holds the lock."""
-    for path in place.iterdir():  # of caches that are stale or were never finished; theirs is the room we need
+    for path in place.iterdir():  # stale or incomplete caches
         if path.name == INDEX or path.name.endswith(PARTIAL) or path.match(VECTORS.format("*")):
-            with suppress(OSError):  # Windows keeps files that are mapped
+            with suppress(OSError):  # Windows keeps mapped files
                 path.unlink()
-    # A file that changes right after it was read must get another stamp than the one the key was made of.
+    # A file that changes right after it was read must get a stamp that differs from the one in the key.
     wait = files.last_change() + TICK - time.time()
     if 0 < wait <= TICK:
         time.sleep(wait)
@@ -172,7 +179,7 @@ def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) 
 
 
 def _write_header(file, rows: int, features: int) -> None:
-    """A .npy header; numpy leaves room for the number of rows to grow, so it can be written again at the end."""
+    """Writes a .npy header; numpy reserves space for more rows, so it can be rewritten at the end."""
     descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
     header = {"descr": descr, "fortran_order": False, "shape": (rows, features)}
     np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""The clips of a folder in HumanML3D's layout, as they lie there: listed once, read and checked one by one."""
+"""Lists, reads and checks the clips of a folder in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from adaqf_train.errors import DataError
 
 ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
 
-# What numpy raises on files that are no arrays; MemoryError where a damaged header claims terabytes.
+# Errors of numpy for files that are not arrays; MemoryError where a damaged header claims terabytes.
 BROKEN_ARRAY = (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError)
 
-Stamp = tuple[int, int, int]  # size, mtime, ctime: what changes when a file does
+Stamp = tuple[int, int, int]  # size, mtime, ctime
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Clip:
 
 
 class ClipFiles:
-    """The motion and text files of a data folder. Texts come from texts/ or, where there is none, from texts.zip."""
+    """The motion and text files of a data folder; texts come from texts/ or, if it is missing, from texts.zip."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class ClipFiles:
         return self.folder / VECTORS / f"{name}.npy"
 
     def text_place(self, name: str) -> str:
-        """Where the clip's captions are or would be, for messages."""
+        """The place of a clip's captions, whether or not they exist, for messages."""
         if self.archive is None:
             return str(self.folder / TEXTS / f"{name}.txt")
         return f"{self.archive}: {self._entries.get(name, f'{TEXTS}/{name}.txt')}"
@@ -57,19 +57,19 @@ class ClipFiles:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of every file's name, size and times: the same as long as nothing was changed, added or removed."""
+        """A hash of the names, sizes and times of all files."""
         hasher = hashlib.sha256(str(self.archive and stamp_of(self.archive)).encode())
         for files in (self.motions, self.texts):
             hasher.update(repr(sorted(files.items())).encode())
         return hasher.hexdigest()
 
     def last_change(self) -> float:
-        """When the newest of the files got its stamp, in seconds since the epoch."""
+        """The newest stamp of the files, in seconds since the epoch."""
         stamps = [*self.motions.values(), *self.texts.values(), *([stamp_of(self.archive)] if self.archive else [])]
         return max((changed for _, _, changed in stamps), default=0) / 1e9
 
     def read(self, name: str, features: int) -> Clip:
-        """A clip of that feature width; DataError for anything that cannot be used."""
+        """Reads a clip with features of the given width; DataError if it cannot be used."""
         vectors = _read_vectors(self.motion_path(name), features)
         return Clip(vectors, self.captions(name), digest_of(vectors))
 
@@ -83,9 +83,7 @@ class ClipFiles:
         try:
             return Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-            raise DataError(
-                f"{where}: cannot be read ({error}). Restore it from the data set as distributed."
-            ) from error
+            raise DataError(f"{where}: cannot be read ({error}). Restore it from the distributed data set.") from error
 
     @cached_property
     def _open(self) -> zipfile.ZipFile:
@@ -96,27 +94,27 @@ class ClipFiles:
 
     @cached_property
     def _entries(self) -> dict[str, str]:
-        """Entry of the archive by clip name, without what macOS adds (__MACOSX/, ._NAME.txt)."""
+        """Entry of the archive by clip name, without the files that macOS adds (__MACOSX/, ._NAME.txt)."""
         entries: dict[str, str] = {}
         for entry in self._open.namelist():
             path = PurePosixPath(entry)
             if path.suffix != ".txt" or path.name.startswith(".") or "__MACOSX" in path.parts:
                 continue
             if path.stem in entries:
-                raise DataError(f"{self.archive}: holds {entries[path.stem]} and {entry}. Remove one of the two.")
+                raise DataError(f"{self.archive}: contains {entries[path.stem]} and {entry}. Remove one of them.")
             entries[path.stem] = entry
         return entries
 
 
 def load_array(path: Path) -> np.ndarray:
-    """A .npy file of floats; DataError when it is missing, pickled, truncated or of another type."""
+    """Loads a .npy file of floats; DataError if it is missing, pickled, truncated or of another type."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
     except BROKEN_ARRAY as error:
-        # Of whatever numpy does not know it says that it could be unpickled, which is no advice to pass on.
-        reason = "no array of numbers" if "pickle" in str(error) else error
+        # For unknown content numpy suggests unpickling, which is unsafe.
+        reason = "not an array of numbers" if "pickle" in str(error) else error
         raise DataError(f"{path}: not a readable .npy file ({reason}). Write it again with numpy.save.") from error
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
         raise DataError(
@@ -131,7 +129,7 @@ def digest_of(vectors: np.ndarray) -> str:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What tells whether a file was changed."""
+    """The stamp by which a change of the file is detected."""
     return _stamp(path.stat())
 
 
@@ -144,19 +142,19 @@ def _read_vectors(path: Path, features: int) -> np.ndarray:
         raise DataError(
             f"{path}: {width}, expected {features}. Raw joints? Convert them with: adaqf prepare joints SRC OUT."
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite then, and refused
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not np.isfinite(vectors).all():
         frame = int(np.argwhere(~np.isfinite(vectors))[0][0])
         raise DataError(
-            f"{path}: NaN or infinite at frame {frame}. Repair it or take {path.stem} out of the split lists."
+            f"{path}: NaN or infinite at frame {frame}. Repair it, or remove {path.stem} from the split lists."
         )
     vectors.setflags(write=False)
     return vectors
 
 
 def _listed(folder: Path, suffix: str) -> dict[str, Stamp]:
-    """Stem and stamp of every file in a folder with that suffix; nothing when there is no folder."""
+    """Stem and stamp of every file with a suffix in a folder, which may be missing."""
     found = {}
     try:
         with os.scandir(folder) as entries:
@@ -169,5 +167,5 @@ def _listed(folder: Path, suffix: str) -> dict[str, Stamp]:
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    # Copying and unpacking tools set mtime back; ctime nobody can, so a change of the same size never goes unseen.
+    # Copying tools may reset mtime but not ctime, so a change of equal size is detected, too.
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

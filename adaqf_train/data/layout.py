@@ -1,8 +1,8 @@
-"""HumanML3D's folder layout: where its files are, how its caption lines read, how a folder is written.
+"""HumanML3D's folder layout: reads its lists and captions, and writes whole folders.
 
 new_joint_vecs/NAME.npy   features (N, 263 | 251), float32
 new_joints/NAME.npy       joint positions (N, J, 3), float32
-texts/NAME.txt            one caption a line: caption#word/POS word/POS#from#to   (seconds; 0, 0: the whole clip)
+texts/NAME.txt            one caption per line: caption#word/POS word/POS#from#to   (seconds; 0, 0: the whole clip)
 Mean.npy, Std.npy         of the training split's features
 train.txt, val.txt, test.txt, train_val.txt, all.txt
 """
@@ -24,13 +24,14 @@ from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
 
 VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
+PARTS = (VECTORS, JOINTS, TEXTS, PARAMETERS)
 ORIGIN = "origin.json"
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the part of the clip it describes, in seconds; None: the whole clip."""
+    """A caption and the segment that it describes, in seconds; None: the whole clip."""
 
     text: str
     segment: tuple[float, float] | None = None
@@ -38,37 +39,36 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionedMotion:
-    """A clip on its way into a folder."""
+    """A clip to write to a folder."""
 
     name: str  # of its files
-    # (T, J, 3), the skeleton's own units, Y up, at its frame rate; or what reads them when they are needed
     joints: np.ndarray | Callable[[], np.ndarray]
+    """(T, J, 3) in the skeleton's unit and frame rate, Y up; or a function that reads them."""
     captions: tuple[Caption, ...]
     split: str
     parameters: Mapping[str, object] = field(default_factory=dict)  # written to parameters/NAME.json when not empty
-    source: Path | None = None  # the file it came from, for messages and to notice that it changed
+    source: Path | None = None  # the original file, for messages and to detect changes
 
     def read(self) -> np.ndarray:
         """The joints."""
         return self.joints() if callable(self.joints) else self.joints
 
 
-def parse_captions(path: Path) -> list[Caption]:
-    """The captions of a clip's text file. DataError names the line that is malformed."""
-    return parse_lines(path.read_bytes(), str(path))
-
-
 def parse_lines(content: bytes, where: str) -> list[Caption]:
-    """The captions in a text file's content. where: names the file in messages."""
-    try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        # The official loaders decode with the platform's codec, so the same file reads differently on two machines.
-        raise DataError(
-            f"{where}: not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). Save the file as UTF-8."
-        ) from error
+    """Parses the captions in the content of a text file.
+
+    Args:
+        content: The bytes of the file.
+        where: The file, for messages.
+
+    Returns:
+        The captions, in order.
+
+    Raises:
+        DataError: The content is not UTF-8, a line is malformed, or there is no caption.
+    """
     captions = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_decoded(content, where).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -81,7 +81,7 @@ def parse_lines(content: bytes, where: str) -> list[Caption]:
 
 
 def parse_caption(line: str) -> Caption:
-    """One line of a text file, caption#tokens#from#to. ValueError says what is malformed."""
+    """Parses one line, caption#tokens#from#to; ValueError says what is malformed."""
     parts = line.split("#")
     if len(parts) != 4:
         raise ValueError(f"expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
@@ -92,24 +92,34 @@ def parse_caption(line: str) -> Caption:
     if not parts[0].strip():
         raise ValueError("the caption is empty. Remove the line.")
     if not 0 <= start <= stop < math.inf:
-        raise ValueError(f"the segment from {start} s to {stop} s is no interval.")
+        raise ValueError(f"the segment from {start} s to {stop} s is not an interval.")
     return Caption(parts[0].strip(), (start, stop) if (start, stop) != (0.0, 0.0) else None)
 
 
-def read_names(path: Path) -> list[str]:
-    """The clip names of a split list, one a line. DataError when it is empty or not text."""
+def text_lines(path: Path) -> list[str]:
+    """The stripped lines of a UTF-8 file that are not blank."""
+    return [line.strip() for line in _decoded(path.read_bytes(), path).splitlines() if line.strip()]
+
+
+def _decoded(content: bytes, where: object) -> str:
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    names = [name for name in names if name]
+        # The official loaders decode with the platform's codec, so the same file reads differently on two machines.
+        byte = f"byte {error.start} is 0x{content[error.start]:02x}"
+        raise DataError(f"{where}: not UTF-8 ({byte}). Save the file as UTF-8.") from error
+
+
+def read_names(path: Path) -> list[str]:
+    """Reads the clip names of a split list, one per line; DataError if it is empty or not text."""
+    names = text_lines(path)
     if not names:
-        raise DataError(f"{path}: the {path.stem} split is empty. Write one clip name a line.")
+        raise DataError(f"{path}: the {path.stem} split is empty. Write one clip name per line.")
     return names
 
 
 def check_split_lists(folder: Path) -> None:
-    """DataError for a split list that is there and empty: a sign of a data set that was not written to its end."""
+    """Raises DataError for an empty split list, which a data set has that was not written completely."""
     for split in SPLITS:
         if (folder / f"{split}.txt").is_file():
             read_names(folder / f"{split}.txt")
@@ -118,7 +128,7 @@ def check_split_lists(folder: Path) -> None:
 def caption_line(caption: Caption) -> str:
     """A caption in the official line format.
 
-    Part-of-speech tags are OTHER: the official loaders need the field, nothing here reads it.
+    Part-of-speech tags are OTHER: the official loaders require the field, and nothing here reads it.
     """
     text = " ".join(caption.text.replace("#", " ").split())
     words = "".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split()
@@ -133,23 +143,33 @@ def write_folder(
     origin: Mapping[str, object] | None = None,
     made_from: Mapping[str, object] | None = None,
 ) -> dict[str, int]:
-    """Writes clips as a HumanML3D folder, whole or not at all, and returns the number of clips per split.
+    """Writes clips as a HumanML3D folder, whole or not at all.
 
-    origin: how the clips came about, kept as origin.json. made_from: all that the clips depend on beside their source
-    files; when an attempt was interrupted, the next one with the same goes on with what that one had written. Joints
-    are retargeted, put on the floor and turned by `features.encode`. Raises DataError for a clip that is not finite or
-    too short, for a name that comes twice or cannot be a file's, and for a split that stays empty.
+    `features.encode` retargets the joints, puts them on the floor and turns them.
+
+    Args:
+        folder: The new folder.
+        clips: The clips.
+        origin: How the clips were made, kept as origin.json.
+        made_from: Everything that determines the clips besides their source files. After an interruption, the next
+            attempt with equal values continues where the last one stopped.
+
+    Returns:
+        The number of clips per split.
+
+    Raises:
+        DataError: A clip is not finite or too short, a name occurs twice or cannot name a file, or a split is empty.
     """
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     taken: set[str] = set()
     statistics = None
     with _staging(folder, made_from) as staging:
-        for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):
+        for part in PARTS:
             (staging / part).mkdir(exist_ok=True)
         for clip in clips:
             _check_name(clip)
             if clip.name in taken:
-                raise DataError(f"{clip.source or clip.name}: two clips have the name {clip.name}. Rename one.")
+                raise DataError(f"{clip.source or clip.name}: two clips are named {clip.name}. Rename one.")
             taken.add(clip.name)
             vectors = _write_clip(staging, clip)
             names[clip.split].append(clip.name)
@@ -159,23 +179,34 @@ def write_folder(
         empty = [split for split in SPLITS if not names[split]]
         if empty:
             raise DataError(f"{folder}: no clip is in split {', '.join(empty)}. Add clips or give split lists.")
-        mean, std = statistics.result()
-        np.save(staging / "Mean.npy", mean)
-        np.save(staging / "Std.npy", std)
-        write_splits(staging, names)
-        if origin is not None:
-            write_json(staging / ORIGIN, origin)
-        for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):  # of an earlier attempt, when the clip was there
-            for path in (staging / part).iterdir():
-                if path.stem not in taken:
-                    path.unlink()
-        if not any((staging / PARAMETERS).iterdir()):
-            (staging / PARAMETERS).rmdir()
+        for path in (path for part in PARTS for path in (staging / part).iterdir()):
+            if path.stem not in taken:  # left by an interrupted attempt with other clips
+                path.unlink()
+        return complete(staging, names, statistics, origin)
+
+
+def complete(
+    staging: Path, names: Mapping[str, Sequence[str]], statistics: RunningStatistics, origin: object = None
+) -> dict[str, int]:
+    """Writes statistics, split lists and origin to a folder of clips; returns the number of clips per split."""
+    mean, std = statistics.result()
+    np.save(staging / "Mean.npy", mean)
+    np.save(staging / "Std.npy", std)
+    lists = {split: sorted(names[split]) for split in SPLITS}
+    lists["train_val"] = sorted([*names["train"], *names["val"]])
+    lists["all"] = sorted(name for split in SPLITS for name in names[split])
+    for split, members in lists.items():
+        (staging / f"{split}.txt").write_text("".join(f"{name}\n" for name in members), encoding="utf-8")
+    if origin is not None:
+        write_json(staging / ORIGIN, origin)
+    for part in (JOINTS, PARAMETERS):
+        if not any((staging / part).iterdir()):
+            (staging / part).rmdir()
     return {split: len(names[split]) for split in SPLITS}
 
 
 class RunningStatistics:
-    """Mean and standard deviation of features, computed clip by clip in float64."""
+    """Mean and standard deviation of features, accumulated clip by clip in float64."""
 
     def __init__(self, features: int) -> None:
         self.count = 0
@@ -183,7 +214,7 @@ class RunningStatistics:
         self.squares = np.zeros(features)
 
     def add(self, vectors: np.ndarray) -> None:
-        """Counts vectors (N, D) in."""
+        """Adds the frames of a clip (N, D)."""
         vectors = vectors.astype(np.float64)
         self.count += len(vectors)
         self.sum += vectors.sum(axis=0)
@@ -195,13 +226,13 @@ class RunningStatistics:
         std = np.sqrt(np.maximum(self.squares / self.count - np.square(mean), 0))
         for where in motion_features.slices_of_width(len(mean)).groups().values():
             std[where] = std[where].mean()
-        # A group that never changes (no foot ever lifted) must not divide by zero.
+        # The deviation of a constant group (no foot is ever lifted) must not be zero.
         return mean.astype(np.float32), np.maximum(std, 1e-4).astype(np.float32)
 
 
 @contextmanager
 def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[Path]:
-    """A folder to fill: of an interrupted attempt if there is one, held against other writers."""
+    """A locked temporary folder to fill, that of an interrupted attempt if there is one."""
     if made_from is None:
         with atomic_folder(folder) as staging:
             yield staging
@@ -211,7 +242,7 @@ def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[P
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise DataError(f"{folder}: another process is writing it. Wait for it, or give another folder.") from None
+        raise DataError(f"{folder}: another process is writing it. Wait, or give another folder.") from None
     try:
         with resumable_folder(folder, digest(dict(made_from))) as staging:
             yield staging
@@ -221,7 +252,7 @@ def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[P
 
 
 def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
-    """Writes a clip's files, the features last: where they are, the clip is whole. Returns the features (N, D)."""
+    """Writes the files of a clip and returns its features (N, D); they come last, so where they are, all files are."""
     lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
     (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
     if clip.parameters:
@@ -239,9 +270,9 @@ def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
 def _check_name(clip: CaptionedMotion) -> None:
     name = clip.name
     if not name or name != name.strip() or name.startswith(".") or any(c in name for c in "/\\\n\r\0"):
-        raise DataError(f"{clip.source or name!r}: {name!r} cannot be a file's name. Rename the clip.")
+        raise DataError(f"{clip.source or name!r}: {name!r} cannot name a file. Rename the clip.")
     if not clip.captions or not all(" ".join(caption.text.replace("#", " ").split()) for caption in clip.captions):
-        raise DataError(f"{clip.source or name}: {name} has an empty caption. Write what happens, or remove it.")
+        raise DataError(f"{clip.source or name}: {name} has an empty caption. Fill it in, or remove it.")
 
 
 def _encode(clip: CaptionedMotion) -> np.ndarray:
@@ -255,14 +286,5 @@ def _encode(clip: CaptionedMotion) -> np.ndarray:
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     if not np.isfinite(vectors).all():
-        raise DataError(f"{where}: its features are not finite; two joined joints coincide. Repair or remove it.")
+        raise DataError(f"{where}: its features are not finite (two joined joints coincide). Repair or remove it.")
     return vectors
-
-
-def write_splits(folder: Path, names: Mapping[str, Sequence[str]]) -> None:
-    """Writes the split lists, and train_val.txt and all.txt. names: of the clips of each split."""
-    lists = {split: sorted(names[split]) for split in SPLITS}
-    lists["train_val"] = sorted([*names["train"], *names["val"]])
-    lists["all"] = sorted(name for split in SPLITS for name in names[split])
-    for split, members in lists.items():
-        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in members), encoding="utf-8")

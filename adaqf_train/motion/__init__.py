@@ -1,1 +1,1 @@
-"""Skeletons, the motion representation both ways, and a procedural source of motions."""
+"""Skeletons, rotations, kinematics, BVH files, and the motion representation both ways."""

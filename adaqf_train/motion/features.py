@@ -1,12 +1,12 @@
-"""HumanML3D's (263-d) and KIT-ML's (251-d) motion representation, both ways, without a loop over frames.
+"""Encodes joints as HumanML3D (263-d) or KIT-ML (251-d) features and decodes them, without a loop over frames.
 
-The pipeline is that of Guo et al. 2022 (`scripts/motion_process.py` of EricGuo5513/text-to-motion), quirks
-included, because the statistics and the evaluators of the field were computed with them:
+Implements the pipeline of Guo et al. 2022 (`scripts/motion_process.py` of EricGuo5513/text-to-motion) with its quirks,
+because the statistics and evaluators of the field depend on them:
 
-* the forward direction subtracts the hip line where it means to add it (hips are unpacked swapped);
-* the root's rotation is forced to identity at frame 0, and every chain's rotations start from the root's;
-* the heading velocity is the arcsine of a quaternion component, so it is half the angle and changes sign for
-  one frame where the heading crosses 180 degrees.
+* the forward direction subtracts the hip line instead of adding it (hips are unpacked swapped);
+* the root's rotation is forced to the identity at frame 0, and the rotations of every chain start from the root's;
+* the heading velocity is the arcsine of a quaternion component: half the angle, with a wrong sign for one frame where
+  the heading crosses 180 degrees.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SMOOTHING_RADIUS = 80  # frames; scipy's default truncation at 4 sigma
 
 @dataclass(frozen=True)
 class Slices:
-    """Where each group of features lies in the last dimension, for J joints."""
+    """Position of each group of features in the last dimension, for J joints."""
 
     root_rot_velocity: slice  # half angle about +Y, radians per frame
     root_linear_velocity: slice  # x, z of the root in its own frame, metres per frame
@@ -42,11 +42,13 @@ class Slices:
 
     @classmethod
     def of(cls, skeleton: Skeleton) -> Slices:
+        """The slices of a skeleton's features."""
         j = len(skeleton)
         bounds = np.cumsum([0, 1, 2, 1, 3 * (j - 1), 6 * (j - 1), 3 * j, 4])
         return cls(*(slice(int(a), int(b)) for a, b in itertools.pairwise(bounds)))
 
     def groups(self) -> dict[str, slice]:
+        """The slices by name, in order."""
         return dict(vars(self))
 
 
@@ -60,7 +62,7 @@ def slices_of_width(features: int) -> Slices:
 
 
 def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
-    """Lets a tensor function take a numpy array, and gives one back then."""
+    """Makes a tensor function accept a numpy array, for which it then returns one."""
 
     @functools.wraps(function)
     def wrapper(array: Tensor | np.ndarray, *args, **kwargs):
@@ -69,7 +71,7 @@ def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
         array = np.asarray(array)
         if not np.issubdtype(array.dtype, np.floating):
             raise TypeError(f"Expected an array of floats, got dtype {array.dtype}.")
-        # Torch has no read-only tensors: of such an array (a view into a memory map) it gets a copy.
+        # Torch has no read-only tensors, so a read-only array (a view into a memory map) is copied.
         return function(torch.from_numpy(np.require(array, requirements=["C", "W"])), *args, **kwargs).numpy()
 
     return wrapper
@@ -77,17 +79,23 @@ def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
 
 @_accepts_numpy
 def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
-    """Features of joint positions (Guo et al. 2022, `process_file`).
+    """Encodes joint positions as motion features (Guo et al. 2022, `process_file`).
 
-    joints: (..., T, J, 3), J = 22 or 21, T >= 2, metres (KIT: its own units), Y up; tensor or numpy array.
-    canonical: run the whole official pipeline, i.e. `canonicalise` first. It changes nothing on joints that
-        already are canonical; False skips it.
-    Returns (..., T-1, 263 | 251) of the same kind and dtype. Raises ValueError on any other shape.
+    Args:
+        joints: Tensor or array (..., T, J, 3), J = 22 or 21, T >= 2, metres (KIT-ML: its own units), Y up.
+        canonical: Run the whole official pipeline, that is `canonicalise` first, which leaves canonical joints
+            unchanged.
+
+    Returns:
+        Features (..., T-1, 263 | 251) of the same kind and dtype.
+
+    Raises:
+        ValueError: The joints have another shape.
     """
     skeleton = _check_joints(joints)
     if canonical:
         joints = canonicalise(joints)
-    joints64 = joints.double()  # so that the result does not depend on how far from the origin the clip goes
+    joints64 = joints.double()  # float32 would lose precision far from the origin
     heading = _root_rotation(joints64, skeleton, smooth=True)
     frame = heading[..., None, :]  # the same rotation for every joint of a frame
 
@@ -112,10 +120,18 @@ def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
 
 @_accepts_numpy
 def decode(features: Tensor) -> Tensor:
-    """Joint positions from de-normalised features (Guo et al. 2022, `recover_from_ric`). Differentiable.
+    """Decodes motion features to joint positions (Guo et al. 2022, `recover_from_ric`). Differentiable.
 
-    features: (..., N, 263 | 251); tensor or numpy array. Returns (..., N, J, 3): metres (KIT: its own units), Y up;
-    frame 0 stands over the origin facing +Z. Padding rows decode to garbage: cut clips to their length.
+    Args:
+        features: Tensor or array (..., N, 263 | 251), de-normalised. Padding rows decode to garbage: cut clips to
+            their length.
+
+    Returns:
+        Positions (..., N, J, 3) of the same kind, in metres (KIT-ML: its own units), Y up; frame 0 stands over the
+        origin and faces +Z.
+
+    Raises:
+        ValueError: The features have another width.
     """
     skeleton = skeleton_of_width(features.shape[-1])
     where = Slices.of(skeleton)
@@ -127,9 +143,9 @@ def decode(features: Tensor) -> Tensor:
 
 
 def root_trajectory(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrates the root's velocities: (..., N, D) -> rotation to facing +Z (..., N, 4), position (..., N, 3)."""
+    """Integrates the root's velocities: features (..., N, D) -> rotations to +Z (..., N, 4), positions (..., N, 3)."""
     where = slices_of_width(features.shape[-1])
-    # Row t holds the step from frame t to t+1: frame 0 starts at rest.
+    # Row t holds the step from frame t to t+1, so frame 0 gets zero.
     angle = _shift(features[..., where.root_rot_velocity]).squeeze(-1).cumsum(-1)
     heading = rotations.about_y(angle)
     x, z = _shift(features[..., where.root_linear_velocity]).unbind(-1)
@@ -140,10 +156,10 @@ def root_trajectory(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @_accepts_numpy
 def mirror(features: Tensor) -> Tensor:
-    """Features of the same motion seen in a mirror: left and right exchanged, x negated. (..., N, D) -> same.
+    """Mirrors features: left and right exchanged, x negated. (..., N, D) -> (..., N, D).
 
-    Equal to encoding the mirrored joints as they are (`canonical=False`). The standard bones are not quite the same
-    on both sides, so encoding them canonically, as upstream does, differs by millimetres.
+    This equals encoding the mirrored joints with `canonical=False`. Upstream encodes them canonically, which differs by
+    millimetres, since the standard bones differ between the sides.
     """
     skeleton = skeleton_of_width(features.shape[-1])
     order, where = list(skeleton.mirrored), Slices.of(skeleton)
@@ -160,7 +176,7 @@ def mirror(features: Tensor) -> Tensor:
             features[..., where.root_linear_velocity] * features.new_tensor([-1.0, 1.0]),
             features[..., where.root_height],
             swapped(where.positions, others, flat),
-            # Of a rotation seen in the mirror, M·R·M: its first column is turned around besides.
+            # A mirrored rotation is M·R·M, which also negates its first column.
             swapped(where.rotations, others, [1.0, -1.0, -1.0, *flat]),
             swapped(where.velocities, order, flat),
             features[..., where.contacts][..., [2, 3, 0, 1]],
@@ -171,10 +187,16 @@ def mirror(features: Tensor) -> Tensor:
 
 @_accepts_numpy
 def canonicalise(joints: Tensor) -> Tensor:
-    """Standard skeleton, floor at y = 0, frame 0 over the origin and facing +Z. (..., T, J, 3) -> same shape.
+    """Normalises skeleton, height, place and heading of a clip.
 
-    Bones take the standard lengths (directions kept; the root's path is scaled by the ratio of leg lengths);
-    KIT-ML's 21 joints keep their own, since its reference clip is not part of this package.
+    Bones take the standard lengths and keep their directions, and the root's path is scaled by the ratio of leg
+    lengths. KIT-ML's 21 joints keep their lengths, since its reference clip is not part of this package.
+
+    Args:
+        joints: Tensor or array (..., T, J, 3), Y up.
+
+    Returns:
+        The joints with the floor at y = 0; frame 0 stands over the origin and faces +Z.
     """
     skeleton = _check_joints(joints)
     dtype, joints = joints.dtype, joints.double()
@@ -183,7 +205,7 @@ def canonicalise(joints: Tensor) -> Tensor:
     joints = joints - joints[..., 1].amin(dim=(-2, -1))[..., None, None, None] * joints.new_tensor([0.0, 1.0, 0.0])
     start = joints[..., :1, :1, :]
     joints = joints - start * joints.new_tensor([1.0, 0.0, 1.0])
-    # Here upstream adds the hip line with the sign it means to; `forward_direction` has the other one.
+    # Here upstream adds the hip line with the intended sign; `forward_direction` has the opposite one.
     across = (
         joints[..., 0, skeleton.right_hip, :]
         - joints[..., 0, skeleton.left_hip, :]
@@ -195,10 +217,10 @@ def canonicalise(joints: Tensor) -> Tensor:
 
 
 def retarget(joints: Tensor, skeleton: Skeleton = HUMANML3D) -> Tensor:
-    """The same bone directions on the standard skeleton (upstream's `uniform_skeleton`). (..., T, J, 3) -> same.
+    """Moves bone directions to the standard skeleton (upstream's `uniform_skeleton`). (..., T, J, 3) -> same shape.
 
-    Upstream solves inverse kinematics and applies it forward with other bone lengths; the rotations cancel, so
-    scaling each bone along its own direction is the same result.
+    Upstream solves inverse kinematics and applies it forward with other bone lengths. The rotations cancel, so scaling
+    each bone along its direction gives the same result.
     """
     if skeleton.bone_lengths is None:
         raise ValueError(f"The {skeleton.name} skeleton has no standard bone lengths to retarget to.")
@@ -214,8 +236,8 @@ def retarget(joints: Tensor, skeleton: Skeleton = HUMANML3D) -> Tensor:
 def foot_contacts(joints: Tensor) -> Tensor:
     """Contact labels of left ankle, left toe, right ankle, right toe. (..., T, J, 3) -> (..., T-1, 4), bool.
 
-    A foot joint is in contact while its squared displacement to the next frame is below the threshold; height
-    plays no part (upstream computes it and leaves it out).
+    A foot joint is in contact while its squared displacement to the next frame is below the threshold, at any height
+    (upstream computes the height and does not use it).
     """
     skeleton = skeleton_of(joints.shape[-2])
     feet = joints[..., list(skeleton.feet), :]
@@ -223,7 +245,7 @@ def foot_contacts(joints: Tensor) -> Tensor:
 
 
 def forward_direction(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Tensor:
-    """Unit forward direction per frame, hip line subtracted as upstream does. (..., T, J, 3) -> (..., T, 3)."""
+    """Unit forward direction of each frame, with upstream's subtracted hip line. (..., T, J, 3) -> (..., T, 3)."""
     across = (
         joints[..., skeleton.left_hip, :]
         - joints[..., skeleton.right_hip, :]
@@ -235,13 +257,13 @@ def forward_direction(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Te
 
 
 def _ahead(across: Tensor) -> Tensor:
-    """Horizontal direction ahead of a body whose left-to-right line is `across`. (..., 3) -> (..., 3), length <= 1."""
+    """Horizontal direction ahead of a body with left-to-right line `across`. (..., 3) -> (..., 3), length <= 1."""
     up = across.new_tensor([0.0, 1.0, 0.0]).expand_as(across)
     return torch.linalg.cross(up, normalize(across, dim=-1))
 
 
 def _root_rotation(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Tensor:
-    """Rotation that turns the body of each frame to face +Z, identity at frame 0. (..., T, J, 3) -> (..., T, 4)."""
+    """Rotation of each frame's body to face +Z, identity at frame 0. (..., T, J, 3) -> (..., T, 4)."""
     forward = forward_direction(joints, skeleton, smooth=smooth)
     rotation = rotations.between(forward, forward.new_tensor([0.0, 0.0, 1.0])).clone()
     rotation[..., 0, :] = rotation.new_tensor([1.0, 0.0, 0.0, 0.0])
@@ -251,8 +273,8 @@ def _root_rotation(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Tenso
 def _joint_rotations(joints: Tensor, heading: Tensor, skeleton: Skeleton) -> Tensor:
     """6-d rotations of joints 1..J-1 relative to their rotation parents. (..., T, J, 3) -> (..., T, J-1, 6).
 
-    A joint's global rotation is the shortest one from its rest direction to the bone that ends in it, so the
-    whole body is solved at once instead of chain by chain.
+    A joint's global rotation is the shortest one from its rest direction to the bone that ends in it, so the whole body
+    is solved at once instead of chain by chain.
     """
     bones = normalize(joints[..., 1:, :] - joints[..., list(skeleton.parents[1:]), :], dim=-1)
     rest = joints.new_tensor(skeleton.rest_directions)[1:]
@@ -262,7 +284,7 @@ def _joint_rotations(joints: Tensor, heading: Tensor, skeleton: Skeleton) -> Ten
 
 
 def _gaussian_smooth(signal: Tensor) -> Tensor:
-    """Gaussian filter along time with the ends repeated, as scipy.ndimage's mode "nearest". (..., T, C) -> same."""
+    """Differentiable counterpart of scipy's gaussian_filter1d in mode "nearest", along time. (..., T, C) -> same."""
     *batch, frames, channels = signal.shape
     grid = torch.arange(-SMOOTHING_RADIUS, SMOOTHING_RADIUS + 1, dtype=signal.dtype, device=signal.device)
     kernel = torch.exp(-0.5 * (grid / SMOOTHING_SIGMA).square())

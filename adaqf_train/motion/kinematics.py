@@ -1,4 +1,4 @@
-"""Local joint transforms to positions, and motions at another frame rate with their bones as long as before."""
+"""Forward kinematics, and resampling that keeps bone lengths."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from adaqf_train.motion import rotations
 
 
 def forward(translations: Tensor, turns: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Forward kinematics of a joint tree, all frames at once.
+    """Computes global joint positions from local transforms, all frames at once.
 
-    translations: (..., J, 3) and turns: (..., J, 4), each joint's in its parent's frame; parents: -1 for a root, and
-    before their children. Returns global positions (..., J, 3) and rotations (..., J, 4).
+    Args:
+        translations: (..., J, 3), in the parents' frames.
+        turns: Unit quaternions (..., J, 4), in the parents' frames.
+        parents: Parent of each joint, listed before its children; -1 for a root.
+
+    Returns:
+        Global positions (..., J, 3) and rotations (..., J, 4).
     """
     positions: list[Tensor] = []
     orientations: list[Tensor] = []
@@ -30,16 +35,25 @@ def forward(translations: Tensor, turns: Tensor, parents: Sequence[int]) -> tupl
 
 
 def frames_at(frames: int, source_fps: float, target_fps: float) -> int:
-    """How many frames a clip has at another rate: as many as fit between its first and its last."""
-    # What is missing by rounding (0.0333333 s for a thirtieth) must not cost a frame.
+    """Number of frames of a clip at another rate: those that fit between its first and its last."""
+    # A rounded frame time (0.0333333 s for a thirtieth) must not cost a frame.
     return int((frames - 1) * target_fps / source_fps + 1e-3) + 1
 
 
 def resample(translations: Tensor, turns: Tensor, source_fps: float, target_fps: float) -> tuple[Tensor, Tensor]:
-    """Local transforms (T, J, 3) and (T, J, 4) at another rate, by cubics through the four nearest frames.
+    """Resamples local transforms with cubics through the four nearest frames.
 
-    Interpolating joint angles, not positions, keeps bones their length. Nothing is smoothed: a rate that is an
-    integer multiple of the target gives every nth frame as it was, as HumanML3D was made. The same at the same rate.
+    Interpolating rotations instead of positions keeps bone lengths. Nothing is smoothed: from an integer multiple of
+    the target rate every nth frame is taken unchanged, as HumanML3D does.
+
+    Args:
+        translations: (T, J, 3).
+        turns: Unit quaternions (T, J, 4).
+        source_fps: Their frame rate.
+        target_fps: The new frame rate.
+
+    Returns:
+        Translations and rotations at the new rate.
     """
     frames = len(translations)
     if source_fps == target_fps or frames < 2:
@@ -54,7 +68,7 @@ def _cubic(values: Tensor, times: Tensor) -> Tensor:
     """Catmull-Rom interpolation of values (T, ...), T >= 2, at times (N,) in frames -> (N, ...)."""
     below = times.floor().long().clamp(0, len(values) - 2)
     s = (times - below).clamp(0, 1).reshape(-1, *[1] * (values.ndim - 1))
-    # A frame before the first and one after the last, on straight lines.
+    # Extrapolate one frame before the first and one after the last.
     around = torch.cat([2 * values[:1] - values[1:2], values, 2 * values[-1:] - values[-2:-1]])
     return (
         around[below] * (-(s**3) + 2 * s**2 - s)

@@ -1,7 +1,7 @@
-"""From HumanML3D's 22 joints to KIT-ML's 21, for motions that are to be written as KIT-ML's are.
+"""Converts HumanML3D's 22 joints to KIT-ML's 21.
 
-The two skeletons do not measure the same points of a back: MMM's root, belly, thorax and neck are taken where
-HumanML3D has a joint near by, the middle of a foot on the way from ankle to toe.
+The two skeletons measure different points of the back: MMM's root, belly, thorax and neck take the nearest joints of
+HumanML3D. The middle of a foot lies between ankle and toe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NEAREST |= {f"{side}_toe": f"{side}_foot" for side in _SIDES}
 
 
 def to_kit(joints: np.ndarray) -> np.ndarray:
-    """(T, 22, 3) in metres -> (T, 21, 3) in KIT-ML's unit, 640 a metre; the frame rate stays."""
+    """Converts joints (T, 22, 3) in metres to (T, 21, 3) in KIT-ML's unit, 640 per metre, at the same frame rate."""
     there = {name: joints[:, HUMANML3D.joints.index(nearest)] for name, nearest in NEAREST.items()}
     for side in _SIDES:
         ankle, toe = there[f"{side}_ankle"], there[f"{side}_toe"]

@@ -1,14 +1,14 @@
-"""What bodies do on the ground, without a learned network: sliding, trembling, sinking in, how long legs are."""
+"""Physical measures of motion that need no network: sliding, trembling, floor penetration, bone lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from adaqf_train.motion.skeleton import Skeleton
 
-SKATING_SPEED = 0.5  # metres a second, along the floor
+SKATING_SPEED = 0.5  # metres per second, along the floor
 SKATING_HEIGHT = 0.05  # metres
 SKATING_WINDOW = 5  # frames of the speed's moving mean
 FLOATING_HEIGHT = 0.05  # metres; the lowest joint of a standing body is below this
@@ -17,8 +17,15 @@ FLOATING_HEIGHT = 0.05  # metres; the lowest joint of a standing body is below t
 def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
     """Share of frame pairs in which a foot slides on the floor (Karunratanakul et al. 2023, `metrics.py` of GMD).
 
-    joints: (T, J, 3) of one clip, cut to its length. A toe slides where it is below 5 cm in both frames and its
-    horizontal speed and that speed's 5-frame mean exceed 0.5 m/s.
+    A toe slides where it is below 5 cm in both frames, and its horizontal speed and the 5-frame mean of that speed
+    exceed 0.5 m/s.
+
+    Args:
+        joints: Positions (T, J, 3) of one clip, cut to its length, in the skeleton's units.
+        skeleton: The skeleton.
+
+    Returns:
+        The share, 0 to 1.
     """
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]] / skeleton.units_per_metre
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * skeleton.fps
@@ -35,7 +42,7 @@ def bone_lengths(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def travelling_speed(joints: np.ndarray, skeleton: Skeleton) -> float:
-    """Metres the root travels a second, along the floor and over its whole path. joints: (T, J, 3), T >= 2."""
+    """Mean speed of the root along the floor, in metres per second. joints: (T, J, 3), T >= 2."""
     steps = np.linalg.norm(np.diff(joints[:, 0, [0, 2]], axis=0), axis=-1)
     return float(steps.mean()) / skeleton.units_per_metre * skeleton.fps
 
@@ -43,47 +50,52 @@ def travelling_speed(joints: np.ndarray, skeleton: Skeleton) -> float:
 def acceleration_distance(
     real: Sequence[np.ndarray], generated: Sequence[np.ndarray], skeleton: Skeleton
 ) -> dict[str, float]:
-    """How far the distributions of joint accelerations and of jerks lie apart: {"acceleration": m/s², "jerk": m/s³}.
+    """Wasserstein-1 distances between the magnitudes of joint accelerations, and of jerks, of two sets of clips.
 
-    real, generated: joints (T_i, J, 3) of clips cut to their length. The Wasserstein-1 distance between all joints'
-    magnitudes over all frames: trembling, frozen and over-smoothed motions all move away from 0.
-    ValueError when no clip has the four frames that a jerk needs.
+    Trembling, frozen and over-smoothed motions all increase the distance.
+
+    Args:
+        real: Joints (T_i, J, 3) of clips cut to their length, in the skeleton's units.
+        generated: The same of other clips.
+        skeleton: The skeleton.
+
+    Returns:
+        {"acceleration": m/s², "jerk": m/s³}.
+
+    Raises:
+        ValueError: No clip has the four frames that a jerk needs.
     """
-    distances = {}
-    for name, order in (("acceleration", 2), ("jerk", 3)):
-        unit = skeleton.fps**order / skeleton.units_per_metre
 
-        def sizes(clips: Sequence[np.ndarray], order: int = order, unit: float = unit) -> np.ndarray:
-            values = [np.linalg.norm(np.diff(clip, order, axis=0), axis=-1).ravel() for clip in clips if len(clip) > 3]
-            if not values:
-                raise ValueError("Accelerations need clips of at least 4 frames.")
-            return np.concatenate(values) * unit
+    def sizes(clips: Sequence[np.ndarray], order: int) -> np.ndarray:
+        values = [np.linalg.norm(np.diff(clip, order, axis=0), axis=-1).ravel() for clip in clips if len(clip) > 3]
+        if not values:
+            raise ValueError("Accelerations need clips of at least 4 frames.")
+        return np.concatenate(values) * (skeleton.fps**order / skeleton.units_per_metre)
 
-        distances[name] = wasserstein(sizes(real), sizes(generated))
-    return distances
+    orders = {"acceleration": 2, "jerk": 3}
+    return {name: wasserstein(sizes(real, n), sizes(generated, n)) for name, n in orders.items()}
 
 
 def penetration(joints: np.ndarray, skeleton: Skeleton) -> float:
     """Mean depth of the lowest joint below the floor, metres, over all frames. joints: (T, J, 3), one clip."""
-    return _mean_of_lowest(joints, skeleton, lambda height: np.maximum(-height, 0))
+    return float(np.maximum(-_lowest(joints, skeleton), 0).mean())
 
 
 def floating(joints: np.ndarray, skeleton: Skeleton) -> float:
     """Mean height of the lowest joint over 5 cm above the floor, metres, over all frames. joints: (T, J, 3), one clip.
 
-    Jumps float too: compare with the real motions' figure.
+    Jumps float too: compare with the figure of the real motions.
     """
-    return _mean_of_lowest(joints, skeleton, lambda height: np.maximum(height - FLOATING_HEIGHT, 0))
+    return float(np.maximum(_lowest(joints, skeleton) - FLOATING_HEIGHT, 0).mean())
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Wasserstein-1 distance of two samples of numbers, of any sizes: the area between their quantile functions."""
-    a, b = np.sort(a), np.sort(b)
-    both = np.sort(np.concatenate([a, b]))
-    below = (np.searchsorted(sample, both[:-1], side="right") / len(sample) for sample in (a, b))
-    share_a, share_b = below
-    return float(np.sum(np.abs(share_a - share_b) * np.diff(both)))
+    """Wasserstein-1 distance of two samples of numbers, of any sizes."""
+    from scipy.stats import wasserstein_distance  # takes half a second to import
+
+    return float(wasserstein_distance(a, b))
 
 
-def _mean_of_lowest(joints: np.ndarray, skeleton: Skeleton, part: Callable[[np.ndarray], np.ndarray]) -> float:
-    return float(part(joints[..., 1].min(axis=-1) / skeleton.units_per_metre).mean())
+def _lowest(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Height (T,) of the lowest joint, metres."""
+    return joints[..., 1].min(axis=-1) / skeleton.units_per_metre

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def multiply(q: Tensor, r: Tensor) -> Tensor:
-    """Hamilton product q·r: the rotation r followed by q. (..., 4), (..., 4) -> (..., 4)."""
+    """Hamilton product q·r: first the rotation r, then q. (..., 4), (..., 4) -> (..., 4)."""
     qw, qv = q[..., :1], q[..., 1:]
     rw, rv = r[..., :1], r[..., 1:]
     w = qw * rw - (qv * rv).sum(-1, keepdim=True)
@@ -30,15 +30,14 @@ def rotate(q: Tensor, v: Tensor) -> Tensor:
 
 
 def between(u: Tensor, v: Tensor) -> Tensor:
-    """Shortest rotation that takes unit vectors u to unit vectors v. (..., 3), (..., 3) -> (..., 4), w >= 0.
+    """Shortest rotation from unit vectors u to unit vectors v. (..., 3), (..., 3) -> (..., 4), w >= 0.
 
-    Opposite vectors have no shortest rotation (upstream divides 0 by 0 there): any half turn about an axis
-    perpendicular to u is returned.
+    For opposite vectors, where upstream divides 0 by 0, it is a half turn about an axis perpendicular to u.
     """
     u, v = torch.broadcast_tensors(u, v)
     w = 1 + (u * v).sum(-1, keepdim=True)
     q = torch.cat([w, torch.linalg.cross(u, v)], dim=-1)
-    # Crossing with the axis u is least aligned with gives a well-conditioned perpendicular.
+    # The cross product with the axis least aligned with u is a well-conditioned perpendicular.
     least = torch.nn.functional.one_hot(u.abs().argmin(-1), 3).to(u)
     half_turn = torch.cat([torch.zeros_like(w), torch.linalg.cross(u, least)], dim=-1)
     q = torch.where(q.norm(dim=-1, keepdim=True) < 1e-6, half_turn, q)
@@ -58,16 +57,21 @@ def to_cont6d(q: Tensor) -> Tensor:
 
 
 def identity(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Quaternions (*shape, 4) that turn nothing, of `like`'s dtype and device."""
+    """Identity quaternions (*shape, 4) with the dtype and device of `like`."""
     q = like.new_zeros(*shape, 4)
     q[..., 0] = 1
     return q
 
 
 def from_euler(angles: Tensor, axes: str) -> Tensor:
-    """Turns about the body's own axes, one after the other. angles: (..., n) radians, axes: n letters -> (..., 4).
+    """Quaternions of intrinsic Euler angles.
 
-    The rotation is the product in the order of the letters: "ZXY" is R_Z·R_X·R_Y, as the channels of a BVH joint read.
+    Args:
+        angles: (..., n) radians.
+        axes: n letters; "ZXY" is R_Z·R_X·R_Y, the order of the channels of a BVH joint.
+
+    Returns:
+        Unit quaternions (..., 4).
     """
     half = angles / 2
     q = identity(angles.shape[:-1], angles)
@@ -80,16 +84,16 @@ def from_euler(angles: Tensor, axes: str) -> Tensor:
 
 
 def from_axis_angle(vectors: Tensor) -> Tensor:
-    """Rotations about axes whose lengths are the angles in radians, as SMPL stores them. (..., 3) -> (..., 4)."""
+    """Quaternions of axis-angle vectors, in radians, as SMPL stores them. (..., 3) -> (..., 4)."""
     half = vectors.norm(dim=-1, keepdim=True) / 2
     # sinc is sin(pi x) / (pi x): finite where the angle is zero.
     return torch.cat([half.cos(), vectors / 2 * torch.sinc(half / torch.pi)], dim=-1)
 
 
 def aligned(q: Tensor) -> Tensor:
-    """The same rotations along time (T, ..., 4), signs chosen so that neighbours lie in one hemisphere.
+    """The same rotations (T, ..., 4) with signs chosen so that neighbours in time lie in one hemisphere.
 
-    q and -q are the same rotation, but nothing sensible lies half way between them.
+    q and -q are the same rotation, but interpolating between them gives none.
     """
     flips = torch.where((q[1:] * q[:-1]).sum(-1, keepdim=True) < 0, -1.0, 1.0).to(q)
     return torch.cat([q[:1], q[1:] * flips.cumprod(dim=0)])

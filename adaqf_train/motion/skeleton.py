@@ -16,36 +16,33 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A joint tree and the conventions its feature vector is built on.
-
-    chains: kinematic chains, root first. A chain fixes parents *and* where inverse kinematics starts over
-    from the root's rotation: the arms hang from spine3 but their rotations are relative to the root (an
-    official quirk that the 6-d rotations inherit).
-    """
+    """A joint tree and the conventions of its feature vector (Guo et al. 2022)."""
 
     name: str
     joints: tuple[str, ...]
     chains: tuple[tuple[int, ...], ...]
+    """Kinematic chains, root first. The rotations of a chain are relative to the root even where the chain starts
+    elsewhere: the arms hang from spine3, but the official pipeline relates them to the root."""
     rest_directions: tuple[tuple[int, int, int], ...]  # unit bone directions of the rest pose
-    bone_lengths: tuple[float, ...] | None  # of joints 1..J-1; None: clips keep their own
-    fps: float
+    bone_lengths: tuple[float, ...] | None  # of joints 1..J-1, in the skeleton's units; None: clips keep their own
+    fps: float  # frames per second
     units_per_metre: float
-    right_hip: int
-    left_hip: int
-    right_shoulder: int
-    left_shoulder: int
-    leg: tuple[int, int]  # thigh and shank joints whose lengths scale a foreign body to this one
-    left_foot: tuple[int, int]  # ankle, toe: contact labels 0 and 1
-    right_foot: tuple[int, int]  # contact labels 2 and 3
+    leg: tuple[int, int]  # joints that end thigh and shank, whose lengths scale a foreign body to this one
     contact_threshold: float  # squared displacement per frame below which a foot joint is in contact
-    mirror_pairs: tuple[tuple[int, int], ...]  # (left, right)
+
+    right_hip = cached_property(lambda self: self.joints.index("right_hip"))
+    left_hip = cached_property(lambda self: self.joints.index("left_hip"))
+    right_shoulder = cached_property(lambda self: self.joints.index("right_shoulder"))
+    left_shoulder = cached_property(lambda self: self.joints.index("left_shoulder"))
+    left_foot = cached_property(lambda self: self._foot(self.left_hip))  # ankle, toe: contact labels 0 and 1
+    right_foot = cached_property(lambda self: self._foot(self.right_hip))  # contact labels 2 and 3
 
     def __len__(self) -> int:
         return len(self.joints)
 
     @property
     def features(self) -> int:
-        """Width of the feature vector: 263 for HumanML3D, 251 for KIT-ML."""
+        """Width D of the feature vector: 263 for HumanML3D, 251 for KIT-ML."""
         return 12 * len(self) - 1
 
     @cached_property
@@ -59,7 +56,7 @@ class Skeleton:
 
     @cached_property
     def rotation_parents(self) -> tuple[int, ...]:
-        """Joint whose rotation each joint's rotation is relative to: its parent, or the root at a chain's start."""
+        """The joint to which each joint's rotation is relative: its parent, or the root at the start of a chain."""
         relative_to = [0] * len(self)
         for chain in self.chains:
             for parent, joint in itertools.pairwise(chain[1:]):
@@ -69,29 +66,39 @@ class Skeleton:
     @cached_property
     def mirrored(self) -> tuple[int, ...]:
         """Index of the joint on the other side, for each joint."""
-        order = list(range(len(self)))
-        for left, right in self.mirror_pairs:
-            order[left], order[right] = right, left
-        return tuple(order)
+        other = {"left": "right", "right": "left"}
+        parts = [name.partition("_") for name in self.joints]
+        return tuple(self.joints.index("".join((other.get(side, side), *rest))) for side, *rest in parts)
 
     @property
     def feet(self) -> tuple[int, ...]:
+        """Left ankle, left toe, right ankle, right toe: the order of the contact labels."""
         return self.left_foot + self.right_foot
+
+    def _foot(self, hip: int) -> tuple[int, int]:
+        """The last two joints of the leg that starts at a hip."""
+        return next(chain[-2:] for chain in self.chains if hip in chain)
 
     def lengths_of(self, joints: Tensor) -> Tensor:
         """Bone lengths (..., J-1) of joints (..., J, 3), in the order of joints 1..J-1."""
         return (joints[..., 1:, :] - joints[..., list(self.parents[1:]), :]).norm(dim=-1)
 
     def mirror(self, joints: Tensor) -> Tensor:
-        """The same motion seen in a mirror: x negated, left and right joints swapped. (..., J, 3) -> (..., J, 3)."""
+        """Mirrored joints: x negated, left and right swapped. (..., J, 3) -> (..., J, 3)."""
         flipped = joints[..., list(self.mirrored), :].clone()
         flipped[..., 0] *= -1
         return flipped
 
     def pose_from_directions(self, root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
-        """Joints from the root's position, unit bone directions and bone lengths.
+        """Adds up bones from the root.
 
-        root: (..., 3); directions: (..., J-1, 3); lengths: broadcastable to (..., J-1). Returns (..., J, 3).
+        Args:
+            root: Positions of the root (..., 3).
+            directions: Unit directions (..., J-1, 3) of the bones that end in joints 1..J-1.
+            lengths: Their lengths, broadcastable to (..., J-1).
+
+        Returns:
+            Joint positions (..., J, 3).
         """
         bones = directions * lengths[..., None]
         joints: list[Tensor] = [root]
@@ -100,162 +107,65 @@ class Skeleton:
         return torch.stack(joints, dim=-2)
 
 
+def _directions(axes: str) -> tuple[tuple[int, int, int], ...]:
+    """Unit vectors of axis names such as "+x -y"; "0" is the null vector of the root."""
+    units = {"0": (0, 0, 0), "+x": (1, 0, 0), "-x": (-1, 0, 0), "+y": (0, 1, 0), "-y": (0, -1, 0), "+z": (0, 0, 1)}
+    return tuple(units[axis] for axis in axes.split())
+
+
+_HUMANML3D_JOINTS = """
+pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot
+right_foot neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist
+right_wrist
+"""
+# Frame 0 of clip 000021, the official target skeleton, in metres.
+_HUMANML3D_BONES = """
+0.103074 0.109883 0.131568 0.393623 0.390188 0.14319 0.432433 0.425643 0.057365 0.143382 0.149419
+0.21936 0.137487 0.143383 0.103039 0.131614 0.122984 0.25684 0.263092 0.266012 0.269876
+"""
 HUMANML3D = Skeleton(
     name="humanml3d",
-    joints=(
-        "pelvis",
-        "left_hip",
-        "right_hip",
-        "spine1",
-        "left_knee",
-        "right_knee",
-        "spine2",
-        "left_ankle",
-        "right_ankle",
-        "spine3",
-        "left_foot",
-        "right_foot",
-        "neck",
-        "left_collar",
-        "right_collar",
-        "head",
-        "left_shoulder",
-        "right_shoulder",
-        "left_elbow",
-        "right_elbow",
-        "left_wrist",
-        "right_wrist",
-    ),
+    joints=tuple(_HUMANML3D_JOINTS.split()),
     chains=((0, 2, 5, 8, 11), (0, 1, 4, 7, 10), (0, 3, 6, 9, 12, 15), (9, 14, 17, 19, 21), (9, 13, 16, 18, 20)),
-    rest_directions=(
-        (0, 0, 0),
-        (1, 0, 0),
-        (-1, 0, 0),
-        (0, 1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, 1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, 1, 0),
-        (0, 0, 1),
-        (0, 0, 1),
-        (0, 1, 0),
-        (1, 0, 0),
-        (-1, 0, 0),
-        (0, 0, 1),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-    ),
-    # Frame 0 of clip 000021, the official target skeleton, in metres.
-    bone_lengths=(
-        0.103074,
-        0.109883,
-        0.131568,
-        0.393623,
-        0.390188,
-        0.143190,
-        0.432433,
-        0.425643,
-        0.057365,
-        0.143382,
-        0.149419,
-        0.219360,
-        0.137487,
-        0.143383,
-        0.103039,
-        0.131614,
-        0.122984,
-        0.256840,
-        0.263092,
-        0.266012,
-        0.269876,
-    ),
+    rest_directions=_directions("0 +x -x +y -y -y +y -y -y +y +z +z +y +x -x +z -y -y -y -y -y -y"),
+    bone_lengths=tuple(map(float, _HUMANML3D_BONES.split())),
     fps=20.0,
     units_per_metre=1.0,
-    right_hip=2,
-    left_hip=1,
-    right_shoulder=17,
-    left_shoulder=16,
     leg=(5, 8),
-    left_foot=(7, 10),
-    right_foot=(8, 11),
     contact_threshold=0.002,
-    mirror_pairs=((1, 2), (4, 5), (7, 8), (10, 11), (13, 14), (16, 17), (18, 19), (20, 21)),
 )
 
-# Sides as the official code uses them (`scripts/motion_process.py`: r_hip 11, sdr_r 5, fid_r 14 and 15), which is
-# where the joints are in the files: with the body facing +Z, joint 11 has negative x.
+# Left and right as in the official code (`scripts/motion_process.py`: r_hip 11, sdr_r 5, fid_r 14 and 15) and in the
+# files: with the body facing +Z, joint 11 has negative x.
+_KIT_JOINTS = """
+root bp bt bln bun right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip
+right_knee right_ankle right_midfoot right_toe left_hip left_knee left_ankle left_midfoot left_toe
+"""
 KIT = Skeleton(
     name="kit",
-    joints=(
-        "root",
-        "bp",
-        "bt",
-        "bln",
-        "bun",
-        "right_shoulder",
-        "right_elbow",
-        "right_wrist",
-        "left_shoulder",
-        "left_elbow",
-        "left_wrist",
-        "right_hip",
-        "right_knee",
-        "right_ankle",
-        "right_midfoot",
-        "right_toe",
-        "left_hip",
-        "left_knee",
-        "left_ankle",
-        "left_midfoot",
-        "left_toe",
-    ),
+    joints=tuple(_KIT_JOINTS.split()),
     chains=((0, 11, 12, 13, 14, 15), (0, 16, 17, 18, 19, 20), (0, 1, 2, 3, 4), (3, 5, 6, 7), (3, 8, 9, 10)),
-    rest_directions=(
-        (0, 0, 0),
-        (0, 1, 0),
-        (0, 1, 0),
-        (0, 1, 0),
-        (0, 1, 0),
-        (1, 0, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (-1, 0, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (1, 0, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, 0, 1),
-        (0, 0, 1),
-        (-1, 0, 0),
-        (0, -1, 0),
-        (0, -1, 0),
-        (0, 0, 1),
-        (0, 0, 1),
-    ),
+    rest_directions=_directions("0 +y +y +y +y +x -y -y -x -y -y +x -y -y +z +z -x -y -y +z +z"),
     bone_lengths=None,
     fps=12.5,
     units_per_metre=640.0,
-    right_hip=11,
-    left_hip=16,
-    right_shoulder=5,
-    left_shoulder=8,
     leg=(17, 18),
-    left_foot=(19, 20),
-    right_foot=(14, 15),
     contact_threshold=0.05,
-    mirror_pairs=((8, 5), (9, 6), (10, 7), (16, 11), (17, 12), (18, 13), (19, 14), (20, 15)),
 )
 
 
 def skeleton_of(joints: int) -> Skeleton:
-    """The standard skeleton with that many joints; ValueError names the two that exist."""
+    """Finds the standard skeleton of a number of joints.
+
+    Args:
+        joints: 22 (HumanML3D) or 21 (KIT-ML).
+
+    Returns:
+        The skeleton.
+
+    Raises:
+        ValueError: No standard skeleton has that many joints.
+    """
     for skeleton in (HUMANML3D, KIT):
         if len(skeleton) == joints:
             return skeleton
@@ -263,8 +173,9 @@ def skeleton_of(joints: int) -> Skeleton:
 
 
 def skeleton_of_width(features: int) -> Skeleton:
-    """The standard skeleton whose feature vector has that width (263 or 251)."""
-    for skeleton in (HUMANML3D, KIT):
-        if skeleton.features == features:
-            return skeleton
+    """Finds the standard skeleton of a feature width, 263 (HumanML3D) or 251 (KIT-ML), else raises ValueError."""
+    if features == HUMANML3D.features:
+        return HUMANML3D
+    if features == KIT.features:
+        return KIT
     raise ValueError(f"No standard representation has {features} features: expected 263 (HumanML3D) or 251 (KIT-ML).")

@@ -1,11 +1,11 @@
-"""`adaqf prepare`: other people's motions into HumanML3D's layout, one module for each kind of source."""
+"""Converts motions to HumanML3D's layout, with one module for each kind of source."""
 
 from adaqf_train.data.prepare.amass import prepare_amass
 from adaqf_train.data.prepare.bvh import prepare_bvh
 from adaqf_train.data.prepare.captions import mirrored_caption
 from adaqf_train.data.prepare.joints import LEGS, prepare_joints, resample
 from adaqf_train.data.prepare.merge import prepare_merged
-from adaqf_train.data.prepare.procedural import is_synthetic, prepare_synthetic
+from adaqf_train.data.prepare.procedural import is_procedural, prepare_procedural
 from adaqf_train.data.prepare.recordings import WINDOW, Summary
 from adaqf_train.data.prepare.sources import check_output
 
@@ -14,12 +14,12 @@ __all__ = [
     "WINDOW",
     "Summary",
     "check_output",
-    "is_synthetic",
+    "is_procedural",
     "mirrored_caption",
     "prepare_amass",
     "prepare_bvh",
     "prepare_joints",
     "prepare_merged",
-    "prepare_synthetic",
+    "prepare_procedural",
     "resample",
 ]

@@ -1,7 +1,7 @@
-"""AMASS (SMPL-H parameters, .npz) into HumanML3D's layout, with body models the user has.
+"""Converts AMASS (SMPL-H parameters, .npz) to HumanML3D's layout, with the user's own body models.
 
-The models are licensed to each user by https://mano.is.tue.mpg.de and read by the `smplx` package. All that is taken
-from them is where a body of some shape has its joints; the poses are applied here.
+https://mano.is.tue.mpg.de licenses the models to each user; the `smplx` package reads them. The models provide the
+joints of a body's shape only; the poses are applied here.
 """
 
 from __future__ import annotations
@@ -20,22 +20,14 @@ import numpy as np
 import torch
 
 from adaqf_train.data.prepare.bvh import z_up_to_y_up
-from adaqf_train.data.prepare.recordings import (
-    FPS,
-    WINDOW,
-    Recording,
-    Summary,
-    captions_of,
-    find_files,
-    write_recordings,
-)
-from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary, read_captions, write_recordings
+from adaqf_train.data.prepare.sources import check_output, find_files
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D
 
 KEYS = ("trans", "poses", "betas", "gender", "mocap_framerate")
-JOINTS = len(HUMANML3D)  # SMPL-H's first 22 are the body; its hands follow
+JOINTS = len(HUMANML3D)  # SMPL-H's first 22 joints are the body, the others its hands
 SHAPE = 10  # shape coefficients, as HumanML3D used
 
 
@@ -48,16 +40,26 @@ def prepare_amass(
     window: int = WINDOW,
     mirror: bool = False,
 ) -> Summary:
-    """AMASS's SMPL-H files with captions -> a HumanML3D folder; returns the clips per split, and what was skipped.
+    """Converts AMASS's SMPL-H files with captions to a HumanML3D folder.
 
-    source: a folder of .npz files at any depth; KIT/3/walk_poses.npz in there is the clip KIT_3_walk_poses.
-    captions: JSON {name: [captions]} or CSV (name, caption), where names may also be written with slashes; None: .txt
-    files beside. body_models: a folder with SMPLH_MALE.npz or .pkl and so on, or smplh/ with them. window and mirror:
-    as in `prepare_bvh`. DataError for damaged files, and when the models or the smplx package are missing.
+    Args:
+        source: A folder of .npz files at any depth; KIT/3/walk_poses.npz is the clip KIT_3_walk_poses.
+        folder: The new folder.
+        body_models: A folder with SMPLH_MALE.npz or .pkl and so on, or with smplh/ that holds them.
+        captions: JSON {name: [captions]} or CSV (name, caption), whose names may contain slashes; None: a .txt beside
+            each file.
+        window: As in `prepare_bvh`.
+        mirror: As in `prepare_bvh`.
+
+    Returns:
+        The number of clips per split, and the files that were skipped.
+
+    Raises:
+        DataError: A file is damaged, or the models or the smplx package are missing.
     """
     files = find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
     check_output(folder)
-    table = {_name(name): texts for name, texts in captions_of(files, captions).items()}
+    table = {_name(name): texts for name, texts in read_captions(files, captions).items()}
     converter = _Converter(body_models)
     made_from = {"format": "amass", "models": str(body_models.resolve())}
     return write_recordings(
@@ -66,17 +68,17 @@ def prepare_amass(
 
 
 class _Clip(NamedTuple):
-    """An AMASS file's arrays, checked."""
+    """The checked arrays of an AMASS file."""
 
     trans: np.ndarray  # (T, 3) metres, Z up
-    poses: np.ndarray  # (T, 156) axes times angles, of the body's 22 joints first
+    poses: np.ndarray  # (T, 156) axis-angle vectors, the body's 22 joints first
     betas: np.ndarray  # (16,) shape coefficients
     gender: str
     fps: float
 
 
 class _Converter:
-    """AMASS files -> standard joints."""
+    """Reads standard joints from AMASS files."""
 
     def __init__(self, models: Path) -> None:
         try:
@@ -85,7 +87,7 @@ class _Converter:
             raise DataError(f"AMASS needs the smplx package ({error}). Install it: pip install smplx.") from error
         self.models, self.smplx = models, smplx
         self.model = lru_cache(maxsize=3)(self._model)
-        self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file follow each other
+        self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file are read one after the other
 
     def look(self, path: Path) -> Recording:
         clip = _parameters(path)
@@ -93,7 +95,7 @@ class _Converter:
         return Recording(kinematics.frames_at(len(clip.trans), clip.fps, FPS), partial(self.read, path))
 
     def _read(self, path: Path) -> np.ndarray:
-        """The body's joints (T, 22, 3) at 20 fps, metres, Y up."""
+        """Joints (T, 22, 3) of the body at 20 fps, metres, Y up."""
         clip = _parameters(path)
         shape = torch.from_numpy(clip.betas[None, :SHAPE].astype(np.float32))
         rest = self.model(clip.gender)(betas=shape).joints[0, :JOINTS].detach().double()
@@ -108,19 +110,19 @@ class _Converter:
     def _model(self, gender: str):
         path = self._model_file(gender)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints advice on other models
+            with contextlib.redirect_stdout(io.StringIO()):  # smplx prints advice on other models
                 return self.smplx.SMPLH(
                     model_path=str(path), ext=path.suffix[1:], gender=gender, use_pca=False, num_betas=SHAPE
                 )
-        except ImportError as error:  # the .pkl files as distributed hold objects of another package
+        except ImportError as error:  # the distributed .pkl files hold objects of another package
             raise DataError(f"{path}: {error}. Install that package, or convert the model to .npz.") from error
         except (AttributeError, KeyError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise DataError(
-                f"{path}: smplx cannot read it ({error}). Give the model as the smplx package's README asks for it."
+                f"{path}: smplx cannot read it ({error}). Prepare the model as the README of smplx describes."
             ) from error
 
     def _model_file(self, gender: str) -> Path:
-        """The file of a gender's body model. DataError says which names were looked for."""
+        """The file of a gender's body model."""
         names = [f"{parent}SMPLH_{gender.upper()}.{kind}" for parent in ("", "smplh/") for kind in ("npz", "pkl")]
         found = next((path for name in names if (path := self.models / name).is_file()), None)
         if found is None:
@@ -136,13 +138,13 @@ def _name(path: str) -> str:
 
 
 def _parameters(path: Path) -> _Clip:
-    """Reads an AMASS file. DataError when it is another, or damaged."""
+    """Reads and checks an AMASS file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             trans, poses, betas, gender, rate = (archive[key] for key in KEYS)
             gender, fps = gender.item(), float(rate.item())
     except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: no SMPL-H file with {', '.join(KEYS)} ({error}). Download it again.") from error
+        raise DataError(f"{path}: not an SMPL-H file with {', '.join(KEYS)} ({error}). Download it again.") from error
     fits = trans.ndim == poses.ndim == 2 and len(trans) == len(poses) > 0 and trans.shape[1] == 3
     if not fits or poses.shape[1] < 3 * JOINTS or betas.ndim != 1 or len(betas) < SHAPE:
         raise DataError(

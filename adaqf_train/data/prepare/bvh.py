@@ -1,11 +1,9 @@
-"""Folders of BVH files, of any skeleton, into HumanML3D's layout."""
+"""Converts folders of BVH files, of any skeleton, to HumanML3D's layout."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,19 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaqf_train.data.prepare.recordings import (
-    FPS,
-    WINDOW,
-    Recording,
-    Summary,
-    captions_of,
-    find_files,
-    write_recordings,
-)
-from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary, read_captions, write_recordings
+from adaqf_train.data.prepare.sources import check_output, find_files
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, mapping
-from adaqf_train.motion.bvh import Bvh, BvhError, read_bvh
+from adaqf_train.motion.bvh import Bvh, read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D
 
 Up = Literal["y", "z"]
@@ -45,25 +35,34 @@ def prepare_bvh(
     window: int = WINDOW,
     mirror: bool = False,
 ) -> Summary:
-    """BVH files with captions -> a HumanML3D folder; returns the clips per split, and what was skipped and why.
+    """Converts BVH files with captions to a HumanML3D folder. Damaged input leaves no output.
 
-    source: a folder of BVH files, at any depth, whose stems are the clips' names, with optional split lists.
-    captions: JSON {name: [captions]} or CSV (name, caption); None: NAME.txt beside each file. joint_map: a preset's
-    name or a JSON file; None: recognised from the joint names. fps: frame rate of the files; None: what each says. up:
-    the axis that points up; None: y, checked. skip: frames to leave out at the start of each file, such as the rest
-    pose that CMU's begin with; None: 0, checked. window: longer clips are cut evenly, in frames of 20 fps. mirror: add
-    a mirrored copy M... of every training clip. Any unit will do: bodies take the standard skeleton's size.
+    Args:
+        source: A folder of BVH files at any depth, whose stems name the clips, with optional split lists. Any unit of
+            length will do: bodies take the standard skeleton's size.
+        folder: The new folder.
+        captions: JSON {name: [captions]} or CSV (name, caption); None: NAME.txt beside each file.
+        joint_map: A preset's name or a JSON file; None: the preset that fits the joint names.
+        fps: Frame rate of the files; None: the rate that each file states.
+        up: The axis that points up; None: y, and files that look otherwise are refused.
+        skip: Frames to skip at the start of each file, such as the rest pose of CMU's; None: 0, and files that begin
+            with a rest pose are refused.
+        window: Longer clips are cut evenly into windows of at most this many frames at 20 fps.
+        mirror: Add a mirrored copy M... of every training clip.
 
-    Files without a caption, or too short to train on, are skipped. DataError for damaged files, unknown skeletons and
-    unusable captions; there is no output then.
+    Returns:
+        The number of clips per split, and the files that were skipped: those without a caption or too short to train.
+
+    Raises:
+        DataError: A file is damaged, a skeleton is unknown, or the captions cannot be used.
     """
     if fps is not None and not 0 < fps < math.inf:
-        raise DataError(f"--fps {fps:g}: give the frames a second of the files, above 0.")
+        raise DataError(f"--fps {fps:g}: give a frame rate above 0.")
     if skip is not None and skip < 0:
-        raise DataError(f"--skip {skip}: give a number of frames, 0 or more.")
+        raise DataError(f"--skip {skip}: give 0 or more frames.")
     files = find_files(source, ".bvh", lambda path: path.stem)
     check_output(folder)
-    table = captions_of(files, captions)
+    table = read_captions(files, captions)
     converter = _Converter(None if joint_map is None else _joint_map(joint_map), fps, up, skip)
     made_from = {"format": "bvh", "map": converter.points, "fps": fps, "up": up, "skip": skip}
     return write_recordings(
@@ -72,14 +71,14 @@ def prepare_bvh(
 
 
 class _Converter:
-    """BVH files -> standard joints."""
+    """Reads standard joints from BVH files."""
 
     def __init__(self, points: mapping.JointMap | None, fps: float | None, up: Up | None, skip: int | None) -> None:
         self.points, self.fps, self.up, self.skip = points, fps, up, skip
-        self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file follow each other
+        self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file are read one after the other
 
     def look(self, path: Path) -> Recording:
-        """Checks a file's header, line count, skeleton and first poses, without reading all of its numbers."""
+        """Checks the header, line count, skeleton and first poses of a file without reading all of its numbers."""
         bvh = self._open(path, limit=3)
         if bvh.frames:
             poses = self._standard(path, bvh, bvh.positions())
@@ -95,23 +94,21 @@ class _Converter:
         return self._standard(path, bvh, bvh.positions(FPS)).numpy()
 
     def _open(self, path: Path, limit: int | None = None) -> Bvh:
-        """A file, or its first frames, without those to skip and at the rate that was given."""
+        """A file, or its first frames, without the frames to skip and at the given rate."""
         skip = self.skip or 0
-        with _as_data_errors(path):
-            bvh = read_bvh(path, limit=None if limit is None else limit + skip)
+        bvh = read_bvh(path, limit=None if limit is None else limit + skip)
         frame_time = bvh.frame_time if self.fps is None else 1 / self.fps
         return replace(bvh, frames=max(bvh.frames - skip, 0), values=bvh.values[skip:], frame_time=frame_time)
 
     def _standard(self, path: Path, bvh: Bvh, positions: np.ndarray) -> Tensor:
         """The standard joints (T, 22, 3), Y up, of all joints (T, J, 3)."""
-        with _as_data_errors(path):
-            points = self.points or mapping.PRESETS[mapping.recognise(bvh.names)]
-            joints = mapping.weights(bvh.names, points) @ torch.from_numpy(positions)
+        points = self.points or mapping.PRESETS[mapping.recognise(bvh.names, path)]
+        joints = mapping.weights(bvh.names, points, path) @ torch.from_numpy(positions)
         return z_up_to_y_up(joints) if self.up == "z" else joints
 
 
 def z_up_to_y_up(joints: Tensor) -> Tensor:
-    """Positions (..., 3) turned by -90 degrees about X, which takes +Z to +Y."""
+    """Rotates positions (..., 3) by -90 degrees about X, from Z up to Y up."""
     x, y, z = joints.unbind(-1)
     return torch.stack([x, z, -y], dim=-1)
 
@@ -127,55 +124,43 @@ def _joint_map(choice: str) -> mapping.JointMap:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:  # UnicodeDecodeError is one
         raise DataError(f"{path}: not valid JSON ({error}). It maps each standard joint to a joint.") from error
-    with _as_data_errors(path):
-        return mapping.checked(content)
+    return mapping.checked(content, path)
 
 
 def _check_bones(path: Path, pose: Tensor) -> None:
-    """DataError when joints of a pose (22, 3) coincide that must not, as CMU's helper joints do."""
+    """Raises DataError if joined joints of a pose (22, 3) coincide, as CMU's helper joints do."""
     lengths = HUMANML3D.lengths_of(pose)
     for joint, length in enumerate(lengths, start=1):
         if length <= 1e-4 * lengths.sum():
             a, b = HUMANML3D.joints[joint], HUMANML3D.joints[HUMANML3D.parents[joint]]
             raise DataError(
-                f"{path}: {a} and {b} are the same point. Give --map FILE.json with another joint, or a point between "
-                'two: ["Chest", "Neck", 0.25].'
+                f"{path}: {a} and {b} coincide. Give --map FILE.json with another joint, or a point between two: "
+                '["Chest", "Neck", 0.25].'
             )
 
 
 def _check_upright(path: Path, pose: Tensor) -> None:
-    """DataError when the first pose (22, 3) stands along Z: the file's up, most likely, but it could be a sleeper."""
+    """Raises DataError if the first pose (22, 3) extends along Z: most likely Z is up, but the person may lie."""
     head, left, right = (pose[HUMANML3D.joints.index(joint)] for joint in ("head", "left_ankle", "right_ankle"))
     body = torch.nn.functional.normalize(head - (left + right) / 2, dim=-1)
     if body[2] > 0.9 and abs(body[1]) < 0.3:
         raise DataError(
-            f"{path}: the body lies along Z in its first frame. Give --up z if the files have Z up, or --up y if it "
-            "really lies."
+            f"{path}: the body extends along Z in the first frame. Give --up z if the files have Z up, or --up y if "
+            "the person lies down."
         )
 
 
 def _check_start(path: Path, poses: Tensor) -> None:
-    """DataError when the first of three poses (3, 22, 3) is far from the second, and that one near the third."""
+    """Raises DataError if the first of three poses (3, 22, 3) is far from the second, and the second near the third."""
     if len(poses) < 3:
         return
     relative = poses - poses[:, :1]
     first, second = (relative[1:] - relative[:-1]).norm(dim=-1).mean(dim=-1)
     thigh, shank = (HUMANML3D.lengths_of(poses[0])[joint - 1] for joint in HUMANML3D.leg)
-    # From a rest pose into a walk the joints of CMU's bodies move by 0.2 legs, and by 0.02 from there to the next
-    # frame. The quickest blows and leaps of Bandai Namco's move them by 0.13, one frame after the other.
+    # From the rest pose to a walk, CMU's joints move by 0.2 legs, and by 0.02 to the next frame. The quickest blows and
+    # leaps of Bandai Namco move them by 0.13 per frame, several frames in a row.
     if first > 0.1 * (thigh + shank) and first > 4 * second:
         raise DataError(
-            f"{path}: the body jumps between its first two frames, as after a rest pose. Give --skip 1 to leave the "
-            "first frame of every file out, or --skip 0 to keep it."
+            f"{path}: the body jumps between the first two frames, as after a rest pose. Give --skip 1 to skip the "
+            "first frame of every file, or --skip 0 to keep it."
         )
-
-
-@contextmanager
-def _as_data_errors(path: Path) -> Iterator[None]:
-    """Errors of the motion layer, with the file named."""
-    try:
-        yield
-    except BvhError as error:
-        raise DataError(str(error)) from error
-    except mapping.MappingError as error:
-        raise DataError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Captions as people keep them (JSON, CSV, one text file a clip), checked, and as a mirror turns them."""
+"""Reads and checks captions from JSON, CSV or text files, and mirrors them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,18 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaqf_train.data.layout import Caption, parse_captions
+from adaqf_train.data.layout import Caption, parse_lines, text_lines
 from adaqf_train.errors import DataError
 
-# Longer forms first: "counter clockwise" holds "clockwise".
-_MIRRORED_WORDS = {
-    "counter-clockwise": "clockwise",
-    "counter clockwise": "clockwise",
-    "counterclockwise": "clockwise",
-    "anti-clockwise": "clockwise",
-    "anticlockwise": "clockwise",
-    "clockwise": "counterclockwise",
-    "leftwards": "rightwards",
-    "rightwards": "leftwards",
-    "leftward": "rightward",
-    "rightward": "leftward",
-    "left": "right",
-    "right": "left",
-}
+# Longer forms come first: "counter clockwise" contains "clockwise".
+_COUNTERCLOCKWISE = ("counter-clockwise", "counter clockwise", "counterclockwise", "anti-clockwise", "anticlockwise")
+_MIRRORED_WORDS = dict.fromkeys(_COUNTERCLOCKWISE, "clockwise") | {"clockwise": "counterclockwise"}
+for _ending in ("wards", "ward", ""):
+    _MIRRORED_WORDS |= {f"left{_ending}": f"right{_ending}", f"right{_ending}": f"left{_ending}"}
 
 
 def mirrored_caption(text: str) -> str:
-    """The caption of the mirrored motion: left and right, clockwise and counterclockwise swapped, case kept."""
+    """The caption of the mirrored motion: left/right and clockwise/counterclockwise are swapped, case is kept."""
 
     def swap(match: re.Match[str]) -> str:
         word = match.group()
@@ -40,32 +30,36 @@ def mirrored_caption(text: str) -> str:
 
 
 def whole(texts: Iterable[str]) -> tuple[Caption, ...]:
-    """Captions that describe all of a clip."""
+    """Captions that describe the whole clip."""
     return tuple(Caption(text) for text in texts)
 
 
 def plain_captions(path: Path) -> tuple[Caption, ...]:
-    """One caption a line, bare, or all in the official format (whose segments are kept)."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    """Reads one caption per line, all bare or all in the official format with its segments."""
+    lines = text_lines(path)
     if not lines:
-        raise DataError(f"{path}: no captions. Write one a line, or remove the clip.")
+        raise DataError(f"{path}: no captions. Write one per line, or remove the clip.")
     if all(line.count("#") == 3 for line in lines):
-        return tuple(parse_captions(path))
+        return tuple(parse_lines(path.read_bytes(), str(path)))
     return whole(lines)
 
 
 def caption_table(path: Path) -> dict[str, tuple[Caption, ...]]:
-    """The captions of each clip, from JSON {name: [captions]} or CSV with the columns name and caption.
+    """Reads the captions of each clip from a table.
 
-    CSV may have other columns, which are ignored, and several rows a name. DataError names the file, and the line or
-    the clip.
+    Args:
+        path: JSON {name: [captions]}, or CSV with the columns name and caption, one row per caption; other columns are
+            ignored.
+
+    Returns:
+        Captions by clip name.
+
+    Raises:
+        DataError: The table cannot be used; the message names the line or the clip.
     """
     readers = {".json": _json_table, ".csv": _csv_table}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: captions come as .json, {{name: [captions]}}, or .csv, name and caption.")
+        raise DataError(f"{path}: expected captions as .json ({{name: [captions]}}) or .csv (name, caption).")
     try:
         return {name: whole(texts) for name, texts in readers[path.suffix.lower()](path).items()}
     except FileNotFoundError:
@@ -90,11 +84,11 @@ def _json_table(path: Path) -> dict[str, list[str]]:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object whose keys must differ: of equal ones, json would silently keep the last."""
+    """A JSON object with unique keys; json would silently keep the last of equal ones."""
     table: dict[str, object] = {}
     for key, value in pairs:
         if key in table:
-            raise ValueError(f"{key!r} is there twice")
+            raise ValueError(f"{key!r} occurs twice")
         table[key] = value
     return table
 
@@ -106,14 +100,14 @@ def _csv_table(path: Path) -> dict[str, list[str]]:
         try:
             header = [column.strip().lower() for column in next(rows, [])]
             if not {"name", "caption"} <= set(header):
-                raise DataError(f"{path}, line 1: expected a header with the columns name and caption, in commas.")
+                raise DataError(f"{path}, line 1: expected a header with the columns name and caption.")
             for row in rows:
                 if not row:
                     continue
                 if len(row) != len(header):
                     raise DataError(
                         f"{path}, line {rows.line_num}: {len(row)} columns, expected {len(header)}. "
-                        "Put quotes around captions that hold commas."
+                        "Put quotes around captions that contain commas."
                     )
                 name, caption = (row[header.index(column)].strip() for column in ("name", "caption"))
                 if not name or not caption:
@@ -123,5 +117,5 @@ def _csv_table(path: Path) -> dict[str, list[str]]:
         except csv.Error as error:
             raise DataError(f"{path}, line {rows.line_num}: not CSV ({error}). Correct the line.") from error
     if not table:
-        raise DataError(f"{path}: no captions. Write name and caption, one row each.")
+        raise DataError(f"{path}: no captions. Write one row with name and caption for each.")
     return table

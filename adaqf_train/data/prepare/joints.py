@@ -1,4 +1,4 @@
-"""Arrays of joint positions, one by one or in packs, into HumanML3D's layout."""
+"""Converts arrays of joint positions, single files or packs, to HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -21,17 +21,28 @@ from adaqf_train.data.prepare.sources import check_output, given_splits, hashed_
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 
-LEGS = (0.4, 1.4)  # metres; what a leg of thigh and shank can measure
+LEGS = (0.4, 1.4)  # metres; the plausible range of thigh plus shank
 
 
 def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirror: bool = False) -> dict[str, int]:
-    """Joint positions with captions -> a HumanML3D folder; returns the number of clips per split.
+    """Converts joint positions with captions to a HumanML3D folder.
 
-    source: a pack ({train,val,test}.npz with positions, scale, offsets, names; captions.json), or a folder of
-    NAME.npy joints (T, 22 | 21, 3), Y up, with NAME.txt captions, side by side or in joints/ (or new_joints/) and
-    texts/, and optional split lists. 22 joints may come in any unit: they take the standard skeleton's size; 21
-    joints are in KIT-ML's own. fps: frame rate of the source; None: a pack's own, else the skeleton's, to which
-    clips are resampled. mirror: add a mirrored copy M... of every training clip.
+    22 joints may have any unit: they take the standard skeleton's size. 21 joints are in KIT-ML's unit.
+
+    Args:
+        source: A pack ({train,val,test}.npz with positions, scale, offsets and names; captions.json), or a folder of
+            NAME.npy joints (T, 22 | 21, 3), Y up, with NAME.txt captions, side by side or in joints/ (or new_joints/)
+            and texts/, and optional split lists.
+        folder: The new folder.
+        fps: Frame rate of the source, from which clips are resampled to the skeleton's; None: the pack's own, else the
+            skeleton's.
+        mirror: Add a mirrored copy M... of every training clip.
+
+    Returns:
+        The number of clips per split.
+
+    Raises:
+        DataError: Joints or captions are missing, damaged or implausible.
     """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give a folder of joints and captions.")
@@ -43,7 +54,7 @@ def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirr
 
 
 def resample(joints: np.ndarray, source_fps: float, target_fps: float) -> np.ndarray:
-    """Joint positions (T, J, 3) at another frame rate, linearly between frames; the same array at the same rate."""
+    """Resamples joint positions (T, J, 3) linearly; returns the same array at the same rate."""
     if source_fps == target_fps:
         return joints
     times = np.arange(0, (len(joints) - 1) / source_fps + 1e-9, 1 / target_fps) * source_fps
@@ -61,9 +72,7 @@ def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
         with tqdm(spans, total=len(names), desc=split, unit="clip") as bar:
             for name, (start, stop) in bar:
                 if name not in captions:
-                    raise DataError(
-                        f"{source / 'captions.json'}: no captions for {name}. Add them, or remove the clip."
-                    )
+                    raise DataError(f"{source / 'captions.json'}: {name} has no captions. Add some, or remove it.")
                 joints = partial(_pack_joints, positions, start, stop, f"{path}: {name}", fps or rate)
                 yield CaptionedMotion(name, joints, captions[name], split, source=path)
 
@@ -75,7 +84,7 @@ def _pack_joints(
 
 
 def _read_pack(path: Path):
-    """Positions as a function of (start, stop) -> (frames, J, 3) metres, clip names, offsets, frame rate or None."""
+    """A function (start, stop) -> positions (frames, J, 3) in metres; clip names, offsets, and frame rate or None."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             stored, scale = archive["positions"], float(archive["scale"])
@@ -104,20 +113,16 @@ def _plain(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
     }
     if not motions:
         raise DataError(f"{motions_at}: no .npy files of joints. Put NAME.npy (frames, 22, 3) and NAME.txt there.")
-    for name in sorted(texts.keys() ^ motions.keys())[:1]:
-        what, path, other = (
-            ("captions without a motion", texts[name], motions_at / f"{name}.npy")
-            if name in texts
-            else ("a motion without captions", motions[name], texts_at / f"{name}.txt")
-        )
-        raise DataError(f"{path}: {what}. Add {other}, or remove the file.")
+    for name in sorted(texts.keys() ^ motions.keys()):
+        if name in texts:
+            raise DataError(f"{texts[name]}: captions without a motion. Add {motions_at / name}.npy, or remove it.")
+        raise DataError(f"{motions[name]}: a motion without captions. Add {texts_at / name}.txt, or remove it.")
     split_of = given_splits(source, motions)
     with tqdm([n for n in motions if not split_of or n in split_of], desc="Converting", unit="clip") as bar:
         for name in bar:
-            path = motions[name]
+            joints = partial(_plain_joints, motions[name], fps)
             split = split_of.get(name) or hashed_split(name)
-            joints = partial(_plain_joints, path, fps)
-            yield CaptionedMotion(name, joints, plain_captions(texts[name]), split, source=path)
+            yield CaptionedMotion(name, joints, plain_captions(texts[name]), split, source=motions[name])
 
 
 def _plain_joints(path: Path, fps: float | None) -> np.ndarray:
@@ -125,7 +130,7 @@ def _plain_joints(path: Path, fps: float | None) -> np.ndarray:
 
 
 def _at_rate(where: str, joints: np.ndarray, fps: float | None) -> np.ndarray:
-    """Joints at their skeleton's frame rate, their shape and, for KIT-ML, their unit checked."""
+    """Resamples joints to their skeleton's rate after checks of their shape and, for KIT-ML, their unit."""
     if joints.ndim != 3 or joints.shape[-1] != 3:
         raise DataError(f"{where}: shape {joints.shape}, expected joint positions (frames, 22 or 21, 3).")
     if len(joints) < 2:
@@ -140,12 +145,12 @@ def _at_rate(where: str, joints: np.ndarray, fps: float | None) -> np.ndarray:
 
 
 def _check_unit(where: str, joints: np.ndarray, skeleton: Skeleton) -> None:
-    """Of bodies that keep their size: whether their legs are as long as legs are."""
+    """Raises DataError unless the legs of a body that keeps its size are as long as legs are."""
     thigh, shank = (joint - 1 for joint in skeleton.leg)
     lengths = skeleton.lengths_of(torch.from_numpy(joints[0].astype(np.float64)))
     leg = float(lengths[thigh] + lengths[shank])
     if np.isfinite(leg) and not LEGS[0] <= leg / skeleton.units_per_metre <= LEGS[1]:
         raise DataError(
-            f"{where}: legs of {leg:.3g} units. {skeleton.name} positions have {skeleton.units_per_metre:g} units a "
-            "metre: multiply them accordingly."
+            f"{where}: legs of {leg:.3g} units. {skeleton.name} positions have {skeleton.units_per_metre:g} "
+            "units per metre: multiply them accordingly."
         )

@@ -1,4 +1,4 @@
-"""Several data sets into one folder: features as they are, statistics over all of them."""
+"""Merges data sets into one folder, with unchanged features and joint statistics."""
 
 from __future__ import annotations
 
@@ -9,43 +9,50 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from adaclip.files import atomic_folder, write_json
+from adaclip.files import atomic_folder
 from adaqf_train.data.clips import ClipFiles, load_array
 from adaqf_train.data.layout import (
     JOINTS,
-    ORIGIN,
     PARAMETERS,
+    PARTS,
     SPLITS,
     TEXTS,
     VECTORS,
     RunningStatistics,
+    complete,
     read_names,
-    write_splits,
 )
 from adaqf_train.data.prepare.sources import check_output
 from adaqf_train.errors import DataError
 
 
 def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
-    """HumanML3D folders {label: folder} -> one, whose clips are LABEL_NAME in the split they had.
+    """Merges HumanML3D folders; clips become LABEL_NAME and keep their split.
 
-    Features are copied unchanged, so a clip is the same in both; Mean and Std are computed over the training clips of
-    all. DataError for fewer than two sources, labels that cannot begin a file's name, folders of different skeletons,
-    and anything unreadable in them. Returns the number of clips per split.
+    Args:
+        sources: Folders by label.
+        folder: The new folder. Features are copied unchanged; Mean and Std are those of all training clips.
+
+    Returns:
+        The number of clips per split.
+
+    Raises:
+        DataError: There are fewer than two sources, a label cannot begin a file name, skeletons differ, or a file
+            cannot be read.
     """
     check_output(folder)
     if len(sources) < 2:
-        raise DataError("A merged data set needs two sources or more. Give them as LABEL=FOLDER, each.")
+        raise DataError("A merged data set needs two or more sources. Give each as LABEL=FOLDER.")
     for label in sources:
         if not label.replace("-", "").isalnum():
-            raise DataError(f"{label}: a label is the beginning of file names. Use letters, digits and hyphens.")
+            raise DataError(f"{label}: labels begin file names. Use letters, digits and hyphens.")
     widths = {label: len(load_array(source / "Mean.npy")) for label, source in sources.items()}
     if len(set(widths.values())) > 1:
-        raise DataError(f"The sources are of different skeletons ({widths} features). Merge those of one.")
+        raise DataError(f"The sources have different skeletons ({widths} features). Merge sources of one skeleton.")
     statistics = RunningStatistics(next(iter(widths.values())))
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     with atomic_folder(folder) as staging:
-        for part in (VECTORS, JOINTS, TEXTS, PARAMETERS):
+        for part in PARTS:
             (staging / part).mkdir()
         for label, source in sources.items():
             files = ClipFiles(source)
@@ -55,15 +62,8 @@ def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
                     names[split].append(f"{label}_{name}")
                     if split == "train":
                         statistics.add(vectors)
-        mean, std = statistics.result()
-        np.save(staging / "Mean.npy", mean)
-        np.save(staging / "Std.npy", std)
-        write_splits(staging, names)
-        write_json(staging / ORIGIN, {"merged": {label: str(source.resolve()) for label, source in sources.items()}})
-        for part in (JOINTS, PARAMETERS):  # of sources that have none
-            if not any((staging / part).iterdir()):
-                (staging / part).rmdir()
-    return {split: len(names[split]) for split in SPLITS}
+        origin = {"merged": {label: str(source.resolve()) for label, source in sources.items()}}
+        return complete(staging, names, statistics, origin)
 
 
 def _copy(files: ClipFiles, name: str, new: str, staging: Path, features: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Procedural motions into HumanML3D's layout."""
+"""Writes procedural motions in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -18,25 +18,32 @@ from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
 
 
-def prepare_synthetic(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
-    """Procedural motions -> a HumanML3D folder with each clip's parameters beside it.
+def prepare_procedural(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
+    """Writes procedural motions with their parameters as a HumanML3D folder.
 
-    skeleton: KIT writes them as KIT-ML's are: 21 joints, 12.5 frames a second, 251 features. Their parameters are left
-    out, for they count frames and are measured on 22 joints.
+    Args:
+        folder: The new folder.
+        clips: Number of clips.
+        seed: Names the data set.
+        skeleton: KIT writes KIT-ML's 21 joints at 12.5 frames per second, without parameters, which count frames at 20
+            fps and measure 22 joints.
+
+    Returns:
+        The number of clips per split.
     """
     check_output(folder)
     made = {"clips": clips, "seed": seed} | ({} if skeleton is HUMANML3D else {"skeleton": skeleton.name})
-    with closing(_synthetic(clips, seed, skeleton)) as motions:
+    with closing(_generated(clips, seed, skeleton)) as motions:
         return write_folder(folder, motions, origin={"synthetic": made})
 
 
-def is_synthetic(folder: Path, *, clips: int, seed: int) -> bool:
-    """Whether `folder` is what `prepare_synthetic` writes with these settings."""
+def is_procedural(folder: Path, *, clips: int, seed: int) -> bool:
+    """Whether `prepare_procedural` wrote `folder` with these settings."""
     path = folder / ORIGIN
     return path.is_file() and read_json(path) == {"synthetic": {"clips": clips, "seed": seed}}
 
 
-def _synthetic(clips: int, seed: int, skeleton: Skeleton) -> Iterator[CaptionedMotion]:
+def _generated(clips: int, seed: int, skeleton: Skeleton) -> Iterator[CaptionedMotion]:
     with tqdm(generate(clips, seed), total=clips, desc="Generating motions", unit="clip") as bar:
         for clip in bar:
             joints, facts = clip.joints, {"actions": list(clip.actions)}

@@ -1,49 +1,84 @@
-"""What every kind of source needs: a free output folder, splits, mirrored copies."""
+"""Helpers for every kind of source: files, output folder, splits, mirrored copies."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from adaqf_train.data.layout import SPLITS, CaptionedMotion, read_names
 from adaqf_train.data.prepare.captions import mirrored_caption
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import skeleton_of
 
-# Where no split lists are given: shares of val and test, by a hash of the clip's name.
+# Shares of the splits that a hash of the clip's name decides.
 VAL_SHARE, TEST_SHARE = 0.05, 0.15
 
 
 def check_output(folder: Path) -> None:
-    """Raises DataError when `folder` already holds something."""
+    """Raises DataError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: already exists. Give another output folder, or delete this one.")
 
 
-def given_splits(source: Path, known: Collection[str]) -> dict[str, str]:
-    """The split of each name in the lists train.txt, val.txt and test.txt of a folder; empty without any list.
+def find_files(source: Path, suffix: str, name_of: Callable[[Path], str]) -> dict[str, Path]:
+    """Finds all files with a suffix at any depth of a folder.
 
-    DataError for a name that is not among the known ones, or is in two lists.
+    Args:
+        source: The folder.
+        suffix: The suffix, such as ".bvh".
+        name_of: Gives the clip's name for a path relative to `source`.
+
+    Returns:
+        Paths by name, in a fixed order.
+
+    Raises:
+        DataError: There are no files, or two have the same name.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder. Give a folder of {suffix} files.")
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() == suffix and path.is_file()):
+        name = name_of(path.relative_to(source))
+        if name in files:
+            raise DataError(f"{path}: has the name of {files[name]}, and files name the clips. Rename one.")
+        files[name] = path
+    if not files:
+        raise DataError(f"{source}: no {suffix} files. Give the folder that contains them.")
+    return files
+
+
+def progress(clips: Sequence[CaptionedMotion]) -> Iterator[CaptionedMotion]:
+    """The clips, with a progress bar."""
+    with tqdm(clips, desc="Converting", unit="clip") as bar:
+        yield from bar
+
+
+def given_splits(source: Path, known: Collection[str]) -> dict[str, str]:
+    """The split of each name that the folder's train.txt, val.txt or test.txt lists.
+
+    Raises:
+        DataError: A name is not among the known ones, or is in two lists.
     """
     split_of: dict[str, str] = {}
     for split in SPLITS:
         path = source / f"{split}.txt"
         for name in read_names(path) if path.is_file() else ():
             if name not in known:
-                raise DataError(f"{path}: lists {name}, which has no motion in {source}. Add it or remove it.")
+                raise DataError(f"{path}: lists {name}, which has no motion in {source}. Add or remove it.")
             if split_of.setdefault(name, split) != split:
-                raise DataError(f"{path}: lists {name}, as {split_of[name]}.txt does. Leave it in one of them.")
+                raise DataError(f"{path}: lists {name}, as {split_of[name]}.txt does. Keep it in one of them.")
     return split_of
 
 
 def hashed_split(name: str) -> str:
-    """Where a name belongs when no lists are given: the same split on every machine, whatever else there is."""
+    """The split of a name without lists: the same on every machine, whatever other clips there are."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
     if share < VAL_SHARE:
         return "val"
@@ -51,7 +86,7 @@ def hashed_split(name: str) -> str:
 
 
 def with_mirrored(clips: Iterator[CaptionedMotion]) -> Iterator[CaptionedMotion]:
-    """The clips, and after each of the training split its mirror image M..."""
+    """The clips, each of the training split followed by its mirror image M..."""
     for clip in clips:
         yield clip
         if clip.split == "train":
