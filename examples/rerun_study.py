@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from adaqf_train.cli import main as run
-from adaqf_train.data.prepare import prepare_synthetic
+from adaqf_train.data.prepare import prepare_procedural
 
 STUDY = "retrieval"
 CLIPS = {"clips": 3000, "seed": 0}  # the demo's
@@ -20,7 +20,7 @@ def main() -> int:
     out, options = Path(sys.argv[1]), sys.argv[2:]
     data = out / "data"
     if not data.is_dir():
-        prepare_synthetic(data, **CLIPS)
+        prepare_procedural(data, **CLIPS)
     command = ["study", STUDY, "--data", f"procedural={data}", "--out", str(out / "runs"), "--results", str(out)]
     code = run([*command, *options])
     if code == 0:

@@ -15,7 +15,7 @@ from adaqf_train.data.prepare import (
     prepare_bvh,
     prepare_joints,
     prepare_merged,
-    prepare_synthetic,
+    prepare_procedural,
 )
 from adaqf_train.errors import ConfigError
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
@@ -118,7 +118,7 @@ class PrepareSynthetic:
 
     def __call__(self) -> None:
         skeleton = KIT if self.skeleton == "kit" else HUMANML3D
-        _wrote(self.folder, prepare_synthetic(self.folder, clips=self.clips, seed=self.seed, skeleton=skeleton))
+        _wrote(self.folder, prepare_procedural(self.folder, clips=self.clips, seed=self.seed, skeleton=skeleton))
 
 
 @dataclass(frozen=True)

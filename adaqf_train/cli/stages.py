@@ -10,7 +10,7 @@ import tyro
 
 from adaqf_train.cli.options import Overrides, RunOptions, open_run, opened, opened_pipeline, report_on
 from adaqf_train.config import override, recipes
-from adaqf_train.data.prepare import is_synthetic, prepare_synthetic
+from adaqf_train.data.prepare import is_procedural, prepare_procedural
 
 if TYPE_CHECKING:
     from adaqf_train.runs.stages import Pipeline
@@ -32,8 +32,8 @@ class Demo:
 
             def make() -> None:
                 # A run that was killed here may have its data already.
-                if run.accelerator.is_main_process and not is_synthetic(data, **settings):
-                    prepare_synthetic(data, **settings)
+                if run.accelerator.is_main_process and not is_procedural(data, **settings):
+                    prepare_procedural(data, **settings)
 
             run.stage("data", settings, make)
             with opened_pipeline(run, config, data) as pipeline:

@@ -1,4 +1,4 @@
-"""Reads a folder in HumanML3D's layout, checks it, and gives normalised clips with their captions."""
+"""Reads and checks a split of a folder in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from adaqf_train.data.layout import PARAMETERS, read_names
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import KIT, Skeleton, skeleton_of_width
 
-# Clips that are NaN in the official release; upstream leaves them out too.
+# Clips that are NaN in the official release; upstream skips them too.
 OFFICIAL_NAN_CLIPS = {"007975", "M007975"}
 
 
 @dataclass(frozen=True)
 class Item:
-    """What the protocol counts as one sample: a clip, or the part of it that some captions describe."""
+    """One sample of the protocol: a clip, or the segment of a clip that a caption describes."""
 
-    key: str  # clip name, with #start-stop in frames for a part
+    key: str  # clip name; for a segment also #number:start-stop in frames
     vectors: np.ndarray  # (N, D) float32, read-only, not normalised
     captions: tuple[str, ...]
     digest: str  # of the whole clip's features
@@ -38,12 +38,25 @@ class Item:
 
 
 class MotionDataset:
-    """One split of a HumanML3D-layout folder, its motions in a memory map (`cache`) where one can be written.
+    """One split of a HumanML3D-layout folder, with its motions in a memory map (`cache`) where one can be written.
 
-    Captions of the whole clip make one item; each captioned segment makes one of its own, cut to its seconds
-    (T2M's `Text2MotionDatasetV2`). Clips outside [min_frames, max_frames) are left out, and so are segments. With
-    config.samples the training split has that many clips. Raises DataError with the file and the remedy for anything
-    unusable.
+    The captions of the whole clip make one item, and each captioned segment makes another, cut to its seconds (T2M's
+    `Text2MotionDatasetV2`).
+
+    Args:
+        folder: The data folder.
+        split: Name of the split list, such as "train".
+        config: Clips and segments outside [min_frames, max_frames) are omitted; with `samples`, the training split has
+            that many clips.
+
+    Attributes:
+        items: The samples.
+        mean: Mean (D,) of the features, float32.
+        std: Their group deviation (D,), float32.
+        left_out: Number of clips and segments that the length filter omits.
+
+    Raises:
+        DataError: A file is missing or cannot be used; the message names the file and the remedy.
     """
 
     def __init__(self, folder: str | Path, split: str, config: DataConfig | None = None) -> None:
@@ -57,7 +70,7 @@ class MotionDataset:
             self._check_texts(files)
             self._check_listed(files, names)
             self._cached = cache.build(files, self.features, names)
-        self.left_out = 0  # clips and segments whose length is outside the filter
+        self.left_out = 0
         self.items: list[Item] = [item for name in names for item in self._items(name, self._clip(files, name))]
         if not self.items:
             raise DataError(
@@ -80,12 +93,12 @@ class MotionDataset:
         return len(self.mean)
 
     def normalise(self, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """(..., D) features to zero mean and unit group deviation. out: where to write them."""
+        """Normalises features (..., D) to zero mean and unit group deviation, in place of `out` if it is given."""
         out = np.subtract(vectors, self.mean, out=out)
         return np.divide(out, self.std, out=out)
 
     def parameters(self, item: Item) -> list[dict] | None:
-        """What a procedural clip shows, as it was generated (its `actions`); None where that is not kept."""
+        """The actions of a procedural clip, as it was generated; None for other clips."""
         path = self.folder / PARAMETERS / f"{item.clip}.json"
         return read_json(path).get("actions") if path.is_file() else None
 
@@ -94,15 +107,15 @@ class MotionDataset:
         return [caption for item in self.items for caption in item.captions]
 
     def fingerprint(self) -> str:
-        """A short hash of what this split holds: features and captions of every item, and the statistics."""
+        """A short hash of the split: features and captions of every item, and the statistics."""
         hasher = hashlib.sha256(self.mean.tobytes() + self.std.tobytes())
         for item in self.items:
-            # The key says which frames of the clip, the digest what the clip is: nothing has to be read again.
+            # Key and digest identify the frames without reading them.
             hasher.update("\n".join((item.key, item.digest, *item.captions, "")).encode())
         return hasher.hexdigest()[:16]
 
     def __getstate__(self) -> dict:
-        """For processes that do not fork: items as rows of the map, which they open themselves."""
+        """The state for processes that do not fork: items are rows of the map, which they open again."""
         if self._cached is None:
             return self.__dict__
         spans = [self._cached.span(item.vectors) for item in self.items]
@@ -132,20 +145,20 @@ class MotionDataset:
             except ValueError as error:
                 raise DataError(f"{path}: shape {array.shape}. {error}") from error
             if not np.isfinite(array).all() or (name == "Std.npy" and (array <= 0).any()):
-                raise DataError(f"{path}: holds values that cannot normalise. Compute it again: adaqf prepare.")
+                raise DataError(f"{path}: contains values that cannot normalise. Compute it again: adaqf prepare.")
             loaded.append(array.astype(np.float32))
         if loaded[0].shape != loaded[1].shape:
             raise DataError(f"{self.folder}: Mean.npy and Std.npy differ in width. Compute both again: adaqf prepare.")
         return loaded[0], loaded[1]
 
     def _check_texts(self, files: ClipFiles) -> None:
-        """Captions whose motion is missing point to a file that was lost, whether or not a split lists them."""
+        """Raises DataError for captions without a motion, which was lost, whether or not a split lists the clip."""
         if self.skeleton is KIT:
             return  # see `_without_lost`
         for name in sorted(files.captioned - files.motions.keys() - OFFICIAL_NAN_CLIPS):
             raise DataError(
                 f"{files.text_place(name)}: captions without a motion. Restore {files.motion_path(name)}, or delete "
-                "the captions and take the name out of the split lists."
+                "the captions and remove the name from the split lists."
             )
 
     def _check_listed(self, files: ClipFiles, names: Sequence[str]) -> None:
@@ -159,7 +172,7 @@ class MotionDataset:
     def _names(self) -> list[str]:
         path = self.folder / f"{self.split}.txt"
         if not path.is_file():
-            raise DataError(f"{path}: the list of the {self.split} split is missing. Write one clip name a line.")
+            raise DataError(f"{path}: the list of the {self.split} split is missing. Write one clip name per line.")
         names = read_names(path)
         known = OFFICIAL_NAN_CLIPS.intersection(names)
         if known:
@@ -167,16 +180,16 @@ class MotionDataset:
         return [name for name in dict.fromkeys(names) if name not in known]
 
     def _without_lost(self, names: Sequence[str], files: ClipFiles) -> list[str]:
-        """Names without those that KIT-ML lists, and captions, though its release holds no motion for them.
+        """The names without those for which KIT-ML's release has captions but no motion.
 
-        Upstream skips them in silence ("some motion may not exist in KIT dataset"); HumanML3D has none such.
+        Upstream skips them silently ("some motion may not exist in KIT dataset"); HumanML3D has no such names.
         """
         lost = [name for name in names if name not in files.motions] if self.skeleton is KIT else []
         if lost and len(lost) < len(names):
             named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
             warnings.warn(
-                f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}): KIT-ML's "
-                "release has some. Are the others whole? adaqf doctor tells.",
+                f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}), as in "
+                "KIT-ML's release. Check the other clips with: adaqf doctor.",
                 stacklevel=3,
             )
             return [name for name in names if name in files.motions]
@@ -205,16 +218,16 @@ class MotionDataset:
             yield Item(name, clip.vectors, tuple(whole), clip.digest)
 
     def _chosen(self, samples: int, seed: int) -> list[Item]:
-        """The items of that many clips, which are among those of any larger number."""
+        """The items of a number of clips, which are among those of any larger number."""
 
-        def draw(clip: str) -> bytes:  # of the name alone, so that a choice stays as it is when other clips are added
+        def draw(clip: str) -> bytes:  # by the name alone, so that adding clips keeps the choice
             return hashlib.blake2b(f"{seed} {clip}".encode(), digest_size=8).digest()
 
         clips = sorted({item.clip for item in self.items}, key=draw)
         if samples > len(clips):
             raise DataError(
                 f"{self.folder / f'{self.split}.txt'}: {len(clips)} clips can be used, fewer than data.samples "
-                f"({samples}). Lower it, or set it to none for all of them."
+                f"({samples}). Lower it, or set it to none to use all."
             )
         chosen = set(clips[:samples])
         return [item for item in self.items if item.clip in chosen]

@@ -1,4 +1,4 @@
-"""Where HumanML3D, KIT-ML and the codebases that use them keep the data and the evaluators' statistics."""
+"""Locates the data and the evaluators' statistics of HumanML3D, KIT-ML and the codebases that use them."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import SPLITS, VECTORS
 from adaqf_train.errors import DataError
 
-# The official evaluators (T2M) were trained on features scaled by statistics of their own; codebases name the two data
-# sets t2m and kit, and MoMask keeps the statistics with the evaluators' checkpoints under these names.
+# The official evaluators (T2M) were trained with statistics of their own. Codebases name the two data sets t2m and kit;
+# MoMask keeps the statistics beside the evaluators' checkpoints of these names.
 PREFIXES = {263: "t2m", 251: "kit"}
 CHECKPOINTS = ("Comp_v6_KLD005", "Comp_v6_KLD01")
 
 
 def locate(folder: Path) -> Path:
-    """The data folder: `folder` itself, or the one data folder in it or in its dataset/ (MDM, MoMask, HumanML3D).
+    """Finds the data folder: `folder`, or the only data folder in it or in its dataset/ (MDM, MoMask, HumanML3D).
 
-    DataError when there is none, or several, whose names it gives.
+    Raises:
+        DataError: There is none, or there are several, whose names the message gives.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give a HumanML3D-layout folder, or make one: adaqf prepare.")
     if (folder / VECTORS).is_dir():
         return folder
     inside = [path.parent for at in (folder, folder / "dataset") for path in sorted(at.glob(f"*/{VECTORS}/"))]
-    found = {path.resolve(): path for path in inside}  # dataset/ may hold links to folders beside it
+    found = {path.resolve(): path for path in inside}  # dataset/ may contain links to folders beside it
     if len(found) == 1:
         return inside[0]
     if found:
-        raise DataError(f"{folder}: holds {len(found)} data sets. Give one of {', '.join(map(str, found.values()))}.")
+        raise DataError(
+            f"{folder}: contains {len(found)} data sets. Give one of {', '.join(map(str, found.values()))}."
+        )
     if any((folder / name).is_file() for name in ("Mean.npy", *(f"{split}.txt" for split in SPLITS))):
-        return folder  # a data set that lost its motions: reading it says what is missing
+        return folder  # a data set without its motions: reading it raises the error
     raise DataError(
         f"{folder}: no data set ({VECTORS}/ is neither here nor in a folder of it or of dataset/). Give a "
         "HumanML3D-layout folder, or make one: adaqf prepare."
@@ -40,11 +43,20 @@ def locate(folder: Path) -> Path:
 
 
 def evaluator_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and standard deviation (D,) that the official evaluators expect; None when they are not beside the data.
+    """Finds the statistics of the official evaluators.
 
-    They are not the data's own Mean.npy and Std.npy: deviations of root and contacts are 25 times smaller. Looked for
-    as t2m_mean.npy (KIT-ML: kit_mean.npy) in the data folder and its parent (MDM's dataset/), then as meta/mean.npy of
+    They differ from the data's Mean.npy and Std.npy: deviations of root and contacts are 25 times smaller. Candidates
+    are t2m_mean.npy (KIT-ML: kit_mean.npy) in the data folder and its parent (MDM's dataset/), then meta/mean.npy of
     the evaluator in checkpoints/ of the codebase (MoMask, T2M).
+
+    Args:
+        folder: The data folder.
+
+    Returns:
+        Mean and standard deviation (D,), float32; None if they do not exist.
+
+    Raises:
+        DataError: The statistics cannot be used.
     """
     folder = folder.resolve()
     features = len(np.atleast_1d(load_array(folder / "Mean.npy")))
@@ -66,5 +78,5 @@ def _statistics(path: Path, features: int, *, positive: bool = False) -> np.ndar
     if array.shape != (features,):
         raise DataError(f"{path}: shape {array.shape}, expected ({features},) as in Mean.npy. Download it again.")
     if not np.isfinite(array).all() or (positive and (array <= 0).any()):
-        raise DataError(f"{path}: holds values that cannot normalise. Download it again.")
+        raise DataError(f"{path}: contains values that cannot normalise. Download it again.")
     return array.astype(np.float32)

@@ -1,7 +1,6 @@
-"""The words of captions that tell one movement from its like, and captions in which one of them is flipped.
+"""Flips the dynamic words of captions: left/right, slowly/quickly, forward/backward, clockwise, counts, before/after.
 
-Left and right, slowly and quickly, forward and backward, clockwise and counterclockwise, once and twice, before and
-after: a caption with one of them flipped differs in a word and is wrong of the motion.
+A caption with one flipped word describes the motion wrongly and differs in that word only.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _NOUNS = "wave|punch|kick|jump|bow|squat|hop|leap|step"
 
 
 def flip_dynamic_word(caption: str) -> str | None:
-    """The caption with one dynamic word flipped, always the same one of those it has; None if it has none."""
+    """The caption with one dynamic word flipped, which depends on the caption only; None if it has none."""
     found = flips(caption)
     if not found:
         return None
@@ -35,7 +34,7 @@ def flip_dynamic_word(caption: str) -> str | None:
 
 
 def flips(caption: str) -> list[str]:
-    """Every caption that differs in one flipped word, in the order of the words."""
+    """All captions with one flipped word, in the order of the words."""
     found: dict[tuple[int, str], None] = {}
     for pattern, other in _RULES:
         for match in re.finditer(pattern, caption, flags=re.IGNORECASE):
@@ -63,7 +62,7 @@ def _times(match: re.Match[str]) -> list[str]:
 
 
 def _number(match: re.Match[str]) -> list[str]:
-    """Another number of the noun, which takes or loses its plural: a count must not be told by its grammar."""
+    """Other numbers of the noun, with its plural adapted so that grammar does not reveal the flip."""
     noun, between = match["noun"].lower(), match["between"]
     several = noun + ("es" if noun.endswith("ch") else "s")
     own = _NUMBERS[match["number"].lower()]
@@ -87,5 +86,5 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], list[str]]], ...] = (
         rf"\b(?P<number>a single|one|two|three)(?P<between> (?:(?:{_KIND}) ){{0,3}})(?P<noun>{_NOUNS})(?:e?s)?\b",
         _number,
     ),
-    (r"\b(?P<word>before|after)\b(?= \w+ing\b)", _word),  # "after hard work" is no order
+    (r"\b(?P<word>before|after)\b(?= \w+ing\b)", _word),  # "after hard work" is not an order
 )

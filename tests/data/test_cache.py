@@ -68,7 +68,7 @@ def uncached(data: Path, monkeypatch) -> MotionDataset:
     """What the files say: read where no cache can be."""
     with monkeypatch.context() as patch:
         patch.setenv(cache.PLACE, str(data / "Mean.npy"))  # a file in the way
-        with pytest.warns(UserWarning, match="no cache"):
+        with pytest.warns(UserWarning, match="cache of the motions cannot be written"):
             return MotionDataset(data, "train")
 
 

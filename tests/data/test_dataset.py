@@ -11,7 +11,7 @@ import pytest
 
 from adaqf_train.config import DataConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.layout import Caption, caption_line, parse_captions
+from adaqf_train.data.layout import Caption, caption_line, parse_lines
 from adaqf_train.errors import DataError
 
 
@@ -63,14 +63,14 @@ def test_captioned_segments_become_items_of_their_own(data):
 def test_nan_in_a_segment_means_the_whole_clip(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("walks#walk/VERB#nan#nan\nruns#run/VERB#1.5#3\n")
-    assert parse_captions(path) == [Caption("walks"), Caption("runs", (1.5, 3.0))]
+    assert parse_lines(path.read_bytes(), "a.txt") == [Caption("walks"), Caption("runs", (1.5, 3.0))]
 
 
 def test_caption_lines_round_trip(tmp_path):
     path = tmp_path / "a.txt"
     captions = [Caption("He turns 90 degrees, twice!"), Caption("stops", (0.5, 2.0))]
     path.write_text("".join(caption_line(caption) + "\n" for caption in captions))
-    assert parse_captions(path) == captions
+    assert parse_lines(path.read_bytes(), "a.txt") == captions
 
 
 def test_lengths_outside_the_filter_are_left_out(tiny_data, tiny_train):

@@ -54,7 +54,7 @@ def test_zipped_texts_are_the_texts(data, monkeypatch, prefix):
         patch.setattr(zipfile, "ZipFile", None)  # the cache knows all that is in it
         assert MotionDataset(data, "train").fingerprint() == plain.fingerprint()
     monkeypatch.setenv(cache.PLACE, str(data / "Mean.npy"))
-    with pytest.warns(UserWarning, match="no cache"):
+    with pytest.warns(UserWarning, match="cache of the motions cannot be written"):
         assert MotionDataset(data, "train").fingerprint() == plain.fingerprint()
 
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_in_an_archive_is_named(data):
         MotionDataset(data, "val")
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("more/silent.txt", b"fine#fine/ADJ#0.0#0.0\n")
-    with pytest.raises(DataError, match=r"holds texts/silent\.txt and more/silent\.txt"):
+    with pytest.raises(DataError, match=r"contains texts/silent\.txt and more/silent\.txt"):
         MotionDataset(data, "val")
     archive.write_bytes(archive.read_bytes()[:200])
     with pytest.raises(DataError, match=r"texts\.zip: not a zip archive.*unzip it"):
@@ -132,7 +132,7 @@ def test_a_link_to_a_data_folder_counts_once(data, tmp_path):
 def test_of_several_data_folders_none_is_guessed(tmp_path, capsys):
     for name in ("HumanML3D", "KIT-ML"):
         write_clips(tmp_path / "dataset" / name, {"a": 50})
-    with pytest.raises(DataError, match=r"holds 2 data sets\. Give one of .*HumanML3D, .*KIT-ML"):
+    with pytest.raises(DataError, match=r"contains 2 data sets\. Give one of .*HumanML3D, .*KIT-ML"):
         locate(tmp_path)
     assert main(["pipeline", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     assert "error: " in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_folders_without_data_say_what_is_missing(data, tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         locate(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no data set .*run\.py prepare"):
+    with pytest.raises(DataError, match=r"no data set .*adaqf prepare"):
         locate(tmp_path / "empty")
     shutil.rmtree(data / "new_joint_vecs")
     assert locate(data) == data
@@ -195,7 +195,7 @@ def test_statistics_that_no_evaluator_can_use_are_refused(data):
     with pytest.raises(DataError, match=r"t2m_mean\.npy: shape \(251,\), expected \(263,\)"):
         evaluator_statistics(data)
     write_statistics(mean, std, 263, value=0)
-    with pytest.raises(DataError, match=r"t2m_std\.npy: holds values that cannot normalise"):
+    with pytest.raises(DataError, match=r"t2m_std\.npy: contains values that cannot normalise"):
         evaluator_statistics(data)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, RunningStatistics, write_folder
-from adaqf_train.data.prepare import is_synthetic, mirrored_caption, prepare_joints, prepare_synthetic, resample
+from adaqf_train.data.prepare import is_procedural, mirrored_caption, prepare_joints, prepare_procedural, resample
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import canonicalise, encode
 from adaqf_train.motion.skeleton import KIT
@@ -187,7 +187,7 @@ def test_packs_that_are_damaged(pack, tmp_path):
     captions = json.loads((pack / "captions.json").read_text())
     missing = captions.pop(CLIPS[0].name)
     (pack / "captions.json").write_text(json.dumps(captions))
-    with pytest.raises(DataError, match=f"no captions for {CLIPS[0].name}"):
+    with pytest.raises(DataError, match=f"{CLIPS[0].name} has no captions"):
         prepare_joints(pack, tmp_path / "out")
     (pack / "captions.json").write_text(json.dumps(captions | {CLIPS[0].name: missing}))
     whole = (pack / "val.npz").read_bytes()
@@ -216,7 +216,7 @@ def test_packs_whose_arrays_do_not_fit(pack, tmp_path, arrays):
 @pytest.mark.parametrize("name", ["../../escaped", "a/b", ".hidden", "two\nlines", " padded", ""])
 def test_names_that_cannot_be_files_are_refused(tmp_path, name):
     clip = CaptionedMotion(name, CLIPS[0].joints, (Caption("a"),), "train")
-    with pytest.raises(DataError, match="cannot be a file's name"):
+    with pytest.raises(DataError, match="cannot name a file"):
         write_folder(tmp_path / "deep" / "er" / "out", [clip])
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -255,7 +255,7 @@ def test_kit_positions_in_metres_are_refused(tmp_path):
     source.mkdir()
     np.save(source / "a.npy", kit_body(frames=30) / 640)
     (source / "a.txt").write_text("a person stands\n")
-    with pytest.raises(DataError, match=r"a\.npy: legs of .* units. .* 640 units a metre"):
+    with pytest.raises(DataError, match=r"a\.npy: legs of .* units. .* 640 units per metre"):
         prepare_joints(source, tmp_path / "out")
 
 
@@ -278,18 +278,18 @@ def test_an_existing_output_is_never_overwritten(plain, tmp_path):
     with pytest.raises(DataError, match="already exists"):
         prepare_joints(plain, out)
     with pytest.raises(DataError, match="already exists"):
-        prepare_synthetic(out, clips=10, seed=0)
+        prepare_procedural(out, clips=10, seed=0)
     assert (out / "precious.txt").read_text() == "mine"
 
 
 def test_a_name_may_not_come_twice(tmp_path):
     clip = CaptionedMotion("same", CLIPS[0].joints, (Caption("a"),), "train")
-    with pytest.raises(DataError, match="two clips have the name same"):
+    with pytest.raises(DataError, match="two clips are named same"):
         write_folder(tmp_path / "out", [clip, clip])
 
 
 def test_synthetic_motions_as_kit_ml_writes_them(tmp_path):
-    prepare_synthetic(tmp_path / "kit", clips=40, seed=0, skeleton=KIT)
+    prepare_procedural(tmp_path / "kit", clips=40, seed=0, skeleton=KIT)
     for clip in generate(3, 0):
         joints = np.load(tmp_path / "kit" / "new_joints" / f"{clip.name}.npy") / KIT.units_per_metre
         assert joints.shape[1:] == (21, 3)
@@ -302,11 +302,11 @@ def test_synthetic_motions_as_kit_ml_writes_them(tmp_path):
         assert np.abs(wrist - expected[0, 20]).max() < 0.08
         assert np.abs(wrist - expected[0, 21]).max() > 0.2
     assert not (tmp_path / "kit" / "parameters").exists()
-    assert is_synthetic(tmp_path / "kit", clips=40, seed=0) is False  # the demo does not take it for its own
+    assert is_procedural(tmp_path / "kit", clips=40, seed=0) is False  # the demo does not take it for its own
 
 
 def test_synthetic_folders_keep_each_clips_parameters(tmp_path):
-    counts = prepare_synthetic(tmp_path / "out", clips=100, seed=0)
+    counts = prepare_procedural(tmp_path / "out", clips=100, seed=0)
     assert sum(counts.values()) == 100
     names = (tmp_path / "out" / "all.txt").read_text().split()
     for name in names:

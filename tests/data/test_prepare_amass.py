@@ -123,14 +123,14 @@ def without(key: str):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (without("poses"), "walk_poses.npz: no SMPL-H file with trans, poses"),
+        (without("poses"), "walk_poses.npz: not an SMPL-H file with trans, poses"),
         (lambda c: c | {"gender": np.array("neutral")}, "no SMPL-H model of gender neutral (SMPLH_NEUTRAL.npz"),
         (lambda c: c | {"poses": c["poses"][:, :60]}, "poses (241, 60)"),
         (lambda c: c | {"trans": c["trans"][:-1]}, "trans (240, 3)"),
         (lambda c: c | {"trans": np.full_like(c["trans"], np.nan)}, "trans are not finite"),
         (lambda c: c | {"betas": np.arange(16)}, "betas are not finite numbers"),
         (lambda c: c | {"mocap_framerate": np.array(0.0)}, "mocap_framerate is 0"),
-        (lambda c: c | {"gender": np.array({}, dtype=object)}, "no SMPL-H file"),
+        (lambda c: c | {"gender": np.array({}, dtype=object)}, "not an SMPL-H file"),
     ],
 )
 def test_bad_takes_are_one_line_and_nothing_is_written(source, tmp_path, capsys, change, says):
@@ -141,7 +141,7 @@ def test_bad_takes_are_one_line_and_nothing_is_written(source, tmp_path, capsys,
 def test_damaged_files_are_named(source, tmp_path, capsys):
     path = source / "KIT/3/walk_poses.npz"
     path.write_bytes(path.read_bytes()[:5000])
-    assert "walk_poses.npz: no SMPL-H file" in error_of(capsys, source, tmp_path)
+    assert "walk_poses.npz: not an SMPL-H file" in error_of(capsys, source, tmp_path)
 
 
 def test_two_paths_that_make_one_name_are_refused(source, tmp_path, capsys):

@@ -166,7 +166,7 @@ def test_files_with_z_up_are_noticed_and_turned(source, tmp_path):
     prepared(source, tmp_path / "plain")
     for path in source.rglob("*.bvh"):
         path.write_text(lying(path.read_text()))
-    with pytest.raises(DataError, match=r"bow\.bvh: the body lies along Z in its first frame\. Give --up z"):
+    with pytest.raises(DataError, match=r"bow\.bvh: the body extends along Z in the first frame\. Give --up z"):
         prepared(source, tmp_path / "out")
     prepared(source, tmp_path / "turned", up="z")
     prepared(source, tmp_path / "sleeping", up="y")
@@ -184,14 +184,14 @@ def test_a_rest_pose_at_the_start_is_noticed_and_left_out(source, tmp_path):
         rest[48], rest[60] = "90", "-90"  # the arms, which would hang, out to the sides
         head = head.replace("Frames: 60", "Frames: 61")
         path.write_text(f"{head}Frame Time: 0.05\n{' '.join(rest)}\n{motion}")
-    with pytest.raises(DataError, match=r"the body jumps between its first two frames.* Give --skip 1"):
+    with pytest.raises(DataError, match=r"the body jumps between the first two frames.* Give --skip 1"):
         prepared(source, tmp_path / "out")
     prepared(source, tmp_path / "skipped", skip=1)
     prepared(source, tmp_path / "kept", skip=0)
     for name in NAMES:
         np.testing.assert_array_equal(joints(tmp_path / "skipped", name), joints(tmp_path / "plain", name))
         assert len(joints(tmp_path / "kept", name)) == 60
-    with pytest.raises(DataError, match=r"no file is left to use\. skipped 4, fewer than 41"):
+    with pytest.raises(DataError, match=r"no file can be used\. skipped 4, fewer than 41"):
         prepared(source, tmp_path / "none", skip=100)
 
 
@@ -266,9 +266,9 @@ def last_value_lost(text: str) -> str:
 
 JSON, CSV = ["--captions", "SRC/captions.json"], ["--captions", "SRC/captions.csv"]
 BAD = {
-    "no files": (no_bvh, JSON, "source: no .bvh files in it"),
+    "no files": (no_bvh, JSON, "source: no .bvh files"),
     "an empty file": (replaced("walk.bvh", ""), JSON, "walk.bvh: the file is empty"),
-    "another format": (replaced("walk.bvh", b"\x00\xff\x01"), JSON, "walk.bvh: no MOTION section"),
+    "another format": (replaced("walk.bvh", b"\x00\xff\x01"), JSON, "walk.bvh: the MOTION section is missing"),
     "missing frames": (
         rewritten("walk.bvh", lambda text: text.rstrip().rpartition("\n")[0]),
         JSON,
@@ -292,7 +292,7 @@ BAD = {
     "a preset that does not fit": (
         lambda source: None,
         [*JSON, "--map", "cmu"],
-        "the map gives spine3 the joint 'Neck1'",
+        "the joint of spine3, 'Neck1'",
     ),
     "a map that is not there": (lambda source: None, [*JSON, "--map", "nowhere.json"], "neither a preset"),
     "a map that is no JSON": (replaced("map.json", "{"), [*JSON, "--map", "SRC/map.json"], "map.json: not valid JSON"),
@@ -300,12 +300,12 @@ BAD = {
     "half a map": (
         replaced("map.json", '{"pelvis": "Hips"}'),
         [*JSON, "--map", "SRC/map.json"],
-        "no joint is given for",
+        "have no joint. Add them",
     ),
     "joints that coincide": (
         replaced("map.json", json.dumps({**PRESETS["lafan1"], "spine1": "Hips"})),
         [*JSON, "--map", "SRC/map.json"],
-        "spine1 and pelvis are the same point",
+        "spine1 and pelvis coincide",
     ),
     "two files of one name": (
         lambda source: (source / "more" / "walk.bvh").write_text(bvh_body()),
@@ -320,23 +320,27 @@ BAD = {
             replaced("captions.json", json.dumps(CAPTIONS | {"walk_w0": ["a"]})),
         ),
         JSON,
-        "two clips have the name walk_w0",
+        "two clips are named walk_w0",
     ),
     "an unknown name in a list": (replaced("val.txt", "nobody\n"), JSON, "val.txt: lists nobody, which has no"),
     "a name in two lists": (replaced("val.txt", "walk\n"), JSON, "val.txt: lists walk, as train.txt does"),
     "an empty list": (replaced("val.txt", ""), JSON, "val.txt: the val split is empty"),
     "a split without clips": (lambda source: (source / "val.txt").unlink(), JSON, "of 3 clips is in split val"),
     "no captions file": (lambda source: None, ["--captions", "SRC/none.json"], "none.json: missing"),
-    "captions of another kind": (replaced("c.yaml", "a: b"), ["--captions", "SRC/c.yaml"], "c.yaml: captions come as"),
-    "no captions at all": (lambda source: None, [], "Give --captions FILE, or put captions beside files"),
+    "captions of another kind": (
+        replaced("c.yaml", "a: b"),
+        ["--captions", "SRC/c.yaml"],
+        "c.yaml: expected captions as",
+    ),
+    "no captions at all": (lambda source: None, [], "Give --captions FILE, or put a .txt beside each file"),
     "captions of others": (
         replaced("captions.json", '{"x": ["a"]}'),
         JSON,
-        "source: no file is left to use. skipped 4",
+        "source: no file can be used. skipped 4",
     ),
     "captions that are no JSON": (replaced("captions.json", '{"walk": [\n"a",]}'), JSON, "line 2"),
     "captions in a list": (replaced("captions.json", '["a"]'), JSON, "captions.json: holds a list"),
-    "a name twice": (replaced("captions.json", '{"a": ["x"], "a": ["y"]}'), JSON, "'a' is there twice"),
+    "a name twice": (replaced("captions.json", '{"a": ["x"], "a": ["y"]}'), JSON, "'a' occurs twice"),
     "a caption that is no list": (replaced("captions.json", '{"walk": "a"}'), JSON, "walk needs a non-empty list"),
     "an empty caption": (replaced("captions.json", '{"walk": ["a", " "]}'), JSON, "walk needs a non-empty list"),
     "a number for a caption": (replaced("captions.json", '{"walk": [7]}'), JSON, "walk needs a non-empty list"),
@@ -354,8 +358,8 @@ BAD = {
     "a row without a name": (replaced("captions.csv", "name,caption\n\n,a\n"), CSV, "line 3: the name is empty"),
     "a quote never closed": (replaced("captions.csv", 'name,caption\nwalk,"a\n'), CSV, "not CSV"),
     "an empty text file": (replaced("walk.txt", "\n"), [], "walk.txt: no captions"),
-    "no rate": (lambda source: None, [*JSON, "--fps", "0"], "--fps 0: give the frames a second"),
-    "frames to skip below zero": (lambda source: None, [*JSON, "--skip", "-1"], "--skip -1: give a number of frames"),
+    "no rate": (lambda source: None, [*JSON, "--fps", "0"], "--fps 0: give a frame rate above 0"),
+    "frames to skip below zero": (lambda source: None, [*JSON, "--skip", "-1"], "--skip -1: give 0 or more frames"),
     "a window too small": (lambda source: None, [*JSON, "--window", "20"], "--window 20: expected 82 to 200"),
     "an output that exists": (lambda source: None, [*JSON, "OUT=SRC"], "source: already exists"),
 }

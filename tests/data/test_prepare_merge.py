@@ -9,7 +9,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_merged, prepare_synthetic
+from adaqf_train.data.prepare import prepare_merged, prepare_procedural
 from adaqf_train.errors import DataError
 
 
@@ -17,7 +17,7 @@ from adaqf_train.errors import DataError
 def two(tmp_path_factory) -> dict[str, Path]:
     folders = {name: tmp_path_factory.mktemp("merge") / name for name in ("a", "b")}
     for seed, folder in enumerate(folders.values()):
-        prepare_synthetic(folder, clips=24 + 6 * seed, seed=seed)
+        prepare_procedural(folder, clips=24 + 6 * seed, seed=seed)
     return folders
 
 
@@ -60,7 +60,7 @@ def test_the_verb(two, tmp_path, capsys):
 
 @pytest.mark.parametrize("labels", [("a",), ("a", "../b")])
 def test_what_cannot_be_merged_leaves_nothing_behind(two, tmp_path, labels):
-    with pytest.raises(DataError, match=r"merged data set needs|label is the beginning"):
+    with pytest.raises(DataError, match=r"merged data set needs|labels begin file names"):
         prepare_merged(dict(zip(labels, two.values(), strict=False)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -11,7 +11,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_synthetic
+from adaqf_train.data.prepare import prepare_procedural
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.motion.features import decode, encode
@@ -73,7 +73,7 @@ def test_prompts_of_their_own_come_before_the_splits(copies, real):
 
 
 def test_procedural_prompts_are_judged_by_what_their_clip_shows(tmp_path):
-    prepare_synthetic(tmp_path / "data", clips=100, seed=3)
+    prepare_procedural(tmp_path / "data", clips=100, seed=3)
     split = MotionDataset(tmp_path / "data", "test")
     folder = tmp_path / "theirs"
     folder.mkdir()

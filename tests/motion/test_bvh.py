@@ -12,8 +12,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from adaqf_train.errors import DataError
 from adaqf_train.motion import mapping
-from adaqf_train.motion.bvh import Bvh, BvhError, read_bvh
+from adaqf_train.motion.bvh import Bvh, read_bvh
 from tests.helpers import bvh_body, bvh_text
 
 ORDERS = ["".join(order) for order in itertools.permutations("XYZ")]
@@ -131,7 +132,7 @@ def test_a_limit_reads_the_first_frames_and_still_counts_all(tmp_path):
     first = read_bvh(path, limit=1)
     assert first.frames == 5
     np.testing.assert_array_equal(first.positions(), read_bvh(path).positions()[:1])
-    with pytest.raises(BvhError, match='4 lines of motion, but "Frames:" says 5'):
+    with pytest.raises(DataError, match='4 lines of motion, but "Frames:" says 5'):
         read_bvh(written(path, path.read_text().rstrip().rpartition("\n")[0]), limit=1)
 
 
@@ -187,11 +188,11 @@ BAD = {
     "empty": ("", "the file is empty"),
     "blank": (" \n\n", "the file is empty"),
     "another format": ("Kaydara FBX Binary\nMOTION\n", "line 1: a BVH file starts with HIERARCHY"),
-    "no motion": (GOOD.partition("MOTION")[0], "no MOTION section"),
+    "no motion": (GOOD.partition("MOTION")[0], "the MOTION section is missing"),
     "cut off in the hierarchy": (GOOD[:400] + "\nMOTION\nFrames: 1\nFrame Time: 1\n0", "ends in the middle"),
     "nothing after MOTION": (GOOD.partition("Frames:")[0], 'expected "Frames:" and a number of frames above 0'),
     "no frames": (GOOD.replace("Frames: 3", "Frames: 0"), f'line {FIRST - 2}: expected "Frames:"'),
-    "half a frame": (GOOD.replace("Frames: 3", "Frames: 2.5"), "2.5 is no number of frames"),
+    "half a frame": (GOOD.replace("Frames: 3", "Frames: 2.5"), "2.5 is not a number of frames"),
     "frames in words": (GOOD.replace("Frames: 3", "Frames: three"), 'expected "Frames:"'),
     "no frame time": (GOOD.replace("Frame Time: 0.05", "Frame Time:"), 'expected "Frame Time:" and seconds'),
     "frame time zero": (GOOD.replace("Time: 0.05", "Time: 0"), f'line {FIRST - 1}: expected "Frame Time:"'),
@@ -216,14 +217,14 @@ BAD = {
     ),
     "a bad offset": (GOOD.replace("OFFSET 0.0", "OFFSET zero", 1), "line 4: 'zero' is not a number"),
     "no offset": (GOOD.replace("  OFFSET 0.0 0.0 0.0\n", "", 1), "joint Hips has no OFFSET"),
-    "an unknown channel": (GOOD.replace("Zrotation", "Wrotation", 1), "line 5: 'Wrotation' is no channel"),
-    "a channel too few": (GOOD.replace("CHANNELS 3", "CHANNELS 4", 1), "is no channel: expected 4 of"),
+    "an unknown channel": (GOOD.replace("Zrotation", "Wrotation", 1), "line 5: 'Wrotation' is not a channel"),
+    "a channel too few": (GOOD.replace("CHANNELS 3", "CHANNELS 4", 1), "is not a channel: expected 4 of"),
     "a channel too many": (GOOD.replace("CHANNELS 3", "CHANNELS 2", 1), "'Xrotation' is out of place"),
     "a hundred channels": (GOOD.replace("CHANNELS 3", "CHANNELS 100", 1), "100 channels, expected 0 to 6"),
     "two bodies": (GOOD.replace("JOINT LeftUpLeg", "ROOT Hips2"), "ROOT is out of place"),
     "a joint outside": (GOOD.replace("ROOT", "JOINT"), "line 2: JOINT is out of place"),
-    "no name": (GOOD.replace("JOINT LeftUpLeg", "JOINT"), "a joint without a name"),
-    "a name twice": (GOOD.replace("RightUpLeg", "LeftUpLeg"), "a second joint LeftUpLeg"),
+    "no name": (GOOD.replace("JOINT LeftUpLeg", "JOINT"), "a joint has no name"),
+    "a name twice": (GOOD.replace("RightUpLeg", "LeftUpLeg"), "a second joint is named LeftUpLeg"),
     "a brace too few": (GOOD.replace("}", "", 1), "the hierarchy ends in the middle"),
     "a brace too many": (GOOD.replace("MOTION", "}\nMOTION"), "'}' is out of place"),
     "no brace": (GOOD.replace("{", "", 1), "expected {, found 'OFFSET'"),
@@ -236,7 +237,7 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path, case):
     text, says = BAD[case]
     assert text != GOOD
     path = written(tmp_path / "bad.bvh", text)
-    with pytest.raises(BvhError) as caught:
+    with pytest.raises(DataError) as caught:
         read_bvh(path)
     assert says in str(caught.value)
     assert str(caught.value).startswith(str(path))

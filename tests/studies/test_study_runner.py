@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from adaqf_train.cli import main
-from adaqf_train.data.prepare import prepare_synthetic
+from adaqf_train.data.prepare import prepare_procedural
 from adaqf_train.studies.definitions import FROZEN
 from tests.helpers import settings_of
 
@@ -129,7 +129,7 @@ def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
     base = ("--base", str(shutil.copytree(shared / "pocket_clip", tmp_path / "base")))
     assert main([*asked, *base]) == 1
     assert "Give --data twice" in capsys.readouterr().err
-    prepare_synthetic(tmp_path / "other", clips=80, seed=5)
+    prepare_procedural(tmp_path / "other", clips=80, seed=5)
     ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}", *base))
     encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
     assert encoders["procedural"].startswith("other-mdm-")

@@ -59,7 +59,7 @@ def read_captions(files: Mapping[str, Path], table: Path | None) -> dict[str, tu
     found = {name: plain_captions(path) for name, path in beside.items() if path.is_file()}
     if not found:
         path = next(iter(beside.values()))
-        raise DataError(f"{path}: missing, as all others. Give --captions FILE, or put a .txt beside each file.")
+        raise DataError(f"{path}: missing, like all others. Give --captions FILE, or put a .txt beside each file.")
     return found
 
 
