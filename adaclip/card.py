@@ -47,10 +47,10 @@ model = CLIPTextModelWithProjection.from_pretrained({base_arguments})
 model.load_adapter({transformers_arguments})
 ```
 
-In MDM, MoMask or SALAD, in place of the CLIP they load, and without a change to their code:
+In the place of the CLIP that another program loads, without changes to its code:
 
 ```sh
-python -m adaclip.launch --weights {name} path/to/their/script.py ...
+adaclip-run --weights {name} path/to/script.py ...
 ```
 
 Prompts are cleaned as OpenAI's CLIP does (`adaclip.text.clean`); the package does it by itself, plain peft and

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from adaclip import exports
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:
@@ -180,11 +181,9 @@ class Export(_Loading):
     """hf (a full CLIP folder), openai (for clip.load), text-encoder (CLIPTextModelWithProjection) or onnx."""
 
     def __call__(self) -> None:
-        from adaclip import export
-
-        if self.to not in export.FORMATS:
-            raise ValueError(f"--to {self.to}: no such format. Choose from {', '.join(export.FORMATS)}.")
-        export.FORMATS[self.to](self.load(), self.out)
+        if self.to not in exports.FORMATS:
+            raise ValueError(f"--to {self.to}: no such format. Choose from {', '.join(exports.FORMATS)}.")
+        exports.write(self.load(), self.out, self.to)
         print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
 
 

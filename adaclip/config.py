@@ -7,7 +7,7 @@ from dataclasses import dataclass
 # The paper adapts "Q, K and V in multi-head attention, as well as the MLP layers" of the text tower (section 3.4).
 LORA_MODULES = ("q_proj", "k_proj", "v_proj", "fc1", "fc2")
 
-DEFAULT_BASE = "openai/clip-vit-base-patch32"  # the text encoder of MDM, MoMask and SALAD
+DEFAULT_BASE = "openai/clip-vit-base-patch32"
 
 
 class AdaCLIPError(Exception):

@@ -24,8 +24,8 @@ BAR_FROM = 1000  # prompts to encode from which a progress bar is shown unasked
 class TextFeatures(NamedTuple):
     """What a generator is conditioned on."""
 
-    pooled: Tensor  # (B, P): projected state of the end token; what MDM and MoMask read
-    tokens: Tensor  # (B, L, H): last hidden states, zero where mask is False; what SALAD reads
+    pooled: Tensor  # (B, P): projected state of the end token
+    tokens: Tensor  # (B, L, H): last hidden states, zero where mask is False
     mask: Tensor  # (B, L) bool, True = real token, start and end token included
 
     def to(self, device: torch.device | str) -> TextFeatures:

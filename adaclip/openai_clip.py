@@ -4,7 +4,7 @@ from adaclip import openai_clip as clip
 model, _ = clip.load("path/or/hub-id/of/an/adapter", device="cpu")
 vectors = model.encode_text(clip.tokenize(["a person waves twice"]))
 
-Code that reaches into the model (MDM, MoMask: `token_embedding`, `positional_embedding`, `transformer`, `ln_final`,
+Code that accesses parts of the model (`token_embedding`, `positional_embedding`, `transformer`, `ln_final`,
 `text_projection`) finds the same parts with the same shapes. Written from the package's documented behaviour and its
 weight names; there is no vision tower.
 """
@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adaclip import openai_weights
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
+from adaclip.exports import openai_weights
 from adaclip.text import check_texts, clean
 
 if TYPE_CHECKING:

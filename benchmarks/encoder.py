@@ -25,7 +25,8 @@ import packaging.version
 import torch
 import tyro
 
-from adaclip import AdaCLIP, openai_weights
+from adaclip import AdaCLIP
+from adaclip.exports import openai_weights
 
 Contestant = Callable[[list[str]], torch.Tensor]
 OURS, PADDED, SORTED, OPENAI, BASE = "adaclip", "HF padded to 77", "HF sorted, padded to longest", "openai-clip", "base"

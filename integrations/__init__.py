@@ -1,8 +1,11 @@
-"""AdaCLIP inside other people's text-to-motion codebases; installed as `adaclip_integrations`.
+"""AdaCLIP inside other text-to-motion codebases; installed as `adaclip_integrations`.
 
+    launch                the command `adaclip-run`: runs a script as it is, with AdaCLIP in the place of CLIP
+    replacement           the stand-ins for `import clip` and transformers' CLIP that it installs
+    compat                stand-ins for what old code expects of current packages
     mdm, momask, salad    where each codebase keeps its text encoder, and how AdaCLIP takes its place
-    patching              small marked edits of source files: check, apply, revert
-    selection             which weights a patched codebase runs with
+    patching, selection   small marked edits of source files, and the encoder that an edited codebase runs with
+    frozen, fingerprint   the encoder that training loops get, and its record in their checkpoints
 
-Written from what the codebases do; none of their code is here.
+The modules are written from the codebases' behaviour and contain none of their code.
 """

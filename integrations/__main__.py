@@ -1,4 +1,4 @@
-"""Puts AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and takes it out again.
+"""Puts AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and removes it again.
 
 python -m adaclip_integrations momask PATH --weights ADAPTER
 python -m adaclip_integrations momask PATH --check
@@ -21,7 +21,14 @@ CODEBASES = ("mdm", "momask", "salad")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit code: 0, 1 for a failure said in one line on stderr; 2 for a wrong command line."""
+    """Runs the command.
+
+    Args:
+        arguments: The command line without the program's name; None reads `sys.argv`.
+
+    Returns:
+        The exit code: 0, or 1 after an error message of one line on stderr. A wrong command line exits with 2.
+    """
     options = _parse(arguments)
     codebase = importlib.import_module(f"adaclip_integrations.{options.codebase}")
     try:
@@ -32,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(codebase.revert(options.path), "reverted", "no edits were there")
         else:
             weights = located(options.weights)
-            _report(codebase.apply(options.path, weights), "edited", "already as asked")
+            _report(codebase.apply(options.path, weights), "edited", "the edits are there already")
             print(f"Runs with {weights}. {WEIGHTS}=… selects another adapter, {WEIGHTS}=vanilla the codebase's CLIP.")
     except (AdaCLIPError, OSError) as error:
         print(f"adaclip_integrations: {' '.join(str(error).split())}", file=sys.stderr)
@@ -41,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def located(weights: str) -> str:
-    """The location as a script that runs elsewhere finds it: a folder by its whole path, a Hub id as it is.
+    """Returns a location that is valid in any working directory: a folder's whole path, a Hub id as it is.
 
-    A folder need not be there yet when it is written as one: starting with ./, ../, ~ or a root, or with more than one
-    slash.
+    A folder need not exist yet if it is written as one: it starts with ./, ../, ~ or a root, or has several slashes.
     """
     path = Path(weights).expanduser()
     written_as_folder = path.is_absolute() or weights.startswith((".", "~")) or len(path.parts) > 2
@@ -64,7 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("path", type=Path, metavar="PATH", help="folder of the checkout")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; it is not opened")
-    action.add_argument("--check", action="store_true", help="say what state the files are in; exit code 1: unknown")
+    action.add_argument("--check", action="store_true", help="show the state of the files; exit code 1: unknown")
     action.add_argument("--revert", action="store_true", help="undo the edits")
     return parser.parse_args(arguments)
 

@@ -1,13 +1,14 @@
 """MDM (GuyTevet/motion-diffusion-model): CLIP's pooled vector of at most 22 tokens.
 
 Seam: `model/mdm.py` loads CLIP in `load_and_freeze_clip`, keeps it as `clip_model` and encodes in `clip_encode_text`,
-which `__init__` also puts into `encode_text`. The name `clip_model` must stay: saving (`train/training_loop.py`) and
-loading (`utils/model_util.py`) tell the encoder by it. MDM hands all parameters to its optimiser and copies the whole
-model for its moving average.
+which `__init__` also assigns to `encode_text`. The name `clip_model` must stay: saving (`train/training_loop.py`) and
+loading (`utils/model_util.py`) recognise the encoder by it. MDM passes all parameters to its optimiser and copies the
+whole model for its moving average.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from adaclip_integrations import patching
 from adaclip_integrations.openai_seam import Clip, frozen_for, import_edit, require
 
 if TYPE_CHECKING:
+    from adaclip_integrations.frozen import FrozenEncoder
     from torch import Tensor, nn
 
-    from adaclip.frozen import FrozenEncoder
     from adaclip.model import AdaCLIP
 
 NAME = "MDM"
@@ -27,33 +28,38 @@ TOKENS = 22  # start, 20 tokens, end: `clip_encode_text`, for humanml and kit
 
 
 def served(weights: str) -> Clip:
-    """What the patched file has as `clip`."""
+    """Returns the object that the edited file names `clip`."""
     return Clip(weights)
 
 
 def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
-    """Puts AdaCLIP in the place of the CLIP of an MDM that exists; returns the model.
+    """Replaces the CLIP of an MDM by AdaCLIP.
 
-    Do it before a checkpoint is loaded, which is then compared with the encoder. TypeError for other models.
+    Call it before you load a checkpoint, which is then compared with the encoder.
+
+    Args:
+        model: MDM's model; it is changed in place.
+        adaclip: The encoder.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: The model is not an MDM that reads CLIP, or it was built for vectors of another width.
     """
     require(model, NAME, dict.fromkeys(("clip_model", "encode_text", "embed_text", "dataset"), FILE))
     if getattr(model, "text_encoder_type", "clip") != "clip":
-        raise TypeError(f"This MDM reads text by {model.text_encoder_type} ({FILE}); AdaCLIP replaces CLIP only.")
+        raise TypeError(f"This MDM encodes text with {model.text_encoder_type} ({FILE}); AdaCLIP replaces CLIP only.")
     model.clip_model = frozen_for(adaclip, model.embed_text, NAME)
     tokens = TOKENS if model.dataset in ("humanml", "kit") else model.clip_model.context_length
-    model.encode_text = _Encode(model.clip_model, tokens)
+    model.encode_text = functools.partial(_encode_text, model.clip_model, tokens)
     return model
 
 
-class _Encode:
+def _encode_text(encoder: FrozenEncoder, tokens: int, raw_text: Sequence[str]) -> Tensor:
     """MDM's `encode_text`: prompts -> (1, B, P)."""
-
-    def __init__(self, encoder: FrozenEncoder, tokens: int) -> None:
-        self.encoder, self.tokens = encoder, tokens
-
-    def __call__(self, raw_text: Sequence[str]) -> Tensor:
-        ids = self.encoder.tokenize(raw_text, self.tokens, truncate=True)
-        return self.encoder.encode_text(ids.to(self.encoder.device))[None]
+    ids = encoder.tokenize(raw_text, tokens, truncate=True)
+    return encoder.encode_text(ids.to(encoder.device))[None]
 
 
 _PATCH = patching.Patch(EDITS)

@@ -1,4 +1,4 @@
-"""What stands for `import clip` in a file of MDM or MoMask: AdaCLIP, or on request OpenAI's own package."""
+"""The stand-in for `import clip` in files of MDM and MoMask: AdaCLIP, or on request OpenAI's own package."""
 
 from __future__ import annotations
 
@@ -9,65 +9,67 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adaclip_integrations import selection
+from adaclip_integrations.errors import IntegrationError
+from adaclip_integrations.fingerprint import guard, note_saves
+from adaclip_integrations.frozen import FrozenEncoder
 from adaclip_integrations.patching import Edit, sets_attribute, uses
 
-from adaclip.config import AdaCLIPError
-from adaclip.fingerprint import guard
+from adaclip.openai_clip import refuse_image, usual_device
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from adaclip.frozen import FrozenEncoder
     from adaclip.model import AdaCLIP
 
-# Width of the pooled vector of OpenAI's models, which callers have built their networks for.
+# Width of the pooled vector of OpenAI's models; callers build their networks for it.
 WIDTHS = {"ViT-B/32": 512, "ViT-B/16": 512, "ViT-L/14": 768, "ViT-L/14@336px": 768}
 SERVED = {"load", "tokenize", "model.convert_weights"}
 IMPORT = r"import[ \t]+clip[ \t]*(#.*)?"
 
 
 class Clip:
-    """OpenAI's `clip` module, as far as its callers use it. What it serves is chosen at the first `load`."""
+    """OpenAI's `clip` module, as far as its callers use it. The first `load` selects the encoder.
+
+    Args:
+        weights: The adapter to serve unless the environment selects another (`selection`); it is not opened yet.
+    """
 
     def __init__(self, weights: str) -> None:
-        """weights: the adapter to serve unless the environment says otherwise (`selection`); not opened yet."""
         self.weights = weights
         self.model = types.SimpleNamespace(convert_weights=self._convert_weights)
         self._frozen: FrozenEncoder | None = None
 
     def load(self, name: str, device: object = None, jit: bool = False, download_root: str | None = None) -> tuple:
-        """The encoder, and where OpenAI's returns image preprocessing a function that refuses."""
-        from adaclip.openai_clip import refuse_image, usual_device
-
+        """Returns the encoder and, in the place of image preprocessing, a function that raises."""
         weights = selection.selected(self.weights)
         if weights is None:
             model, preprocess = _openai().load(name, device=device, jit=jit, download_root=download_root)
             guard(model, None)
             return model, preprocess
         if self._frozen is None:
-            self._frozen = _frozen(selection.encoder(weights))
-        width = self._frozen.projection_size
-        if WIDTHS.get(name, width) != width:
-            raise AdaCLIPError(
-                f"CLIP {name} gives vectors of {WIDTHS[name]} numbers, and AdaCLIP {weights} of {width}. "
-                "Use an adapter that was made for that model."
-            )
+            self._frozen = frozen(selection.encoder(weights))
+        check_width(f"CLIP {name}", WIDTHS.get(name), weights, self._frozen.projection_size)
         return self._frozen.to(usual_device(device)), refuse_image
 
     def tokenize(self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
-        """Token ids of the model loaded last; says once when prompts are cut."""
+        """Returns token ids for the model that was loaded last; warns once when prompts are cut."""
         if self._frozen is None:
             return _openai().tokenize(texts, context_length, truncate)
         return self._frozen.tokenize(texts, context_length, truncate)
 
     def _convert_weights(self, model: nn.Module) -> None:
-        """Halves OpenAI's matrices; AdaCLIP stays as precise as it was loaded."""
+        """Converts OpenAI's matrices to half precision; AdaCLIP keeps its precision."""
         if self._frozen is None:
             _openai().model.convert_weights(model)
 
 
 def import_edit(file: str, served: str) -> Edit:
-    """The edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`. served: an expression."""
+    """Returns the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`.
+
+    Args:
+        file: Path in the checkout.
+        served: Expression, with `{weights}`, whose value takes the place of the module.
+    """
 
     def misses(tree: ast.Module) -> str | None:
         used = uses(tree, "clip")
@@ -82,7 +84,7 @@ def import_edit(file: str, served: str) -> Edit:
 
 
 def unused_import_edit(file: str) -> Edit:
-    """The edit of a file that imports CLIP and does nothing with it."""
+    """Returns the edit of a file that imports CLIP and does not use it."""
 
     def misses(tree: ast.Module) -> str | None:
         return "no use of the imported clip" if uses(tree, "clip") else None
@@ -91,7 +93,7 @@ def unused_import_edit(file: str) -> Edit:
 
 
 def require(model: object, codebase: str, expected: dict[str, str]) -> None:
-    """TypeError unless the model has what its codebase's has. expected: attribute -> the file that defines it."""
+    """Raises TypeError unless the model has the expected attributes, each with the file that defines it."""
     for name, file in expected.items():
         if not hasattr(model, name):
             raise TypeError(
@@ -100,30 +102,39 @@ def require(model: object, codebase: str, expected: dict[str, str]) -> None:
             )
 
 
-def frozen_for(adaclip: AdaCLIP, layer: nn.Module, codebase: str) -> FrozenEncoder:
-    """The encoder on the device of the layer that reads its pooled vector; TypeError when the widths differ."""
-    frozen = _frozen(adaclip)
-    if layer.in_features != frozen.projection_size:
-        raise TypeError(
-            f"This {codebase} reads text vectors of {layer.in_features} numbers, and AdaCLIP {adaclip.base} gives "
-            f"{frozen.projection_size}. Use an adapter that was made for the CLIP it was built with."
+def check_width(name: str, width: int | None, weights: str, ours: int) -> None:
+    """Raises IntegrationError if `name` is known to have another width than the adapter."""
+    if width not in (None, ours):
+        raise IntegrationError(
+            f"{name} has text features of {width} numbers, and AdaCLIP {weights} of {ours}. "
+            "Use an adapter that was made for that model."
         )
-    return frozen.to(layer.weight.device)
 
 
-def _frozen(adaclip: AdaCLIP) -> FrozenEncoder:
-    from adaclip.fingerprint import note_saves
-    from adaclip.frozen import FrozenEncoder
+def frozen_for(
+    adaclip: AdaCLIP, layer: nn.Module, codebase: str, kind: type[FrozenEncoder] = FrozenEncoder
+) -> FrozenEncoder:
+    """Returns the encoder on the device of the layer that reads its output; TypeError when the widths differ."""
+    encoder = frozen(adaclip, kind)
+    if layer.in_features != encoder.output_size:
+        raise TypeError(
+            f"This {codebase} reads text features of {layer.in_features} numbers, and AdaCLIP {adaclip.base} gives "
+            f"{encoder.output_size}. Use an adapter that was made for the CLIP it was built with."
+        )
+    return encoder.to(layer.weight.device)
 
+
+def frozen(adaclip: AdaCLIP, kind: type[FrozenEncoder] = FrozenEncoder) -> FrozenEncoder:
+    """Returns the encoder for a training loop, whose checkpoints are noted from now on."""
     note_saves()
-    return FrozenEncoder(adaclip)
+    return kind(adaclip)
 
 
 def _openai() -> types.ModuleType:
     try:
         return importlib.import_module("clip")
     except ImportError as error:
-        raise AdaCLIPError(
-            f"{selection.WEIGHTS} asks for the codebase's own CLIP, and the package clip cannot be imported ({error}). "
-            "Install it as the codebase says, or name an adapter."
+        raise IntegrationError(
+            f"{selection.WEIGHTS} selects the codebase's own CLIP, and the package clip cannot be imported ({error}). "
+            "Install it as the codebase describes, or name an adapter."
         ) from error

@@ -1,8 +1,8 @@
-"""Small edits of other people's source files that undo themselves: check, apply, revert.
+"""Small edits of other projects' source files that can be undone: check, apply, revert.
 
-An edit replaces one line by one line, which ends with a mark and the line it replaced. So a file needs nothing but
-itself to be restored, byte by byte, and what else was changed in it meanwhile stays. A seam is recognised by the form
-of its line and by what the file does with the names (read from its syntax tree); where that fails nothing is written.
+An edit replaces one line by one line that ends with a mark and the original line. Therefore a file can be restored byte
+by byte from itself, and other changes to it remain. A seam is recognised by the form of its line and by the file's use
+of the names (from its syntax tree); a file that is not recognised stays unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from adaclip.config import AdaCLIPError
+from adaclip_integrations.errors import SeamError
 
 MARK = "  # adaclip replaces: "
 PARTIAL = ".adaclip-partial"  # a file being written; an interruption may leave one, which the next run removes
@@ -27,19 +27,15 @@ _BOM = b"\xef\xbb\xbf"
 State = Literal["original", "patched"]
 
 
-class SeamError(AdaCLIPError):
-    """A checkout that is not as an edit expects; the message names the file and what was looked for."""
-
-
 @dataclass(frozen=True)
 class Edit:
-    """One line of one file."""
+    """The replacement of one line of one file."""
 
-    file: str  # relative to the checkout
-    line: str  # regular expression of the whole line, without its indent and its end
-    becomes: str  # the new line; {weights} stands for a string literal
-    looks_for: str  # in words
-    misses: Callable[[ast.Module], str | None]  # what the unedited file lacks to be the one this was written for
+    file: str  # path relative to the checkout
+    line: str  # regular expression of the whole line, without its indent and its line break
+    becomes: str  # new line; {weights} stands for a string literal
+    looks_for: str  # description of the line, for messages
+    misses: Callable[[ast.Module], str | None]  # what the unedited file lacks to be a known version; None: nothing
 
 
 @dataclass(frozen=True)
@@ -54,18 +50,36 @@ class Patched:
 
 @dataclass(frozen=True)
 class Patch:
-    """The edits of one codebase, and what is done with them."""
+    """The edits of one codebase."""
 
     edits: tuple[Edit, ...]
 
     def check(self, root: str | Path) -> dict[str, State]:
-        """The state of each file; SeamError names the first that is not as expected. Writes nothing."""
+        """Inspects a checkout without writing.
+
+        Args:
+            root: Folder of the checkout.
+
+        Returns:
+            The state of each file.
+
+        Raises:
+            SeamError: A file is not as expected.
+        """
         return {file: found.state for file, found in _read(Path(root), self.edits).items()}
 
     def apply(self, root: str | Path, weights: str) -> list[str]:
-        """Edits the checkout, all files or none; the names of those that changed (none: it was as asked already).
+        """Edits all files of a checkout, or none.
 
-        weights: folder or Hub id; not opened. SeamError when a file is not as expected, or cannot be written.
+        Args:
+            root: Folder of the checkout.
+            weights: Folder or Hub id of the adapter; it is not opened.
+
+        Returns:
+            The files that changed; an empty list if the edits were there already.
+
+        Raises:
+            SeamError: A file is not as expected, or cannot be written.
         """
         root = Path(root)
         found = _read(root, self.edits)
@@ -76,7 +90,17 @@ class Patch:
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
-        """Restores every line that `apply` replaced; the names of the files that changed. Needs no weights."""
+        """Restores every line that `apply` replaced.
+
+        Args:
+            root: Folder of the checkout.
+
+        Returns:
+            The files that changed.
+
+        Raises:
+            SeamError: A file cannot be written.
+        """
         root = Path(root)
         wanted = {}
         for file in dict.fromkeys(edit.file for edit in self.edits):
@@ -87,9 +111,9 @@ class Patch:
 
 
 def uses(tree: ast.Module, name: str) -> set[str]:
-    """What a file does with a name: 'load' for name.load, 'model.convert' for name.model.convert, '' for the bare name.
+    """Returns the attributes of a name that a file uses, import statements aside.
 
-    Import statements do not count.
+    Examples: 'load' for name.load, 'model.convert' for name.model.convert, '' for the name alone.
     """
     found: set[str] = set()
 
@@ -107,7 +131,7 @@ def uses(tree: ast.Module, name: str) -> set[str]:
 
 
 def sets_attribute(tree: ast.Module, name: str) -> bool:
-    """Whether a file assigns to `….name`."""
+    """Tells whether a file assigns to `….name`."""
     return any(
         isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
         for node in ast.walk(tree)
@@ -128,7 +152,7 @@ def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
         of_file = sum(other.file == edit.file for other in edits)
         if marks not in (0, of_file):
             raise SeamError(
-                f"{path}: {marks} of {of_file} edits are there, so somebody changed the file in between. Run --revert."
+                f"{path}: {marks} of {of_file} edits are there, so the file was changed in between. Run --revert."
             )
         _recognise(path, original, edit)
         found[edit.file] = Patched(edit.file, "patched" if marks else "original", content, original)
@@ -136,21 +160,16 @@ def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
 
 
 def _recognise(path: Path, original: bytes, edit: Edit) -> None:
+    unknown = "This version is unknown and nothing was changed; adaclip-run needs no edits."
     lines = _matching(original, edit)
     if len(lines) != 1:
-        raise SeamError(
-            f"{path}: looked for {edit.looks_for}, once, and found it {len(lines)} times: not a version this was "
-            "written for. Nothing was changed; python -m adaclip.launch needs no edits."
-        )
+        raise SeamError(f"{path}: looked for {edit.looks_for}, once, and found it {len(lines)} times. {unknown}")
     try:
         missing = edit.misses(ast.parse(original))
     except (SyntaxError, ValueError) as error:
         missing = f"Python that can be read ({error})"
     if missing is not None:
-        raise SeamError(
-            f"{path}: looked for {missing}, and did not find it: not a version this was written for. Nothing was "
-            "changed; python -m adaclip.launch needs no edits."
-        )
+        raise SeamError(f"{path}: looked for {missing}, and did not find it. {unknown}")
 
 
 def _matching(content: bytes, edit: Edit) -> list[int]:
@@ -159,8 +178,7 @@ def _matching(content: bytes, edit: Edit) -> list[int]:
 
 
 def _edited(content: bytes, edit: Edit, literal: str) -> bytes:
-    bom = content[: len(_BOM)] if content.startswith(_BOM) else b""
-    lines = content.removeprefix(_BOM).splitlines(keepends=True)
+    bom, lines = _lines(content)
     (at,) = _matching(content, edit)
     line = lines[at]
     text = line.rstrip(b"\r\n")
@@ -171,9 +189,14 @@ def _edited(content: bytes, edit: Edit, literal: str) -> bytes:
     return bom + b"".join(lines)
 
 
+def _lines(content: bytes) -> tuple[bytes, list[bytes]]:
+    """Splits a file into its byte order mark (or nothing) and its lines with their line breaks."""
+    bom = _BOM if content.startswith(_BOM) else b""
+    return bom, content.removeprefix(_BOM).splitlines(keepends=True)
+
+
 def _restored(content: bytes) -> bytes:
-    bom = content[: len(_BOM)] if content.startswith(_BOM) else b""
-    lines = content.removeprefix(_BOM).splitlines(keepends=True)
+    bom, lines = _lines(content)
     for at, line in enumerate(lines):
         new, mark, old = line.rpartition(MARK.encode())
         if mark:
@@ -182,14 +205,14 @@ def _restored(content: bytes) -> bytes:
 
 
 def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
-    """Writes (old, new) contents; when one file fails, and whatever stops it, those before get their old one back."""
+    """Writes new contents for (old, new) pairs; if anything stops it, all files get their old content back."""
     for file in contents:
         for leftover in (root / file).parent.glob(f".*{PARTIAL}"):
             leftover.unlink()
     changes = {root / file: pair for file, pair in contents.items() if pair[0] != pair[1]}
     for path in changes:
         if not path.stat().st_mode & stat.S_IWUSR:
-            raise SeamError(f"{path}: is read-only, nothing was changed. Make it writable (chmod u+w) and run again.")
+            raise SeamError(f"{path}: is read-only; nothing was changed. Make it writable (chmod u+w) and run again.")
     done: list[Path] = []
     try:
         for path, (_, new) in changes.items():
@@ -206,7 +229,7 @@ def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The content and the file's own permissions, at once; a symbolic link goes on pointing where it did."""
+    """Replaces the content atomically; the file keeps its permissions and a symbolic link its target."""
     path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     try:

@@ -2,8 +2,8 @@
 
 Seam: `models/denoiser/clip.py`, class `FrozenCLIPTextEncoder`, the denoiser's `clip_model`: tokenizer and model from
 transformers' Auto classes, of which it calls the tokenizer and `model.text_model(ids).last_hidden_state`. The attention
-to the text leaves padding out by the mask, so padded positions need not be computed. The name must stay: saving and
-loading tell the encoder by it. SALAD carries no licence; nothing of it is here.
+to the text masks padding, so padded positions need not be computed. The name must stay: saving and loading recognise
+the encoder by it. SALAD carries no licence, so none of its code is here.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaclip_integrations import patching, selection
-from adaclip_integrations.openai_seam import require
+from adaclip_integrations.compat import move_cache
+from adaclip_integrations.fingerprint import guard
+from adaclip_integrations.frozen import FrozenEncoder
+from adaclip_integrations.openai_seam import check_width, frozen, frozen_for, require
 from adaclip_integrations.patching import Edit, uses
 from torch import Tensor, nn
 
-from adaclip.config import AdaCLIPError
-from adaclip.fingerprint import guard, note_saves
-from adaclip.frozen import FrozenEncoder
 from adaclip.text import clean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from adaclip.model import AdaCLIP
+
+__all__ = ["apply", "check", "move_cache", "revert", "served", "swap_encoder"]  # edited files import move_cache here
 
 NAME = "SALAD"
 FILE = "models/denoiser/clip.py"
@@ -63,12 +65,8 @@ EDITS = (
 )
 
 
-def move_cache(*_: object, **__: object) -> None:
-    """Does nothing: the old cache of transformers that it moved is of no use to its version 5."""
-
-
 def served(weights: str) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
-    """What the patched file has as AutoModel and AutoTokenizer."""
+    """Returns the objects that the edited file names AutoModel and AutoTokenizer."""
     return (
         types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoModel")),
         types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoTokenizer")),
@@ -76,15 +74,20 @@ def served(weights: str) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
 
 
 class StatesEncoder(FrozenEncoder):
-    """`model`: as transformers' CLIPModel, as far as SALAD uses it."""
+    """Stands for transformers' CLIPModel, as far as SALAD uses it."""
+
+    @property
+    def output_size(self) -> int:
+        """Width H of the states that SALAD reads."""
+        return self.width
 
     def text_model(self, input_ids: Tensor) -> types.SimpleNamespace:
-        """last_hidden_state (B, L, H) of token ids (B, L); zero after the end token."""
+        """Returns `last_hidden_state` (B, L, H) of token ids (B, L); zero after the end token."""
         return types.SimpleNamespace(last_hidden_state=self.hidden_states(input_ids))
 
 
 class CleaningTokenizer:
-    """The adapter's tokenizer, which gets prompts cleaned as OpenAI's does it; otherwise transformers'."""
+    """The adapter's tokenizer from transformers, with prompts cleaned as OpenAI's tokenizer does."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -94,26 +97,30 @@ class CleaningTokenizer:
         return self.tokenizer(prompts, **options)
 
     def __getattr__(self, name: str) -> object:
-        if name == "tokenizer":  # while it is being copied or unpickled
+        if name == "tokenizer":  # during a copy or unpickling
             raise AttributeError(name)
         return getattr(self.tokenizer, name)
 
 
 def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
-    """Puts AdaCLIP in the place of the CLIP of a denoiser that exists; returns the model.
+    """Replaces the CLIP of a denoiser by AdaCLIP.
 
-    Do it before a checkpoint is loaded, which is then compared with the encoder. TypeError for other models.
+    Call it before you load a checkpoint, which is then compared with the encoder.
+
+    Args:
+        model: SALAD's denoiser; it is changed in place.
+        adaclip: The encoder.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError: The model is not SALAD's denoiser, or it was built for token states of another width.
     """
     require(model, NAME, dict.fromkeys(("clip_model", "word_emb"), "models/denoiser/model.py"))
     holder = model.clip_model
     require(holder, NAME, dict.fromkeys(("model", "tokenizer", "encode_text"), FILE))
-    frozen = _states_encoder(adaclip)
-    if model.word_emb.in_features != frozen.width:
-        raise TypeError(
-            f"This {NAME} reads token states of {model.word_emb.in_features} numbers, and AdaCLIP {adaclip.base} gives "
-            f"{frozen.width}. Use an adapter that was made for the CLIP it was built with."
-        )
-    holder.model = frozen.to(model.word_emb.weight.device)
+    holder.model = frozen_for(adaclip, model.word_emb, NAME, StatesEncoder)
     holder.tokenizer = CleaningTokenizer(adaclip.tokenizer)
     holder.max_length = adaclip.tokenizer.model_max_length
     return model
@@ -133,15 +140,5 @@ def _load(default: str, kind: str, name: str, **options: object) -> object:
             guard(loaded, None)
         return loaded
     adaclip = selection.encoder(weights)
-    width = WIDTHS.get(Path(name).name, adaclip.hidden_size)
-    if width != adaclip.hidden_size:
-        raise AdaCLIPError(
-            f"{name} has token states of {width} numbers, and AdaCLIP {weights} of {adaclip.hidden_size}. "
-            "Use an adapter that was made for that model."
-        )
-    return CleaningTokenizer(adaclip.tokenizer) if kind == "AutoTokenizer" else _states_encoder(adaclip)
-
-
-def _states_encoder(adaclip: AdaCLIP) -> StatesEncoder:
-    note_saves()
-    return StatesEncoder(adaclip)
+    check_width(name, WIDTHS.get(Path(name).name), weights, adaclip.hidden_size)
+    return CleaningTokenizer(adaclip.tokenizer) if kind == "AutoTokenizer" else frozen(adaclip, StatesEncoder)

@@ -109,10 +109,7 @@ def test_a_wrong_command_line_is_exit_code_2() -> None:
 
 def test_export_looks_the_format_up(adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    module = type(sys)("adaclip.export")
-    module.FORMATS = {"hf": lambda encoder, out: written.append((encoder.base, out))}
-    monkeypatch.setitem(sys.modules, "adaclip.export", module)
-    monkeypatch.setattr("adaclip.export", module, raising=False)
+    monkeypatch.setattr("adaclip.exports.hf.to_hf", lambda encoder, out: written.append((encoder.base, out)))
     assert main(["export", str(adapter), str(tmp_path / "out"), "--to", "hf"]) == 0
     assert written[0][1] == tmp_path / "out"
     assert main(["export", str(adapter), str(tmp_path / "out"), "--to", "word"]) == 1

@@ -12,8 +12,10 @@ import pytest
 import torch
 from openai_reference import adapted, open_clip_openai, openai_package, save_base
 
-from adaclip import AdaCLIP, AdaCLIPError, export, openai_clip, openai_weights
-from adaclip.onnx_graph import PACKAGES
+from adaclip import AdaCLIP, AdaCLIPError, exports, openai_clip
+from adaclip.exports import onnx, openai_weights
+from adaclip.exports.onnx import PACKAGES
+from adaclip.exports.towers import RECORD
 from tests.helpers import FLOAT32, deviation
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly with the left hand", "", "runs"]
@@ -42,7 +44,7 @@ def base_vectors(encoder: AdaCLIP) -> torch.Tensor:
 def test_hf_folder_loads_as_automodel_and_autotokenizer(encoder, tmp_path):
     from transformers import AutoModel, AutoTokenizer, CLIPModel
 
-    folder = export.to_hf(encoder, tmp_path / "out")
+    folder = exports.to_hf(encoder, tmp_path / "out")
     model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert isinstance(model, CLIPModel)
     batch = tokenizer(PROMPTS, padding=True, truncation=True, return_tensors="pt")
@@ -60,7 +62,7 @@ def test_hf_folder_loads_as_automodel_and_autotokenizer(encoder, tmp_path):
 def test_hf_folder_carries_the_vision_tower_or_says_it_has_none(encoder, tmp_path):
     from transformers import CLIPModel, CLIPProcessor
 
-    folder = export.to_hf(encoder, tmp_path / "out")
+    folder = exports.to_hf(encoder, tmp_path / "out")
     model = CLIPModel.from_pretrained(folder)
     config, readme = json.loads((folder / "config.json").read_text()), (folder / "README.md").read_text()
     size = model.config.vision_config.image_size
@@ -79,10 +81,10 @@ def test_hf_folder_carries_the_vision_tower_or_says_it_has_none(encoder, tmp_pat
 
 
 def test_hf_folder_is_complete_and_says_nothing_of_this_machine(encoder, tmp_path):
-    folder = export.to_hf(encoder, tmp_path / "out")
+    folder = exports.to_hf(encoder, tmp_path / "out")
     names = {path.name for path in folder.iterdir()}
     needed = {"vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"}
-    assert names >= needed | {"config.json", "model.safetensors", "README.md", export.RECORD}
+    assert names >= needed | {"config.json", "model.safetensors", "README.md", RECORD}
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     for path in folder.iterdir():
         assert str(tmp_path.parent).encode() not in path.read_bytes(), path.name
@@ -92,9 +94,9 @@ def test_hf_folder_is_complete_and_says_nothing_of_this_machine(encoder, tmp_pat
 
 
 def test_an_hf_folder_is_a_base_again(encoder, tmp_path):
-    again = AdaCLIP.from_base(export.to_hf(encoder, tmp_path / "out"))
+    again = AdaCLIP.from_base(exports.to_hf(encoder, tmp_path / "out"))
     assert deviation(again.encode(PROMPTS), encoder.encode(PROMPTS)) < FLOAT32
-    export.to_hf(again, tmp_path / "twice")
+    exports.to_hf(again, tmp_path / "twice")
     for name in ("config.json", "vocab.json", "merges.txt", "tokenizer_config.json"):
         assert (tmp_path / "twice" / name).read_text() == (tmp_path / "out" / name).read_text()
 
@@ -103,7 +105,7 @@ def test_an_hf_folder_is_a_base_again(encoder, tmp_path):
 def test_text_encoder_folder(encoder, tmp_path):
     from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
-    folder = export.to_text_encoder(encoder, tmp_path / "out")
+    folder = exports.to_text_encoder(encoder, tmp_path / "out")
     model, report = CLIPTextModelWithProjection.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values())
     batch = AutoTokenizer.from_pretrained(folder)(PROMPTS, padding=True, return_tensors="pt")
@@ -114,7 +116,7 @@ def test_text_encoder_folder(encoder, tmp_path):
 @torch.no_grad()
 def test_openai_archive_loads_in_openais_package(encoder, tmp_path):
     clip = openai_package()
-    path = export.to_openai(encoder, tmp_path / "model.pt")
+    path = exports.to_openai(encoder, tmp_path / "model.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript's deprecation
         model, _ = clip.load(str(path), device="cpu", jit=False)
@@ -129,9 +131,9 @@ def test_openai_archive_loads_in_openais_package(encoder, tmp_path):
     assert (model.encode_text(ids) - base_vectors(encoder)).abs().max() > 0.05
 
     image = torch.randn(1, 3, model.visual.input_resolution, model.visual.input_resolution)
-    record = {export.RECORD: ""}
+    record = {RECORD: ""}
     torch.jit.load(str(path), _extra_files=record)
-    record = json.loads(record[export.RECORD])
+    record = json.loads(record[RECORD])
     if has_vision(encoder):
         from transformers import CLIPModel
 
@@ -146,7 +148,7 @@ def test_openai_archive_loads_in_openais_package(encoder, tmp_path):
 
 @torch.no_grad()
 def test_openai_archive_loads_in_open_clip(encoder, tmp_path):
-    path = export.to_openai(encoder, tmp_path / "model.pt")
+    path = exports.to_openai(encoder, tmp_path / "model.pt")
     with open_clip_openai() as reader:
         model = reader.load_openai_model(str(path), precision="fp32", device="cpu").eval()
         vectors = model.encode_text(openai_clip.tokenize(PROMPTS, tokenizer=encoder.tokenizer))
@@ -155,7 +157,7 @@ def test_openai_archive_loads_in_open_clip(encoder, tmp_path):
 
 
 def test_openai_archive_goes_back_to_hugging_face_bit_by_bit(text_encoder, tmp_path):
-    path = export.to_openai(text_encoder, tmp_path / "model.pt")
+    path = exports.to_openai(text_encoder, tmp_path / "model.pt")
     state = openai_weights.to_hf(torch.jit.load(str(path)).state_dict())
     merged = text_encoder.merged().state_dict()
     assert all(torch.equal(state[name], value) for name, value in merged.items())
@@ -171,14 +173,14 @@ def test_openai_archive_goes_back_to_hugging_face_bit_by_bit(text_encoder, tmp_p
 def test_what_openais_format_cannot_say_is_refused(sizes, tmp_path):
     encoder = adapted(save_base(tmp_path / "base", **sizes))
     with pytest.raises(AdaCLIPError, match=f"text tower.*{next(iter(sizes))}.*--to hf"):
-        export.to_openai(encoder, tmp_path / "out.pt")
+        exports.to_openai(encoder, tmp_path / "out.pt")
     assert not list(tmp_path.glob("*out.pt*"))
 
 
 def test_onnx_runs_at_any_batch_and_length(text_encoder, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="extra onnx")
     pytest.importorskip("onnxscript", reason="extra onnx")
-    path = export.to_onnx(text_encoder, tmp_path / "model.onnx")
+    path = exports.to_onnx(text_encoder, tmp_path / "model.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["adaclip.format"] == "onnx"
@@ -195,35 +197,33 @@ def test_onnx_runs_at_any_batch_and_length(text_encoder, tmp_path):
 def test_onnx_that_disagrees_is_not_written(text_encoder, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime", reason="extra onnx")
     pytest.importorskip("onnxscript", reason="extra onnx")
-    from adaclip import onnx_graph
-
-    monkeypatch.setattr(onnx_graph, "TOLERANCE", -1.0)
+    monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
     with pytest.raises(AdaCLIPError, match="pooled differ"):
-        export.to_onnx(text_encoder, tmp_path / "model.onnx")
-    monkeypatch.setattr(onnx_graph, "PACKAGES", ("no_such_runtime",))
+        exports.to_onnx(text_encoder, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx, "PACKAGES", ("no_such_runtime",))
     with pytest.raises(AdaCLIPError, match=r"no_such_runtime.*adaclip\[onnx\]"):
-        export.to_onnx(text_encoder, tmp_path / "model.onnx")
+        exports.to_onnx(text_encoder, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("form", ["hf", "text-encoder"])
 def test_folders_of_others_are_left_alone(form, text_encoder, tmp_path):
     out = tmp_path / "out"
-    export.FORMATS[form](text_encoder, out)
-    export.FORMATS[form](text_encoder, out)  # an export makes way for an export
-    (out / export.RECORD).unlink()
+    exports.write(text_encoder, out, form)
+    exports.write(text_encoder, out, form)  # an export makes way for an export
+    (out / RECORD).unlink()
     with pytest.raises(AdaCLIPError, match="would be lost"):
-        export.FORMATS[form](text_encoder, out)
+        exports.write(text_encoder, out, form)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(AdaCLIPError, match="is a file"):
-        export.FORMATS[form](text_encoder, tmp_path / "file")
+        exports.write(text_encoder, tmp_path / "file", form)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("form", ["openai", "onnx"])
 def test_files_do_not_replace_folders(form, text_encoder, tmp_path):
     with pytest.raises(AdaCLIPError, match="is a folder"):
-        export.FORMATS[form](text_encoder, tmp_path)
+        exports.write(text_encoder, tmp_path, form)
 
 
 def test_exporting_changes_nothing_in_the_encoder(encoder, tmp_path):
@@ -233,7 +233,7 @@ def test_exporting_changes_nothing_in_the_encoder(encoder, tmp_path):
     drawn = torch.randn(3)
     torch.manual_seed(3)
     for form in ("hf", "openai", "text-encoder"):
-        export.FORMATS[form](encoder, tmp_path / form)
+        exports.write(encoder, tmp_path / form, form)
     assert torch.equal(torch.randn(3), drawn)
     assert encoder.text_model.config.to_dict() == config
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
@@ -243,16 +243,16 @@ def test_a_base_that_went_away_is_said(tmp_path):
     encoder = adapted(save_base(tmp_path / "base", vision=True))
     (tmp_path / "base").rename(tmp_path / "moved")
     with pytest.raises(AdaCLIPError, match=r"vision tower.*cannot be loaded"):
-        export.to_hf(encoder, tmp_path / "out")
+        exports.to_hf(encoder, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
 def test_half_precision_and_training_encoders_export(tmp_path):
     encoder = adapted(save_base(tmp_path / "base")).to(torch.float16)
     encoder.train()
-    for form, write in export.FORMATS.items():
+    for form in exports.FORMATS:
         if form != "onnx" or all(importlib.util.find_spec(name) for name in PACKAGES):
-            write(encoder, tmp_path / form)
+            exports.write(encoder, tmp_path / form, form)
     assert encoder.training
     assert torch.jit.load(str(tmp_path / "openai")).state_dict()["text_projection"].dtype == torch.float32
     assert AdaCLIP.from_base(tmp_path / "hf").text_model.dtype == torch.float16

@@ -9,7 +9,8 @@ import pytest
 import torch
 from openai_reference import adapted, save_base, tiny_tokenizer
 
-from adaclip import AdaCLIPError, openai_clip, openai_weights
+from adaclip import AdaCLIPError, openai_clip
+from adaclip.exports import openai_weights
 from tests.helpers import FLOAT32, deviation
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly with the left hand", ""]

@@ -7,7 +7,7 @@ import torch
 from openai_reference import openai_package, save_base, tiny_tokenizer
 
 from adaclip import AdaCLIPError
-from adaclip.openai_weights import to_hf, to_openai
+from adaclip.exports.openai_weights import to_hf, to_openai
 from tests.helpers import FLOAT32, deviation
 
 

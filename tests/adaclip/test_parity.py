@@ -8,7 +8,8 @@ import pytest
 import torch
 from openai_reference import captions, openai_package, real_tokenizer, scramble, text_config
 
-from adaclip import AdaCLIP, openai_clip, openai_weights
+from adaclip import AdaCLIP, openai_clip
+from adaclip.exports import openai_weights
 from tests.helpers import FLOAT32, deviation
 
 AWKWARD = [

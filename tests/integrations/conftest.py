@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaclip import AdaCLIP, export
+from adaclip import AdaCLIP, exports
 from tests.adaclip.openai_reference import adapted, real_tokenizer, scramble, text_config
 
 
@@ -27,6 +27,6 @@ def models(tmp_path_factory):
     real_tokenizer().save_pretrained(folder)
     adapted(folder, strength=0.05).save_pretrained(root / "adapter")
     adapted(folder, seed=3, strength=0.05).save_pretrained(root / "other")
-    export.to_openai(AdaCLIP.from_base(folder), root / "ViT-B-32.pt")
-    export.to_hf(AdaCLIP.from_base(folder), root / "full" / "clip-vit-base-patch32")
+    exports.to_openai(AdaCLIP.from_base(folder), root / "ViT-B-32.pt")
+    exports.to_hf(AdaCLIP.from_base(folder), root / "full" / "clip-vit-base-patch32")
     return root

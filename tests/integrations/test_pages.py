@@ -7,11 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from adaclip_integrations import mdm, momask, salad, selection
+from adaclip_integrations import fingerprint, frozen, mdm, momask, salad, selection
 from adaclip_integrations.__main__ import CODEBASES, main
+from adaclip_integrations.launch import _parse
 
-from adaclip import fingerprint, frozen
-from adaclip.launch import _parse
 from tests.integrations.stand_ins import write
 
 FOLDER = Path(__file__).resolve().parents[2] / "integrations"
@@ -64,7 +63,7 @@ def test_commands_are_understood(page, tmp_path, capsys):
             root = write(codebase, tmp_path / codebase)
             assert main([codebase, str(root), *rest]) == 0, line
             assert path in (".", "momask-codes")
-        elif "adaclip.launch" in words:
-            options = _parse(words[words.index("adaclip.launch") + 1 :])
-            assert options.weights == "ADAPTER"
-            assert options.target.endswith((".py", "train.train_mdm")), line
+        elif "adaclip-run" in words:
+            options = _parse(words[words.index("adaclip-run") + 1 :])
+            assert options.weights in ("ADAPTER", None)
+            assert options.target.endswith((".py", "train.train_mdm", "eval.eval_humanml")), line

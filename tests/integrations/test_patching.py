@@ -271,7 +271,7 @@ def test_the_command(codebase, tmp_path, capsys, monkeypatch):
     assert said.count(": edited") == len(before)
     assert "ADACLIP_WEIGHTS=vanilla" in said
     assert main([codebase, str(tmp_path), "--weights", NOWHERE]) == 0
-    assert "already as asked" in capsys.readouterr().out
+    assert "the edits are there already" in capsys.readouterr().out
     assert main([codebase, str(tmp_path), "--revert"]) == 0
     assert contents(tmp_path) == before
     for wrong in ([codebase, str(tmp_path)], [codebase, str(tmp_path), "--check", "--revert"], ["gmd", str(tmp_path)]):

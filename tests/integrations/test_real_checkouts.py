@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations.field import VARIABLES, checkout_of, copy_of, run
+from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, run
 from tests.integrations.probe import LONG, PROMPTS
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -49,8 +49,8 @@ def probed(request, tmp_path_factory):
             environment["ADACLIP_WEIGHTS"] = str(models / "other")
         if checkpoint_of:
             arguments.append(str(saved(codebase, checkpoint_of)))
-        launcher = ["adaclip.launch", "--compat", "--weights", str(models / "adapter")]
-        command = ["-m", *(launcher if way == "launch" else ["adaclip.compat"]), *arguments]
+        served = ["--weights", str(models / "adapter")] if way == "launch" else []
+        command = [LAUNCHER, "--compat", *served, *arguments]
         run(root, command, **environment)
         return torch.load(root.parent / "out.pt")
 

@@ -12,10 +12,10 @@ import warnings
 import pytest
 import torch
 from adaclip_integrations import mdm, momask, salad, selection
+from adaclip_integrations.fingerprint import NOTE, OVERRIDE, TOKENS, note_saves
 from torch import nn
 
 from adaclip import AdaCLIP, AdaCLIPError
-from adaclip.fingerprint import NOTE, OVERRIDE, TOKENS
 from tests.adaclip.openai_reference import adapted, save_base
 from tests.helpers import FLOAT32, deviation
 from tests.integrations.stand_ins import SEAM, write
@@ -55,7 +55,7 @@ def own_process(monkeypatch):
     )
     for name in (selection.WEIGHTS, selection.BASE, OVERRIDE, TOKENS):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("adaclip.fingerprint._noting", None)
+    note_saves.cache_clear()
     monkeypatch.setattr(torch, "save", torch.save)
 
 
@@ -203,7 +203,7 @@ def test_checkpoints_know_their_encoder(codebase, root, encoder, tmp_path, monke
     with pytest.warns(UserWarning, match="trained with AdaCLIP"):
         other.load_state_dict(state)
     monkeypatch.delenv(OVERRIDE)
-    with pytest.warns(UserWarning, match="does not say"):
+    with pytest.warns(UserWarning, match="does not record"):
         other.load_state_dict(dict(state))
     SHIMS[codebase].swap_encoder(other, encoder)
     other.load_state_dict(state)
@@ -271,7 +271,7 @@ def test_other_models_are_refused_by_name(codebase, encoder, root, tmp_path):
         SHIMS[codebase].swap_encoder(model, encoder)
     if codebase == "mdm":
         model.text_encoder_type = "bert"
-        with pytest.raises(TypeError, match="reads text by bert"):
+        with pytest.raises(TypeError, match="encodes text with bert"):
             mdm.swap_encoder(model, encoder)
 
 

@@ -1,41 +1,49 @@
-"""Which text encoder a checkpoint was trained with: recorded in it, noted beside it, and compared when it is loaded.
+"""Records in checkpoints which text encoder they were trained with, and compares the record when they are loaded.
 
-A generator is worthless with another encoder than its own, and nothing in the field's checkpoints says which that was:
-they leave the encoder's weights out. The record travels in the checkpoint's state dict, in the metadata that torch
-keeps there for every module (`state_dict()._metadata`), so it adds no keys and survives their filters by name.
+A generator works with its own encoder only, and checkpoints of the field do not name it: they leave the encoder's
+weights out. The record is part of the metadata that torch keeps for every module in a state dict
+(`state_dict()._metadata`), so it adds no keys and survives filters by name.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from adaclip_integrations import patches
+from adaclip_integrations.errors import OtherEncoderError
 from torch import nn
 
-from adaclip.config import AdaCLIPError
 from adaclip.files import FileError, read_json, write_json
 from adaclip.inference import is_of
 
 if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
 
-NOTE = "adaclip_encoder.json"  # beside checkpoints: file -> record, for people
-OVERRIDE = "ADACLIP_ALLOW_OTHER_ENCODER"  # environment: any value but 0 lets a checkpoint load under another encoder
+NOTE = "adaclip_encoder.json"  # beside checkpoints, for people: file -> record
+OVERRIDE = "ADACLIP_ALLOW_OTHER_ENCODER"  # environment: any value except 0 permits another encoder
 TOKENS = "ADACLIP_TOKENS"  # environment: tokens kept of a prompt, instead of the script's own limit
 _KEY = "adaclip"  # in the metadata of the encoder's module
 
 
 def of(adaclip: AdaCLIP) -> dict[str, str]:
-    """The record of an encoder with its active adapter: a hash of every weight, and what a person would call it.
+    """Describes an encoder with its active adapter by a hash of all weights, its base and its settings.
 
-    The hash is of the base and the adapter, not of their sum, whose last digits depend on the device it was made on.
+    The hash covers the base and the adapter separately, because the last digits of their sum depend on the device.
+
+    Args:
+        adaclip: The encoder.
+
+    Returns:
+        The record: `encoder` (hash), `base`, `adaclip_version`, `tokens` (the environment's limit, or "").
     """
     from adaclip import __version__
 
@@ -60,10 +68,14 @@ def of(adaclip: AdaCLIP) -> dict[str, str]:
 
 
 def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
-    """Makes checkpoints of the model that `encoder` is a part of carry its record, and only load under the same.
+    """Adds the record to checkpoints of the model that contains `encoder`, and compares it when they are loaded.
 
-    record: from `of`; None for an encoder that is not AdaCLIP: nothing is recorded, and what was trained with AdaCLIP
-    is refused. Copies of the module are guarded too.
+    Copies of the module are guarded too.
+
+    Args:
+        encoder: The text encoder inside the model.
+        record: From `of`; None for an encoder other than AdaCLIP, which records nothing and refuses checkpoints that
+            were trained with AdaCLIP.
     """
     if record is not None:
         encoder._register_state_dict_hook(_Writer(dict(record)))
@@ -71,7 +83,15 @@ def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
 
 
 def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
-    """The record in a state dict or in a dict that holds one, as `torch.load` returned it; None if there is none."""
+    """Finds the record in a checkpoint.
+
+    Args:
+        checkpoint: What `torch.load` returned: a state dict, or a dict that contains one.
+        depth: Levels of dicts to search.
+
+    Returns:
+        The record, or None.
+    """
     for metadata in (getattr(checkpoint, "_metadata", None) or {}).values():
         if isinstance(metadata, dict) and _KEY in metadata:
             return metadata[_KEY]
@@ -85,7 +105,7 @@ def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
 
 @contextmanager
 def saves_noted() -> Iterator[None]:
-    """Inside, `torch.save` of a checkpoint that carries a record also notes it in `adaclip_encoder.json` beside it."""
+    """Makes `torch.save` also write a checkpoint's record to `adaclip_encoder.json` beside it."""
     original = torch.save
 
     def save(obj, f, *args, **kwargs):
@@ -95,23 +115,16 @@ def saves_noted() -> Iterator[None]:
             _note(f, record)
 
     save.__doc__ = original.__doc__
-    torch.save = save
-    try:
+    with patches.attribute(torch, "save", save):
         yield
-    finally:
-        if torch.save is save:
-            torch.save = original
 
 
-_noting = None
-
-
-def note_saves() -> None:
-    """`saves_noted` for the rest of the process, however often it is called: the way in of patched codebases."""
-    global _noting
-    if _noting is None:
-        _noting = saves_noted()
-        _noting.__enter__()
+@functools.cache
+def note_saves() -> ExitStack:
+    """Enters `saves_noted` for the rest of the process, once; codebases with edits use it."""
+    entered = ExitStack()
+    entered.enter_context(saves_noted())
+    return entered
 
 
 @dataclass(frozen=True)
@@ -132,18 +145,17 @@ class _Checker:
             return
         if self.record is not None and not metadata:
             warnings.warn(
-                "This checkpoint does not say which text encoder it was trained with: make sure that it was this one.",
+                "This checkpoint does not record its text encoder. Make sure that it was trained with this one.",
                 stacklevel=2,
             )
             return
         if theirs is None or self.record is None or _different(theirs, self.record):
-            problem = (
-                f"This checkpoint was trained with {_described(theirs)}, and now runs with {_described(self.record)}."
-            )
+            found, running = _described(theirs), _described(self.record)
+            problem = f"This checkpoint was trained with {found}, and now runs with {running}."
             if os.environ.get(OVERRIDE, "0") in ("", "0"):
-                raise AdaCLIPError(
+                raise OtherEncoderError(
                     f"{problem} A generator works with its own encoder only: select that one (--weights or "
-                    f"ADACLIP_WEIGHTS), retrain, or set {OVERRIDE}=1 to load it all the same."
+                    f"ADACLIP_WEIGHTS), retrain, or set {OVERRIDE}=1 to load it anyway."
                 )
             warnings.warn(problem, stacklevel=2)
 
@@ -164,11 +176,11 @@ def _note(f: object, record: Mapping[str, str]) -> None:
     if not isinstance(name, str | os.PathLike):
         return  # saved to memory
     path = Path(name).resolve()
-    # MoMask's evaluation takes every file in the folder `model` for a checkpoint: the note goes beside that folder.
+    # MoMask's evaluation reads every file in the folder `model` as a checkpoint, so the note lies beside that folder.
     folder = path.parent.parent if path.parent.name == "model" else path.parent
     note = folder / NOTE
     try:
         noted = read_json(note) if note.is_file() else {}
         write_json(note, noted | {path.relative_to(folder).as_posix(): dict(record)})
-    except (OSError, FileError) as error:  # the record in the checkpoint is what counts
+    except (OSError, FileError) as error:  # the checkpoint holds the record in any case
         warnings.warn(f"{note}: the encoder could not be noted there ({error}).", stacklevel=3)

@@ -7,11 +7,11 @@ import warnings
 
 import pytest
 import torch
-from openai_reference import adapted, save_base
+from adaclip_integrations.frozen import CACHE, FrozenEncoder, kept_tokens
 from torch import nn
 
 from adaclip import AdaCLIP, openai_clip
-from adaclip.frozen import CACHE, FrozenEncoder, kept_tokens
+from tests.adaclip.openai_reference import adapted, save_base
 from tests.helpers import FLOAT32, deviation
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly", "", "!!! walks!"]

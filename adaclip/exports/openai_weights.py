@@ -1,7 +1,6 @@
-"""CLIP's weights under OpenAI's names and under Hugging Face's: pure functions on state dicts, exact both ways.
+"""Conversion of CLIP's weights between OpenAI's and Hugging Face's names: pure functions on state dicts, exact."""
 
-Names: `clip/model.py` of openai/CLIP and `modeling_clip.py` of transformers (CLIPModel, CLIPTextModelWithProjection).
-"""
+# Names: `clip/model.py` of openai/CLIP and `modeling_clip.py` of transformers (CLIPModel, CLIPTextModelWithProjection).
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from adaclip.config import AdaCLIPError
 
 @dataclass(frozen=True)
 class _Tower:
-    """How one tower's tensors are called on either side."""
+    """Names of one tower's tensors on both sides."""
 
     layers: tuple[str, str]  # Hugging Face's and OpenAI's prefix of layer i, before the number
     projection: tuple[str, str]  # Hugging Face keeps an nn.Linear weight, OpenAI its transpose
@@ -55,7 +54,7 @@ VISION = _Tower(
     ),
 )
 
-# Within a layer, weight and bias each. Query, key and value are one stacked tensor at OpenAI's.
+# Parts of a layer, each with weight and bias. OpenAI stacks query, key and value in one tensor.
 _LAYER = (
     ("layer_norm1", "ln_1"),
     ("layer_norm2", "ln_2"),
@@ -71,20 +70,36 @@ _HF, _OPENAI = 0, 1
 
 
 def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A Hugging Face state dict under OpenAI's names.
+    """Renames a Hugging Face state dict to OpenAI's names.
 
-    state: of CLIPTextModelWithProjection or CLIPModel: the text tower, perhaps the vision tower and `logit_scale`.
-    Values are bit-exact and contiguous. AdaCLIPError names what is missing or unknown.
+    Args:
+        state: State dict of CLIPTextModelWithProjection or CLIPModel, adapters merged.
+
+    Returns:
+        The same values, bit-exact and contiguous.
+
+    Raises:
+        AdaCLIPError: A tensor is missing or unknown.
     """
     return _convert(state, _HF)
 
 
 def to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An OpenAI state dict under Hugging Face's names: the inverse of `to_openai`."""
+    """Renames an OpenAI state dict to Hugging Face's names; the inverse of `to_openai`.
+
+    Args:
+        state: State dict of OpenAI's model.
+
+    Returns:
+        The same values, bit-exact and contiguous.
+
+    Raises:
+        AdaCLIPError: A tensor is missing or unknown, or the vision tower is a ResNet.
+    """
     if any(name.startswith("visual.layer1.") for name in state):
         raise AdaCLIPError(
-            "These OpenAI weights have a ResNet as vision tower, which transformers' CLIP does not know: "
-            "use a ViT, or leave out what starts with visual."
+            "These OpenAI weights have a ResNet as vision tower, which transformers' CLIP lacks. "
+            "Use a ViT, or remove the tensors whose names start with visual."
         )
     return _convert(state, _OPENAI)
 

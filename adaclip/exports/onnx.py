@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph, compared with the original before it is handed out."""
+"""The encoder as an ONNX graph, compared with the original before the file appears."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,22 @@ from torch import Tensor, nn
 
 from adaclip.config import AdaCLIPError
 from adaclip.encoding import end_positions
+from adaclip.exports.towers import export_record, free_file
+from adaclip.files import atomic_file
 from adaclip.openai_clip import TextTower
 
 if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4  # largest difference in a float32 output; kernels sum in another order
-# Compared at another batch size and length than the graph was traced with.
+TOLERANCE = 1e-4  # largest permitted difference in a float32 output; kernels sum in another order
+# Prompts for the comparison: another batch size and length than the graph was traced with.
 CHECKED = ["a person walks", "a person turns to the left twice, waves and then slowly walks back", ""]
 CHECKED += ["a person walks <|endoftext|> back"]  # pooled at the first end token, as `forward` does
 
 
 class _Graph(nn.Module):
-    """`AdaCLIP.forward` in plain operations."""
+    """`AdaCLIP.forward` in operations that ONNX has."""
 
     def __init__(self, encoder: AdaCLIP) -> None:
         super().__init__()
@@ -45,8 +47,28 @@ class _Graph(nn.Module):
         return pooled, states * attention_mask[..., None].to(states.dtype)
 
 
-def write_onnx(adaclip: AdaCLIP, path: Path, record: Mapping[str, str]) -> None:
-    """Writes the graph to `path` with `record` as metadata. AdaCLIPError when packages lack or outputs differ."""
+def to_onnx(adaclip: AdaCLIP, path: str | Path) -> Path:
+    """Writes an ONNX model: input_ids, attention_mask (B, L) int64 -> pooled (B, P), tokens (B, L, H), float32.
+
+    B and L (up to the context length) are dynamic; the outputs are those of `AdaCLIP.forward`.
+
+    Args:
+        adaclip: The encoder.
+        path: File to write; it appears after ONNX Runtime has reproduced the encoder's outputs.
+
+    Returns:
+        The path.
+
+    Raises:
+        AdaCLIPError: The extra `onnx` is not installed, or the outputs differ.
+    """
+    path = free_file(Path(path))
+    with atomic_file(path) as staging:
+        _write(adaclip, staging)
+    return path
+
+
+def _write(adaclip: AdaCLIP, path: Path) -> None:
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         raise AdaCLIPError(f"The ONNX export needs {', '.join(absent)}: pip install 'adaclip[onnx]'.")
@@ -64,6 +86,7 @@ def write_onnx(adaclip: AdaCLIP, path: Path, record: Mapping[str, str]) -> None:
             dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
             dynamo=True,
         )
+    record = export_record(adaclip, "onnx", "none in this file")
     program.model.metadata_props.update({f"adaclip.{key}": value for key, value in record.items()})
     program.save(str(path), external_data=False)  # one file; the text towers of CLIP are far below the limit of 2 GB
     _compare(encoder, path)
@@ -88,7 +111,7 @@ def _compare(encoder: AdaCLIP, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's running commentary; its errors are exceptions."""
+    """Silences the exporter's messages; its errors are exceptions."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

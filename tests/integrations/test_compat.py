@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from openai_reference import adapted, save_base
+from adaclip_integrations import compat
+from adaclip_integrations.compat import compatible
+from adaclip_integrations.launch import main
 from torch import nn
 
-from adaclip import AdaCLIP, compat
-from adaclip.compat import compatible
+from adaclip import AdaCLIP
+from tests.adaclip.openai_reference import adapted, save_base
+from tests.integrations.cpu_for_cuda import FACTORIES, cpu_for_cuda
 
 needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so nothing is redirected")
 
@@ -24,7 +25,7 @@ def state() -> tuple:
     import transformers
 
     numpy_names = {name: vars(np).get(name) for name in compat.ALIASES}
-    torch_names = {name: getattr(torch, name) for name in (*compat.FACTORIES, "load", "save")}
+    torch_names = {name: getattr(torch, name) for name in (*FACTORIES, "load", "save")}
     methods = [vars(cls).get(name) for cls in (torch.Tensor, nn.Module) for name in ("to", "cuda")]
     present = {*compat.OPTIONAL, "blobfile", "smplx", "pkg_resources", "torchvision"} & set(sys.modules)
     return numpy_names, torch_names, methods, present, hasattr(transformers.utils, "move_cache")
@@ -84,7 +85,7 @@ def test_absent_packages_can_be_imported_and_say_what_they_are_for_when_used(nam
             with pytest.raises(ImportError, match="SMPL"):
                 Body().eval()(1)
         else:
-            with pytest.raises(ImportError, match=f"install the package {name.partition('.')[0]}"):
+            with pytest.raises(ImportError, match=f"Install the package {name.partition('.')[0]}"):
                 (module.vertices2joints if name == "smplx.lbs" else module.anything)(1)
     with pytest.raises(ImportError):
         importlib.import_module(name)
@@ -102,7 +103,7 @@ def test_packages_that_are_there_are_left_alone(monkeypatch, tmp_path):
 
 @needs_no_cuda
 def test_cuda_is_the_cpu_where_there_is_none(tmp_path):
-    with compatible():
+    with cpu_for_cuda():
         device = torch.device("cuda:0")
         layer = nn.Linear(2, 2).to(device).cuda().to(dtype=torch.float64, device="cuda")
         assert (layer.weight.device.type, layer.weight.dtype) == ("cpu", torch.float64)
@@ -124,24 +125,30 @@ def test_an_encoder_loaded_inside_is_the_same(tmp_path):
     """torch and transformers build models under device contexts, which know torch's factories by identity."""
     encoder = adapted(save_base(tmp_path / "base"))
     encoder.save_pretrained(tmp_path / "adapter")
-    with compatible():
+    with compatible(), cpu_for_cuda():
         inside = AdaCLIP.from_pretrained(tmp_path / "adapter").encode(["a person walks"])
     assert torch.equal(inside, encoder.encode(["a person walks"]))
     with torch.device("meta"):
         assert torch.arange(3).device.type == "meta"
 
 
-def test_the_command_runs_a_script_or_a_module(tmp_path):
+def test_the_command_runs_a_script_or_a_module_with_its_own_encoder(tmp_path):
     (tmp_path / "old.py").write_text(
         "import sys\nimport clip\nimport numpy as np\nfrom transformers import CLIPModel\n"
         "assert 'torchvision' not in sys.modules\nprint(np.float(1), sys.argv[1:], clip.tokenize('hi').shape)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(compat.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     for target in (["old.py"], ["-m", "old"]):
-        command = [sys.executable, "-m", "adaclip.compat", *target, "--x", "-m"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "adaclip_integrations.launch", "--compat", *target, "--x", "-m"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == "1.0 ['--x', '-m'] torch.Size([1, 77])"
-    for wrong in ([], ["-m"], ["missing.py"], ["--help"]):
-        with pytest.raises(SystemExit, match=r"no such script\. Usage"):
-            compat.main(wrong)
+        assert "adaclip-run" not in done.stderr  # nothing was to be replaced
+
+
+@pytest.mark.parametrize("wrong", [[], ["-m"], ["missing.py"], ["--seam", "a:b", "x.py"], ["--base", "b", "x.py"]])
+def test_a_wrong_command_line_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit, match=r"^2$|no such script"):
+        main(["--compat", *wrong])
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage: adaclip-run" in capsys.readouterr().err

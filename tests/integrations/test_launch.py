@@ -1,4 +1,4 @@
-"""`adaclip.launch`: unmodified scripts get AdaCLIP for CLIP, everything else as before, and nothing stays patched."""
+"""`adaclip-run`: unmodified scripts get AdaCLIP for CLIP, everything else as before, and nothing stays patched."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from openai_reference import adapted, modules_kept, save_base
+from adaclip_integrations.fingerprint import NOTE, recorded_in
+from adaclip_integrations.fingerprint import of as fingerprint
+from adaclip_integrations.launch import main
+from adaclip_integrations.replacement import CLASSES, replaced
 
 from adaclip import AdaCLIP, AdaCLIPError
-from adaclip.fingerprint import NOTE, recorded_in
-from adaclip.fingerprint import of as fingerprint
-from adaclip.launch import main
-from adaclip.replacement import CLASSES, replaced
+from tests.adaclip.openai_reference import adapted, modules_kept, save_base
 from tests.helpers import FLOAT32, deviation
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
@@ -93,7 +93,7 @@ def nothing_left_behind():
         mine = {k: m for k, m in sys.modules.items() if k.partition(".")[0] == "clip"}
         own = [(cls, "from_pretrained" in vars(cls), cls.from_pretrained.__func__) for cls in classes]
         own.append(hasattr(transformers.utils, "move_cache"))
-        return own, mine, sys.argv[:], sys.path[:], set(Path(tempfile.gettempdir()).glob("adaclip-launch-*"))
+        return own, mine, sys.argv[:], sys.path[:], set(Path(tempfile.gettempdir()).glob("adaclip-run-*"))
 
     before = patched()
     yield
@@ -225,7 +225,7 @@ def test_errors_are_one_line(root, tmp_path, capsys):
         main([*weights, str(script)])
     with pytest.raises(SystemExit, match="no such script"):
         main([*weights, str(tmp_path / "nothing.py")])
-    with pytest.raises(SystemExit, match=r"adaclip\.launch: .*no such adapter folder"):
+    with pytest.raises(SystemExit, match=r"adaclip-run: .*no such adapter folder"):
         main(["--weights", str(tmp_path / "nothing"), str(script)])
     for incomplete in (weights, [str(script)], [*weights, "-m"], []):
         with pytest.raises(SystemExit) as caught:
@@ -308,7 +308,7 @@ def test_a_seam_that_is_named(root, encoder, base_vectors, their_script, tmp_pat
     ],
 )
 def test_a_seam_that_is_not_there(seam, says, root, their_script, tmp_path):
-    with pytest.raises(SystemExit, match=rf"adaclip\.launch: --seam {seam}: .*{says}"):
+    with pytest.raises(SystemExit, match=rf"adaclip-run: --seam {seam}: .*{says}"):
         main(["--weights", str(root / "adapter"), "--seam", seam, str(their_script), str(tmp_path / "out.pt")])
     assert not (tmp_path / "out.pt").exists()
 
@@ -371,7 +371,15 @@ def test_old_names_are_there_on_request(root, tmp_path):
 @pytest.mark.slow
 def test_as_a_command(root, encoder, tmp_path):
     script = write(tmp_path, "train.py", WITH_CLIP + "\n    sys.exit(7)\n")
-    command = [sys.executable, "-m", "adaclip.launch", "--weights", str(root / "adapter"), "train.py", "out.pt"]
+    command = [
+        sys.executable,
+        "-m",
+        "adaclip_integrations.launch",
+        "--weights",
+        str(root / "adapter"),
+        "train.py",
+        "out.pt",
+    ]
     done = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 7, done.stderr
     assert "clip.load('ViT-B/32') is served" in done.stderr

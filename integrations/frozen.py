@@ -1,9 +1,9 @@
 """AdaCLIP for training loops that were written around a frozen CLIP.
 
-Such loops move everything they hold to the device, switch it to train mode, hand all parameters to an optimiser, copy
-the model for a moving average, and leave the encoder out of their checkpoints by its name. `FrozenEncoder` keeps out of
-their way: to torch it has no parameters and no weights, its adapter is merged, a copy of it is itself. It encodes each
-distinct prompt once, without padding, and remembers.
+Such loops move the whole model to the device, switch it to train mode, pass all parameters to an optimiser, copy the
+model for a moving average, and filter the encoder out of their checkpoints by its name. `FrozenEncoder` is unaffected:
+torch finds no parameters in it, its adapter is merged, and its deep copy is the same object. It encodes each distinct
+prompt once, without padding, and caches the result.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from adaclip_integrations import fingerprint
 from torch import Tensor, nn
 
-from adaclip import fingerprint
 from adaclip.encoding import PromptEncoder
 from adaclip.inference import PromptCache
 from adaclip.openai_clip import TextTower, check_end_token, refuse_image, tokenize
@@ -29,20 +29,23 @@ if TYPE_CHECKING:
     from adaclip.inference import CachedPrompt
     from adaclip.model import AdaCLIP
 
-CACHE = "ADACLIP_CACHE_MB"  # environment: memory for prompts that were encoded
+CACHE = "ADACLIP_CACHE_MB"  # environment: memory for encoded prompts
 CACHE_MB = 512  # all pooled vectors of HumanML3D's captions take about 270
-TOKENIZED = 2**17  # prompts whose token ids are remembered: HumanML3D has 87,384 captions
+TOKENIZED = 2**17  # prompts whose token ids are cached: HumanML3D has 87,384 captions
 CONTEXT = 77  # positions CLIP has
-MOST = 4096  # tokens: longer than any prompt, to see how much is cut
-# What other code reaches into OpenAI's model for.
+MOST = 4096  # tokens: longer than any prompt, to count the words that are cut
+# Parts of OpenAI's model that other code accesses.
 PARTS = frozenset({"token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection"})
 
 
 class FrozenEncoder(nn.Module):
-    """AdaCLIP with the interface of OpenAI's model: `encode_text`, and its parts with their names."""
+    """AdaCLIP with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names.
+
+    Args:
+        adaclip: The encoder to copy, on its device and in its precision; it stays unchanged.
+    """
 
     def __init__(self, adaclip: AdaCLIP) -> None:
-        """Takes a copy of the weights, on their device and in their precision; `adaclip` is left as it is."""
         super().__init__()
         check_end_token(adaclip)
         merged = adaclip.merged().requires_grad_(False)
@@ -58,14 +61,20 @@ class FrozenEncoder(nn.Module):
         fingerprint.guard(self, self.record)
 
     def encode_text(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Pooled vectors (B, P), float32, of token ids (B, L) or prompts, on the device of the ids or the encoder."""
+        """Encodes prompts or token ids.
+
+        Args:
+            text: Prompts, or token ids (B, L).
+
+        Returns:
+            Pooled vectors (B, P), float32, on the device of the ids, or for prompts on the encoder's.
+        """
         device = text.device if isinstance(text, Tensor) else self.device
-        entries = self._entries(text, with_tokens=False)
-        pooled = [entry.pooled for entry in entries]
+        pooled = [entry.pooled for entry in self._entries(text, with_tokens=False)]
         return (torch.stack(pooled) if pooled else torch.zeros(0, self.projection_size)).to(device)
 
     def hidden_states(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Last hidden states (B, L, H), float32, of token ids (B, L) or of prompts; zero after the end token."""
+        """Returns last hidden states (B, L, H), float32, of token ids (B, L) or prompts; zero after the end token."""
         ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
         states = torch.zeros(*ids.shape, self.width)
         for row, entry in zip(states, self._entries(ids, with_tokens=True), strict=True):
@@ -73,16 +82,21 @@ class FrozenEncoder(nn.Module):
         return states.to(text.device if isinstance(text, Tensor) else self.device)
 
     def forward(self, text: Tensor | Sequence[str]) -> Tensor:
-        """The same as `encode_text`."""
+        """Calls `encode_text`."""
         return self.encode_text(text)
 
     def encode_image(self, image: object) -> Tensor:
-        """Always raises NotImplementedError: AdaCLIP encodes text."""
+        """Raises NotImplementedError: AdaCLIP encodes text only."""
         return refuse_image(image)
 
     @property
+    def output_size(self) -> int:
+        """Width of the features that the surrounding model reads."""
+        return self.projection_size
+
+    @property
     def dtype(self) -> torch.dtype:
-        """Of what `encode_text` returns."""
+        """Precision of the result of `encode_text`."""
         return torch.float32
 
     @property
@@ -105,7 +119,7 @@ class FrozenEncoder(nn.Module):
         return encode(rows, batch_size=64, show_progress_bar=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenEncoder:
-        """Follows the model it is a part of to another device, and keeps its precision."""
+        """Moves to another device with the surrounding model, and keeps its precision."""
         moved = fn(torch.zeros(1, device=self.device))
         if moved.device != self.device:
             for part in self._hidden.values():
@@ -121,11 +135,11 @@ class FrozenEncoder(nn.Module):
         return super().__getattr__(name)
 
     def __deepcopy__(self, memo: dict) -> FrozenEncoder:
-        return self  # it never changes, and a second copy would only take memory
+        return self  # it never changes, so a second copy would waste memory
 
 
 class PromptIds:
-    """Tokenises as OpenAI's `clip.tokenize`, remembers, and says once when prompts lose words."""
+    """Tokenises like OpenAI's `clip.tokenize`, caches the ids, and warns once when prompts lose words."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -133,13 +147,13 @@ class PromptIds:
         self._known: OrderedDict[str, tuple[int, ...]] = OrderedDict()
 
     def __call__(self, texts: str | Sequence[str], context_length: int = CONTEXT, truncate: bool = False) -> Tensor:
-        """Token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS in the environment sets another length."""
+        """Returns token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         length = kept_tokens(context_length)
         rows = [self._ids(text) for text in texts]
         too_long = [i for i, ids in enumerate(rows) if len(ids) > length]
         if too_long and not truncate:
-            return tokenize(texts, length, truncate, tokenizer=self.tokenizer)  # which says what is wrong
+            return tokenize(texts, length, truncate, tokenizer=self.tokenizer)  # raises
         if too_long:
             self._report([rows[i] for i in too_long], len(rows), length)
         out = torch.zeros(len(rows), length, dtype=torch.int32)
@@ -162,7 +176,7 @@ class PromptIds:
             return
         self.cut.add(length)
         lost = [self.tokenizer.decode(ids[length - 1 : -1]).split() for ids in rows]
-        more = f" Set {fingerprint.TOKENS}={CONTEXT} to keep what CLIP can." if length < CONTEXT else ""
+        more = f" Set {fingerprint.TOKENS}={CONTEXT} to keep as many as CLIP allows." if length < CONTEXT else ""
         warnings.warn(
             f"Prompts are cut at {length} tokens: {len(rows)} of these {of} lose {sum(map(len, lost))} words "
             f"(the first: '{' '.join(lost[0]):.60}').{more}",
@@ -171,7 +185,7 @@ class PromptIds:
 
 
 def kept_tokens(asked: int) -> int:
-    """How many tokens of a prompt are kept: what the environment says, or what was asked for."""
+    """Returns the number of tokens to keep of a prompt: the environment's limit, else the caller's."""
     wanted = os.environ.get(fingerprint.TOKENS, "")
     if not wanted:
         return asked

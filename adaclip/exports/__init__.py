@@ -1,0 +1,53 @@
+"""The adapted encoder in other formats, with the adapter merged into the weights.
+
+    hf            a `model_type: clip` folder, for AutoModel and AutoTokenizer of transformers 4.38 and later
+    text-encoder  a CLIPTextModelWithProjection folder
+    openai        a TorchScript archive, for `clip.load(path, jit=False)` of openai-clip, and open_clip
+    onnx          pooled and token outputs, for ONNX Runtime; needs the extra `onnx`
+
+Every export appears complete or not at all, and records its base and whether its vision tower is real.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaclip.exports.hf import to_hf, to_text_encoder
+    from adaclip.exports.onnx import to_onnx
+    from adaclip.exports.openai import to_openai
+    from adaclip.model import AdaCLIP
+
+__all__ = ["FORMATS", "to_hf", "to_onnx", "to_openai", "to_text_encoder", "write"]
+
+# Formats of `adaclip export ADAPTER --to FORMAT OUT`, and the functions that write them.
+FORMATS = {"hf": "to_hf", "openai": "to_openai", "text-encoder": "to_text_encoder", "onnx": "to_onnx"}
+_HOME = {"to_hf": "hf", "to_text_encoder": "hf", "to_openai": "openai", "to_onnx": "onnx"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'adaclip.exports' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"adaclip.exports.{_HOME[name]}"), name)
+
+
+def write(adaclip: AdaCLIP, out: str | Path, form: str) -> Path:
+    """Writes the encoder in one of `FORMATS`.
+
+    Args:
+        adaclip: The encoder.
+        out: File or folder to write.
+        form: Name of the format.
+
+    Returns:
+        The file or folder.
+
+    Raises:
+        ValueError: There is no such format.
+        AdaCLIPError: The export fails; see the format's function.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"{form}: no such format. Choose from {', '.join(FORMATS)}.")
+    return __getattr__(FORMATS[form])(adaclip, out)

@@ -1,0 +1,133 @@
+"""The encoder as folders for Hugging Face's transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaclip.config import AdaCLIPError
+from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
+from adaclip.files import atomic_folder, write_json
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+_README = """\
+# CLIP with a text encoder adapted to motion
+
+AdaCLIP {version}, made from the base `{base}`; the adapter is merged into the weights.
+
+- Text tower: adapted.
+- Vision tower: {vision}.
+
+Tokens equal OpenAI CLIP's if you clean prompts as its tokenizer does before you use the one in this folder:
+`adaclip.text.clean` (repairs mojibake, unescapes HTML twice, collapses white space).
+
+The licence terms of the base and of the motion data the adapter was trained on apply.
+"""
+
+_IMAGES = {  # CLIP's: `_transform` in `clip/clip.py` of openai/CLIP
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "resample": 3,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "do_convert_rgb": True,
+}
+
+
+def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
+    """Writes a complete Hugging Face CLIP folder: CLIPModel and tokenizer.
+
+    The vision tower is the base's, or a stub if the base has none; config.json (`adaclip.vision`)
+    and README.md name it.
+
+    Args:
+        adaclip: The encoder.
+        folder: Folder to write; it replaces an earlier export.
+
+    Returns:
+        The folder.
+
+    Raises:
+        AdaCLIPError: The base's vision tower cannot be loaded, or the folder contains something else.
+    """
+    merged = merged_text(adaclip)
+    full, real = full_clip(adaclip, merged)
+    full.config.adaclip = {"vision": "base" if real else "stub"}
+    with _export_folder(adaclip, Path(folder), "hf", "the base's, untouched" if real else STUB_NOTE) as staging:
+        full.save_pretrained(str(staging))
+        _write_tokenizer(adaclip, staging)
+        if real:
+            size = full.config.vision_config.image_size
+            images = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
+            write_json(staging / "preprocessor_config.json", _IMAGES | images)
+    return Path(folder)
+
+
+def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
+    """Writes a CLIPTextModelWithProjection folder with its tokenizer.
+
+    Args:
+        adaclip: The encoder.
+        folder: Folder to write; it replaces an earlier export.
+
+    Returns:
+        The folder.
+
+    Raises:
+        AdaCLIPError: The folder contains something else.
+    """
+    merged = merged_text(adaclip)
+    with _export_folder(adaclip, Path(folder), "text-encoder", "none in this folder") as staging:
+        merged.save_pretrained(str(staging))
+        _write_tokenizer(adaclip, staging)
+    return Path(folder)
+
+
+@contextmanager
+def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> Iterator[Path]:
+    """Yields a temporary folder that takes the place of `folder`, which may be an earlier export only."""
+    if folder.exists() and not folder.is_dir():
+        raise AdaCLIPError(f"{folder}: is a file; --to {form} writes a folder. Give another name.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise AdaCLIPError(f"{folder}: holds something that is not an export and would be lost. Give another folder.")
+    record = export_record(adaclip, form, vision)
+    with atomic_folder(folder) as staging:
+        yield staging
+        write_json(staging / RECORD, record)
+        readme = _README.format(version=record["adaclip_version"], base=record["base"], vision=vision)
+        (staging / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
+    """Writes the four files that every version of transformers reads; save_pretrained writes the newest format only."""
+    tokenizer = adaclip.tokenizer
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
+    vocab = dict(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
+    special = {
+        "bos_token": tokenizer.bos_token,
+        "eos_token": tokenizer.eos_token,
+        "unk_token": tokenizer.unk_token or tokenizer.eos_token,  # bytes cover everything, so it never appears
+        "pad_token": tokenizer.pad_token or tokenizer.eos_token,
+    }
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": adaclip.text_model.config.max_position_embeddings,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+        "errors": "replace",
+        **special,
+    }
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(("#version: 0.2", *merges)) + "\n", encoding="utf-8")
+    write_json(folder / "special_tokens_map.json", special)
+    write_json(folder / "tokenizer_config.json", config)

@@ -1,0 +1,194 @@
+"""Stand-ins for what old code expects of packages and current packages no longer offer, while one script runs.
+
+    adaclip-run --compat --weights ADAPTER script.py …    with AdaCLIP
+    adaclip-run --compat script.py …                      with the script's own encoder
+
+Only what is missing is added: names that numpy, transformers and matplotlib dropped, `pkg_resources`, and packages that
+MDM, MoMask and SALAD import at the top of files but do not need to train on HumanML3D or KIT-ML. All changes are
+limited to this process and undone afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+from adaclip_integrations import patches
+from torch import nn
+
+ALIASES = {"float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str}  # numpy < 1.24
+# Packages that the codebases import and use in some parts only, with the submodules that they import by name.
+OPTIONAL = {
+    "spacy": (),  # MDM: part-of-speech tags of new prompts
+    "moviepy": ("moviepy.editor", "moviepy.video", "moviepy.video.io", "moviepy.video.io.bindings"),  # MDM: videos
+    "wandb": (),  # MDM: one of its loggers
+    "joblib": (),  # MDM: fitting a body model to a motion
+}
+
+
+@contextmanager
+def compatible() -> Iterator[None]:
+    """Supplies everything that old code misses."""
+    with ExitStack() as undo:
+        for supply in (_numpy, transformers_names, _matplotlib, _packages, _openai_clip):
+            undo.enter_context(supply())
+        yield
+
+
+def move_cache(*_: object, **__: object) -> None:
+    """Does nothing: transformers 5 has dropped the old cache that its `move_cache` moved."""
+
+
+@contextmanager
+def transformers_names() -> Iterator[None]:
+    """Supplies `transformers.utils.move_cache`, which SALAD calls before it loads CLIP."""
+    import transformers.utils
+
+    with ExitStack() as undo:
+        if not hasattr(transformers.utils, "move_cache"):
+            undo.enter_context(patches.attribute(transformers.utils, "move_cache", move_cache))
+        yield
+
+
+@contextmanager
+def _numpy() -> Iterator[None]:
+    tests = patches.module("numpy.core.umath_tests", matrix_multiply=np.matmul, inner1d=_inner1d)
+    with ExitStack() as undo:
+        for name, value in ALIASES.items():
+            if name not in vars(np):
+                undo.enter_context(patches.attribute(np, name, value))
+        if not _present(tests.__name__):
+            undo.enter_context(patches.modules(tests))
+        yield
+
+
+def _inner1d(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("...i,...i->...", a, b)
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    with ExitStack() as undo:
+        if _present("matplotlib"):
+            from matplotlib.backends.backend_agg import FigureCanvasAgg as Canvas
+
+            if not hasattr(Canvas, "tostring_rgb"):  # matplotlib >= 3.10
+                undo.enter_context(patches.attribute(Canvas, "tostring_rgb", _tostring_rgb))
+        yield
+
+
+def _tostring_rgb(canvas: object) -> bytes:
+    return np.asarray(canvas.buffer_rgba())[..., :3].tobytes()
+
+
+@contextmanager
+def _packages() -> Iterator[None]:
+    with ExitStack() as undo:
+        for package, submodules in OPTIONAL.items():
+            if not _present(package):
+                absent = (_absent_module(name, package) for name in (package, *submodules))
+                undo.enter_context(patches.modules(*absent))
+        for package, stand_ins in {"blobfile": _blobfile, "smplx": _smplx}.items():
+            if not _present(package):
+                undo.enter_context(patches.modules(*stand_ins()))
+        yield
+
+
+def _absent_module(name: str, package: str) -> types.ModuleType:
+    """A module that can be imported; using its content raises an error that names the missing package."""
+    module = patches.module(name, __path__=[])
+
+    def attribute(wanted: str) -> object:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        return _Absent(f"{name}.{wanted}", package)
+
+    module.__getattr__ = attribute
+    return module
+
+
+class _Absent:
+    def __init__(self, name: str, package: str) -> None:
+        self._name, self._package = name, package
+
+    def __call__(self, *_: object, **__: object) -> object:
+        raise ImportError(f"{self._name} is not available. Install the package {self._package}.")
+
+    def __getattr__(self, name: str) -> object:
+        return self()
+
+
+def _blobfile() -> list[types.ModuleType]:
+    """`blobfile` for files on this machine, as far as MDM uses it."""
+    same = {name: getattr(os.path, name) for name in ("join", "dirname", "basename", "exists", "isdir")}
+    makedirs = functools.partial(os.makedirs, exist_ok=True)
+    same |= {"BlobFile": _open, "makedirs": makedirs, "listdir": os.listdir}
+    return [patches.module("blobfile", **same)]
+
+
+def _open(path: str, mode: str = "r", **_: object) -> object:
+    return open(path, mode)
+
+
+def _open(path: str, mode: str = "r", **_: object) -> object:
+    return open(path, mode)
+
+
+def _smplx() -> list[types.ModuleType]:
+    """`smplx`: MDM builds a body model from files of its own, and uses it for other data sets and meshes only."""
+
+    class SMPLLayer(nn.Module):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__()
+
+        def __init_subclass__(cls) -> None:
+            cls.__init__ = SMPLLayer.__init__
+            cls.forward = SMPLLayer.forward
+
+        def forward(self, *_: object, **__: object) -> object:
+            raise ImportError("The SMPL body model is missing. Install the package smplx and download SMPL's files.")
+
+    lbs = patches.module("smplx.lbs", vertices2joints=_Absent("smplx.lbs.vertices2joints", "smplx"))
+    return [patches.module("smplx", SMPLLayer=SMPLLayer, lbs=lbs), lbs]
+
+
+@contextmanager
+def _openai_clip() -> Iterator[None]:
+    """Supplies `pkg_resources` and torchvision, which openai-clip imports and its text encoder does not use.
+
+    A stand-in for torchvision would mislead transformers, so it exists only while clip is imported.
+    """
+    with ExitStack() as undo:
+        if not _present("pkg_resources"):
+            import packaging.version
+
+            undo.enter_context(patches.modules(patches.module("pkg_resources", packaging=packaging)))
+        if not _present("torchvision") and "clip" not in sys.modules and _present("clip"):
+            undo.callback(patches.forget, "clip")
+            names = ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize")
+            absent = {name: _Absent(name, "torchvision") for name in names}
+            bicubic = types.SimpleNamespace(BICUBIC=None)
+            transforms = patches.module("torchvision.transforms", InterpolationMode=bicubic, **absent)
+            torchvision = patches.module("torchvision", transforms=transforms)
+            with patches.modules(torchvision, transforms), contextlib.suppress(ImportError):
+                importlib.import_module("clip")
+            if "clip.clip" in sys.modules:  # `load` also returns image preprocessing, which is not available
+                sys.modules["clip.clip"]._transform = lambda *_: _Absent("image preprocessing", "torchvision")
+        yield
+
+
+def _present(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

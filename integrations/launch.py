@@ -1,0 +1,186 @@
+"""The command `adaclip-run`: runs a script as it is, with AdaCLIP in the place of the CLIP that it loads.
+
+    adaclip-run --weights ADAPTER [options] script.py [arguments …]
+    adaclip-run --weights ADAPTER [options] -m package.module [arguments …]
+    adaclip-run --compat script.py [arguments …]
+
+While the script runs, and in this process only, `import clip` gives AdaCLIP with the interface of OpenAI's package
+(which need not be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path,
+loads AdaCLIP with the adapter merged. The first use of each is reported on stderr. Processes that the script starts are
+not affected. To launch several, use `torchrun … -m adaclip_integrations.launch --weights ADAPTER script.py …`.
+
+The encoder is frozen. Checkpoints of models that contain it record which encoder it was
+(`adaclip_integrations.fingerprint`) and load under no other. Without --weights the script keeps its own encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from adaclip_integrations import patches, selection
+from adaclip_integrations.compat import compatible
+from adaclip_integrations.errors import SeamError
+from adaclip_integrations.fingerprint import OVERRIDE
+from adaclip_integrations.replacement import COMMAND, replaced, say
+
+from adaclip.config import AdaCLIPError
+
+_TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; the script's exit status becomes this command's.
+
+    Args:
+        arguments: The command line without the program's name; None reads `sys.argv`.
+
+    Raises:
+        SystemExit: The command line is wrong, or the adapter, the script or a seam cannot be found.
+    """
+    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
+    if options.module is None and not Path(options.target).is_file():
+        raise SystemExit(f"{COMMAND}: {options.target}: no such script. Give a file, or a module after -m.")
+    with ExitStack() as undo:
+        try:
+            adaclip = _load(options)
+        except AdaCLIPError as error:
+            raise SystemExit(f"{COMMAND}: {error}") from error
+        if options.compat:
+            undo.enter_context(compatible())
+        undo.enter_context(patches.entries(os.environ, _environment(options)))
+        undo.enter_context(_program(options))
+        if adaclip is not None:
+            replacement = undo.enter_context(replaced(adaclip, options.weights))
+            undo.callback(_report_if_unused, replacement.reported)
+        for seam in options.seam:
+            try:
+                undo.enter_context(seam_replaced(seam, replacement.make))
+            except AdaCLIPError as error:
+                raise SystemExit(f"{COMMAND}: {error}") from error
+        if options.module is not None:
+            runpy.run_module(options.target, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(options.target, run_name="__main__")
+
+
+@contextmanager
+def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
+    """Replaces the class or function that makes a script's text encoder.
+
+    Args:
+        seam: `module:attribute`, such as `models.t2m:Model.load_clip`, a class or a function that returns the encoder.
+            The module is imported; modules that took the name from it before keep theirs.
+        make: What takes its place.
+
+    Raises:
+        SeamError: There is no such class or function.
+    """
+    module, colon, path = seam.partition(":")
+    if not (module and colon and path):
+        raise SeamError(f"--seam {seam}: expected module:attribute, such as models.text:load_clip.")
+    try:
+        owner: object = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module exists, and a module that it imports does not
+        raise SeamError(
+            f"--seam {seam}: there is no module {module} where the script runs. Name it as the script imports it."
+        ) from error
+    *parents, name = path.split(".")
+    for part in parents:
+        owner = _part(owner, part, seam)
+    original = _part(owner, name, seam)
+    if not callable(original):
+        kind = type(original).__name__
+        raise SeamError(f"--seam {seam}: {name} is {kind}, expected a class or function that makes an encoder.")
+    if isinstance(vars(owner).get(name), staticmethod):
+        make = staticmethod(make)
+    with patches.attribute(owner, name, make):
+        yield
+
+
+def _part(owner: object, name: str, seam: str) -> object:
+    if not hasattr(owner, name):
+        where = getattr(owner, "__name__", type(owner).__name__)
+        raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
+    return getattr(owner, name)
+
+
+def _load(options: argparse.Namespace) -> object:
+    if options.weights is None:
+        return None
+    from adaclip.model import AdaCLIP
+
+    return AdaCLIP.from_pretrained(options.weights, base=options.base)
+
+
+@contextmanager
+def _program(options: argparse.Namespace) -> Iterator[None]:
+    """Sets `sys.argv` and `sys.path` as `python` does for a script or module."""
+    argv, path = sys.argv[:], sys.path[:]
+    sys.argv[:] = [options.target, *options.arguments]
+    sys.path.insert(0, str(Path(options.target).resolve().parent) if options.module is None else os.getcwd())
+    try:
+        yield
+    finally:
+        sys.argv[:], sys.path[:] = argv, path
+
+
+def _report_if_unused(reported: list[str]) -> None:
+    if not reported:
+        say("nothing was replaced: the script loaded no CLIP that this command serves")
+
+
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    """Settings for codebases with edits: the command's options have priority over the edits and the environment."""
+    settings = {selection.WEIGHTS: options.weights, selection.BASE: options.base}
+    settings[OVERRIDE] = "1" if options.allow_other_encoder else None
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parses the options before the script or module; all arguments behind it belong to the script."""
+    parser = argparse.ArgumentParser(
+        prog=COMMAND,
+        description="Run a script as it is, with AdaCLIP in the place of the CLIP that it loads.",
+        usage="%(prog)s (--weights ADAPTER | --compat) [options] (script.py | -m module) [arguments …]",
+    )
+    add = parser.add_argument
+    add("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; none: the script keeps its own encoder")
+    add("--base", metavar="BASE", help="base to use instead of the recorded one")
+    seam = "class or function of the script's code that makes its text encoder; AdaCLIP takes its place. Repeatable"
+    add("--seam", action="append", default=[], metavar="MODULE:ATTRIBUTE", help=seam)
+    add("--compat", action="store_true", help="supply what old code expects of packages and current ones have dropped")
+    override = "load checkpoints even if they were trained with another text encoder"
+    add("--allow-other-encoder", action="store_true", help=override)
+    add("-m", dest="module", metavar="MODULE", help="run a module, as python -m does")
+    add("target", nargs="?", metavar="script.py")
+    own = 0
+    while own < len(arguments) and arguments[own].startswith("-"):
+        option = arguments[own]
+        own += 2 if option in _TAKE_A_VALUE else 1
+        if option.startswith("-m"):  # as for python, the last option before the program's own arguments
+            break
+    else:
+        own += 1
+    options = parser.parse_args(arguments[:own])
+    options.arguments = arguments[own:]
+    options.target = options.module if options.module is not None else options.target
+    if options.target is None:
+        parser.error("no script. Give its path, or a module after -m")
+    if options.weights is None and not options.compat:
+        parser.error("give --weights ADAPTER, or --compat to run the script with its own encoder")
+    if options.weights is None and (options.seam or options.base):
+        parser.error("--seam and --base need --weights ADAPTER")
+    return options
+
+
+if __name__ == "__main__":
+    main()

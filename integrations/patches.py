@@ -1,0 +1,72 @@
+"""Temporary changes of this process: attributes, entries of mappings, modules. Each ends with its context."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from importlib.machinery import ModuleSpec
+
+
+@contextmanager
+def attribute(owner: object, name: str, value: object) -> Iterator[None]:
+    """Sets an attribute of a module or class."""
+    own = name in vars(owner)
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
+
+
+@contextmanager
+def entries(mapping: MutableMapping, changes: dict) -> Iterator[None]:
+    """Sets entries of a mapping, such as `os.environ`."""
+    before = {key: mapping[key] for key in changes if key in mapping}
+    mapping.update(changes)
+    try:
+        yield
+    finally:
+        for key in changes:
+            mapping.pop(key, None)
+        mapping.update(before)
+
+
+@contextmanager
+def modules(*stand_ins: types.ModuleType) -> Iterator[None]:
+    """Makes modules importable under their names."""
+    with entries(sys.modules, {module.__name__: module for module in stand_ins}):
+        yield
+
+
+@contextmanager
+def package(*stand_ins: types.ModuleType) -> Iterator[None]:
+    """Makes modules importable, and hides all other modules of the package that the first one stands for."""
+    name = stand_ins[0].__name__
+    hidden = forget(name)
+    with ExitStack() as undo:
+        undo.callback(sys.modules.update, hidden)
+        undo.callback(forget, name)
+        undo.enter_context(modules(*stand_ins))
+        yield
+
+
+def forget(name: str) -> dict[str, types.ModuleType]:
+    """Removes a package and its submodules from `sys.modules`; returns what was there."""
+    found = [key for key in sys.modules if key.partition(".")[0] == name]
+    return {key: sys.modules.pop(key) for key in found}
+
+
+def module(name: str, **content: object) -> types.ModuleType:
+    """Makes a module; without a dot in its name it is a package whose other submodules cannot be imported."""
+    made = types.ModuleType(name, "A stand-in from adaclip_integrations.")
+    made.__spec__ = ModuleSpec(name, None, is_package="." not in name)
+    if "." not in name:
+        made.__path__ = []
+    vars(made).update(content)
+    return made

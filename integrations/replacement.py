@@ -1,0 +1,169 @@
+"""Stand-ins for `import clip` and transformers' CLIP while a script runs; afterwards everything is as before."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaclip_integrations import fingerprint, patches
+from adaclip_integrations.compat import transformers_names
+from adaclip_integrations.frozen import FrozenEncoder
+
+from adaclip import openai_clip
+from adaclip.config import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
+
+COMMAND = "adaclip-run"
+# Names that scripts use for the bases: the last part of Hugging Face's, and OpenAI's.
+OPENAI_NAMES = {
+    "clip-vit-base-patch32": "ViT-B/32",
+    "clip-vit-base-patch16": "ViT-B/16",
+    "clip-vit-large-patch14": "ViT-L/14",
+    "clip-vit-large-patch14-336": "ViT-L/14@336px",
+}
+# Classes of transformers whose `from_pretrained` is replaced.
+CLASSES = ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer")
+
+
+class Replacement:
+    """AdaCLIP under the names of the base whose place it takes.
+
+    Args:
+        adaclip: The encoder.
+        weights: Name of the adapter in messages.
+    """
+
+    def __init__(self, adaclip: AdaCLIP, weights: str) -> None:
+        self.adaclip = adaclip
+        self.weights = weights
+        base = Path(adaclip.base).name
+        # A base with an unknown name, such as a local copy, stands for the usual one.
+        self.hf_name = base if base in OPENAI_NAMES else Path(DEFAULT_BASE).name
+        self.openai_name = OPENAI_NAMES[self.hf_name]
+        self.reported: list[str] = []
+        self._folder: tempfile.TemporaryDirectory | None = None
+
+    @functools.cached_property
+    def frozen(self) -> FrozenEncoder:
+        """The encoder that scripts get; all callers share it."""
+        return FrozenEncoder(self.adaclip)
+
+    @functools.cached_property
+    def record(self) -> dict[str, str]:
+        """The encoder's record for checkpoints."""
+        return fingerprint.of(self.adaclip)
+
+    def clip_module(self) -> types.ModuleType:
+        """Makes a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
+
+        def load(name, device=None, jit=False, download_root=None):
+            """Acts like `adaclip.openai_clip.load`, and accepts the name of the replaced base only."""
+            if str(name) != self.openai_name and Path(name).name != f"{self.openai_name.replace('/', '-')}.pt":
+                raise RuntimeError(
+                    f"The script loads CLIP {name}, and {COMMAND} serves {self.openai_name} with {self.weights}. "
+                    "Use an adapter that was made for that model."
+                )
+            self.report(f"clip.load({str(name)!r})")
+            return self.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
+
+        def tokenize(texts, context_length=77, truncate=False):
+            """Acts like `adaclip.openai_clip.tokenize` with the encoder's vocabulary."""
+            return self.frozen.tokenize(texts, context_length, truncate)
+
+        def available_models():
+            """Returns the one name that can be loaded."""
+            return [self.openai_name]
+
+        functions = {"load": load, "tokenize": tokenize, "available_models": available_models}
+        model = patches.module("clip.model", convert_weights=openai_clip.convert_weights, CLIP=FrozenEncoder)
+        return patches.module("clip", clip=patches.module("clip.clip", **functions), model=model, **functions)
+
+    def redirect(self, name: object, cls: type) -> object:
+        """Returns the folder to load from if `name` is the base's, otherwise `name`."""
+        if not isinstance(name, str | os.PathLike) or Path(name).name != self.hf_name:
+            return name
+        if self._folder is None:
+            from adaclip.exports import to_hf
+
+            self._folder = tempfile.TemporaryDirectory(prefix="adaclip-run-")
+            to_hf(self.adaclip, Path(self._folder.name) / "model")
+        self.report(f"{cls.__name__}.from_pretrained({str(name)!r})")
+        return str(Path(self._folder.name) / "model")
+
+    def make(self, *_: object, **__: object) -> FrozenEncoder:
+        """Takes the place of a seam: accepts any arguments and returns the encoder."""
+        self.report("the seam")
+        return self.frozen
+
+    def report(self, what: str) -> None:
+        """Reports a replacement on stderr, once."""
+        if what not in self.reported:
+            self.reported.append(what)
+            say(f"{what} is served by AdaCLIP {self.weights} (base {self.adaclip.base})")
+
+    def close(self) -> None:
+        """Removes the temporary folder."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+@contextmanager
+def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
+    """Replaces `import clip` and transformers' CLIP in this process. Loaded objects still work after the context.
+
+    Args:
+        adaclip: The encoder that takes their place.
+        weights: Name of the adapter in messages.
+
+    Yields:
+        The replacement, with the list of what it has served.
+    """
+    import transformers
+
+    replacement = Replacement(adaclip, weights)
+    with ExitStack() as undo:
+        undo.callback(replacement.close)
+        undo.enter_context(fingerprint.saves_noted())
+        clip = replacement.clip_module()
+        undo.enter_context(patches.package(clip, clip.clip, clip.model))
+        for name in CLASSES:
+            undo.enter_context(_served(getattr(transformers, name), replacement))
+        undo.enter_context(transformers_names())
+        yield replacement
+
+
+def say(message: str) -> None:
+    """Prints a line on stderr."""
+    print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _served(cls: type, replacement: Replacement) -> Iterator[None]:
+    """Redirects `cls.from_pretrained`, except for callers that adapt the base themselves."""
+    from torch import nn
+
+    original: Callable = cls.from_pretrained.__func__
+
+    def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
+        name = pretrained_model_name_or_path
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.partition(".")[0] not in ("adaclip", "peft"):  # they would apply the adapter twice
+            name = replacement.redirect(name, asked)
+        loaded = original(asked, name, *args, **kwargs)
+        if name is not pretrained_model_name_or_path and isinstance(loaded, nn.Module):
+            fingerprint.guard(loaded, replacement.record)
+        return loaded
+
+    from_pretrained.__doc__ = original.__doc__
+    with patches.attribute(cls, "from_pretrained", classmethod(from_pretrained)):
+        yield
