@@ -1,7 +1,7 @@
 """Reruns the smallest study of the paper, Table 8's retrieval, on procedural motions.
 
-`python examples/rerun_study.py runs/retrieval`, a few minutes on two cores. What follows the folder goes to
-`adaqf study` as it is: --seeds 3, --set extractors.steps=800, …
+`python examples/rerun_study.py runs/retrieval` takes a few minutes on two cores. Options after the folder are those of
+`adaqf study`: --seeds 3, --set extractors.steps=800, …
 """
 
 import sys
@@ -11,7 +11,7 @@ from adaqf_train.cli import main as run
 from adaqf_train.data.prepare import prepare_procedural
 
 STUDY = "retrieval"
-CLIPS = {"clips": 3000, "seed": 0}  # the demo's
+CLIPS = {"clips": 3000, "seed": 0}  # as in the demo
 
 
 def main() -> int:
@@ -21,8 +21,8 @@ def main() -> int:
     data = out / "data"
     if not data.is_dir():
         prepare_procedural(data, **CLIPS)
-    command = ["study", STUDY, "--data", f"procedural={data}", "--out", str(out / "runs"), "--results", str(out)]
-    code = run([*command, *options])
+    places = {"--data": f"procedural={data}", "--out": out / "runs", "--results": out / "results", "--pages": out}
+    code = run(["study", STUDY, *(str(part) for option in places.items() for part in option), *options])
     if code == 0:
         print((out / f"{STUDY}.md").read_text(encoding="utf-8"))
     return code

@@ -109,10 +109,10 @@ def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | 
 def report_on(scoring: Scoring) -> Report:
     """Evaluates a run and leaves its report and page. On the main process."""
     report = scoring.evaluate()
-    report.save(scoring.place)
+    report.save(scoring.place.path)
     page = scoring.page(report)
     report.show(scoring.console)
     encoder = "encoder" if scoring.config.encoder.tuning == "full" else "adapter"
-    for what, path in ((encoder, scoring.run / "adaclip"), ("report", scoring.place / "report.md"), ("motions", page)):
+    for what, path in ((encoder, scoring.run.adaclip), ("report", scoring.place.report_text), ("motions", page)):
         scoring.console.print(f"{what:<8}{path}", soft_wrap=True)
     return report

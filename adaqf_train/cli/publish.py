@@ -34,6 +34,7 @@ class Push:
         from huggingface_hub.utils import validate_repo_id
 
         from adaqf_train.runs import publish
+        from adaqf_train.runs.folder import RunLayout
 
         try:
             validate_repo_id(self.repo_id)
@@ -44,8 +45,8 @@ class Push:
         finished = publish.Finished.read(self.run)
         encoder, details = finished.encoder, finished.details(self.data_licence, self.trained_on)
         if self.dry_run:
-            folder = encoder.save_for_hub(self.run / publish.LOOK, self.repo_id, details=details)
+            folder = encoder.save_for_hub(RunLayout(self.run).hub, self.repo_id, details=details)
             print(f"wrote {folder}: what would be pushed to {self.repo_id}")
             return
         address = encoder.push_to_hub(self.repo_id, details=details, private=self.private or None)
-        print(f"pushed {self.run / publish.ADAPTER} to {address}")
+        print(f"pushed {RunLayout(self.run).adaclip} to {address}")

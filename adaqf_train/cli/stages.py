@@ -87,7 +87,7 @@ class EvaluatorVerb:
 
         with opened(self.options) as pipeline:
             pipeline.evaluator()
-            folder = pipeline.run / "evaluator"
+            folder = pipeline.run.evaluator
             pipeline.console.print(f"evaluator {folder}\nsha256    {fingerprint_of(folder)}", soft_wrap=True)
 
 

@@ -1,8 +1,7 @@
-"""A run's folder: one writer at a time, stages that are done stay done, settings that changed are noticed."""
+"""A run's folder: its layout, one writer at a time, finished stages, and settings that changed since."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -16,34 +15,81 @@ from filelock import FileLock, Timeout
 from adaclip.files import atomic_folder, read_json, remove_partial, write_json
 from adaqf_train.config import RunConfig, digest, from_dict, to_dict
 from adaqf_train.errors import ConfigError, RunError, RunLocked
+from adaqf_train.runs.settings import as_stored, differences
 
-LOCK, OWNER, STAGES, CONFIG = ".lock", ".pid", "stages.json", "run.json"
 
+class RunLayout:
+    """Where a run keeps everything."""
 
-class RunFolder:
-    """Where a run keeps everything; see the README for the list."""
-
-    def __init__(self, path: Path, accelerator: Accelerator) -> None:
-        self.path, self.accelerator = Path(path), accelerator
-        self.lender: Path | None = None  # a run whose finished stages are copied where their settings are the same
+    def __init__(self, path: Path) -> None:
+        self.path = path = Path(path)
+        # Records.
+        self.lock, self.owner = path / ".lock", path / ".pid"
+        self.config = path / "run.json"  # the configuration, and where the data are
+        self.records = path / "stages.json"  # finished stages with their settings
+        self.logs = path / "logs"
+        # Stages, a folder each. A stage and its folder have the same name.
+        self.data = path / "data"  # the demo's motions; other runs read their data where they are
+        self.pocket_clip = path / "pocket_clip"  # the base, if the recipe trains it
+        self.extractors = path / "extractors"
+        self.evaluator = path / "evaluator"
+        self.baseline, self.adaqf = path / "baseline", path / "adaqf"  # generators
+        self.adaclip = path / "adaclip"  # AdaQF's encoder: an adapter, or a text model after full tuning
+        self.encoder, self.generator = (
+            path / "encoder",
+            path / "generator",
+        )  # of studies: a frozen encoder, and under it
+        # What comes after training.
+        self.validation = path / "validation"  # pictures
+        self.evaluation = path / "evaluation"  # scores of each replication
+        self.report, self.report_text = path / "report.json", path / "report.md"
+        self.page = path / "motions.html"
+        self.hub = path / "hub"  # what `push --dry-run` would push
 
     def __truediv__(self, name: str) -> Path:
+        """The folder of a stage."""
         return self.path / name
+
+    def stages(self) -> dict[str, dict]:
+        """The records of the finished stages: digest, seconds, processes, settings."""
+        return read_json(self.records) if self.records.is_file() else {}
+
+    def log(self, stage: str) -> Path:
+        """The losses of a stage, a JSON line each."""
+        return self.logs / f"{stage}.jsonl"
+
+    def checkpoints(self, stage: str, settings: dict) -> Path:
+        """The checkpoints of a stage under these settings: never resumed under others."""
+        return self.path / "checkpoints" / stage / digest(settings)
+
+
+class RunFolder(RunLayout):
+    """A run's folder, for those who write to it: one launch at a time, and finished stages stay finished."""
+
+    def __init__(self, path: Path, accelerator: Accelerator) -> None:
+        super().__init__(path)
+        self.accelerator = accelerator
+        self.lender: RunLayout | None = None  # stages with equal settings are copied from it
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder for this process (and the others of its launch); RunError names a second writer."""
+        """Hold the folder for this launch.
+
+        Raises:
+            RunLocked: Another process is writing to it.
+            RunError: It cannot be written.
+        """
         if not self.accelerator.is_main_process:
             yield
             return
-        # The system drops this lock when the process ends, however it ends: nothing stale is left behind.
-        lock, owner = FileLock(self.path / LOCK), self.path / OWNER
+        # The system drops this lock however the process ends, so no stale lock stays behind.
+        lock = FileLock(self.lock)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-            owner.write_text(f"{os.getpid()}\n")
+            self.owner.write_text(f"{os.getpid()}\n")
         except Timeout:
-            pid = owner.read_text().strip() if owner.is_file() else "unknown"
+            pid = self.owner.read_text().strip() if self.owner.is_file() else "unknown"
             raise RunLocked(
                 f"{self.path}: process {pid} is writing this run. Wait for it, stop it, or give another --out."
             ) from None
@@ -53,15 +99,23 @@ class RunFolder:
             remove_partial(self.path)
             yield
         finally:
-            owner.unlink(missing_ok=True)
+            self.owner.unlink(missing_ok=True)
             lock.release()
 
     def stage(self, name: str, settings: dict, make: Callable[[], None], also: Sequence[str] = ()) -> str:
-        """Runs `make` unless this stage is recorded with the same settings; returns the settings' digest.
+        """Run `make` unless this stage is recorded with the same settings.
 
-        make: leaves its result in `self / name`, atomically, on the main process. settings: everything the
-        result depends on; the digests of earlier stages go in it. also: other folders that `make` leaves. RunError when
-        the stage was made with other settings.
+        Args:
+            name: Of the stage and of the folder that `make` leaves, atomically, on the main process.
+            settings: Everything that the result depends on, including the digests of earlier stages.
+            make: The work.
+            also: Other folders that `make` leaves.
+
+        Returns:
+            The digest of the settings.
+
+        Raises:
+            RunError: The stage was made with other settings.
         """
         key = digest(settings)
         done = self.stages().get(name)
@@ -81,68 +135,49 @@ class RunFolder:
             seconds = 0.0 if borrowed else round(time.monotonic() - started, 1)
             processes = self.accelerator.num_processes
             entry = {"digest": key, "seconds": seconds, "processes": processes, "settings": settings}
-            write_json(self / STAGES, self.stages() | {name: entry})
+            write_json(self.records, self.stages() | {name: entry})
         self.accelerator.wait_for_everyone()
         return key
 
-    def stages(self) -> dict[str, dict]:
-        """What is done, by stage."""
-        return _stages(self.path)
-
     def borrow_from(self, other: Path) -> None:
-        """Lets stages be copied from another run where their settings are this run's."""
-        if not (other / STAGES).is_file():
-            raise RunError(f"{other}: not a run ({STAGES} is missing). Give the --out of an earlier run.")
-        self.lender = other
+        """Let stages be copied from another run if their settings are equal."""
+        self.lender = RunLayout(other)
+        if not self.lender.records.is_file():
+            raise RunError(f"{other}: not a run ({self.records.name} is missing). Give the --out of an earlier run.")
 
     def write_config(self, config: RunConfig, data: Path, *, replace: bool = True) -> None:
-        """run.json: the configuration and where the data are (relative when inside the run)."""
+        """Write run.json: the configuration and where the data are (relative if inside the run)."""
         inside = data.resolve().is_relative_to(self.path.resolve())
         where = os.path.relpath(data, self.path) if inside else str(data.resolve())
-        if self.accelerator.is_main_process and (replace or not (self / CONFIG).is_file()):
-            write_json(self / CONFIG, {"data": where, "config": to_dict(config)})
+        if self.accelerator.is_main_process and (replace or not self.config.is_file()):
+            write_json(self.config, {"data": where, "config": to_dict(config)})
 
     def _borrow(self, name: str, key: str, also: Sequence[str]) -> bool:
-        if self.lender is None or _stages(self.lender).get(name, {}).get("digest") != key:
+        lender, parts = self.lender, (name, *also)
+        if lender is None or lender.stages().get(name, {}).get("digest") != key:
             return False
-        if not all((self.lender / part).exists() for part in (name, *also)):
+        if not all((lender / part).exists() for part in parts):
             return False
-        for part in (name, *also) if self.accelerator.is_main_process else ():
+        for part in parts if self.accelerator.is_main_process else ():
             with atomic_folder(self / part) as staging:
-                shutil.copytree(self.lender / part, staging, dirs_exist_ok=True)
+                shutil.copytree(lender / part, staging, dirs_exist_ok=True)
         return True
 
 
 def read_config(path: Path) -> tuple[RunConfig, Path]:
-    """The configuration of a run and where its data are; RunError when it is not a run."""
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path}: not a run ({CONFIG} is missing). Give the --out of an earlier run.")
-    content = read_json(path / CONFIG)
+    """Read run.json.
+
+    Returns:
+        The configuration of a run, and where its data are.
+
+    Raises:
+        RunError: The folder is not a run, or another version wrote its configuration.
+    """
+    file = RunLayout(path).config
+    if not file.is_file():
+        raise RunError(f"{path}: not a run ({file.name} is missing). Give the --out of an earlier run.")
+    content = read_json(file)
     try:
         return from_dict(content["config"]), path / content["data"]
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise RunError(
-            f"{path / CONFIG}: not a configuration this version wrote ({error}). Make the run again."
-        ) from error
-
-
-def _stages(path: Path) -> dict[str, dict]:
-    return read_json(path / STAGES) if (path / STAGES).is_file() else {}
-
-
-def as_stored(settings: dict) -> dict:
-    """Settings as they come back from JSON, which knows no tuples."""
-    return json.loads(json.dumps(settings))
-
-
-def differences(old: dict, new: dict, prefix: str = "") -> str:
-    """Which settings differ, as "name: old -> new"."""
-    found = []
-    for name in sorted(old.keys() | new.keys()):
-        a, b = old.get(name), new.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            inner = differences(a, b, f"{prefix}{name}.")
-            found += [inner] if inner else []
-        elif a != b:
-            found.append(f"{prefix}{name}: {a} -> {b}")
-    return ", ".join(found)
+        raise RunError(f"{file}: not a configuration this version wrote ({error}). Make the run again.") from error

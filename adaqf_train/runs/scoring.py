@@ -1,4 +1,4 @@
-"""What comes after training: a run's report, its page, the scores of other programs' motions, retrieval."""
+"""What follows training: a run's report and page, scores of other programs' motions, retrieval."""
 
 from __future__ import annotations
 
@@ -12,44 +12,49 @@ from tqdm import tqdm
 
 from adaqf_train.config import digest
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.errors import DataError, RunError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
-from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.evaluation.extractors_report import JUDGES, retrieve_real
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.report import Report
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.judges.official import find_checkpoint, load_official
-from adaqf_train.judges import store
-from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.generators.base import TextToMotion
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.judges import store
+from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
-from adaqf_train.runs.stages import ARMS, Pipeline
-from adaqf_train.runs.folder import read_config
 from adaqf_train.render.page import Scene, Take, write_page
-from adaqf_train.errors import DataError, RunError
+from adaqf_train.runs.folder import RunFolder, RunLayout, read_config
+from adaqf_train.runs.stages import ARMS, Pipeline
 
 PAGE_PROMPTS = 8
 
 
 class Scoring:
-    """Scores a run on the split that its configuration names. Of the main process only."""
+    """Scores a run on the split that its configuration names. For the main process only."""
 
     def __init__(self, pipeline: Pipeline, *, evaluator: Path | None = None, official: Path | None = None) -> None:
-        """evaluator: folder of an independent evaluator in place of the run's own, or a run that has one. official:
-        folder of the official evaluators' files, to score with them as well.
+        """Prepare to score a run.
+
+        Args:
+            pipeline: The run.
+            evaluator: Folder of an independent evaluator, or of a run that has one, in place of the run's own.
+            official: Folder of the official evaluators' files, to score with them as well.
         """
-        self.run, self.config, self.console = pipeline.run, pipeline.config, pipeline.console
-        self.data, self.inputs, self.official = pipeline.data, pipeline.inputs, official
+        self.run: RunFolder = pipeline.run
+        self.config, self.console, self.data = pipeline.config, pipeline.console, pipeline.data
+        self.inputs, self.official = pipeline.inputs, official
         self.dataset: MotionDataset = pipeline.dataset(self.config.evaluation.split)
         self.device = pipeline.accelerator.device
-        self.evaluator = self.run / "evaluator" if evaluator is None else _evaluator_in(evaluator)
+        self.evaluator = self.run.evaluator if evaluator is None else _evaluator_in(evaluator)
         self._seconds: dict[str, float] = {}
 
     def evaluate(self) -> Report:
-        """Scores ground truth and the arms that are trained, and tells how the judges find real motions."""
+        """Score the ground truth, the trained arms, and the judges' retrieval of real motions."""
         arms = self._trained()
         rows = {arm: self.row(arm) for arm in ("gt", *arms)}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
@@ -57,7 +62,7 @@ class Scoring:
         return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval())
 
     def row(self, arm: str) -> Row:
-        """The figures of a trained arm, or of the real motions ("gt")."""
+        """Score a trained arm, or the real motions ("gt")."""
         if arm == "gt":
             return self._timed(arm, None, "")
         generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
@@ -65,7 +70,13 @@ class Scoring:
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
     def score(self, name: str, generator: TextToMotion, weights: str) -> Row:
-        """The figures of a generator of any family; weights: what tells it from others that go by this name."""
+        """Score a generator of any family.
+
+        Args:
+            name: Of its row.
+            generator: It.
+            weights: A hash that distinguishes it from other generators of this name.
+        """
 
         def generate(captions, lengths, seed):
             total = -(-len(captions) // generator.batch) * generator.steps
@@ -75,15 +86,14 @@ class Scoring:
         return self._timed(name, generate, weights)
 
     def evaluate_motions(self, path: Path) -> Report:
-        """Scores motions that another program wrote, beside the ground truth."""
+        """Score motions that another program wrote (`read_motions`), beside the ground truth."""
         judges, found = self.judges, read_motions(path, self.dataset)
-        # Real motions are scored in pools of the same size: among fewer candidates anybody finds the right one.
+        # Real motions are scored in pools of the same size: fewer candidates make retrieval easier.
         own, number = self.config.evaluation, len(found.motions)
-        smaller = {"pool": min(own.pool, number), "diversity_pairs": min(own.diversity_pairs, number // 2)}
-        evaluation = replace(own, **smaller)
+        evaluation = replace(own, pool=min(own.pool, number), diversity_pairs=min(own.diversity_pairs, number // 2))
         self.config = replace(self.config, evaluation=evaluation)
         name = path.stem if path.is_file() else path.resolve().name
-        name = f"motions {name}" if name in NAMES else name  # which are those of our own rows
+        name = f"motions {name}" if name in NAMES else name  # our own rows have the other names
         key = hash_of_motions(found.captions, found.motions)
         progress = self._progress("motions", key)
         theirs = protocol.evaluate_motions(
@@ -95,19 +105,19 @@ class Scoring:
         return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
 
     def retrieval(self) -> dict[str, dict[str, Row]]:
-        """How the judges find real motions by their captions and back, by judge (Table 8)."""
+        """Retrieval of real motions by their captions and back (Table 8): {judge: {set: row}}."""
         judges = {name: judge for name in JUDGES if (judge := getattr(self.judges, name)) is not None}
         progress = {name: self._progress(f"retrieval_{name}", name) for name in judges}
         return retrieve_real(self.dataset, judges, self.config.evaluation, progress)
 
     @property
-    def place(self) -> Path:
-        """Where report and page go: the run's folder, or one in it for a split that is not the run's own."""
-        own = read_config(self.run.path)[0].evaluation.split
-        return self.run.path if self.config.evaluation.split == own else self.run / self.config.evaluation.split
+    def place(self) -> RunLayout:
+        """Where report and page go: the run's folder, or a folder in it for a split that is not the run's own."""
+        own, split = read_config(self.run.path)[0].evaluation.split, self.config.evaluation.split
+        return self.run if split == own else RunLayout(self.run.path / split)
 
     def page(self, report: Report) -> Path:
-        """motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
+        """Write motions.html: the same prompts for ground truth, baseline and AdaQF, side by side."""
         evaluation = replace(self.config.evaluation, protocol="full", max_samples=PAGE_PROMPTS)
         sampled = protocol.draw(self.dataset, evaluation, 0)
         takes = {"gt": sampled.motions}
@@ -120,7 +130,7 @@ class Scoring:
             for i, caption in enumerate(sampled.captions)
         ]
         return write_page(
-            self.place / "motions.html",
+            self.place.page,
             scenes,
             title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
             fps=self.dataset.fps,
@@ -131,14 +141,14 @@ class Scoring:
     def judges(self) -> Judges:
         """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
-        if self.evaluator == self.run / "evaluator" and "evaluator" not in stages:
+        if self.evaluator == self.run.evaluator and "evaluator" not in stages:
             raise RunError(f"{self.evaluator}: not trained yet. Run: adaqf evaluator with this run's options.")
         learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
         if any(train != self.inputs["train"] for train in learnt):
-            raise RunError(f"{self.data}: not the data this run was trained on. Give their place now with --data.")
-        extractors = None  # a run without feedback needs none
+            raise RunError(f"{self.data}: not the data this run was trained on. Give their new place with --data.")
+        extractors = None  # a run without feedback has none
         if "extractors" in stages:
-            towers, tokenizer = store.load_extractors(self.run / "extractors")
+            towers, tokenizer = store.load_extractors(self.run.extractors)
             extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
         matcher, tokenizer, statistics = store.load_evaluator(self.evaluator)
         if len(statistics[0]) != self.dataset.features:
@@ -151,7 +161,7 @@ class Scoring:
 
     @cached_property
     def hashes(self) -> dict[str, str | None]:
-        """What each judge is, by its weights."""
+        """What identifies each judge: a hash of its weights."""
         official = None
         if self.official:
             judge, glove = self.judges.official, sorted(self.official.rglob("our_vab_*"))
@@ -159,7 +169,7 @@ class Scoring:
             official = digest([hash_of_files([find_checkpoint(self.official), *glove]), *statistics])
         return {
             "evaluator": store.fingerprint_of(self.evaluator),
-            "extractors": hash_of_weights(self.run / "extractors") if "extractors" in self.run.stages() else None,
+            "extractors": hash_of_weights(self.run.extractors) if "extractors" in self.run.stages() else None,
             "official": official,
         }
 
@@ -167,7 +177,7 @@ class Scoring:
         judges, started = self.judges, time.monotonic()
         progress = self._progress(arm, weights)
         row = protocol.evaluate(generate, self.dataset, judges, self.config.evaluation, progress=progress)
-        # Replications that an earlier, interrupted call made are counted with the time they took then.
+        # Replications of an earlier, interrupted call count with the time that they took then.
         self._seconds[arm] = protocol.seconds_of(progress)
         self.console.print(f"[bold]·[/bold] {NAMES.get(arm, arm)}: evaluated in {time.monotonic() - started:.0f} s")
         return row
@@ -185,7 +195,7 @@ class Scoring:
         )
 
     def _progress(self, name: str, scored: str) -> Path:
-        """Where replications are kept: a file for all that they depend on but their number."""
+        """Where replications are kept: one file for everything that they depend on, except their number."""
         key = {
             "scored": scored,
             "judges": self.hashes,
@@ -193,7 +203,7 @@ class Scoring:
             "evaluation": asdict(self.config.evaluation) | {"replications": None},
             "sampling": asdict(self.config.sampling) if name in ARMS else None,
         }
-        return self.run / "evaluation" / f"{name}_{digest(key)}.json"
+        return self.run.evaluation / f"{name}_{digest(key)}.json"
 
     def _trained(self) -> list[str]:
         arms = [arm for arm in ARMS if arm in self.run.stages()]
@@ -203,6 +213,6 @@ class Scoring:
 
 
 def _evaluator_in(folder: Path) -> Path:
-    """An evaluator's folder, given as such or as a run's."""
-    inside = folder / "evaluator"
+    """The folder of an evaluator, given as such or as the run that has it."""
+    inside = RunLayout(folder).evaluator
     return inside if inside.is_dir() else folder

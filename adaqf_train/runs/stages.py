@@ -11,53 +11,46 @@ from rich.console import Console
 
 from adaclip import AdaCLIP, hub
 from adaclip.files import atomic_folder
-from adaqf_train.config import POCKET_BASE, RunConfig, digest
+from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
+from adaqf_train.encoders.pocket_clip import fit_pocket_clip
+from adaqf_train.errors import DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
-from adaqf_train.judges.official_feedback import OfficialJudge
-from adaqf_train.judges.official import find_checkpoint
-from adaqf_train.judges import store
-from adaqf_train.judges.base import Judge
-from adaqf_train.runs.folder import RunFolder
-from adaqf_train.encoders.pocket_clip import fit_pocket_clip
 from adaqf_train.generators.mdm.objective import fit_adaqf
-from adaqf_train.judges import contrastive
+from adaqf_train.judges import contrastive, store
+from adaqf_train.judges.base import Judge
+from adaqf_train.judges.official import find_checkpoint
+from adaqf_train.judges.official_feedback import OfficialJudge
+from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.settings import without_incidental
+from adaqf_train.runs.validator import ScoreGenerator, validator
 from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
-from adaqf_train.runs.validator import ScoreGenerator, validator
-from adaqf_train.errors import DataError
 
-ARMS = ("baseline", "adaqf")
-# Fields of TrainingConfig that the weights do not depend on: to change them is no reason to train again.
-INCIDENTAL = ("workers", "checkpoint_every", "keep", "log_every", "trackers", "max_loss")
-
-
-def without_incidental(config: object) -> dict:
-    """A configuration as nested dictionaries, without the training settings that weights do not depend on."""
-
-    def kept(content: dict) -> dict:
-        training = "learning_rate" in content and "workers" in content
-        return {
-            name: kept(value) if isinstance(value, dict) else value
-            for name, value in content.items()
-            if not (training and name in INCIDENTAL)
-        }
-
-    return kept(config if isinstance(config, dict) else asdict(config))
+BASELINE, ADAQF = ARMS = ("baseline", "adaqf")
 
 
 class Pipeline:
-    """One run on one data set. Every method is a stage: it does its work once, and earlier stages first."""
+    """One run on one data set.
+
+    Every stage is a method, does its work once, and runs the stages that it depends on first.
+    """
 
     def __init__(
         self, run: RunFolder, config: RunConfig, data: Path, *, base: Path | None = None, console: Console | None = None
     ) -> None:
-        """data: the data set's folder, or one that holds it. base: a folder of a CLIP text model to use as the base,
-        whatever the recipe says.
+        """Open a run.
+
+        Args:
+            run: Its folder, locked by the caller.
+            config: Its configuration.
+            data: The data set's folder, or one that holds it.
+            base: Folder of a CLIP text model to use as the base, whatever the recipe says.
+            console: Where progress is shown; None: standard output of the main process.
         """
         self.run, self.config, self.data, self.base_folder = run, config, locate(data), base
         self.accelerator: Accelerator = run.accelerator
@@ -67,7 +60,7 @@ class Pipeline:
         self.inputs = self._inputs(self.dataset("train"))
 
     def dataset(self, split: str, *, few: bool = False) -> MotionDataset:
-        """A split of the data, read once. few: of the training split only what data.samples leaves of it."""
+        """A split of the data, read once. few: only the training clips that data.samples selects."""
         few = few and self.config.data.samples is not None
         if (split, few) not in self._datasets:
             config = self.config.data if few else replace(self.config.data, samples=None)
@@ -78,8 +71,11 @@ class Pipeline:
         return self._datasets[split, few]
 
     def check(self) -> None:
-        """Finds what would fail after all the training: splits that are scored, trackers, and batches larger than the
-        data.
+        """Find what would fail only after the training.
+
+        Raises:
+            DataError: A split that is scored is too small, or smaller than a batch.
+            TrackingError: A tracker is not installed.
         """
         protocol.check_samples(self.dataset(self.config.evaluation.split))
         if self.config.validation.every is not None:
@@ -87,7 +83,7 @@ class Pipeline:
         check_trackers(self.config.training.trackers)
         feedback = self.config.feedback
         if feedback.active and feedback.judge == "official":
-            find_checkpoint(Path(feedback.official))  # the first that people look for
+            find_checkpoint(Path(feedback.official))  # the file that users miss first
             OfficialJudge.load(Path(feedback.official), self.dataset("train"))
         few = {"extractors": not self.config.extractors.full_set, "evaluator": False, "training": True}
         few |= {"pocket_clip": False} if self.config.encoder.base == POCKET_BASE and self.base_folder is None else {}
@@ -100,16 +96,16 @@ class Pipeline:
                 )
 
     def base(self) -> tuple[str, str]:
-        """The CLIP text encoder to adapt, a folder or a Hub id, and a digest of what it is.
+        """Train the pocket CLIP if the recipe asks for one.
 
-        A pocket recipe's lies in the run; any other is used where it is.
+        Returns:
+            The text encoder to adapt, a folder or a Hub id, and what identifies it: a digest, or the id.
         """
         name = self.config.encoder.base
         if name != POCKET_BASE:
             name = str(self.base_folder or name)
             return name, hash_of_weights(Path(name)) if Path(name).is_dir() else name
-        folder = self.run / "pocket_clip"
-        settings = {"base": hash_of_weights(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
+        folder, settings = self.run.pocket_clip, self._depends("pocket_clip")
 
         def make() -> None:
             if self.base_folder:
@@ -123,49 +119,45 @@ class Pipeline:
                 self.accelerator,
                 self.dataset("train"),
                 self.config.pocket_clip,
-                Place(self._log("pocket_clip")),
+                Place(self.run.log("pocket_clip")),
                 self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
                 store.save_clip(folder, model, tokenizer)
 
-        return str(folder), self.run.stage("pocket_clip", settings | self.inputs, make)
+        return str(folder), self.run.stage("pocket_clip", settings, make)
 
     def extractors(self) -> str:
-        """Trains the feedback's extractors; returns their digest."""
-        base, base_key = self.base()
-        train = self.dataset("train", few=not self.config.extractors.full_set)
-        # full_set says no more than which clips there were, which the inputs tell.
-        settings = asdict(self.config.extractors) | self._inputs(train) | {"base": base_key}
-        del settings["full_set"]
+        """Train the feedback's extractors; their digest."""
+        settings = self._depends("extractors")
 
         def make() -> None:
             self._say("Extractors: text and motion into one space (Eq. 2)")
-            model, tokenizer = hub.load_base(base, hub.LoadOptions())
-            words = model.get_input_embeddings().weight.detach()
+            model, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
+            train = self._extractors_data()
             extractors = contrastive.fit_extractors(
                 self.accelerator,
                 train,
                 tokenizer,
-                words,
+                model.get_input_embeddings().weight.detach(),
                 self.config.extractors,
                 self.place("extractors", settings),
                 self.config.training.trackers,
             )
             if self.accelerator.is_main_process:
-                folder = self.run / "extractors"
-                store.save_extractors(folder, extractors, train.features, self.config.extractors, tokenizer)
+                store.save_extractors(
+                    self.run.extractors, extractors, train.features, self.config.extractors, tokenizer
+                )
 
         return self.run.stage("extractors", settings, make)
 
     def evaluator(self) -> str:
-        """Trains the independent evaluator; returns its digest."""
-        base, base_key = self.base()
-        settings = asdict(self.config.evaluator) | self.inputs | {"tokenizer": base_key}
+        """Train the independent evaluator; its digest."""
+        settings = self._depends("evaluator")
 
         def make() -> None:
             self._say("Evaluator: independent of the extractors")
-            _, tokenizer = hub.load_base(base, hub.LoadOptions())
+            _, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
             train = self.dataset("train")
             matcher = contrastive.fit_evaluator(
                 self.accelerator,
@@ -177,50 +169,86 @@ class Pipeline:
             )
             if self.accelerator.is_main_process:
                 statistics = train.mean, train.std
-                store.save_evaluator(self.run / "evaluator", matcher, statistics, self.config.evaluator, tokenizer)
+                store.save_evaluator(self.run.evaluator, matcher, statistics, self.config.evaluator, tokenizer)
 
         return self.run.stage("evaluator", settings, make)
 
     def train(self, arm: str) -> str:
-        """Trains the baseline or AdaQF; returns its digest.
+        """Train the baseline or AdaQF; its digest.
 
-        AdaQF's adapter is also written to adaclip/, or, of an encoder tuned as a whole, the text model.
+        AdaQF's encoder is also written to adaclip/: an adapter, or a text model after full tuning.
         """
-        config = self.config if arm == "adaqf" else self.config.baseline()
-        base, base_key = self.base()
-        train = self.dataset("train", few=True)
-        parts = ("encoder", "denoiser", "diffusion", "feedback", "training")
-        settings = {part: without_incidental(getattr(config, part)) for part in parts}
-        settings |= {**self._inputs(train), "base": base_key}
-        judge = self._feedback_judge(config, settings)
-        if config.validation.every is not None:
-            settings |= {"validation": asdict(config.validation), "evaluator": self.evaluator()}
-            settings["validation"].pop("strips")
+        config, settings = self._arm_config(arm), self._depends(arm)
 
         def make() -> None:
             self._say(f"{NAMES[arm]}: training the generator")
-            score = self._validator(arm) if config.validation.every is not None else None
-            generator = fit_adaqf(self.accelerator, train, base, judge, config, self.place(arm, settings), score)
+            generator = fit_adaqf(
+                self.accelerator,
+                self.dataset("train", few=True),
+                self.base()[0],
+                self._feedback_judge(config),
+                config,
+                self.place(arm, settings),
+                self._validator(arm) if config.validation.every is not None else None,
+            )
             if self.accelerator.is_main_process:
-                if arm == "adaqf":
+                if arm == ADAQF:
                     self._save_encoder(generator.encoder)
                 generator.save_pretrained(self.run / arm)
 
-        return self.run.stage(arm, settings, make, also=("adaclip",) if arm == "adaqf" else ())
+        return self.run.stage(arm, settings, make, also=(self.run.adaclip.name,) if arm == ADAQF else ())
 
-    def _feedback_judge(self, config: RunConfig, settings: dict) -> Judge | None:
-        """Who gives feedback, if anybody does; what it is goes into the settings."""
-        official = settings["feedback"].pop("official")  # where the files are does not matter, what they are does
+    def place(self, name: str, settings: dict) -> Place:
+        """Where a stage with these settings writes its log and its checkpoints."""
+        return Place(self.run.log(name), self.run.checkpoints(name, settings))
+
+    def _depends(self, stage: str) -> dict[str, object]:
+        """Everything that the result of a stage depends on. The stages among it are run if they were not yet."""
+        if stage == "pocket_clip":
+            own = {"base": hash_of_weights(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
+            return own | self.inputs
+        _, base_key = self.base()
+        if stage == "extractors":
+            settings = asdict(self.config.extractors) | self._inputs(self._extractors_data()) | {"base": base_key}
+            del settings["full_set"]  # the inputs tell which clips it selects
+            return settings
+        if stage == "evaluator":
+            return asdict(self.config.evaluator) | self.inputs | {"tokenizer": base_key}
+        config = self._arm_config(stage)
+        parts = ("encoder", "denoiser", "diffusion", "feedback", "training")
+        settings = {part: without_incidental(getattr(config, part)) for part in parts}
+        settings |= {**self._inputs(self.dataset("train", few=True)), "base": base_key}
+        official = settings["feedback"].pop("official")  # the files count, not where they lie
+        if config.feedback.active and config.feedback.judge == "official":
+            settings["judge"] = hash_of_files([find_checkpoint(Path(official))])
+        elif config.feedback.active:
+            settings["extractors"] = self.extractors()
+        if config.validation.every is not None:
+            settings |= {"validation": asdict(config.validation), "evaluator": self.evaluator()}
+            del settings["validation"]["strips"]
+        return settings
+
+    def _inputs(self, train: MotionDataset) -> dict[str, object]:
+        """What a stage learns from. The fingerprint shows which clips data.samples selects."""
+        data = asdict(self.config.data)
+        return {"data": {k: v for k, v in data.items() if not k.startswith("samples")}, "train": train.fingerprint()}
+
+    def _extractors_data(self) -> MotionDataset:
+        return self.dataset("train", few=not self.config.extractors.full_set)
+
+    def _arm_config(self, arm: str) -> RunConfig:
+        return self.config if arm == ADAQF else self.config.baseline()
+
+    def _feedback_judge(self, config: RunConfig) -> Judge | None:
+        """The judge that gives feedback, or None without feedback."""
         if not config.feedback.active:
             return None
         if config.feedback.judge == "official":
-            settings["judge"] = hash_of_files([find_checkpoint(Path(official))])
-            return OfficialJudge.load(Path(official), self.dataset("train"))
-        settings["extractors"] = self.extractors()
-        return store.load_extractors(self.run / "extractors")[0]
+            return OfficialJudge.load(Path(config.feedback.official), self.dataset("train"))
+        return store.load_extractors(self.run.extractors)[0]
 
     def _save_encoder(self, encoder: AdaCLIP) -> None:
-        folder = self.run / "adaclip"
+        folder = self.run.adaclip
         if self.config.encoder.tuning != "full":
             encoder.save_pretrained(folder)
             return
@@ -232,27 +260,11 @@ class Pipeline:
         return validator(
             self.dataset("val"),
             self.config,
-            self.run / "evaluator",
-            self.run / "extractors" if "extractors" in self.run.stages() else None,
-            pictures=self.run / "validation" / arm,
+            self.run.evaluator,
+            self.run.extractors if "extractors" in self.run.stages() else None,
+            pictures=self.run.validation / arm,
             device=self.accelerator.device,
         )
-
-    def _inputs(self, train: MotionDataset) -> dict[str, object]:
-        """What a stage learns from. Which clips data.samples leaves shows in the fingerprint."""
-        data = asdict(self.config.data)
-        return {"data": {k: v for k, v in data.items() if not k.startswith("samples")}, "train": train.fingerprint()}
-
-    def place(self, name: str, settings: dict) -> Place:
-        """Where a stage with these settings writes its log and its checkpoints."""
-        return Place(self._log(name), self._checkpoints(name, settings))
-
-    def _checkpoints(self, name: str, settings: dict) -> Path:
-        """Where a stage's are: what was trained with other settings is never gone on with."""
-        return self.run / "checkpoints" / name / digest(settings)
-
-    def _log(self, name: str) -> Path:
-        return self.run / "logs" / f"{name}.jsonl"
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")

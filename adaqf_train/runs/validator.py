@@ -1,4 +1,4 @@
-"""What scores a generator on val while it is trained."""
+"""Scores a generator on val while it is trained."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from adaclip.files import atomic_file
 from adaqf_train.config import RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
-from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.judges import store
 from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.judges import store
+from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.motion.features import decode
 from adaqf_train.render.pictures import strip
-
 
 # A generator, and the step whose weights it has -> its figures.
 ScoreGenerator = Callable[[MotionGenerator, int], Mapping[str, float]]
@@ -34,10 +33,18 @@ def validator(
     pictures: Path,
     device: torch.device,
 ) -> ScoreGenerator:
-    """Scores a generator with the independent evaluator, and leaves a picture of a few of its motions.
+    """Make the function that scores a generator during training, each time with the same captions, lengths and noise.
 
-    dataset: the val split. evaluator, extractors: their folders; extractors: the feedback's own, whose R-precision
-    stands beside. pictures: each validation leaves PICTURES_STEP.png. The same captions, lengths and noise every time.
+    Args:
+        dataset: The val split.
+        config: Of the run.
+        evaluator: Folder of the independent evaluator.
+        extractors: Folder of the feedback's extractors, whose R-precision is reported beside the evaluator's.
+        pictures: Each validation writes PICTURES_STEP.png, a few of its motions.
+        device: Where the judges run.
+
+    Returns:
+        score(generator, step) -> {metric: mean}.
     """
     validation = config.validation
     once = replace(

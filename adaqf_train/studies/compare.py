@@ -12,6 +12,7 @@ from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, mar
 from adaqf_train.evaluation.extractors_report import WAYS
 from adaqf_train.evaluation.retrieval import TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
+from adaqf_train.runs.folder import RunLayout
 from adaqf_train.studies.paper import RETRIEVAL, PaperTable
 from adaqf_train.studies.statistics import differ, estimate
 
@@ -200,7 +201,7 @@ def _over_runs(reports: Sequence[dict]) -> list[str]:
 
 
 def _read(path: Path) -> dict:
-    path = path / "report.json" if path.is_dir() else path
+    path = RunLayout(path).report if path.is_dir() else path
     if not path.is_file():
         raise FileError(f"{path}: missing. Give a report.json, or a run that has one.")
     report = read_json(path)

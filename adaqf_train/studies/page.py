@@ -17,7 +17,7 @@ CURVES = {"fid": "FID on val ↓", "r_precision_3": "R@3 on val ↑"}
 
 def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path, command: str) -> Path:
     """Writes folder/NAME.md and the figures beside it. found: {data set: {arm: {seed: result}}}."""
-    lines = [f"# {study.title}", "", f"{study.paper} of the paper. {study.told}", "", _statistics(study), ""]
+    lines = [f"# {study.title}", "", f"{study.paper} of the paper. {study.note}", "", _statistics(study), ""]
     lines += [f"```sh\n{command}\n```", "", _cost(found), ""]
     for label, arms in found.items():
         lines += [f"## {label}", "", tables.figures_table(study, arms), ""]

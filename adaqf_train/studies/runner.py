@@ -1,117 +1,162 @@
-"""Runs the trials of a study, each once, and finds what was run."""
+"""Trains and scores single trials."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import platform
+import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from adaclip.files import FileError
-from adaqf_train.config import DataConfig
-from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.official import locate
-from adaqf_train.errors import ConfigError, DataError, DivergenceError, RunLocked
-from adaqf_train.studies import results, tables
-from adaqf_train.studies.definitions import Study
-from adaqf_train.studies.results import Result
-from adaqf_train.studies.trial import TrialRunner, agreed
+import torch
+from accelerate import Accelerator
+
+from adaclip import AdaCLIP
+from adaqf_train.config import to_dict
+from adaqf_train.encoders.pocket_clip import fit_pose_probe
+from adaqf_train.evaluation.extractors_report import retrieve_real
+from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
+from adaqf_train.evaluation.general_prompts import PROMPTS
+from adaqf_train.evaluation.manifest import hash_of_weights
+from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.report import Report
+from adaqf_train.generators.masked.generator import MaskedGenerator
+from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.judges import store
+from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.runs.scoring import Scoring
+from adaqf_train.runs.stages import ADAQF, Pipeline
+from adaqf_train.studies.results import Figures, Result
+from adaqf_train.studies.schema import Arm
+from adaqf_train.studies.sources import Sources
+from adaqf_train.studies.transfer import GENERATOR, Transfer, curve_of, read_curve
+from adaqf_train.studies.workspace import Workspace
+from adaqf_train.training.loop import Place
 
 
 @dataclass(frozen=True)
-class StudyRunner:
-    """A study whose trials were run by this or an earlier call, or for another study, and are not run again."""
+class TrialRunner:
+    """Runs trials. They share base, extractors, evaluator and codecs, and differ in their arm and training seed."""
 
-    study: Study
-    trials: TrialRunner
-    seeds: int
-    kept: Path  # results go here: figures alone
+    workspace: Workspace
 
-    def run(self, arms: Sequence[str] | None = None) -> list[str]:
-        """Runs the trials that have no result, seed by seed so that a study that is cut short can be read.
+    def run(self, label: str, arm: Arm, seed: int) -> Result:
+        """Train and score a trial.
 
-        What another process is running is left to it, and asked for again while there is anything else to do. A trial
-        that diverges, or that the data are too few for, does not keep the others from being run: returns what went
-        wrong, a line each.
+        All processes of a launch train, and the main one scores: only its result has figures.
+
+        Args:
+            label: The data set.
+            arm: What is trained.
+            seed: Training seed.
+
+        Raises:
+            RunLocked: Another process is running this trial.
         """
-        unknown = set(arms or ()) - self.study.arms.keys()
-        if unknown:
-            raise ConfigError(f"There is no arm {sorted(unknown)}: choose from {', '.join(self.study.arms)}.")
-        failed: dict[tuple[str, str, int], str] = {}
-        while self._pass(arms or tuple(self.study.arms), failed):
-            pass
-        return list(failed.values())
+        workspace, setup = self.workspace, self.workspace.setup
+        trial = setup.trial(label, arm, seed)
+        sources = Sources(workspace)
+        adapted = sources.adapted(label, arm.encoder, seed) if arm.encoder else None
+        run = workspace.run(trial.name)
+        with workspace.claimed(run):
+            pipeline, started = workspace.pipeline(run, label, arm, seed), time.monotonic()
+            encoder = sources.text_model(pipeline, adapted) if arm.encoder else None
+            if arm.kind == "extractors":
+                test, truth = _retrieval(pipeline), {}
+            elif arm.kind == "encoder":
+                test, truth = _forgetting(pipeline, encoder), {}
+            else:
+                test, truth = self._generation(pipeline, arm, encoder)
+            curve = read_curve(curve_of(run.path, ADAQF if arm.encoder is None else GENERATOR))
+            return Result(trial, test, truth, curve, self._manifest(pipeline, started))
 
-    def _pass(self, arms: Sequence[str], failed: dict[tuple[str, str, int], str]) -> int:
-        """Tries every trial that is missing, once; returns how many were run."""
-        console, done = self.trials.console, 0
-        for label, name, seed in self._all(arms):
-            if (label, name, seed) in failed or agreed(self._result(label, name, seed) is not None):
-                continue
-            arm = self.study.arms[name]
-            trial = self.trials.trial(label, arm, seed)
-            console.print(f"[bold]{label}, {arm.title}, seed {seed}[/bold]: {trial.name}")
-            try:
-                result = self.trials.run(label, arm, seed)
-            except RunLocked as error:
-                console.print(f"left to the process that is at it ({error})")
-                continue
-            except (DivergenceError, DataError) as error:
-                failed[label, name, seed] = f"{label}, {arm.title}, seed {seed}: {error}"
-                console.print(failed[label, name, seed])
-                continue
-            if self.trials.accelerator.is_main_process:
-                result.save(self.kept)
-            self.trials.accelerator.wait_for_everyone()
-            done += 1
-        return done
-
-    def found(self) -> dict[str, tables.Results]:
-        """The results there are: {data set: {arm: {seed: result}}}.
-
-        FileError where those of a data set were scored by different evaluators: they do not compare.
-        """
-        found: dict[str, dict[str, dict[int, Result]]] = {
-            label: {arm: {} for arm in self.study.arms} for label in self.trials.data
+    def _manifest(self, pipeline: Pipeline, started: float) -> dict[str, object]:
+        """What a result was made with and from, and how long it took."""
+        run = pipeline.run
+        stages = {name: entry["seconds"] for name, entry in run.stages().items()}
+        scored = max(0.0, time.monotonic() - started - sum(stages.values()))
+        return {
+            "seconds": stages | {"scoring": round(scored, 1)},
+            "machine": _machine(pipeline.accelerator),
+            "data": pipeline.dataset(pipeline.config.evaluation.split).fingerprint(),
+            "train": pipeline.inputs["train"],
+            "evaluator": store.fingerprint_of(run.evaluator) if run.evaluator.name in run.stages() else None,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "config": to_dict(pipeline.config),
+            "families": to_dict(self.workspace.setup.families),
         }
-        evaluators: dict[str, dict[str, str]] = {label: {} for label in self.trials.data}
-        for label, arm, seed in self._all(tuple(self.study.arms)):
-            if (result := self._result(label, arm, seed)) is not None:
-                found[label][arm][seed] = result
-                if (evaluator := result.manifest["evaluator"]) is not None:
-                    evaluators[label][evaluator] = result.trial.name
-        for label, names in evaluators.items():
-            if len(names) > 1:
-                raise FileError(
-                    f"{self.kept}: results on {label} were scored by different evaluators ({', '.join(names.values())} "
-                    "are one of each). Delete those of one of them and run the study again."
-                )
-        return found
 
-    def _all(self, arms: Sequence[str]) -> Iterator[tuple[str, str, int]]:
-        for seed in range(self.seeds):
-            for label in self.trials.data:
-                for arm in arms:
-                    yield label, arm, seed
-
-    def _result(self, label: str, arm: str, seed: int) -> Result | None:
-        """The result of a trial, if it was run; FileError when it is of other data, or other settings, under the same
-        name.
-        """
-        trial = self.trials.trial(label, self.study.arms[arm], seed)
-        result = results.load(self.kept, trial)
-        if result is None:
-            return None
-        path, config, folder = self.kept / f"{trial.name}.json", self.trials.config, self.trials.data[label]
-        if result.manifest["data"] != _fingerprint(folder, config.evaluation.split, config.data):
-            raise FileError(
-                f"{path}: of other data than {folder}, which has its label ({label}). Give the data another label."
-            )
-        if changed := self.trials.changes(label, self.study.arms[arm], seed, result.manifest):
-            raise FileError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
-        return result
+    def _generation(self, pipeline: Pipeline, arm: Arm, encoder: Path | None) -> tuple[Figures, Figures]:
+        """Train a generator; test figures of its motions and of the real ones. encoder: None trains it as well."""
+        run = pipeline.run
+        if encoder is None:
+            pipeline.train(ADAQF)
+            generator = MotionGenerator.from_pretrained(run.adaqf, device=pipeline.accelerator.device)
+            weights = hash_of_weights(run.adaqf)
+        else:
+            generator = Transfer(pipeline, self.workspace.setup.families).train(arm.kind, encoder)
+            weights = hash_of_weights(run.generator)
+        if not pipeline.accelerator.is_main_process:
+            return {}, {}
+        scoring = Scoring(pipeline)
+        # A report voids minimal pairs where the real motions' own figure shows that they mean nothing.
+        rows = Report.of({"gt": scoring.row("gt"), GENERATOR: scoring.score(GENERATOR, generator, weights)}, {}).rows
+        test = _means(rows[GENERATOR])
+        if isinstance(generator, MaskedGenerator):
+            test |= _by_level(scoring, generator, weights, test)
+        return test, _means(rows["gt"])
 
 
-@cache
-def _fingerprint(folder: Path, split: str, config: DataConfig) -> str:
-    return MotionDataset(locate(folder), split, config).fingerprint()
+def _retrieval(pipeline: Pipeline) -> Figures:
+    """How well the feedback's extractors find real motions by text, and texts by motion."""
+    if not pipeline.accelerator.is_main_process:
+        return {}
+    towers, tokenizer = store.load_extractors(pipeline.run.extractors)
+    dataset = pipeline.dataset(pipeline.config.evaluation.split)
+    judge = Evaluator(towers.to(pipeline.accelerator.device), tokenizer, dataset.mean, dataset.std)
+    sets = retrieve_real(dataset, {"extractors": judge}, pipeline.config.evaluation)["extractors"]
+    return {f"{which}_{name}": figure["mean"] for which, row in sets.items() for name, figure in row.items()}
+
+
+def _forgetting(pipeline: Pipeline, adapted: Path) -> Figures:
+    """What an adapted encoder keeps of its base."""
+    encoders = {name: AdaCLIP.from_base(str(at)) for name, at in (("base", pipeline.base()[0]), ("own", adapted))}
+    before, after = (encoder.encode(list(PROMPTS)).numpy() for encoder in encoders.values())
+    figures = {f"kept_{name}": value for name, value in kept_structure(before, after).items()}
+    test = pipeline.dataset(pipeline.config.evaluation.split)
+    for name, encoder in encoders.items():
+        towers = fit_pose_probe(
+            pipeline.accelerator,
+            pipeline.dataset("train"),
+            encoder.merged(),
+            encoder.tokenizer,
+            pipeline.config.pocket_clip,
+            Place(pipeline.run.log(f"probe_{name}")),
+        )
+        found = still_pose_retrieval(lambda prompts: encoders["own"].encode(prompts).numpy(), towers, test)
+        figures["still_r3" if name == "base" else "still_r3_own"] = found["text_to_motion"]["r3"]
+    return figures
+
+
+def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str, whole: Figures) -> Figures:
+    """FID and R@3 with fewer residual levels: R0 is the base level alone. whole: the figures with all levels."""
+    most = generator.levels
+    found = {most - 1: whole}
+    for level in range(1, most):
+        generator.levels = level
+        found[level - 1] = _means(scoring.score(f"{GENERATOR}_R{level - 1}", generator, weights))
+    generator.levels = most
+    return {f"{name}_R{level}": found[level][name] for level in sorted(found) for name in ("fid", "r_precision_3")}
+
+
+def _means(row: Row) -> Figures:
+    return {name: figure["mean"] for name, figure in row.items() if figure["mean"] is not None}
+
+
+def _machine(accelerator: Accelerator) -> str:
+    """The machine in a few words."""
+    if accelerator.device.type == "cuda":
+        return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
+    return f"{platform.machine()} with {os.cpu_count()} cores"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,7 @@ import torch
 
 from adaclip import AdaCLIP
 from adaqf_train.cli import main
-
-sys.path.insert(0, str(Path(__file__).parent / "adaclip"))
-import hub_server
+from tests.adaclip import hub_server
 
 REPO = "me/adaclip-tiny"
 PROMPTS = ["a person walks", "a person waves the left hand"]
@@ -87,7 +84,7 @@ def test_an_unfinished_run_is_not_pushed(run, online, capsys):
     without = json.loads(content)
     del without["rows"]["adaqf"]
     report.write_text(json.dumps(without))
-    assert "does not tell of this run's adapter" in error_of(capsys, ["push", str(run), REPO])
+    assert "has no figures of this run's adapter" in error_of(capsys, ["push", str(run), REPO])
     shutil.rmtree(run / "adaclip")
     assert "there is no adapter. Train one" in error_of(capsys, ["push", str(run), REPO])
     assert "not a run" in error_of(capsys, ["push", str(run.parent), REPO])

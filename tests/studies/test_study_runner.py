@@ -47,27 +47,30 @@ def command(tiny_data, tiny_config, tmp_path_factory) -> list[str]:
     settings = [*settings_of(tiny_config), "--set", "validation.every=3", "--set", "validation.strips=0"]
     for setting in FAMILIES:
         settings += ["--set", f"families.{setting}"]
-    places = ["--out", str(folder / "runs"), "--results", str(folder / "docs")]
+    places = ["--out", str(folder / "runs"), "--results", str(folder / "results"), "--pages", str(folder / "docs")]
     return ["study", "components", "--data", f"procedural={tiny_data}", "--seeds", "1", *places, *settings]
 
 
 @pytest.fixture
 def study(command):
     """study(name, *arms, more=options): runs it; gives what it keeps of each trial it ran, and its page."""
-    docs = Path(command[command.index("--results") + 1])
 
     def run(name: str, *arms: str, more: tuple[str, ...] = ()) -> tuple[list[dict], str]:
-        kept = docs / "results"
+        kept = kept_in(command)
         before = set(kept.iterdir()) if kept.is_dir() else set()
         chosen = [option for arm in arms for option in ("--arms", arm)]
         assert main([command[0], name, *command[2:], *chosen, *more]) == 0
         new = sorted(set(kept.iterdir()) - before)
-        return [json.loads(path.read_text()) for path in new], (docs / f"{name}.md").read_text()
+        return [json.loads(path.read_text()) for path in new], (docs(command) / f"{name}.md").read_text()
 
     return run
 
 
 def docs(command: list[str]) -> Path:
+    return Path(command[command.index("--pages") + 1])
+
+
+def kept_in(command: list[str]) -> Path:
     return Path(command[command.index("--results") + 1])
 
 
@@ -156,7 +159,7 @@ def test_results_of_other_settings_or_another_evaluator_are_refused(command, stu
         ({"evaluator": "another"}, "scored by different evaluators"),
         ({"data": "other"}, "of other data than"),
     ):
-        contents = {path: path.read_text() for path in (docs(command) / "results").iterdir()}
+        contents = {path: path.read_text() for path in kept_in(command).iterdir()}
         path = next(path for path, content in contents.items() if _is_baseline(json.loads(content)["trial"]))
         content = contents[path]
         path.write_text(json.dumps(_merged(json.loads(content), {"manifest": change})))
@@ -180,11 +183,11 @@ def test_a_trial_that_another_process_runs_is_left_to_it(command, study, capsys)
     runs = Path(command[command.index("--out") + 1])
     ran, _ = study("components", "pooled_full")
     name = f"{ran[0]['trial']['data']}-mdm"
-    (path,) = [path for path in (docs(command) / "results").iterdir() if json.loads(path.read_text()) == ran[0]]
+    (path,) = [path for path in kept_in(command).iterdir() if json.loads(path.read_text()) == ran[0]]
     path.unlink()
     with FileLock(runs / path.stem / ".lock"):
         assert study("components", "pooled_full") == ([], (docs(command) / "components.md").read_text())
-    assert "left to the process that is at it" in capsys.readouterr().err
+    assert "left to the process that is running it" in capsys.readouterr().err
     again, _ = study("components", "pooled_full")  # what was trained is not trained again
     assert again[0]["test"] == ran[0]["test"]
     assert name in path.stem

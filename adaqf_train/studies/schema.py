@@ -1,0 +1,70 @@
+"""What a study is made of: arms, sources of text encoders, and claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adaqf_train.studies.metrics import GENERATION
+
+# What a trial trains and scores: a generator of one of three families, the feedback's extractors, or an encoder alone.
+Kind = Literal["mdm", "latent", "masked", "extractors", "encoder"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The origin of a text encoder that stays frozen while a generator is trained."""
+
+    kind: Literal["base", "adaclip", "moclip"]
+    settings: tuple[str, ...] = ()  # settings of the training that an AdaCLIP comes from
+    other_data: bool = False  # trained on the study's other data set
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training.
+
+    Settings are written as for `--set`, or as a factor of the recipe's value: "feedback.motion*=3".
+    """
+
+    title: str
+    settings: tuple[str, ...] = ()
+    kind: Kind = "mdm"
+    encoder: Source | None = None  # None: the encoder is trained together with MDM's generator, or frozen by `settings`
+    against: str | None = None  # arm that differences are taken to; None: the study's reference
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper as a comparison that a table can decide: `arm` is better than `than` on `metric`.
+
+    With a `share` the claim is about speed: on val, `arm` reaches the best value of `than` within this share of the
+    steps that `than` needs.
+    """
+
+    text: str
+    metric: str
+    arm: str
+    than: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms that differ in one thing, and the claims that they test."""
+
+    name: str
+    title: str
+    paper: str  # the paper's tables and figures that it reruns
+    arms: dict[str, Arm]
+    reference: str  # arm that differences are taken to
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[int, ...] = ()  # the paper's tables that the page repeats
+    seeds: int = 3  # training seeds that a verdict needs
+    metrics: tuple[str, ...] = GENERATION  # columns of its tables, from `metrics.METRICS`
+    may_coincide: bool = False  # titles state values, so that an arm may repeat what the recipe has already
+    note: str = "Test split, by the independent evaluator; curves on val, those of masked tokens of their base level."
+
+    def against(self, arm: str) -> str:
+        """The arm that this one's differences are taken to; itself when there is none."""
+        return self.arms[arm].against or self.reference

@@ -1,0 +1,127 @@
+"""Runs the trials of a study, each once, and collects their results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaclip.files import FileError
+from adaqf_train.errors import ConfigError, DataError, DivergenceError, RunLocked
+from adaqf_train.studies import results, tables
+from adaqf_train.studies.results import Result
+from adaqf_train.studies.runner import TrialRunner
+from adaqf_train.studies.schema import Study
+from adaqf_train.studies.workspace import Workspace, agreed
+
+Place = tuple[str, str, int]  # data set, arm, seed
+
+
+@dataclass(frozen=True)
+class StudyRunner:
+    """A study. Trials that an earlier call or another study has run are not run again."""
+
+    study: Study
+    workspace: Workspace
+    seeds: int
+    kept: Path  # folder of the result files
+
+    def run(self, arms: Sequence[str] = ()) -> list[str]:
+        """Run the trials that have no result, seed by seed, so that an interrupted study can be read.
+
+        Trials that another process is running are left to it, and looked at again as long as other trials are run. A
+        trial that diverges, or has too little data, does not stop the others.
+
+        Args:
+            arms: Only these arms; all of them if empty.
+
+        Returns:
+            A line for each trial that failed.
+
+        Raises:
+            ConfigError: An arm does not exist, or the recipe makes two of them the same training.
+        """
+        if unknown := set(arms) - self.study.arms.keys():
+            raise ConfigError(f"There is no arm {sorted(unknown)}: choose from {', '.join(self.study.arms)}.")
+        arms = arms or tuple(self.study.arms)
+        if not self.study.may_coincide:
+            self.workspace.setup.check_arms({name: self.study.arms[name] for name in arms})
+        failed: dict[Place, str] = {}
+        while self._pass(arms, failed):
+            pass
+        return list(failed.values())
+
+    def _pass(self, arms: Sequence[str], failed: dict[Place, str]) -> int:
+        """Try every missing trial once; the number that were run."""
+        workspace, done = self.workspace, 0
+        for place in self._all(arms):
+            if place in failed or agreed(self._result(*place) is not None):
+                continue
+            label, name, seed = place
+            arm, console = self.study.arms[name], workspace.console
+            title = f"{label}, {arm.title}, seed {seed}"
+            console.print(f"[bold]{title}[/bold]: {workspace.setup.trial(label, arm, seed).name}")
+            try:
+                result = TrialRunner(workspace).run(label, arm, seed)
+            except RunLocked as error:
+                console.print(f"left to the process that is running it ({error})")
+                continue
+            except (DivergenceError, DataError) as error:
+                failed[place] = f"{title}: {error}"
+                console.print(failed[place])
+                continue
+            if workspace.accelerator.is_main_process:
+                result.save(self.kept)
+            workspace.accelerator.wait_for_everyone()
+            done += 1
+        return done
+
+    def found(self) -> dict[str, tables.Results]:
+        """Collect the results that exist.
+
+        Returns:
+            {data set: {arm: {seed: result}}}.
+
+        Raises:
+            FileError: Results on a data set come from different evaluators, so they do not compare; or one comes from
+                other data or other settings.
+        """
+        found: dict[str, dict[str, dict[int, Result]]] = {
+            label: {arm: {} for arm in self.study.arms} for label in self.workspace.setup.data
+        }
+        evaluators: dict[str, dict[str, str]] = {label: {} for label in found}
+        for label, arm, seed in self._all(tuple(self.study.arms)):
+            if (result := self._result(label, arm, seed)) is not None:
+                found[label][arm][seed] = result
+                if (evaluator := result.manifest["evaluator"]) is not None:
+                    evaluators[label][evaluator] = result.trial.name
+        for label, names in evaluators.items():
+            if len(names) > 1:
+                raise FileError(
+                    f"{self.kept}: results on {label} were scored by different evaluators ({', '.join(names.values())} "
+                    "are one of each). Delete those of one of them and run the study again."
+                )
+        return found
+
+    def _all(self, arms: Sequence[str]) -> Iterator[Place]:
+        for seed in range(self.seeds):
+            for label in self.workspace.setup.data:
+                for arm in arms:
+                    yield label, arm, seed
+
+    def _result(self, label: str, arm: str, seed: int) -> Result | None:
+        """The result of a trial if it was run; FileError if it comes from other data or settings."""
+        setup = self.workspace.setup
+        trial = setup.trial(label, self.study.arms[arm], seed)
+        result = results.load(self.kept, trial)
+        if result is None:
+            return None
+        path = self.kept / f"{trial.name}.json"
+        if result.manifest["data"] != setup.fingerprint(label, setup.config.evaluation.split):
+            raise FileError(
+                f"{path}: of other data than {setup.data[label]}, which has its label ({label}). Give the data another "
+                "label."
+            )
+        if changed := setup.changes(self.study.arms[arm], seed, result.manifest):
+            raise FileError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
+        return result

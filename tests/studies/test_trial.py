@@ -1,0 +1,101 @@
+"""What a trial is under a recipe, and what has changed since its result was stored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from adaqf_train.cli.study import StudyVerb
+from adaqf_train.config.recipes import RECIPES
+from adaqf_train.errors import ConfigError
+from adaqf_train.studies import results, trial
+from adaqf_train.studies.definitions import STUDIES
+from adaqf_train.studies.trial import Setup
+
+PUBLISHED = Path(__file__).parents[2] / "results"
+IMPROVED = STUDIES["improvements"].arms
+DATA = ("procedural=a", "bandai-namco=b")
+
+
+def setup(recipe: str = "pocket", *settings: str, base: Path | None = None) -> Setup:
+    return StudyVerb("any", DATA, recipe=recipe, settings=settings, base=base).setup()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "motion", "text"), [("pocket", 0.06, 0.3), ("demo", 0.06, 0.3), ("humanml3d", 30, 6), ("kit", 30, 6)]
+)
+def test_factors_of_an_arm_hold_on_every_recipe(recipe, motion, text):
+    for name in ("heavier", "both"):
+        config = setup(recipe).arm_config(IMPROVED[name], 0)
+        assert (config.feedback.motion, config.feedback.text) == (motion, text)
+
+
+def test_factors_are_resolved_before_a_trial_is_named():
+    found = setup().trial("procedural", IMPROVED["heavier"], 0)
+    assert found.settings[-2:] == ("feedback.motion=0.06", "feedback.text=0.3")  # as published
+    other = setup("pocket", "feedback.motion=0.05").trial("procedural", IMPROVED["heavier"], 0)
+    assert other.settings[-2] == "feedback.motion=0.15"
+
+
+def test_factors_of_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"feedback.text\*=3: feedback.text is 0.0 for all arms.* Set feedback.text"):
+        setup("pocket", "feedback.text=0").trial("procedural", IMPROVED["heavier"], 0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_arms_differ_on_every_recipe(study, recipe, monkeypatch):
+    monkeypatch.setattr(trial, "hash_of_base", lambda folder: "0" * 64)
+    found = setup(recipe, base=Path("base"))
+    names = [found.trial("procedural", arm, 0).name for arm in study.arms.values()]
+    assert len(set(names)) == len(names)
+    if not study.may_coincide:
+        found.check_arms(study.arms)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("components", "encoder.tuning=full"),
+        ("components", "encoder.tuning=frozen"),
+        ("convergence", "denoiser.conditioning=pooled"),
+        ("feedback", "extractors.objective=margin"),
+        ("improvements", "feedback.weighting=alpha_bar"),
+        ("samples", "data.samples=500"),
+    ],
+)
+def test_arms_that_a_recipe_makes_the_same_are_refused(name, setting):
+    with pytest.raises(ConfigError, match="are the same training"):
+        setup("pocket", setting).check_arms(STUDIES[name].arms)
+
+
+def test_published_results_load_and_belong_to_arms_of_today(monkeypatch):
+    kept = {path.stem: results.read(path) for path in PUBLISHED.glob("*.json")}
+    assert len(kept) == 64
+    assert all(result.trial.name == name for name, result in kept.items())
+    base = next(iter(kept.values())).trial.settings[0].removeprefix("base=")
+    monkeypatch.setattr(trial, "hash_of_base", lambda folder: base.ljust(64, "0"))
+    now = setup(base=Path("base"))
+    found = set()
+    for study in STUDIES.values():
+        for label in now.data:
+            for arm in study.arms.values():
+                for seed in range(3):
+                    result = kept.get(now.trial(label, arm, seed).name)
+                    if result is not None:
+                        assert now.changes(arm, seed, result.manifest) == ""
+                        found.add(result.trial.name)
+    assert found == kept.keys()
+
+
+def test_changes_since_a_result_are_named():
+    now, arm = setup(), STUDIES["transfer"].arms["latent_adaclip"]
+    manifest = {"config": asdict(now.arm_config(arm, 0)), "families": asdict(now.families)}
+    assert now.changes(arm, 0, manifest) == ""
+    manifest["config"]["training"]["batch"] = 99
+    manifest["families"]["latent"]["denoiser"]["width"] = 7
+    assert now.changes(arm, 0, manifest) == (
+        "config.training.batch: 99 -> 32, families.latent.denoiser.width: 7 -> 128"
+    )
