@@ -116,6 +116,7 @@ def _naming(folder: Path, base: str) -> Iterator[None]:
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return an adapter's tensors; AdaCLIPError for a file that cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

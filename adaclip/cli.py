@@ -150,8 +150,7 @@ class Info(_OfAdapter):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """What adapters learnt: the similarity of prompts under the base and each adapter, and how much of the base's
-    geometry they kept."""
+    """Compare prompt similarities under the base and each adapter, and how much of the base's geometry each keeps."""
 
     adapters: tyro.conf.Positional[tuple[str, ...]]
     """Folders or Hub ids of adapters of the same base."""

@@ -29,6 +29,7 @@ class TextFeatures(NamedTuple):
     mask: Tensor  # (B, L) bool, True = real token, start and end token included
 
     def to(self, device: torch.device | str) -> TextFeatures:
+        """Move all three tensors to a device."""
         return TextFeatures(*(part.to(device) for part in self))
 
 

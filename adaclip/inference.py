@@ -79,6 +79,8 @@ class InferenceWeights:
 
 
 class CachedPrompt(NamedTuple):
+    """Features of one prompt, without padding."""
+
     length: int  # tokens, start and end token included
     pooled: Tensor  # (P,)
     tokens: Tensor | None  # (L, H) real tokens only; None when they were not asked for

@@ -299,8 +299,10 @@ class AdaCLIP(nn.Module):
         details: CardDetails | None = None,
         subfolder: str = "",
     ) -> Path:
-        """Writes what `push_to_hub` uploads, to be looked at first: the card names the repository, and a base that is
-        a local folder lies inside."""
+        """Write the files that `push_to_hub` uploads, so that you can inspect them first.
+
+        The card names the repository. A base that is a local folder is included.
+        """
         folder = self._save(Path(folder), base, details, with_base=True)
         card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
         (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
@@ -308,6 +310,7 @@ class AdaCLIP(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the parameters."""
         return next(self.parameters()).device
 
     @property

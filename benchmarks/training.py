@@ -22,6 +22,9 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
+from adaqf_train.planning.calibration import activations, adaqf_step, timed
+from adaqf_train.planning.networks import Networks, build
+from adaqf_train.planning.stand_in import StandIn, stand_in
 from torch import Tensor, nn
 
 from adaclip import TextFeatures
@@ -30,9 +33,6 @@ from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.encoders.pocket_clip import train_tokenizer
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import build_denoiser
-from adaqf_train.planning.calibration import activations, adaqf_step, timed
-from adaqf_train.planning.networks import Networks, build
-from adaqf_train.planning.stand_in import StandIn, stand_in
 from adaqf_train.training.losses import masked_mse
 
 FRAMES, TOKENS = 196, 77  # what MDM pads to

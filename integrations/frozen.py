@@ -101,6 +101,7 @@ class FrozenEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the encoder."""
         return self._hidden["model"].device
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The benchmark of sampling runs on a run's folder and says what it was asked for."""
+"""The benchmarks that need no data of their own run, and say what is missing."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def sampling(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(CHECKOUT / "benchmarks" / "sampling.py"), *arguments]
+def benchmark(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(CHECKOUT / "benchmarks" / f"{name}.py"), *arguments]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
 
 
-def test_the_sampling_benchmark_runs(tiny_run, tiny_data):
+def test_sampling_benchmark_runs(tiny_run, tiny_data):
     place = ["--run", str(tiny_run), "--data", str(tiny_data), "--rounds", "1", "--replications", "2", "--batch", "4"]
-    done = sampling(*place, "--settings", "ddpm:4", "dpm++:3")
+    done = benchmark("sampling", *place, "--settings", "ddpm:4", "dpm++:3")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| (\S+) \| (\d+) \| [\d.]+ \| [\d.]+ \| [\d.]+ ± [\d.]+ \| [\d.]+ ± ", done.stdout, re.M)
     assert rows == [("ddpm", "4"), ("dpm++", "3")]
     assert "in two passes" in done.stdout
 
 
-def test_the_sampling_benchmark_says_what_is_missing(tmp_path):
+def test_sampling_benchmark_says_what_is_missing(tmp_path):
     for arguments, message in (([], "Give --run"), (["--run", str(tmp_path)], "no such folder")):
-        done = sampling(*arguments)
+        done = benchmark("sampling", *arguments)
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert message in done.stderr
+
+
+@pytest.mark.slow
+def test_waiting_benchmark_measures_each_variant_under_both_loads():
+    done = benchmark("waiting", "--rounds", "1", "--steps", "1", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| [\d.]+ \|", done.stdout, re.M)
+    assert len(rows) == len(set(rows)) == 6
+    assert {load for load, _ in rows} == {"no competitors", "2 competitors"}

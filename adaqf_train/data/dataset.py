@@ -85,6 +85,7 @@ class MotionDataset:
 
     @property
     def fps(self) -> float:
+        """Frames per second of the motions."""
         return self.skeleton.fps
 
     @property

@@ -64,7 +64,7 @@ def save_motions(
     bones: Bones = "auto",
     report: Callable[[Path, Animation], None] = lambda path, animation: None,
 ) -> list[Path]:
-    """Save several motions: in one file if the format can hold them, otherwise in NAME_000, NAME_001 …
+    """Save several motions: in one file if the format can hold them, otherwise in NAME_000, NAME_001 and so on.
 
     Pages, films and pictures show the motions side by side. A .npy file holds one motion (T, J, 3), or several of one
     length (N, T, J, 3).

@@ -23,8 +23,10 @@ TENSORS, META = "tensors.safetensors", "checkpoint.json"
 
 @dataclass
 class TrainState:
-    """Everything that changes during training. Draws are functions of the step (`data.batches`), so there is
-    no generator state in it."""
+    """Everything that changes during training.
+
+    It contains no generator state, because all random draws are functions of the step (`data.batches`).
+    """
 
     modules: Mapping[str, nn.Module]  # parameters that require gradients and lasting buffers are saved
     optimizer: torch.optim.Optimizer
