@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adaclip.files import atomic_file
-from adaqf_train.files.animation import Animation, Bones, solve_rotations
+from adaqf_train.files.animation import Animation
 from adaqf_train.motion import rotations
 from adaqf_train.motion.skeleton import Skeleton
 
@@ -19,24 +19,14 @@ ROTATION = "Zrotation Xrotation Yrotation"  # the order that most programs write
 END = 0.4  # length of an End Site, as a share of the bone before it: hands, toes and the top of the head
 
 
-def write_bvh(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """Write a motion as a BVH file.
+def write_bvh(path: str | Path, animation: Animation, fps: float) -> None:
+    """Write an animation as a BVH file.
 
     The HIERARCHY is a T-pose that faces +Z, with the skeleton's joint names and the clip's median bone lengths. Numbers
     are metres, Blender's unit at its default import scale. The root has position channels and every joint has rotation
     channels. Where bones stretch, every joint has position channels; a program that ignores them shows rigid bones.
-
-    Args:
-        path: The file.
-        joints: Positions (T, J, 3), metres, Y up.
-        fps: Frames per second.
-        skeleton: The skeleton of the joints.
-        bones: Whether bones keep their lengths, see `solve_rotations`.
-
-    Returns:
-        The animation in the file.
     """
-    animation = solve_rotations(joints, skeleton, bones)
+    skeleton = animation.skeleton
     order = list(_depth_first(skeleton, 0))
     columns = []
     for joint in order:
@@ -48,7 +38,6 @@ def write_bvh(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skelet
         file.writelines(f"{line}\n" for line in ("HIERARCHY", *_hierarchy(animation, 0, ""), "MOTION"))
         file.write(f"Frames: {len(values)}\nFrame Time: {1 / fps:.8f}\n")
         np.savetxt(file, values, fmt="%.6f")
-    return animation
 
 
 def euler_zxy(turns: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 import adaclip
 from adaclip.files import atomic_file
-from adaqf_train.files.animation import Animation, Bones, solve_rotations
+from adaqf_train.files.animation import Animation
 from adaqf_train.files.mesh import Surface, surfaces
 from adaqf_train.motion.skeleton import Skeleton
 
@@ -23,23 +23,13 @@ TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
 COLOURS = {"body": (0.56, 0.53, 0.48), "left": (0.03, 0.21, 0.48), "right": (0.75, 0.25, 0.01)}  # linear RGB
 
 
-def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """Write a motion as a .glb file.
+def write_glb(path: str | Path, animation: Animation, fps: float) -> None:
+    """Write an animation as a .glb file.
 
     Nodes have the skeleton's joint names and rest in a T-pose that faces +Z. One animation rotates every joint and
     moves the root; where bones stretch, it moves every joint.
-
-    Args:
-        path: The file.
-        joints: Positions (T, J, 3), metres, Y up.
-        fps: Frames per second.
-        skeleton: The skeleton of the joints.
-        bones: Whether bones keep their lengths, see `solve_rotations`.
-
-    Returns:
-        The animation in the file.
     """
-    animation = solve_rotations(joints, skeleton, bones)
+    skeleton = animation.skeleton
     pose = np.zeros((len(skeleton), 3))
     for joint in range(1, len(skeleton)):
         pose[joint] = pose[skeleton.parents[joint]] + animation.offsets[joint].numpy()
@@ -60,7 +50,6 @@ def write_glb(path: str | Path, joints: np.ndarray, fps: float, skeleton: Skelet
     }
     with atomic_file(Path(path)) as staging:
         staging.write_bytes(_container(content, bytes(buffer.bytes)))
-    return animation
 
 
 class _Buffer:

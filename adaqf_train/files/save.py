@@ -11,7 +11,7 @@ import numpy as np
 
 from adaclip.files import atomic_file
 from adaqf_train.errors import ExportError
-from adaqf_train.files.animation import Animation, Bones
+from adaqf_train.files.animation import Animation, Bones, solve_rotations
 from adaqf_train.files.bvh import write_bvh
 from adaqf_train.files.gltf import write_glb
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
@@ -20,7 +20,10 @@ from adaqf_train.render.payload import checked_joints
 from adaqf_train.render.pictures import Film, strip
 from adaqf_train.render.video import check_encoder, write_gif, write_mp4
 
-SKELETAL: Mapping[str, Callable[..., Animation]] = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
+SKELETAL: Mapping[str, Callable[[Path, Animation, float], None]] = {
+    ".bvh": write_bvh,
+    ".glb": write_glb,
+}  # one motion a file
 PICTURES = (".html", ".mp4", ".gif", ".png")  # show several motions side by side
 FORMATS = (".npy", *SKELETAL, *PICTURES)
 SLOWEST, FASTEST = 0.1, 1000.0  # frames per second
@@ -112,7 +115,9 @@ def save_motions(
         return save_arrays(path, motions)
     paths = _numbered(path, len(motions))
     for target, joints in zip(paths, motions, strict=True):
-        report(target, SKELETAL[suffix](target, joints, fps, skeleton, bones))
+        animation = solve_rotations(joints, skeleton, bones)
+        SKELETAL[suffix](target, animation, fps)
+        report(target, animation)
     return paths
 
 

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox, TransformedBbox
 from PIL import Image
 
 from adaqf_train.render.camera import ASPECT
@@ -20,12 +20,13 @@ from adaqf_train.render.stage import INK, SKY, SOFT, Stage
 
 COLUMNS = 3  # most motions side by side in one row of a film; four make two rows of two
 MARGIN, GAP = 12, 4  # pixels around captions, and between the poses of a strip
-FOOT = 26  # pixels below the bodies for the time
+FOOT = 26  # pixels below a row, for the time
 TEXT, SMALL, LEADING = 16, 13, 22  # pixels: sizes of text, and the distance between lines of a caption
 LINES = 3  # most lines of a caption
 WIDTH = 0.58  # mean width of a letter, relative to the size of the text
 POSES, POSE = 8, (150, 196)  # poses in a strip, and the pixels of one
-DPI = 64  # a power of two: sizes in pixels survive the division
+DPI = 64  # a power of two, so that sizes in pixels survive the division
+FONT = {"fontfamily": "DejaVu Sans", "parse_math": False, "usetex": False}  # a caption is not TeX
 
 
 class Film(Sequence[Image.Image]):
@@ -44,24 +45,25 @@ class Film(Sequence[Image.Image]):
             width: Pixels of one motion.
         """
         self.fps, self._length = fps, max(map(len, motions))
-        count = len(motions)
-        columns = count if count <= COLUMNS else math.ceil(math.sqrt(count))
-        width, height = 2 * round(width / 2), 2 * round(width / ASPECT / 2)
-        texts = [wrapped(caption, width - 2 * MARGIN) for caption in captions]
-        head = _head(max(texts, key=len))
-        self._sheet = _Sheet(columns * width, math.ceil(count / columns) * (head + height) + FOOT)
-        self._stages = []
-        for i, (joints, lines) in enumerate(zip(motions, texts, strict=True)):
-            left, top = i % columns * width, i // columns * (head + height)
-            self._sheet.write(lines, left, top, width)
-            self._stages.append(Stage(self._sheet.axes(left, top + head, width, height), joints, fps))
-        bar = self._sheet.axes(MARGIN, self._sheet.height - FOOT, columns * width - 3 * MARGIN - 40, FOOT)
-        bar.set(xlim=(0, 1), ylim=(0, 1))
-        bar.plot((0, 1), (0.5, 0.5), color=SOFT, alpha=0.25)
-        (self._bar,) = bar.plot([], [], color=SOFT)
-        self._clock = bar.text(1.0, 0.5, "", color=SOFT, va="center", clip_on=False, **_font(SMALL))
-        moving = [self._bar, self._clock, *(artist for stage in self._stages for artist in stage.moving)]
-        self._sheet.keep(moving)
+        columns = len(motions) if len(motions) <= COLUMNS else math.ceil(math.sqrt(len(motions)))
+        size = (2 * round(width / 2), 2 * round(width / ASPECT / 2))
+        texts = [wrapped(caption, size[0] - 2 * MARGIN) for caption in captions]
+        grid, head = _grid(math.ceil(len(motions) / columns), columns, size, texts)
+        for axes, text in zip(grid.flat, texts, strict=False):
+            _write(axes, text, head, MARGIN)
+        self._stages = [Stage(axes, joints, fps) for axes, joints in zip(grid.flat, motions, strict=False)]
+        self._figure = figure = grid[0, 0].figure
+        x, y = MARGIN / figure.bbox.width, FOOT / 2 / figure.bbox.height
+        right = 1 - 5 * x
+        figure.add_artist(Line2D((x, right), (y, y), color=SOFT, alpha=0.25))
+        self._bar = figure.add_artist(Line2D((), (), color=SOFT))
+        self._clock = figure.text(1 - x, y, "", color=SOFT, ha="right", va="center", fontsize=_points(SMALL), **FONT)
+        self._time = lambda share: ((x, x + share * (right - x)), (y, y))
+        self._moving = [self._bar, self._clock, *(artist for stage in self._stages for artist in stage.moving)]
+        for artist in self._moving:
+            artist.set_animated(True)  # leaves them out of the background, which is drawn only once
+        _draw(figure)
+        self._background = figure.canvas.copy_from_bbox(figure.bbox)
 
     def __len__(self) -> int:
         return self._length
@@ -71,9 +73,12 @@ class Film(Sequence[Image.Image]):
             raise IndexError(f"Frame {frame} of a film of {len(self)}.")
         for stage in self._stages:
             stage.show(frame)
-        self._bar.set_data((0, frame / max(len(self) - 1, 1)), (0.5, 0.5))
-        self._clock.set_text(f"  {frame / self.fps:.1f} s")
-        return self._sheet.picture()
+        self._bar.set_data(*self._time(frame / max(len(self) - 1, 1)))
+        self._clock.set_text(f"{frame / self.fps:.1f} s")
+        self._figure.canvas.restore_region(self._background)
+        for artist in self._moving:
+            self._figure.draw_artist(artist)
+        return _picture(self._figure)
 
 
 def strip(motions: Sequence[np.ndarray], captions: Sequence[str], fps: float, poses: int = POSES) -> Image.Image:
@@ -90,22 +95,17 @@ def strip(motions: Sequence[np.ndarray], captions: Sequence[str], fps: float, po
     Returns:
         The picture.
     """
-    width, height = POSE
-    texts = [wrapped(caption, poses * (width + GAP)) for caption in captions]
-    sheet = _Sheet(2 * MARGIN + poses * (width + GAP) - GAP, sum(_head(lines) + height + FOOT for lines in texts))
-    top = 0
-    for joints, lines in zip(motions, texts, strict=True):
-        sheet.write(lines, 0, top, sheet.width)
-        top += _head(lines)
+    texts = [wrapped(caption, poses * (POSE[0] + GAP)) for caption in captions]
+    grid, head = _grid(len(motions), poses, POSE, texts, MARGIN, GAP)
+    for row, joints, text in zip(grid, motions, texts, strict=True):
+        _write(row[0], text, head, 0, poses)
         ground = joints[:, :1] * (1, 0, 1)
-        for place, frame in enumerate(np.linspace(0, len(joints) - 1, poses).round().astype(int)):
-            left = MARGIN + place * (width + GAP)
-            axes = sheet.axes(left, top, width, height)
-            stage = Stage(axes, joints - ground, fps, ground=ground[frame, 0, [0, 2]])
-            stage.show_pose(stage.joints[frame])
-            axes.text(0, -1.05, f"{frame / fps:.1f} s", color=SOFT, ha="center", va="top", **_font(SMALL))
-        top += height + FOOT
-    return sheet.picture()
+        for axes, frame in zip(row, np.linspace(0, len(joints) - 1, poses).round().astype(int), strict=True):
+            Stage(axes, joints - ground, fps, ground[frame, 0, [0, 2]]).show_pose((joints - ground)[frame])
+            time = f"{frame / fps:.1f} s"
+            axes.text(0, -1.05, time, color=SOFT, ha="center", va="top", fontsize=_points(SMALL), **FONT)
+    _draw(grid[0, 0].figure)
+    return _picture(grid[0, 0].figure)
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -113,60 +113,39 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(int(width / (WIDTH * TEXT)), 1), max_lines=LINES, placeholder="…")
 
 
-def _head(lines: Sequence[str]) -> int:
-    """Pixels that a caption takes; an even number."""
-    return 2 * round((len(lines) * LEADING + 1.5 * MARGIN) / 2) if lines else 0
-
-
-def _font(size: int) -> dict[str, object]:
-    """Options of a text of that many pixels; a caption is never read as TeX."""
-    return {"fontfamily": "DejaVu Sans", "fontsize": 72 * size / DPI, "parse_math": False, "usetex": False}
-
-
-class _Sheet:
-    """A figure that is laid out in pixels from the upper left corner."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=SKY)
-        self.canvas = FigureCanvasAgg(self.figure)
-        self.moving: Sequence[Artist] = ()
-        self.background: object = None
-
-    def axes(self, left: int, top: int, width: int, height: int) -> Axes:
-        axes = self.figure.add_axes(
-            (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
-        )
+def _grid(
+    rows: int, columns: int, size: tuple[int, int], texts: Sequence[Sequence[str]], margin: int = 0, gap: int = 0
+) -> tuple[np.ndarray, int]:
+    """Axes (rows, columns) of `size` pixels, with room for captions above and FOOT below; also the captions' height."""
+    lines = max(map(len, texts))
+    head = 2 * round((lines * LEADING + 1.5 * MARGIN) / 2) if lines else 0
+    width, height = 2 * margin + columns * (size[0] + gap) - gap, rows * (head + size[1] + FOOT)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=SKY)
+    FigureCanvasAgg(figure)
+    places = {"left": margin / width, "right": 1 - margin / width, "top": 1 - head / height, "bottom": FOOT / height}
+    spaces = {"wspace": gap / size[0], "hspace": (head + FOOT) / size[1]}
+    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw=places | spaces)
+    for axes in grid.flat:
         axes.set_axis_off()
-        return axes
+    return grid, head
 
-    def write(self, lines: Sequence[str], left: int, top: int, width: int) -> None:
-        """Write a caption, cut off at the width of its motion."""
-        clip = Bbox.from_extents(left, 0, left + width - MARGIN, self.height)
-        for number, line in enumerate(lines):
-            x, y = left + MARGIN, self.height - (top + MARGIN + number * LEADING)
-            self.figure.text(
-                x / self.width, y / self.height, line, color=INK, va="top", clip_on=True, clip_box=clip, **_font(TEXT)
-            )
 
-    def keep(self, moving: Sequence[Artist]) -> None:
-        """Draw once everything except the artists that change from picture to picture."""
-        self.moving = moving
-        for artist in moving:
-            artist.set_animated(True)
-        self._draw()
-        self.background = self.canvas.copy_from_bbox(self.figure.bbox)
+def _write(axes: Axes, lines: Sequence[str], head: int, left: int, columns: int = 1) -> None:
+    """Write a caption above axes, `left` pixels from their edge and cut off at the width of that many columns."""
+    text = axes.annotate("\n".join(lines), (0, 1), (left, head - MARGIN), "axes fraction", "offset pixels", **FONT)
+    text.set(color=INK, va="top", fontsize=_points(TEXT), linespacing=1.25, annotation_clip=False, clip_on=True)
+    text.set_clip_box(TransformedBbox(Bbox(((0, 0), (columns, 2))), axes.transAxes))
 
-    def picture(self) -> Image.Image:
-        if self.background is None:
-            self._draw()
-        else:
-            self.canvas.restore_region(self.background)
-            for artist in self.moving:
-                self.figure.draw_artist(artist)
-        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[..., :3].copy())
 
-    def _draw(self) -> None:
-        with warnings.catch_warnings():  # letters that the font lacks are shown as boxes
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            self.canvas.draw()
+def _points(pixels: int) -> float:
+    return 72 * pixels / DPI
+
+
+def _draw(figure: Figure) -> None:
+    with warnings.catch_warnings():  # letters that the font lacks are shown as boxes
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        figure.canvas.draw()
+
+
+def _picture(figure: Figure) -> Image.Image:
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())

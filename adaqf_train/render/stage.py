@@ -61,7 +61,7 @@ class Stage:
         axes.set(xlim=extent[:2], ylim=extent[2:])
         self.shadow = axes.add_patch(PathPatch(Outline(np.zeros((1, 2))), facecolor=SHADE, alpha=0.19, linewidth=0))
         self._draw_grid(ground)
-        self.path = self._on_floor(joints[:, 0])
+        self.path = self._on_floor(joints[:, 0, [0, 2]])
         axes.plot(*self.path.T, color=SOFT, alpha=0.25, linewidth=1.2)
         self.prints = axes.add_collection(PolyCollection([], linewidths=0))
         (self.trail,) = axes.plot([], [], color=SOFT, linewidth=1.8)
@@ -113,30 +113,21 @@ class Stage:
     def _draw_grid(self, ground: tuple[float, float]) -> None:
         """Draw the lines of the floor, which fade with the distance from the motion."""
         centre, reach = np.array(self.view["target"])[[0, 2]], 0.6 * self.view["ground"] + FADE
-        offset = np.round((centre + ground) / CELL) * CELL - ground
         steps = CELL * np.arange(-math.ceil(reach / CELL), math.ceil(reach / CELL) + 1)
-        x, z = np.meshgrid(steps + offset[0], steps + offset[1])
-        corners = np.stack([x, np.zeros_like(x), z], axis=-1)
-        pieces = np.concatenate(
-            [
-                np.stack([corners[:, :-1], corners[:, 1:]], axis=2).reshape(-1, 2, 3),
-                np.stack([corners[:-1], corners[1:]], axis=2).reshape(-1, 2, 3),
-            ]
-        )
-        distance = np.linalg.norm(pieces.mean(axis=1)[:, [0, 2]] - centre, axis=1)
-        opacity = 0.4 * np.clip((reach - distance) / FADE, 0, 1)
-        self.axes.add_collection(
-            LineCollection(project(pieces, self.view)[0], linewidths=1, colors=[(GRID, alpha) for alpha in opacity])
-        )
+        along, across = (axis.ravel() for axis in np.meshgrid(steps, steps))
+        pieces = np.array(((across, along), (across, along + CELL))).transpose(2, 0, 1)  # (P, 2 ends, x and z)
+        pieces = np.concatenate((pieces, pieces[..., ::-1])) + np.round((centre + ground) / CELL) * CELL - ground
+        distance = np.linalg.norm(pieces.mean(axis=1) - centre, axis=1)
+        colours = [(GRID, alpha) for alpha in 0.4 * np.clip((reach - distance) / FADE, 0, 1)]
+        self.axes.add_collection(LineCollection(self._on_floor(pieces), linewidths=1, colors=colours))
 
     def _on_floor(self, points: np.ndarray) -> np.ndarray:
-        """Places (N, 2) on the picture of the floor below points (N, 3)."""
-        return project(points * (1, 0, 1), self.view)[0]
+        """Places (..., 2) on the picture of points (..., 2), x and z, on the floor."""
+        return project(np.insert(points, 1, 0, axis=-1), self.view)[0]
 
     def _outline_on_floor(self, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """Outline (64, 2) on the picture of the floor below balls, (B, 3) and (B,)."""
-        flat = hull(centres[:, [0, 2]], radii, AROUND)[0]
-        return self._on_floor(np.insert(flat, 1, 0, axis=1))
+        return self._on_floor(hull(centres[:, [0, 2]], radii, AROUND)[0])
 
 
 def _mixed(colour: str, other: str, share: float) -> tuple[float, ...]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from adaqf_train.files import rest
+from adaqf_train.files.animation import Animation, Bones, solve_rotations
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D, Skeleton
 
@@ -46,3 +50,17 @@ def dancer(frames: int = 40, seed: int = 0, skeleton: Skeleton = HUMANML3D) -> n
 def wobbled(joints: np.ndarray, metres: float, seed: int = 0) -> np.ndarray:
     """The motion as a model makes it: every joint trembles a little, so that bones are not of one length."""
     return joints + np.random.default_rng(seed).normal(0, metres, joints.shape)
+
+
+def written(
+    write: Callable[[Path, Animation, float], None],
+    path: Path,
+    joints: np.ndarray,
+    fps: float,
+    skeleton: Skeleton,
+    bones: Bones = "auto",
+) -> Animation:
+    """Write the animation of a motion (T, J, 3), and return it."""
+    animation = solve_rotations(joints, skeleton, bones)
+    write(path, animation, fps)
+    return animation

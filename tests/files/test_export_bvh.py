@@ -14,7 +14,7 @@ from adaqf_train.files.bvh import euler_zxy
 from adaqf_train.motion import features, mapping
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
-from tests.files.motions import dancer, wobbled
+from tests.files.motions import dancer, wobbled, written
 
 SKELETONS = pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
 
@@ -29,7 +29,7 @@ def reread(path, skeleton) -> np.ndarray:
 def test_reimported_joints_are_where_they_were(tmp_path, skeleton):
     joints = dancer(50, skeleton=skeleton)
     path = tmp_path / "a.bvh"
-    animation = write_bvh(path, joints, skeleton.fps, skeleton)
+    animation = written(write_bvh, path, joints, skeleton.fps, skeleton)
     assert not animation.stretches
     assert np.abs(reread(path, skeleton) - joints).max() < 1e-4
     bvh = read_bvh(path)
@@ -43,7 +43,7 @@ def test_reimported_joints_are_where_they_were(tmp_path, skeleton):
 @SKELETONS
 def test_another_library_reads_the_same_joints(tmp_path, skeleton):
     joints = dancer(30, skeleton=skeleton)
-    write_bvh(tmp_path / "a.bvh", joints, skeleton.fps, skeleton)
+    written(write_bvh, tmp_path / "a.bvh", joints, skeleton.fps, skeleton)
     other = pybvh.read_bvh_file(str(tmp_path / "a.bvh"))
     order = [list(other.joint_names).index(name) for name in skeleton.joints]
     assert np.abs(np.asarray(other.joint_positions())[:, order] - joints).max() < 1e-4
@@ -53,18 +53,18 @@ def test_another_library_reads_the_same_joints(tmp_path, skeleton):
 @pytest.mark.parametrize("metres", [0.0005, 0.03])
 def test_generated_motions_come_back_within_five_millimetres(tmp_path, metres):
     joints = wobbled(dancer(60), metres)
-    animation = write_bvh(tmp_path / "a.bvh", joints, 20, HUMANML3D)
+    animation = written(write_bvh, tmp_path / "a.bvh", joints, 20, HUMANML3D)
     away = np.linalg.norm(reread(tmp_path / "a.bvh", HUMANML3D) - joints, axis=-1).max()
     assert away < 0.005
     assert animation.stretches == (metres > 0.005)
-    rigid = write_bvh(tmp_path / "b.bvh", joints, 20, HUMANML3D, bones="rigid")
+    rigid = written(write_bvh, tmp_path / "b.bvh", joints, 20, HUMANML3D, bones="rigid")
     away = np.linalg.norm(reread(tmp_path / "b.bvh", HUMANML3D) - joints, axis=-1).max()
     assert away == pytest.approx(rigid.error, abs=1e-5)
 
 
 def test_the_rest_pose_is_a_t_pose_of_the_clips_size(tmp_path):
     joints = dancer(40)
-    write_bvh(tmp_path / "a.bvh", joints, 20, HUMANML3D)
+    written(write_bvh, tmp_path / "a.bvh", joints, 20, HUMANML3D)
     bvh = read_bvh(tmp_path / "a.bvh")
     pose = np.zeros((len(bvh.names), 3))
     for joint, parent in enumerate(bvh.parents):
@@ -111,7 +111,7 @@ def test_exports_can_be_imported_again(tmp_path):
     clips = {f"c{number}": features.canonicalise(dancer(50, seed=number)) for number in range(3)}
     for (name, joints), split in zip(clips.items(), ("train", "val", "test"), strict=True):
         source.mkdir(exist_ok=True)
-        write_bvh(source / f"{name}.bvh", joints, 20, HUMANML3D)
+        written(write_bvh, source / f"{name}.bvh", joints, 20, HUMANML3D)
         (source / f"{name}.txt").write_text("a person dances\n")
         (source / f"{split}.txt").write_text(f"{name}\n")
     assert mapping.recognise(read_bvh(source / "c0.bvh").names) == "humanml3d"
@@ -131,7 +131,7 @@ def test_recorded_clips_keep_their_place_from_import_to_export(shared, tmp_path,
     recorded = mapping.weights(bvh.names, mapping.PRESETS["bandai-namco"]) @ torch.from_numpy(bvh.positions(20.0))
     canonical = features.canonicalise(recorded).numpy()
     joints = features.decode(features.encode(canonical))
-    animation = write_bvh(tmp_path / "a.bvh", joints, 20, HUMANML3D)
+    animation = written(write_bvh, tmp_path / "a.bvh", joints, 20, HUMANML3D)
     assert not animation.stretches  # recorded bones are stiff
     away = np.linalg.norm(reread(tmp_path / "a.bvh", HUMANML3D) - joints, axis=-1).max()
     assert away < 0.001

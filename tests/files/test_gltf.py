@@ -18,7 +18,7 @@ from adaqf_train.motion import features, mapping
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files.glb import Glb, broken_rules, read
-from tests.files.motions import dancer, posed, wobbled
+from tests.files.motions import dancer, posed, wobbled, written
 
 SKELETONS = pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
 KHRONOS = """
@@ -37,7 +37,7 @@ def joints_of(glb: Glb, skeleton, fps: float, frames: int) -> np.ndarray:
 @pytest.mark.parametrize("metres", [0.0, 0.03])
 def test_joints_are_where_they_were(tmp_path, skeleton, metres):
     joints = wobbled(dancer(30, skeleton=skeleton), metres)
-    animation = write_glb(tmp_path / "a.glb", joints, skeleton.fps, skeleton)
+    animation = written(write_glb, tmp_path / "a.glb", joints, skeleton.fps, skeleton)
     glb = read(tmp_path / "a.glb")
     assert np.linalg.norm(joints_of(glb, skeleton, skeleton.fps, 30) - joints, axis=-1).max() < 0.0005
     moved = {node for node, path, _, _ in glb.tracks() if path == "translation"}
@@ -50,14 +50,14 @@ def test_joints_are_where_they_were(tmp_path, skeleton, metres):
 @SKELETONS
 @pytest.mark.parametrize("frames", [1, 2, 33])
 def test_files_keep_the_rules(tmp_path, skeleton, frames):
-    write_glb(tmp_path / "a.glb", dancer(frames, skeleton=skeleton), skeleton.fps, skeleton)
+    written(write_glb, tmp_path / "a.glb", dancer(frames, skeleton=skeleton), skeleton.fps, skeleton)
     assert broken_rules(read(tmp_path / "a.glb")) == []
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # bytes shifted by two are numbers of any size
 def test_the_rules_catch_what_is_broken(tmp_path):
     """The negative control of the test above."""
-    write_glb(tmp_path / "a.glb", dancer(5), 20, HUMANML3D)
+    written(write_glb, tmp_path / "a.glb", dancer(5), 20, HUMANML3D)
     good = read(tmp_path / "a.glb")
     position = good.content["meshes"][0]["primitives"][0]["attributes"]["POSITION"]
 
@@ -85,7 +85,7 @@ def test_the_rules_catch_what_is_broken(tmp_path):
 
 def test_the_body_rests_on_the_floor_and_goes_along(tmp_path):
     joints = dancer(20)
-    write_glb(tmp_path / "a.glb", joints, 20, HUMANML3D)
+    written(write_glb, tmp_path / "a.glb", joints, 20, HUMANML3D)
     glb = read(tmp_path / "a.glb")
     rest = glb.skinned(None)
     for (points, _), primitive in zip(rest, glb.content["meshes"][0]["primitives"], strict=True):
@@ -141,7 +141,7 @@ def khronos() -> list[str]:
 @pytest.mark.parametrize("metres", [0.0, 0.03])
 def test_the_khronos_validator_has_no_objections(tmp_path, khronos, skeleton, metres):
     path = tmp_path / "a.glb"
-    write_glb(path, wobbled(dancer(30, skeleton=skeleton), metres), skeleton.fps, skeleton)
+    written(write_glb, path, wobbled(dancer(30, skeleton=skeleton), metres), skeleton.fps, skeleton)
     issues = json.loads(subprocess.run([*khronos, str(path)], capture_output=True, check=True, text=True).stdout)
     assert issues["messages"] == []
     path.write_bytes(path.read_bytes()[:-4])  # control
@@ -154,7 +154,7 @@ def test_a_recorded_clip_stays_in_its_place(shared, tmp_path):
     bvh = read_bvh(shared("bandai-namco") / "bvh" / "dataset-1_punch_normal_001.bvh")
     joints = mapping.weights(bvh.names, mapping.PRESETS["bandai-namco"]) @ torch.from_numpy(bvh.positions(20.0))
     joints = features.decode(features.encode(joints.numpy()))
-    animation = write_glb(tmp_path / "a.glb", joints, 20, HUMANML3D)
+    animation = written(write_glb, tmp_path / "a.glb", joints, 20, HUMANML3D)
     assert not animation.stretches
     again = joints_of(read(tmp_path / "a.glb"), HUMANML3D, 20, len(joints))
     assert np.linalg.norm(again - joints, axis=-1).max() < 0.001
