@@ -1,4 +1,4 @@
-"""A page of clips from a data set, chosen over its splits and lengths, with their captions."""
+"""A page of clips from all splits and of all lengths of a data set, with their captions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,24 @@ from adaqf_train.render.page import Scene, Take, write_page
 from adaqf_train.render.payload import FARTHEST
 
 CLIPS = 12
-LONGEST = 240  # frames that are shown of a clip; longer ones would fill the page's megabyte
-OTHERS = 4  # captions shown below a clip's first
+LONGEST = 240  # frames of a clip on the page, which keeps the page near a megabyte
+OTHERS = 4  # captions below the first caption of a clip
 
 
 def write_gallery(path: Path, examined: Examination, *, clips: int = CLIPS, seed: int = 0) -> int:
-    """Writes a page of clips of an examined data set that play side by side; returns how many, 0: no page.
+    """Write a page that plays clips of a data set side by side.
 
-    Clips that cannot be shown (no captions, joints that are not finite or absurdly far away) are never chosen.
+    Clips that cannot be shown are excluded: those without captions, and those whose joints are not finite or farther
+    than FARTHEST from the origin.
+
+    Args:
+        path: The page's file.
+        examined: The data set, as `examine` returns it.
+        clips: Most clips on the page.
+        seed: Seed of the choice.
+
+    Returns:
+        The number of clips on the page; 0 means that no page was written.
     """
     playable = {name: clip for name, clip in examined.clips.items() if examined.captions.get(name)}
     scenes, skeleton = [], None
@@ -42,15 +52,16 @@ def write_gallery(path: Path, examined: Examination, *, clips: int = CLIPS, seed
 
 
 def choose(clips: Sequence[Clip], count: int, seed: int) -> list[Clip]:
-    """Clips of every split and of all lengths: half of them of train, a quarter each of val and test.
+    """Choose clips of every split and of all lengths: half of them from train, a quarter each from val and test.
 
-    Within a split, sorted by length and cut into as many parts as clips are wanted, one is drawn from each part.
+    The clips of a split are sorted by length and divided into as many parts as clips are needed; one clip is drawn from
+    each part.
     """
     rng = np.random.default_rng(seed)
     by_split = {split: [clip for clip in clips if clip.split == split] for split in (*SPLITS, None)}
     wanted = {"train": count - 2 * (count // 4), "val": count // 4, "test": count // 4, None: 0}
     wanted = {split: min(n, len(by_split[split])) for split, n in wanted.items()}
-    for split, members in by_split.items():  # what a small split cannot give, another one does
+    for split, members in by_split.items():  # another split replaces the clips that a small split lacks
         wanted[split] += min(count - sum(wanted.values()), len(members) - wanted[split])
     chosen = []
     for split, members in by_split.items():

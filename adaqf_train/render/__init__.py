@@ -1,1 +1,1 @@
-"""Looking at motions: pictures and films of bodies on a floor, and a page that plays them side by side."""
+"""Show motions: pictures and films of bodies on a floor, and a page that plays motions side by side."""

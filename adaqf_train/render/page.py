@@ -83,8 +83,11 @@ def _with_figures(scene: Scene, motions: Sequence[np.ndarray], fps: float) -> Sc
 
 
 # Used by the page of the user study until it extends templates/base.html.
-packaged = asset
 LEGEND = document("legend.html")
+
+
+def packaged(name: str) -> str:
+    return asset("stage.js") + asset(name) if name == "player.js" else asset(name)
 
 
 def transport() -> str:

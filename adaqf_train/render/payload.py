@@ -22,24 +22,34 @@ CONTACT_SPEED = 0.5  # metres per second
 
 @dataclass(frozen=True)
 class Take:
-    """One body in one scene.
+    """One motion in a scene.
 
-    joints: (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML).
+    Attributes:
+        label: Name above the motion, such as "ground truth" or "AdaQF".
+        joints: Positions (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML).
+        note: Small text after the label.
+        metrics: Values by name, shown after the motion's own length, path and skating.
     """
 
-    label: str  # "ground truth", "baseline", "AdaQF"
+    label: str
     joints: np.ndarray
-    note: str = ""  # small text under the label
-    metrics: Mapping[str, str] = field(default_factory=dict)  # name -> figure, beside those of the motion itself
+    note: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One caption and the takes to compare on it; they share a camera."""
+    """One caption and the takes to compare on it, which share a camera.
+
+    Attributes:
+        caption: Heading of the scene.
+        takes: Motions side by side.
+        more: Other captions of the same motion, in small text.
+    """
 
     caption: str
     takes: tuple[Take, ...]
-    more: tuple[str, ...] = ()  # other captions of the same motion, in small text
+    more: tuple[str, ...] = ()
 
 
 def checked(scenes: Sequence[Scene]) -> list[list[np.ndarray]]:
