@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from adaclip import exports
+from adaclip._environment import wait_passively
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's exit code: 0, 1 for a failure said in one line on stderr, 2 for a wrong command line."""
+    wait_passively()
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
             VERBS, prog="adaclip", description=f"{__doc__} The usual base is {DEFAULT_BASE}.", args=arguments

@@ -1,4 +1,4 @@
-"""`adaqf …`, `python -m adaqf_train …` and `accelerate launch -m adaqf_train …` are the same command."""
+"""`python -m adaqf_train …`, `accelerate launch -m adaqf_train …` and `adaqf …` are the same command."""
 
 import sys
 

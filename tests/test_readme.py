@@ -12,10 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import tyro
 
-from adaqf_train.cli import Verb, main
-from adaqf_train.config import override, recipes
+from adaqf_train.cli import main, parse
 from adaqf_train.motion.mapping import checked
 from adaqf_train.studies.definitions import STUDIES
 from tests.helpers import blocks, bvh_body, verbs_of
@@ -117,15 +115,13 @@ def test_the_motion_guides_map_is_one():
 
 
 @pytest.mark.parametrize("page", [README, TRAIN], ids=["README", "train"])
-def test_every_command_parses_and_every_setting_exists(page):
+def test_every_command_parses_and_every_setting_exists(page, tiny_run):
     found = verbs_of(page)
     assert len(found) >= 6
     for arguments in found:
-        verb = tyro.cli(Verb, args=arguments)
-        options = getattr(verb, "options", verb)
-        recipe = getattr(options, "recipe", "humanml3d")
-        assert recipe in recipes.RECIPES
-        override(recipes.load(recipe), getattr(options, "settings", ()))
+        if arguments[0] in ("evaluate", "retrieval"):  # their settings change those of a run, which is not there
+            arguments[arguments.index("--run") + 1] = str(tiny_run)
+        assert callable(parse(arguments))
 
 
 def test_a_command_that_does_not_exist_is_noticed():
@@ -133,7 +129,7 @@ def test_a_command_that_does_not_exist_is_noticed():
     (arguments,) = verbs_of(page)
     assert arguments == ["train", "--wings", "2"]
     with pytest.raises(SystemExit):
-        tyro.cli(Verb, args=arguments)
+        parse(arguments)
 
 
 def test_the_training_guide_takes_every_stage_of_a_run():

@@ -1,16 +1,20 @@
-"""The verbs of `adaqf`; each class is one verb and its options, each module a family of verbs."""
+"""The verbs of `adaqf`; each class is one verb and its options, each module a family of verbs.
+
+Verbs import torch and everything built on it when they run, so that help appears at once.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
 from adaclip import AdaCLIPError
+from adaclip._environment import wait_passively
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.plans import PlanVerb
@@ -23,55 +27,75 @@ from adaqf_train.cli.ui import Ui
 from adaqf_train.cli.userstudy import UserStudy
 from adaqf_train.errors import AdaQFError, TrainingStopped
 
-Verb = (
-    Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
-    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
-    | Annotated[PlanVerb, tyro.conf.subcommand("plan")]
-    | Annotated[BaseVerb, tyro.conf.subcommand("base")]
-    | Annotated[ExtractorsVerb, tyro.conf.subcommand("extractors")]
-    | Annotated[EvaluatorVerb, tyro.conf.subcommand("evaluator")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Retrieval, tyro.conf.subcommand("retrieval")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Sample, tyro.conf.subcommand("sample")]
-    | Annotated[Convert, tyro.conf.subcommand("convert")]
-    | Annotated[Push, tyro.conf.subcommand("push")]
-    | Annotated[PipelineVerb, tyro.conf.subcommand("pipeline")]
-    | Annotated[StudyVerb, tyro.conf.subcommand("study")]
-    | Annotated[UserStudy, tyro.conf.subcommand("userstudy")]
-    | Annotated[Ui, tyro.conf.subcommand("ui")]
+VERBS: dict[str, type[Callable[[], int | None]]] = {
+    "demo": Demo,
+    "prepare": Prepare,
+    "doctor": Doctor,
+    "plan": PlanVerb,
+    "base": BaseVerb,
+    "extractors": ExtractorsVerb,
+    "evaluator": EvaluatorVerb,
+    "train": Train,
+    "evaluate": Evaluate,
+    "retrieval": Retrieval,
+    "compare": Compare,
+    "sample": Sample,
+    "convert": Convert,
+    "push": Push,
+    "pipeline": PipelineVerb,
+    "study": StudyVerb,
+    "userstudy": UserStudy,
+    "ui": Ui,
+}
+DESCRIPTION = (
+    "AdaQF: captioned motions in, a motion-aware text encoder and a generator out. Without a verb, adaqf runs the demo."
 )
 
 
-DESCRIPTION = "AdaQF: captioned motions in, a motion-aware text encoder and a generator out."
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb; returns the exit code. Bad input is one line on stderr and 1."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verb = tyro.cli(Verb, args=arguments or ["demo"], prog="adaqf", description=DESCRIPTION)
-    _quiet_libraries()
+    """Runs a verb.
+
+    Args:
+        arguments: As in sys.argv[1:], which None stands for. No arguments run the demo.
+
+    Returns:
+        The exit code: 0, 1 for bad input (one line on stderr), 130 when interrupted; verbs may have others.
+    """
+    wait_passively()
+    main_process = os.environ.get("RANK", "0") == "0"
     try:
+        verb = parse(list(sys.argv[1:] if arguments is None else arguments) or ["demo"])
+        _quiet_libraries()
         return verb() or 0
     except (AdaQFError, AdaCLIPError, OSError) as error:
-        rank = os.environ.get("RANK", "0")  # another process may be alone with its error: data that its node has not
-        print(f"error{'' if rank == '0' else f' (process {rank})'}: {' '.join(str(error).split())}", file=sys.stderr)
+        # Other processes report too: data that only their node lacks would otherwise be an error without a message.
+        whose = "" if main_process else f" (process {os.environ['RANK']})"
+        print(f"error{whose}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except TrainingStopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
+        if main_process:
             print(stopped, file=sys.stderr)
         return 0
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from there", file=sys.stderr)
+        print("interrupted; the same command continues from there", file=sys.stderr)
         return 130
 
 
+def parse(arguments: Sequence[str]) -> Any:
+    """The verb that a command line asks for, with its options; exits on --help and on a wrong command line."""
+    name, *rest = arguments
+    if name not in VERBS:  # --help, or no verb of ours
+        return tyro.extras.subcommand_cli_from_dict(VERBS, prog="adaqf", description=DESCRIPTION, args=arguments)
+    # Only the verb in question is built: its settings make a parser of more than a hundred flags.
+    verb = VERBS[name]
+    default = verb.start(rest) if hasattr(verb, "start") else None
+    return tyro.cli(verb, prog=f"adaqf {name}", args=rest, default=default)
+
+
 def _quiet_libraries() -> None:
-    """Leaves the screen to our own progress: models of a megabyte need no bars for loading and writing."""
+    """Keeps progress bars of libraries off the screen: loading and writing models of a megabyte needs none."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    # transformers warns about an attribute that peft reads; there is nothing a user could do about it.
+    # transformers warns about an attribute that peft reads; a user cannot do anything about it.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)

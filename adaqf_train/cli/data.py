@@ -13,17 +13,17 @@ from adaqf_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class Doctor:
-    """Examines a data folder: what is missing, broken, doubled or leaking, and what to do about it."""
+    """Examine a data folder: what is missing, broken, duplicated or leaking, and what to do about it."""
 
     folder: tyro.conf.Positional[Path]
     """Folder in HumanML3D's layout, 263-d or 251-d."""
     json: bool = False
     """Print findings and facts as JSON, and nothing else."""
     gallery: Path | None = None
-    """FILE.html: also write a page that plays sample clips with their captions."""
+    """FILE.html; also write a page that plays sample clips with their captions."""
 
     def __call__(self) -> int:
-        """Returns 1 when there is an error, else 0."""
+        """Returns 1 if an error was found, else 0."""
         import json
 
         from rich.console import Console
@@ -32,15 +32,15 @@ class Doctor:
         from adaqf_train.doctor.gallery import write_gallery
 
         if self.gallery is not None and self.gallery.suffix != ".html":
-            raise ConfigError(f"--gallery {self.gallery}: a page is written; name a .html file.")
+            raise ConfigError(f"--gallery {self.gallery}: the gallery is a page. Name a .html file.")
         found = examine(self.folder)
         if self.json:
             print(json.dumps(found.to_dict(), indent=2))
         else:
-            # Not on a terminal, lines of 80 columns would only cut file names in two.
+            # Outside a terminal, lines of 80 columns would only break file names.
             found.show(Console() if sys.stdout.isatty() else Console(width=140))
         if self.gallery is not None:
             shown = write_gallery(self.gallery, found)
             what = f"wrote {self.gallery}: {shown} clips" if shown else "no gallery: there is no clip to show"
-            print(what, file=sys.stderr)  # stdout is the examination's, which another program may read
+            print(what, file=sys.stderr)  # another program may read the findings on stdout
         return 0 if found.ok else 1

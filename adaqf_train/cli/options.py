@@ -1,14 +1,15 @@
-"""What the verbs that work on a run share: their options, and how a run is opened."""
+"""Options that verbs share, their settings as flags, and how a run is opened."""
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar
 
 import tyro
 
@@ -23,36 +24,71 @@ if TYPE_CHECKING:
     from adaqf_train.runs.scoring import Scoring
     from adaqf_train.runs.stages import Pipeline
 
+Verb = TypeVar("Verb")
 Overrides = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]],
-    tyro.conf.arg(name="set", metavar="NAME=VALUE", help="Change a setting, such as diffusion.steps=50. Repeatable."),
+    tyro.conf.arg(
+        name="set",
+        metavar="NAME=VALUE",
+        help="Change a setting by its name, such as diffusion.steps=50. Repeatable. A flag wins over it.",
+    ),
 ]
+Recipe = Annotated[
+    str,
+    tyro.conf.arg(metavar=f"{{{','.join(recipes.RECIPES)}}}", help="Named settings, which flags and --set change."),
+]
+Flags = tyro.conf.arg(name="")  # of a group of settings: flags without the name of the verb's field before them
+
+
+class WithSettings:
+    """Base of verbs with the settings of a run as flags, whose defaults come from a recipe."""
+
+    recipe: ClassVar[str]
+    """Name of the recipe; a verb with --recipe has a field of this name."""
+
+    @classmethod
+    def start(cls, arguments: Sequence[str]) -> Self:
+        """The verb before its flags are parsed: with the settings of the recipe, changed by --set."""
+        given = peek(arguments, recipe=cls.recipe)
+        return unparsed(cls, config=override(recipes.load(given.recipe), given.set))
+
+
+def peek(arguments: Sequence[str], **options: str | None) -> argparse.Namespace:
+    """Values of some options, and of --set, ahead of the parser proper. options: {name: default}."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--set", action="append", default=[])
+    return parser.parse_known_args(arguments)[0]
+
+
+def unparsed(verb: type[Verb], **known: object) -> Verb:
+    """A verb with some of its fields; required ones are left to the command line."""
+    required = [f.name for f in fields(verb) if f.default is MISSING and f.default_factory is MISSING]
+    return verb(**dict.fromkeys(required, tyro.MISSING) | known)
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """Options of every verb that works on a run."""
+class RunOptions(WithSettings):
+    """Options of the verbs that train."""
 
     data: Path
-    """Folder in HumanML3D's layout (made by `prepare`, or the data set as distributed), or one that holds it, such as
-    a checkout of MDM or MoMask with its dataset/."""
+    """Folder in HumanML3D's layout (made by `adaqf prepare`, or the data set as distributed), or a folder around it,
+    such as a checkout of MDM or MoMask with its dataset/."""
     out: Path
-    """The run's folder. Starting the same command again goes on where it stopped."""
-    recipe: str = "pocket"
-    """demo, pocket, humanml3d or kit."""
+    """Folder of the run. The same command, started again, continues where it stopped."""
+    recipe: Recipe = "pocket"
     base: Path | None = None
-    """Folder of a CLIP text model to use as the base, in place of the recipe's."""
+    """Folder of a CLIP text model that replaces the recipe's base."""
     reuse: Path | None = None
-    """Earlier run whose finished stages are copied where their settings are the same."""
+    """Earlier run whose finished stages are copied if their settings are the same."""
     settings: Overrides = ()
-
-    def config(self) -> RunConfig:
-        return override(recipes.load(self.recipe), self.settings)
+    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
 
 
 @contextmanager
 def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
-    """The run's folder, locked, with accelerate and the threads set up."""
+    """A run's folder, locked, with accelerate and its threads set up."""
     from adaqf_train.runs.folder import RunFolder
 
     run = RunFolder(out, new_accelerator(precision))
@@ -62,7 +98,7 @@ def open_run(out: Path, precision: str | None = None) -> Iterator[RunFolder]:
 
 
 def new_accelerator(precision: str | None = None) -> Accelerator:
-    """Accelerate on all cores of this process; ConfigError for a precision that the machine has not got."""
+    """Accelerate on all cores of this process; ConfigError for a precision that the machine lacks."""
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
@@ -75,7 +111,7 @@ def new_accelerator(precision: str | None = None) -> Accelerator:
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
     try:
         return Accelerator(mixed_precision=precision, kwargs_handlers=[patience])
-    except ValueError as error:  # a precision that this machine has not got
+    except ValueError as error:
         raise ConfigError(f"training.precision={precision}: {error} Choose another, or none.") from error
 
 
@@ -86,7 +122,8 @@ def _cores() -> int:
 
 @contextmanager
 def opened(options: RunOptions) -> Iterator[Pipeline]:
-    config = options.config()
+    """The stages of the run that the options describe."""
+    config = options.config
     with open_run(options.out, config.training.precision) as run:
         if options.reuse is not None:
             run.borrow_from(options.reuse)
@@ -96,7 +133,7 @@ def opened(options: RunOptions) -> Iterator[Pipeline]:
 
 @contextmanager
 def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | None = None) -> Iterator[Pipeline]:
-    """The stages of a run, whose run.json is brought up to date once nothing was refused."""
+    """The stages of a run; its run.json is updated once the stages have been checked."""
     from adaqf_train.runs.stages import Pipeline
 
     pipeline = Pipeline(run, config, data, base=base)
@@ -107,7 +144,7 @@ def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | 
 
 
 def report_on(scoring: Scoring) -> Report:
-    """Evaluates a run and leaves its report and page. On the main process."""
+    """Evaluates a run on the main process; writes its report and page, and prints them."""
     report = scoring.evaluate()
     report.save(scoring.place.path)
     page = scoring.page(report)

@@ -1,34 +1,37 @@
-"""The verb that tells what a run will cost before it is started: plan."""
+"""The verb that estimates what a run will cost: plan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from adaqf_train.cli.options import Overrides, new_accelerator
-from adaqf_train.config import override, recipes
+from adaqf_train.cli.options import Flags, Overrides, Recipe, WithSettings, new_accelerator
+from adaqf_train.config import RunConfig
 from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class PlanVerb:
-    """Parameters, work, memory and hours of a recipe, from a few steps timed on this machine. Needs no weights, no
-    data and no network."""
+class PlanVerb(WithSettings):
+    """Estimate parameters, work, memory and hours of a recipe from a few steps timed on this machine.
 
-    recipe: str = "humanml3d"
-    """demo, pocket, humanml3d or kit."""
+    Needs no weights, no data and no network.
+    """
+
+    recipe: Recipe = "humanml3d"
     data: Path | None = None
-    """Folder in HumanML3D's layout, for the lengths of its clips and captions; none: what is known of the recipe's."""
+    """Folder in HumanML3D's layout, for the lengths of its clips and captions; None: typical ones of the recipe."""
     processes: int = 1
-    """Processes that will share the batch, each with a device of its own."""
+    """Processes that share the batch, each with a device of its own."""
     budget: float = 20.0
     """Seconds of timed steps for each stage."""
     json: bool = False
     """Print the plan as JSON, and nothing else."""
     settings: Overrides = ()
+    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
 
     def __call__(self) -> None:
-        config = override(recipes.load(self.recipe), self.settings)
+        config = self.config
         if self.budget <= 0:
             raise ConfigError(f"--budget must be positive, got {self.budget}.")
         for part in ("extractors", "evaluator", "training"):

@@ -1,4 +1,4 @@
-"""The verb that gives a run's adapter to others: push."""
+"""The verb that publishes the adapter of a run: push."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from adaqf_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class Push:
-    """Pushes the adapter of a finished run to the Hugging Face Hub, with a card that carries its report."""
+    """Push the adapter of a finished run to the Hugging Face Hub, with a card that contains its report."""
 
     run: tyro.conf.Positional[Path]
-    """Folder of a run that was trained and evaluated."""
+    """Folder of a run that has been trained and evaluated."""
     repo_id: tyro.conf.Positional[str]
-    """owner/name; made if it does not exist."""
+    """owner/name of the repository; created if it does not exist."""
     data_licence: str | None = None
-    """Licence of the adapter as the data's terms allow it, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
-    that were learnt from AMASS or Bandai Namco's motions are for non-commercial use."""
+    """Licence of the adapter under the terms of its data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
+    trained on AMASS or on Bandai Namco's motions are for non-commercial use."""
     trained_on: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Name of the data; none: the recipe's. Repeatable."""
+    """Name of the training data; default: the recipe's. Repeatable."""
     private: bool = False
     """Make the repository private."""
     dry_run: bool = False
-    """Write the folder that would be pushed to RUN/hub, and push nothing."""
+    """Write the folder to RUN/hub instead of pushing it."""
 
     def __call__(self) -> None:
         from huggingface_hub import get_token
@@ -41,7 +41,7 @@ class Push:
         except HFValidationError as error:
             raise ConfigError(f"{self.repo_id}: not the name of a repository ({error}). Give owner/name.") from error
         if not self.dry_run and get_token() is None:
-            raise ConfigError("Nobody is logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
+            raise ConfigError("You are not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN.")
         finished = publish.Finished.read(self.run)
         encoder, details = finished.encoder, finished.details(self.data_licence, self.trained_on)
         if self.dry_run:

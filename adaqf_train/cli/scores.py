@@ -4,45 +4,87 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import tyro
 
-from adaqf_train.cli.options import Overrides, open_run, report_on
-from adaqf_train.config import override
+from adaqf_train.cli.options import Overrides, open_run, peek, report_on, unparsed
+from adaqf_train.config import EvaluationConfig, SamplingConfig, override
 from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
     from adaqf_train.runs.scoring import Scoring
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Scores a finished run again, on test or val, and writes its report."""
+@dataclass(frozen=True, kw_only=True)
+class _OfRun:
+    """Options of the verbs that score a run."""
 
     run: Path
-    """Folder of a finished run."""
+    """Folder of the run; its networks must be trained."""
     data: Path | None = None
-    """Where its data are now, if they have moved."""
-    motions: Path | None = None
-    """Motions that another program wrote, to be scored by the run's evaluator instead of its generators: a folder of
-    NAME.npy (features or joints), or MDM's results.npy."""
-    out: Path | None = None
-    """With --motions: folder for their report; none: only the screen."""
+    """Folder of its data, if they have moved."""
     evaluator: Path | None = None
-    """Independent evaluator to score with in place of the run's own: a folder that `evaluator` made, or another run.
-    Runs are compared by one evaluator."""
+    """Independent evaluator that replaces the run's own: a folder made by `adaqf evaluator`, or another run."""
     official: Path | None = None
-    """Folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth: score with them
-    as well. Exit code 3 when the real motions do not get the figures they are known to get."""
+    """Folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth, to score with
+    as well."""
     settings: Overrides = ()
-    """Of the groups evaluation and sampling: what was trained is trained."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @classmethod
+    def start(cls, arguments: Sequence[str]) -> Self:
+        """The verb before its flags are parsed: with the settings of the run, changed by --set."""
+        given = peek(arguments, run=None)
+        if given.run is None:  # --help, or an error that the parser reports
+            return unparsed(cls)
+        from adaqf_train.runs.folder import read_config
+
+        config, groups = read_config(Path(given.run))[0], cls._groups()
+        for setting in given.set:
+            if setting.strip().partition(".")[0] not in groups:
+                raise ConfigError(f"--set {setting}: this verb takes settings of {' and '.join(groups)} only.")
+        config = override(config, given.set)
+        return unparsed(cls, **{group: getattr(config, group) for group in groups})
+
+    @contextmanager
+    def scoring(self) -> Iterator[Scoring | None]:
+        """The run's scoring on the main process; None on the others."""
+        from adaqf_train.runs.folder import read_config
+        from adaqf_train.runs.scoring import Scoring
+        from adaqf_train.runs.stages import Pipeline
+
+        config, where = read_config(self.run)
+        config = replace(config, **{group: getattr(self, group) for group in self._groups()})
+        with open_run(self.run) as opened:
+            pipeline = Pipeline(opened, config, self.data or where)
+            main = opened.accelerator.is_main_process
+            yield Scoring(pipeline, evaluator=self.evaluator, official=self.official) if main else None
+
+    @classmethod
+    def _groups(cls) -> list[str]:
+        """Groups of settings that the verb has flags for."""
+        return [f.name for f in fields(cls) if f.name in ("evaluation", "sampling")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(_OfRun):
+    """Score a finished run again, on test or val, and write its report.
+
+    Exit code 3: the official evaluators do not give real motions their known figures.
+    """
+
+    motions: Path | None = None
+    """Motions of another program to score in place of the run's generators: a folder of NAME.npy (features or joints),
+    or MDM's results.npy."""
+    out: Path | None = None
+    """Folder for the report of --motions; None: only the screen."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __call__(self) -> int:
-        """Returns 3 when the figures cannot be compared with the literature's, else 0."""
-        with _scoring(self.run, self.data, self.settings, self.evaluator, self.official) as scoring:
+        with self.scoring() as scoring:
             if scoring is None:
                 return 0
             if self.motions is None:
@@ -55,25 +97,14 @@ class Evaluate:
             return 3 if report.comparable is False else 0
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """How the extractors and the evaluators of a run find real motions by their captions, and back (Table 8)."""
-
-    run: Path
-    """Folder of a run whose extractors and evaluator are trained."""
-    data: Path | None = None
-    """Where its data are now, if they have moved."""
-    evaluator: Path | None = None
-    """Independent evaluator in place of the run's own: a folder that `evaluator` made, or another run."""
-    official: Path | None = None
-    """Folder with the official evaluators and glove/, at any depth, to be told of as well."""
-    settings: Overrides = ()
-    """Of the group evaluation."""
+@dataclass(frozen=True, kw_only=True)
+class Retrieval(_OfRun):
+    """Measure how well extractors and evaluators retrieve real motions by their captions, and back (Table 8)."""
 
     def __call__(self) -> None:
         from adaqf_train.evaluation import columns, extractors_report
 
-        with _scoring(self.run, self.data, self.settings, self.evaluator, self.official) as scoring:
+        with self.scoring() as scoring:
             if scoring is not None:
                 pool = min(scoring.config.evaluation.pool, len(scoring.dataset))
                 rows = extractors_report.table(scoring.retrieval(), pool)
@@ -82,14 +113,14 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Compare:
-    """Reports side by side, with their intervals, and the paper's rows if asked for."""
+    """Compare reports side by side, with their intervals, and with rows of the paper."""
 
     reports: tyro.conf.Positional[tuple[Path, ...]]
-    """report.json files, or runs that have one."""
+    """report.json files, or folders of runs."""
     paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
-    """Number of a table of the paper to show beside them. Repeatable."""
+    """Number of a table of the paper to show as well. Repeatable."""
     mix: bool = False
-    """Allow reports of different protocols in one table, and say so under it."""
+    """Allow reports of different protocols in one table, with a note below it."""
 
     def __call__(self) -> None:
         from adaqf_train.studies.compare import compare
@@ -97,22 +128,3 @@ class Compare:
 
         tables = [table for number in self.paper for table in tables_of(number)]
         print(compare(self.reports, tables, mix=self.mix).markdown())
-
-
-@contextmanager
-def _scoring(
-    run: Path, data: Path | None, settings: Sequence[str], evaluator: Path | None, official: Path | None
-) -> Iterator[Scoring | None]:
-    """A run's scoring on the main process; None on the others."""
-    from adaqf_train.runs.folder import read_config
-    from adaqf_train.runs.scoring import Scoring
-    from adaqf_train.runs.stages import Pipeline
-
-    for setting in settings:
-        if not setting.strip().startswith(("evaluation.", "sampling.")):
-            raise ConfigError(f"--set {setting}: evaluate takes settings of evaluation and sampling only.")
-    config, where = read_config(run)
-    with open_run(run) as opened:
-        pipeline = Pipeline(opened, override(config, settings), data or where)
-        main = opened.accelerator.is_main_process
-        yield Scoring(pipeline, evaluator=evaluator, official=official) if main else None

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import tyro
-
-from adaqf_train.cli.options import Overrides, RunOptions, open_run, opened, opened_pipeline, report_on
-from adaqf_train.config import override, recipes
-from adaqf_train.data.prepare import is_procedural, prepare_procedural
+from adaqf_train.cli.options import (
+    Flags,
+    Overrides,
+    RunOptions,
+    WithSettings,
+    open_run,
+    opened,
+    opened_pipeline,
+    report_on,
+)
+from adaqf_train.config import RunConfig
 
 if TYPE_CHECKING:
     from adaqf_train.runs.stages import Pipeline
 
 
 @dataclass(frozen=True)
-class Demo:
-    """Everything on procedural motions: data, training, evaluation, page. A few minutes on two cores, offline."""
+class Demo(WithSettings):
+    """Run all stages on procedural motions: data, training, evaluation, page. Takes minutes on two cores, offline."""
 
+    recipe: ClassVar[str] = "demo"
     out: Path = Path("runs/demo")
-    """The run's folder."""
+    """Folder of the run."""
     settings: Overrides = ()
+    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
 
     def __call__(self) -> None:
-        config = override(recipes.load("demo"), self.settings)
-        data = self.out / "data"
+        from adaqf_train.data.prepare import is_procedural, prepare_procedural
+
+        config, data = self.config, self.out / "data"
         with open_run(self.out, config.training.precision) as run:
             settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
 
@@ -41,65 +50,59 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class PipelineVerb:
-    """All stages on a data set: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
-
-    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+class PipelineVerb(RunOptions):
+    """Run all stages on a data set: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
 
     def __call__(self) -> None:
-        with opened(self.options) as pipeline:
+        with opened(self) as pipeline:
             _everything(pipeline)
 
 
 @dataclass(frozen=True)
-class BaseVerb:
-    """Trains the pocket CLIP alone, for `--base OUT/pocket_clip`: one base for several data sets (prepare merged)."""
-
-    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+class BaseVerb(RunOptions):
+    """Train the pocket CLIP only; `--base OUT/pocket_clip` then shares it between data sets (see prepare merged)."""
 
     def __call__(self) -> None:
-        with opened(self.options) as pipeline:
+        with opened(self) as pipeline:
             folder, _ = pipeline.base()
             pipeline.console.print(f"base {folder}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
-class ExtractorsVerb:
-    """Trains the pocket CLIP (if the recipe has one), the feedback's extractors and the independent evaluator."""
-
-    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+class ExtractorsVerb(RunOptions):
+    """Train the extractors that give feedback and the independent evaluator, after the pocket CLIP if there is one."""
 
     def __call__(self) -> None:
-        with opened(self.options) as pipeline:
+        with opened(self) as pipeline:
             pipeline.extractors()
             pipeline.evaluator()
 
 
 @dataclass(frozen=True)
-class EvaluatorVerb:
-    """Trains the independent evaluator alone, with its fingerprint, for `evaluate --evaluator OUT`. A recipe with a
-    pocket CLIP trains that first: the evaluator reads with its tokenizer."""
+class EvaluatorVerb(RunOptions):
+    """Train the independent evaluator only, for `evaluate --evaluator OUT`, and print its fingerprint.
 
-    options: Annotated[RunOptions, tyro.conf.arg(name="")]
+    A recipe with a pocket CLIP trains that first, because the evaluator uses its tokenizer.
+    """
 
     def __call__(self) -> None:
         from adaqf_train.judges.store import fingerprint_of
 
-        with opened(self.options) as pipeline:
+        with opened(self) as pipeline:
             pipeline.evaluator()
             folder = pipeline.run.evaluator
             pipeline.console.print(f"evaluator {folder}\nsha256    {fingerprint_of(folder)}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
-class Train:
-    """Trains AdaQF, the baseline, or both; what they need is trained first."""
+class Train(RunOptions):
+    """Train AdaQF, the baseline, or both, after the networks they need."""
 
-    options: Annotated[RunOptions, tyro.conf.arg(name="")]
     arm: Literal["adaqf", "baseline", "both"] = "both"
+    """Which of the two to train."""
 
     def __call__(self) -> None:
-        with opened(self.options) as pipeline:
+        with opened(self) as pipeline:
             for arm in ("baseline", "adaqf") if self.arm == "both" else (self.arm,):
                 pipeline.train(arm)
 

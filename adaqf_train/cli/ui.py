@@ -1,4 +1,4 @@
-"""The verb that opens a page to type prompts into: ui."""
+"""The verb that opens a page for prompts: ui."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ FORMATS = (".bvh", ".glb", ".mp4", ".npy")  # of every model's motion
 
 @dataclass(frozen=True)
 class Ui:
-    """Type a prompt in the browser and see what baseline and AdaQF make of it; needs `pip install 'adaclip[ui]'`."""
+    """Open a page in the browser that generates motions from prompts; needs `pip install 'adaclip[ui]'`."""
 
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """A finished run: its baseline and AdaQF. Repeatable."""
+    """Folder of a finished run, whose baseline and AdaQF are shown. Repeatable."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """A generator's folder. Repeatable."""
+    """Folder of a generator. Repeatable."""
     host: str = "127.0.0.1"
-    """0.0.0.0: let other machines in; there is no password."""
+    """Address to listen on; 0.0.0.0 lets other machines in, without a password."""
     port: int = 7860
+    """Port to listen on."""
     open: bool = True
     """Open the browser."""
 

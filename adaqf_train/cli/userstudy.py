@@ -1,4 +1,4 @@
-"""The verb that asks people: userstudy build, userstudy report."""
+"""The verb for user studies: userstudy build, userstudy report."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from adaqf_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class BuildStudy:
-    """An offline page on which people rank several models' motions of the same prompts, and its key."""
+    """Write an offline page on which people rank the motions of several models, and its key."""
 
     out: Path
-    """FILE.html, or a folder for study.html. The key is written beside it: do not hand it out."""
+    """FILE.html, or a folder for study.html. The key is written beside it; keep it to yourself."""
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """A finished run, whose baseline and AdaQF take part. Repeatable."""
+    """Folder of a finished run, whose baseline and AdaQF take part. Repeatable."""
     motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=FOLDER")] = ()
-    """Motions of another model, NAME.npy each, as `evaluate --motions` reads them. Repeatable."""
+    """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it. Repeatable."""
     data: Path | None = None
-    """The data set, for prompts and real motions; none: the first run's."""
+    """Data set for prompts and real motions; None: that of the first run."""
     ground_truth: bool = False
-    """Let the real motions take part."""
+    """Include the real motions."""
     prompts: int = 20
-    """How many sentences everybody ranks; the paper's 20."""
+    """Prompts that each participant ranks; the paper has 20."""
     checks: int = 0
-    """Attention checks: questions more in which one body stands on its head."""
+    """Attention checks: additional questions in which one body stands on its head."""
     title: str = "Which motion is best?"
-    """Participants read it; do not name a model."""
+    """Title that participants read; it should not name a model."""
     seed: int = 0
+    """Seed of prompts, motions and order."""
 
     def __call__(self) -> None:
         from adaqf_train.userstudy.collect import collect
@@ -41,12 +42,12 @@ class BuildStudy:
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative, got {self.seed}.")
         if self.prompts < 1:
-            raise ConfigError(f"--prompts must be at least one, got {self.prompts}.")
+            raise ConfigError(f"--prompts must be at least 1, got {self.prompts}.")
         page = self.out if self.out.suffix == ".html" else self.out / "study.html"
         checked_key(page, self.prompts, self.checks)
         folders = dict(map(_named_folder, self.motions))
         if len(folders) < len(self.motions):
-            raise ConfigError("--motions: the same name twice. Give every model a name of its own.")
+            raise ConfigError("--motions: two models have the same name. Give each its own.")
         questions, fps = collect(
             self.run, folders, prompts=self.prompts, data=self.data, real=self.ground_truth, seed=self.seed
         )
@@ -57,12 +58,12 @@ class BuildStudy:
 
 @dataclass(frozen=True)
 class ReportStudy:
-    """Mean ranks, first places and pairs, with intervals, of the answers to a study."""
+    """Report mean ranks, first places and pairwise preferences, with intervals, from the answers to a user study."""
 
     answers: tyro.conf.Positional[tuple[Path, ...]]
-    """Files that participants saved, or folders of them."""
+    """Files that participants saved, or folders of such files."""
     key: Path
-    """The .key.json beside the page."""
+    """The .key.json that was written beside the page."""
     json: bool = False
     """Print the figures as JSON, and nothing else."""
 
@@ -75,7 +76,7 @@ class ReportStudy:
 
 @dataclass(frozen=True)
 class UserStudy:
-    """People rank motions, blinded: a page to hand out, and a report of their answers."""
+    """Run a blinded user study: build a page to hand out, and report the answers."""
 
     step: Annotated[
         Annotated[BuildStudy, tyro.conf.subcommand("build", prefix_name=False)]
@@ -92,5 +93,5 @@ def _named_folder(setting: str) -> tuple[str, Path]:
     if not name.strip() or not equals or not folder:
         raise ConfigError(f"--motions {setting}: write it as NAME=FOLDER, such as MDM=samples/mdm.")
     if not Path(folder).is_dir():
-        raise ConfigError(f"--motions {setting}: {folder} is no folder.")
+        raise ConfigError(f"--motions {setting}: {folder} is not a folder.")
     return name.strip(), Path(folder)

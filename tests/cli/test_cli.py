@@ -111,7 +111,7 @@ def test_evaluate_scores_a_run_again(run, tmp_path):
 
 def test_evaluate_takes_neither_other_training_nor_other_data(run, tiny_data, tmp_path, capsys):
     message = error_of(capsys, ["evaluate", "--run", str(run), "--set", "feedback.motion=99"])
-    assert "evaluate takes settings of evaluation and sampling only" in message
+    assert "this verb takes settings of evaluation and sampling only" in message
     data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     np.save(data / "Mean.npy", np.load(data / "Mean.npy") + 1)
     assert "not the data this run was trained on" in error_of(
@@ -324,7 +324,7 @@ def test_no_arguments_run_the_demo(monkeypatch):
     assert main([]) == 0
     assert main(["demo", "--out", "elsewhere", "--set", "training.steps=5", "--set", "training.seed=2"]) == 0
     assert [str(verb.out) for verb in called] == ["runs/demo", "elsewhere"]
-    assert called[1].settings == ("training.steps=5", "training.seed=2")
+    assert (called[1].config.training.steps, called[1].config.training.seed) == (5, 2)
 
 
 @pytest.mark.slow

@@ -147,9 +147,9 @@ def test_the_verb_builds_and_reports(tiny_run, tmp_path, capsys):
 def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys):
     build = ["userstudy", "build", "--out", str(tmp_path / "s")]
     assert "write it as NAME=FOLDER" in error_of(capsys, [*build, "--motions", "MDM"])
-    assert "is no folder" in error_of(capsys, [*build, "--motions", f"MDM={tmp_path / 'none'}"])
+    assert "is not a folder" in error_of(capsys, [*build, "--motions", f"MDM={tmp_path / 'none'}"])
     mdm = f"MDM={folder(tmp_path / 'mdm')}"
-    assert "same name twice" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
+    assert "two models have the same name" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
     assert "1 models" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2"])
     assert "at least one" in error_of(capsys, [*build, "--run", str(tiny_run), "--prompts", "0"])
     assert "3 attention checks for 2" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2", "--checks", "3"])

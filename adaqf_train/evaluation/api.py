@@ -1,0 +1,81 @@
+"""Scores of any text-to-motion model in one call: `evaluate(generator, dataset, "runs/demo/evaluator")`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaqf_train.config import EvaluationConfig, RunConfig
+from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.errors import DataError
+from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation.manifest import manifest
+from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.scores import Judges
+from adaqf_train.judges import store
+from adaqf_train.judges.evaluators import Evaluator
+
+if TYPE_CHECKING:
+    from adaqf_train.generators.base import TextToMotion
+
+GENERATED = "generated"  # name of the model's row; that of the real motions is "gt"
+
+
+def evaluate(
+    generate: TextToMotion | protocol.Generate,
+    dataset: MotionDataset,
+    evaluator: Evaluator | str | Path,
+    *,
+    replications: int = 20,
+    seed: int = 0,
+    **settings: object,
+) -> Report:
+    """Scores a model and the real motions by the protocol of Guo et al. 2022.
+
+    Args:
+        generate: A generator, or a function of captions, lengths in frames and a tuple of seeds that returns the
+            de-normalised features (T_i, D) of each caption.
+        dataset: The split to score on.
+        evaluator: The independent evaluator, or its folder.
+        replications: Repetitions, from which confidence intervals are computed.
+        seed: Seed of order, captions, crops and noise.
+        **settings: Other fields of `EvaluationConfig`, such as multimodality_texts=None.
+
+    Returns:
+        A report with the rows "gt" (real motions) and "generated".
+
+    Raises:
+        ConfigError: A setting does not hold.
+        DataError: The split is too small, or the evaluator reads other features.
+        ArtefactError: The evaluator's folder is incomplete or damaged.
+    """
+    fingerprint = None
+    if isinstance(evaluator, str | Path):
+        fingerprint = store.fingerprint_of(Path(evaluator))
+        towers, tokenizer, statistics = store.load_evaluator(Path(evaluator))
+        evaluator = Evaluator(towers, tokenizer, *statistics)
+    if len(evaluator.mean) != dataset.features:
+        raise DataError(
+            f"{dataset.folder}: {dataset.features} features per frame, but the evaluator reads {len(evaluator.mean)}. "
+            "Give an evaluator that was trained on such data."
+        )
+    config = EvaluationConfig(replications=replications, seed=seed, **settings)
+    run = replace(RunConfig(), evaluation=config)
+    if hasattr(generate, "generate_features"):
+        run = replace(run, sampling=generate.sampling) if hasattr(generate, "sampling") else run
+        models = {GENERATED: lambda captions, lengths, seed: generate.generate_features(captions, lengths, seed=seed)}
+    else:
+        models = {GENERATED: generate}
+    judges = Judges(evaluator)
+    rows = {name: protocol.evaluate(model, dataset, judges, config) for name, model in ({"gt": None} | models).items()}
+    described = manifest(
+        run,
+        dataset,
+        protocol.sample_counts(dataset, config),
+        hashes={"evaluator": fingerprint, "extractors": None, "official": None, "models": {}},
+        seconds={"stages": {}, "rows": {}},
+        embedding=evaluator.width,
+        batch=evaluator.batch,
+    )
+    return Report.of(rows, described)
