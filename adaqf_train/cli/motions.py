@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from adaqf_train.config import SchedulerName
 from adaqf_train.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Content = Literal["joints", "features"]
 
 @dataclass(frozen=True)
 class Sample:
-    """Motions from prompts with a trained generator; needs no data set."""
+    """Generate motions from prompts with a trained generator; needs no data set."""
 
     model: str
     """A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub."""
@@ -34,16 +35,17 @@ class Sample:
     animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.html: a page that plays them. FILE.mp4,
     FILE.gif, FILE.png: drawn side by side."""
     seconds: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
-    """Length of the motions, 4 unless given. Repeated: one for each prompt."""
+    """Length of the motions (default: 4). Repeat it to give one for each prompt."""
     seed: int = 0
+    """Seed of the motions."""
     num_samples: int = 1
     """Motions for each prompt."""
     guidance: float | None = None
-    """Weight of the prompt (classifier-free guidance); the model's own unless given."""
+    """Weight of the prompt (classifier-free guidance). Default: the model's own."""
     steps: int | None = None
-    """Denoising steps; the model's own unless given."""
-    scheduler: str | None = None
-    """ddpm, ddim …; the model's own unless given."""
+    """Denoising steps. Default: the model's own."""
+    scheduler: SchedulerName | None = None
+    """Sampler of the reverse diffusion. Default: the model's own."""
     format: Content = "joints"
     """What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised."""
     bones: Bones = "auto"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from adaqf_train.cli.options import Overrides, new_accelerator
+from adaqf_train.cli.options import Overrides, Recipe, new_accelerator
 from adaqf_train.config import override, recipes
 from adaqf_train.errors import ConfigError
 from adaqf_train.studies.definitions import STUDIES, load
@@ -37,7 +37,7 @@ class StudyVerb:
     """Folder of the results, a JSON file for each trial."""
     pages: Path = Path("docs/studies")
     """Folder of the study's page with its tables and figures."""
-    recipe: str = "pocket"
+    recipe: Recipe = "pocket"
     seeds: int | None = None
     """Training seeds; none: as many as the study's verdicts need."""
     arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

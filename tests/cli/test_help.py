@@ -18,8 +18,8 @@ from adaqf_train import cli
 from adaqf_train.cli import VERBS, main, motions, parse, prepare
 from adaqf_train.config import RunConfig, SchedulerName, recipes
 from adaqf_train.data.prepare import WINDOW
+from adaqf_train.files.animation import Bones
 from adaqf_train.files.save import FORMATS
-from adaqf_train.files.solve import Bones
 from adaqf_train.motion import mapping
 from adaqf_train.studies.definitions import STUDIES
 from tests.helpers import settings_of
@@ -128,7 +128,6 @@ def test_set_takes_every_setting_of_every_recipe(recipe):
     ("flags", "says"),
     [
         (["--training.steps", "0"], "training.steps must be at least 1, got 0."),
-        (["--sampling.steps", "60"], "sampling.steps (60) must not exceed diffusion.steps (50)."),
         (["--trainin.steps", "5"], "--training.steps"),
         (["--denoiser.conditioning", "all"], "tokens"),
     ],
@@ -139,6 +138,11 @@ def test_flags_that_do_not_hold_are_named(flags, says, capsys):
     assert caught.value.code == 2
     captured = capsys.readouterr()
     assert says in " ".join(re.sub("[│╭╮╰╯─]", " ", captured.out + captured.err).split())
+
+
+def test_flags_that_do_not_hold_together_are_one_line(capsys):
+    assert main(["train", "--data", "x", "--out", "y", "--sampling.steps", "60"]) == 1
+    assert capsys.readouterr().err == "error: sampling.steps (60) must not exceed diffusion.steps (50).\n"
 
 
 def test_evaluate_takes_the_runs_settings_and_flags_of_two_groups(tiny_run):
