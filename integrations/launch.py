@@ -24,13 +24,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from adaclip_integrations import patches, selection
-from adaclip_integrations.compat import compatible
-from adaclip_integrations.errors import SeamError
-from adaclip_integrations.fingerprint import OVERRIDE
-from adaclip_integrations.replacement import COMMAND, replaced, say
+from adaclip._environment import wait_passively
 
-from adaclip.config import AdaCLIPError
+wait_passively()  # before the imports below load torch
+
+from adaclip_integrations import patches, selection  # noqa: E402
+from adaclip_integrations.compat import compatible  # noqa: E402
+from adaclip_integrations.errors import SeamError  # noqa: E402
+from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
+from adaclip_integrations.replacement import COMMAND, replaced, say  # noqa: E402
+
+from adaclip.config import AdaCLIPError  # noqa: E402
 
 _TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
 

@@ -154,7 +154,14 @@ def test_evaluate_takes_the_runs_settings_and_flags_of_two_groups(tiny_run):
         parse(["retrieval", "--run", str(tiny_run), "--sampling.guidance", "3.5"])
 
 
-@pytest.mark.parametrize(("module", "verb"), [("adaqf_train.cli", ["demo"]), ("adaclip.cli", ["info", "nowhere"])])
+@pytest.mark.parametrize(
+    ("module", "verb"),
+    [
+        ("adaqf_train.cli", ["demo"]),
+        ("adaclip.cli", ["info", "nowhere"]),
+        ("adaclip_integrations.launch", ["--compat", "nowhere.py"]),
+    ],
+)
 def test_openmp_waits_passively_when_torch_loads(module, verb):
     """Every entry point sets the variable, and leaves a user's own choice alone."""
     watch = f"""
