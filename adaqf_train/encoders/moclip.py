@@ -18,11 +18,11 @@ from torch import nn
 from adaclip import AdaCLIP
 from adaqf_train import seeding
 from adaqf_train.config import ExtractorConfig, TrainingConfig
-from adaqf_train.config.families import MoClipConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
+from adaqf_train.encoders.moclip_config import MoClipConfig
 from adaqf_train.encoders.tuning import save_tuned, tune
 from adaqf_train.judges.contrastive import WARMUP, all_rows
 from adaqf_train.judges.extractors import MotionExtractor

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaclip.card import CardDetails, yaml_header
-from adaqf_train.motion.skeleton import skeleton_of_width
+
+if TYPE_CHECKING:
+    from adaqf_train.generators.base import MotionGenerator
 
 _UNNAMED = "path/or/hub-id/of/this/generator"
 
@@ -16,18 +19,18 @@ _CARD = """\
 
 # Text-to-motion generator
 
-A diffusion model that makes human motion from a sentence: {joints} joints at {fps:g} frames a second, {shortest:g} to
-{longest:g} seconds in one piece, longer in segments. It reads prompts with {encoder}.
+A model of the family `{family}` ({title}) that makes human motion from a sentence:
+{joints} joints at {fps:g} frames a second, {shortest:g} to {longest:g} seconds{in_segments}. It reads prompts with
+{encoder}.
 {training}
 ## Use
 
 ```python
-from adaqf_train.models.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 
 generator = MotionGenerator.from_pretrained("{name}")
 joints = generator.generate(["a person waves twice"], seconds={example:g}, seed=0)[0]  # (T, {joints}, 3), metres
-longer = generator.generate("a person walks forward | a person turns left", seconds={example:g})[0]
-```
+{longer}```
 
 The text encoder alone, in the folder `encoder`, is a PEFT adapter:
 
@@ -37,44 +40,54 @@ from adaclip import AdaCLIP
 encoder = AdaCLIP.from_pretrained({encoder_arguments})
 ```
 
-By default it samples with {scheduler} in {steps} steps at guidance {guidance:g}; `generate` takes others.
+The default sampling settings are {sampling}; `generate` takes others.
 
 ## Files
 
-`denoiser.safetensors`, `statistics.safetensors` (mean and standard deviation of the features), `config.json`,
-`encoder/` (the adapter){base_files}.
+`config.json`, `model.safetensors` (the networks, and the mean and standard deviation of the features), `encoder/` (the
+adapter){base_files}.
 
 ## Licence
 
 {licence}
 """
+_LONGER = """\
+longer = generator.generate("a person walks forward | a person turns left", seconds={example:g})[0]
+"""
 
 
-def generator_card(config: Mapping, base: str, details: CardDetails, name: str | None = None) -> str:
-    """README.md of a generator with that config.json; base: Hub id or folder of the encoder's base.
+def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: str | None = None) -> str:
+    """README.md of a generator.
 
-    name: the Hub repository it can be loaded from.
+    Args:
+        generator: The generator.
+        details: Licence, data sets and metrics.
+        repo_id: The Hub repository that it can be loaded from.
     """
+    base, skeleton, limits = str(generator.encoder.base), generator.skeleton, generator.limits
     local = Path(base).is_dir()
-    skeleton = skeleton_of_width(config["features"])
-    unit = config["unit_frames"]
-    longest = (config["max_frames"] - 1) // unit * unit / skeleton.fps
+    longest = limits.longest(segment=False)
+    example = min(4.0, longest)
     header = {} if local else {"base_model": base}
     tags = ("text-to-motion", "motion-generation", "diffusion", "adaclip")
     inherited = "The generator inherits the licence terms of its base and of the motion data it was trained on."
-    where = name or _UNNAMED
+    where = repo_id or _UNNAMED
     return _CARD.format(
         metadata=yaml_header({**header, "library_name": "adaclip"}, tags, details, "AdaQF"),
+        family=generator.family,
+        title=generator.title,
         joints=len(skeleton),
         fps=skeleton.fps,
-        shortest=unit / skeleton.fps,
+        shortest=limits.unit_frames / skeleton.fps,
         longest=longest,
-        example=min(4.0, longest),
+        in_segments=" in one piece, longer in segments" if generator.segments else "",
+        example=example,
+        longer=_LONGER.format(example=example) if generator.segments else "",
         encoder="a small CLIP of its own and an adapter" if local else f"`{base}` and an adapter",
         training=details.training(),
         name=where,
-        encoder_arguments=f'"{where}", subfolder="encoder"' if name else f'"{where}/encoder"',
-        **{key: config["sampling"][key] for key in ("scheduler", "steps", "guidance")},
+        encoder_arguments=f'"{where}", subfolder="encoder"' if repo_id else f'"{where}/encoder"',
+        sampling=", ".join(f"{name} {value}" for name, value in asdict(generator.sampling).items()),
         base_files=", `base/` (the CLIP text model that it adapts)" if local else "",
-        licence=f"{details.license}. {inherited}" if details.license else inherited,
+        licence=" ".join(filter(None, (f"{details.license}." if details.license else "", inherited))),
     )

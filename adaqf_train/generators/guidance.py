@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adaclip import TextFeatures
-from adaqf_train.generators.mdm.denoiser import Denoiser
+from adaqf_train.generators.mdm.networks import Denoiser
 
 
 @dataclass(frozen=True)

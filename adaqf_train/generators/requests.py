@@ -36,6 +36,7 @@ class Limits:
     fps: float
     unit_frames: int  # lengths are whole units
     max_frames: int  # exclusive
+    segments: bool = True  # whether a motion may be made of several prompts
 
     @property
     def margin(self) -> int:
@@ -58,11 +59,9 @@ class Limits:
             if self.unit_frames <= frames and frames <= round(longest * self.fps):
                 return frames
         what = "a segment's seconds" if segment else "seconds"
-        longer = (
-            ""
-            if not number or not seconds > longest
-            else (" For a longer motion write more segments, each with its prompt: 'walk forward | turn left | sit'.")
-        )
+        longer = ""
+        if self.segments and number and seconds > longest:
+            longer = " For a longer motion write more segments, each with its prompt: 'walk forward | turn left | sit'."
         got = "a number beyond 1e9" if number and 1e9 < abs(seconds) < math.inf else repr(seconds)
         raise ConfigError(
             f"{what} must lie between {shortest:g} and {longest:g}, got {got} for {prompt[:40]!r}.{longer}"
@@ -106,6 +105,8 @@ def _request(prompt: str, seconds: object, limits: Limits) -> Request:
             raise ConfigError(f"{where} is blank: say what happens, such as 'a person waves twice'.")
     each = _spread(seconds, len(texts), f"segments of {prompt[:40]!r}")
     composed = len(texts) > 1
+    if composed and not limits.segments:
+        raise ConfigError(f"{prompt[:60]!r} has segments, and this family makes motions in one piece: leave out ` | `.")
     frames = (limits.frames(s, text, segment=composed) for s, text in zip(each, texts, strict=True))
     return Request(tuple(texts), tuple(frames))
 

@@ -1,90 +1,52 @@
-"""From checked requests to normalised features: each text encoded once, motions of like length sampled together."""
+"""Motions to make, and how they are put together in batches of like length."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from adaclip import AdaCLIP, TextFeatures
-from adaclip.text import LongPrompts
+from adaclip import TextFeatures
 from adaqf_train import seeding
-from adaqf_train.config import SamplingConfig
-from adaqf_train.generators.diffusion import Diffusion, Predict
-from adaqf_train.generators.guidance import Guided
-from adaqf_train.generators.long_motion import Blended, windows
-from adaqf_train.generators.mdm.denoiser import Denoiser
 from adaqf_train.generators.requests import Request
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One motion to make, and the numbers its generator is seeded with."""
+    """One motion to make, and the numbers its random generator is seeded with."""
 
     request: Request
     seed: tuple[int, ...]
 
     @property
     def frames(self) -> int:
+        """Frames of the whole motion."""
         return sum(self.request.frames)
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """The networks, with the settings of a call."""
+class Batch:
+    """Motions that are sampled together, with the features of all their texts, one after another."""
 
-    encoder: AdaCLIP
-    denoiser: Denoiser
-    diffusion: Diffusion
-    features: int  # D
-    margin: int  # frames by which the window of a segment reaches past a seam
-    settings: SamplingConfig
-    long: LongPrompts = "warn"
-    on_step: Callable[[], None] = lambda: None  # called after every step of every batch
-    condition: Callable[[Predict], Predict] = lambda predict: predict  # what else the prediction is held to
+    draws: Sequence[Draw]
+    text: TextFeatures
 
-    @torch.no_grad()
-    def __call__(self, draws: Sequence[Draw]) -> list[Tensor]:
-        """Normalised features (T_i, D) of each draw, float32 on the CPU."""
-        place = {text: i for i, text in enumerate(dict.fromkeys(t for draw in draws for t in draw.request.texts))}
-        text = self._encode(list(place))
-        motions: list[Tensor | None] = [None] * len(draws)
-        for rows in _batches(draws, self.settings.batch):
-            batch = [draws[row] for row in rows]
-            needed = torch.tensor([place[t] for draw in batch for t in draw.request.texts], device=text.mask.device)
-            for row, x in zip(rows, self._sample(batch, TextFeatures(*(part[needed] for part in text))), strict=True):
-                motions[row] = x[: draws[row].frames]
-        return motions
+    @property
+    def mask(self) -> Tensor:
+        """(B, T), True = real frame."""
+        frames = torch.tensor([draw.frames for draw in self.draws], device=self.text.mask.device)
+        return torch.arange(int(frames.max()), device=frames.device) < frames[:, None]
 
-    def _sample(self, batch: Sequence[Draw], text: TextFeatures) -> Tensor:
-        """text: of all segments of the batch, one after another. Returns (B, T, D)."""
-        device = text.mask.device
-        blend = Blended([windows(draw.request.frames, self.margin) for draw in batch], device)
-        predict: Predict = Guided(self.denoiser, text, blend.mask, float(self.settings.guidance))
-        if len(text.mask) > len(batch):
-            predict = blend.over(predict)
-        frames = torch.tensor([draw.frames for draw in batch], device=device)
-        return self.diffusion.sample(
-            self.condition(predict),
-            torch.arange(blend.frames, device=device) < frames[:, None],
-            self.features,
-            steps=self.settings.steps,
-            scheduler=self.settings.scheduler,
-            generators=[seeding.generator(*draw.seed) for draw in batch],
-            on_step=self.on_step,
-        ).cpu()
-
-    def _encode(self, texts: Sequence[str]) -> TextFeatures:
-        """Features on the denoiser's device and in its precision."""
-        weight = next(self.denoiser.parameters())
-        text = self.encoder.encode(texts, output="both", long=self.long)
-        return TextFeatures(text.pooled.to(weight), text.tokens.to(weight), text.mask.to(weight.device))
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """A random generator on the CPU for each motion, at the start of its numbers."""
+        return [seeding.generator(*draw.seed) for draw in self.draws]
 
 
-def _batches(draws: Sequence[Draw], size: int) -> Iterator[list[int]]:
-    """Places of draws of like length, `size` windows at a time at most, but never no draw."""
+def batches(draws: Sequence[Draw], size: int) -> Iterator[list[int]]:
+    """Indices of draws of like length, with at most `size` segments together, but at least one draw."""
     batch: list[int] = []
     held = 0
     for row in sorted(range(len(draws)), key=lambda row: draws[row].frames):

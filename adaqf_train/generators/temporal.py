@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from adaqf_train.config.families import FRAMES_PER_LATENT
+from adaqf_train.generators.shared import FRAMES_PER_LATENT
 
 GROWTH = 3  # of the dilation from one residual block to the next, T2M-GPT's
 

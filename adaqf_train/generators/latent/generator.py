@@ -1,63 +1,60 @@
-"""Latent diffusion from text: the motion VAE's latents, denoised under the prompt's token states (SALAD's family)."""
+"""Latent diffusion from text (SALAD's family): the motion VAE's latents, denoised under the prompt's token states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from adaclip import AdaCLIP, TextFeatures
+from adaclip import AdaCLIP
 from adaqf_train.config import DenoiserConfig, DiffusionConfig, SamplingConfig
-from adaqf_train.config.families import AutoencoderConfig, LatentFamily
-from adaqf_train.generators.base import LatentFrameGenerator
+from adaqf_train.generators.base import MotionGenerator, OnStep
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.folder import build_denoiser
 from adaqf_train.generators.guidance import Guided
-from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
+from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
+from adaqf_train.generators.latent.networks import MotionAutoencoder
+from adaqf_train.generators.mdm.networks import build_denoiser
+from adaqf_train.generators.sampling import Batch
 from adaqf_train.generators.temporal import latent_mask
 
 
-class LatentGenerator(LatentFrameGenerator):
-    """Prompts in, motions out, by way of latents."""
+class LatentGenerator(MotionGenerator):
+    """A motion VAE and a denoiser of its latents."""
 
     family = "latent"
+    title = "latent diffusion"
 
     def __init__(
         self, encoder: AdaCLIP, autoencoder: MotionAutoencoder, mean: Tensor, std: Tensor, config: LatentFamily
     ) -> None:
-        """autoencoder: a trained one; the denoiser starts untrained."""
-        super().__init__(encoder, mean, std)
-        self.config, self.sampling = config, config.sampling
+        """Takes a frozen encoder and a trained autoencoder; the denoiser starts untrained."""
+        super().__init__(encoder.requires_grad_(False), mean, std, config.sampling)
+        self.config = config
         self.diffusion = Diffusion(config.diffusion)
         self.autoencoder = autoencoder.requires_grad_(False)
         self.denoiser = build_denoiser(encoder, autoencoder.config.latent, config.denoiser, config.diffusion.steps)
 
     @property
-    def steps(self) -> int:
-        return self.sampling.steps
+    def most_steps(self) -> int:
+        """The timesteps of the diffusion."""
+        return self.diffusion.config.steps
 
-    @property
-    def batch(self) -> int:
-        return self.sampling.batch
-
-    def _sample(
-        self, text: TextFeatures, mask: Tensor, generators: Sequence[torch.Generator], on_step: Callable[[], object]
-    ) -> Tensor:
-        real = latent_mask(mask)
+    def _sample(self, batch: Batch, settings: SamplingConfig, on_step: OnStep) -> Tensor:
+        real = latent_mask(batch.mask)
         latents = self.diffusion.sample(
-            Guided(self.denoiser, text, real, self.sampling.guidance),
+            Guided(self.denoiser, batch.text, real, settings.guidance),
             real,
             self.autoencoder.config.latent,
-            steps=self.sampling.steps,
-            scheduler=self.sampling.scheduler,
-            generators=generators,
+            steps=settings.steps,
+            scheduler=settings.scheduler,
+            generators=batch.generators,
             on_step=on_step,
         )
-        return self.autoencoder.decode(latents, real)
+        return self.autoencoder.decode(latents.to(batch.text.pooled.dtype), real)
 
-    def _settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
+        """The sizes of both networks, the diffusion and the sampling settings."""
         return {
             "autoencoder": asdict(self.autoencoder.config),
             "denoiser": asdict(self.denoiser.config),
@@ -66,7 +63,8 @@ class LatentGenerator(LatentFrameGenerator):
         }
 
     @classmethod
-    def _build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict) -> LatentGenerator:
+    def build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict[str, Any]) -> LatentGenerator:
+        """An untrained generator of those sizes."""
         config = LatentFamily(
             autoencoder=AutoencoderConfig(**settings["autoencoder"]),
             denoiser=DenoiserConfig(**settings["denoiser"]),

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from adaclip import AdaCLIP
 from adaqf_train import seeding
 from adaqf_train.config import TrainingConfig, ValidationConfig
-from adaqf_train.config.families import FRAMES_PER_LATENT, AutoencoderConfig, LatentFamily
 from adaqf_train.data.batches import NOISE, MotionBatch, pad
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
-from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
+from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
+from adaqf_train.generators.latent.networks import MotionAutoencoder
+from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place

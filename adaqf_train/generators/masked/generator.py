@@ -1,33 +1,38 @@
-"""Masked tokens from text: a base level filled in rounds, residual levels on top of it (MoMask's family)."""
+"""Masked tokens from text (MoMask's family): a base level filled in rounds, residual levels on top of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from adaclip import AdaCLIP, TextFeatures
-from adaqf_train.config.families import MaskedFamily, TokenizerConfig, TokenSamplingConfig, TransformerConfig
+from adaclip import AdaCLIP
 from adaqf_train.errors import ConfigError
-from adaqf_train.generators.base import LatentFrameGenerator
-from adaqf_train.generators.masked.quantiser import MotionTokenizer
-from adaqf_train.generators.masked.transformers import MaskedTransformer, ResidualTransformer
+from adaqf_train.generators.base import MotionGenerator, OnStep
+from adaqf_train.generators.masked.config import (
+    MaskedFamily,
+    TokenizerConfig,
+    TokenSamplingConfig,
+    TransformerConfig,
+)
+from adaqf_train.generators.masked.networks import MaskedTransformer, MotionTokenizer, ResidualTransformer
+from adaqf_train.generators.sampling import Batch
 from adaqf_train.generators.temporal import latent_mask
 
 
-class MaskedGenerator(LatentFrameGenerator):
-    """Prompts in, motions out, by way of tokens. Reads the prompt's pooled vector."""
+class MaskedGenerator(MotionGenerator):
+    """A motion quantiser and two transformers over its tokens, which read the prompt's pooled vector."""
 
     family = "masked"
+    title = "masked tokens"
 
     def __init__(
         self, encoder: AdaCLIP, tokenizer: MotionTokenizer, mean: Tensor, std: Tensor, config: MaskedFamily
     ) -> None:
-        """tokenizer: a trained one; the transformers start untrained."""
-        super().__init__(encoder, mean, std)
-        self.config, self.sampling = config, config.sampling
+        """Takes a frozen encoder and a trained quantiser; the transformers start untrained."""
+        super().__init__(encoder.requires_grad_(False), mean, std, config.sampling)
+        self.config = config
         self.tokenizer = tokenizer.requires_grad_(False)
         sizes, width = tokenizer.config, encoder.projection_size
         self.masked = MaskedTransformer(sizes.codes, width, config.masked)
@@ -50,28 +55,21 @@ class MaskedGenerator(LatentFrameGenerator):
 
     @property
     def steps(self) -> int:
+        """The rounds of the base level, and one step for each residual level."""
         return self.sampling.steps + self.levels - 1
 
-    @property
-    def batch(self) -> int:
-        return self.sampling.batch
-
-    def _sample(
-        self, text: TextFeatures, mask: Tensor, generators: Sequence[torch.Generator], on_step: Callable[[], object]
-    ) -> Tensor:
-        real = latent_mask(mask)
-        drawing = {"temperature": self.sampling.temperature, "generators": generators, "on_step": on_step}
-        base = self.masked.sample(
-            text.pooled, real, guidance=self.sampling.guidance, steps=self.sampling.steps, **drawing
-        )
+    def _sample(self, batch: Batch, settings: TokenSamplingConfig, on_step: OnStep) -> Tensor:
+        real, text = latent_mask(batch.mask), batch.text.pooled
+        drawing = {"temperature": settings.temperature, "generators": batch.generators, "on_step": on_step}
+        base = self.masked.sample(text, real, guidance=settings.guidance, steps=settings.steps, **drawing)
         if self.levels == 1:
             return self.tokenizer.decode(base[..., None], real)
-        tokens = self.residual.sample(
-            base, text.pooled, real, levels=self.levels, guidance=self.sampling.residual_guidance, **drawing
-        )
+        guidance = settings.residual_guidance
+        tokens = self.residual.sample(base, text, real, levels=self.levels, guidance=guidance, **drawing)
         return self.tokenizer.decode(tokens, real)
 
-    def _settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
+        """The sizes of the three networks, the sampling settings and the levels in use."""
         return {
             "tokenizer": asdict(self.tokenizer.config),
             "masked": asdict(self.config.masked),
@@ -81,7 +79,8 @@ class MaskedGenerator(LatentFrameGenerator):
         }
 
     @classmethod
-    def _build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict) -> MaskedGenerator:
+    def build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict[str, Any]) -> MaskedGenerator:
+        """An untrained generator of those sizes."""
         config = MaskedFamily(
             tokenizer=TokenizerConfig(**settings["tokenizer"]),
             masked=TransformerConfig(**settings["masked"]),

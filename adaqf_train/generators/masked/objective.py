@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from adaclip import AdaCLIP
 from adaqf_train import seeding
 from adaqf_train.config import DiffusionConfig, TrainingConfig, ValidationConfig
-from adaqf_train.config.families import FRAMES_PER_LATENT, MaskedFamily, TokenizerConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
+from adaqf_train.generators.masked.config import MaskedFamily, TokenizerConfig
 from adaqf_train.generators.masked.generator import MaskedGenerator
-from adaqf_train.generators.masked.quantiser import MotionTokenizer
-from adaqf_train.generators.masked.transformers import masked_share
+from adaqf_train.generators.masked.networks import MotionTokenizer, masked_share
+from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place

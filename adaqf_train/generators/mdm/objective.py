@@ -20,8 +20,8 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.encoders.tuning import build_encoder
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.mdm.denoiser import Denoiser
-from adaqf_train.generators.mdm.generator import MotionGenerator, build_denoiser
+from adaqf_train.generators.mdm.generator import MDMGenerator
+from adaqf_train.generators.mdm.networks import Denoiser, build_denoiser
 from adaqf_train.judges.base import Judge
 from adaqf_train.layers import freeze
 from adaqf_train.training.fit import fit
@@ -139,8 +139,8 @@ def fit_adaqf(
     judge: Judge | None,
     config: RunConfig,
     place: Place,
-    score: Callable[[MotionGenerator, int], Mapping[str, float]] | None = None,
-) -> MotionGenerator:
+    score: Callable[[MDMGenerator, int], Mapping[str, float]] | None = None,
+) -> MDMGenerator:
     """Train a generator of MDM's family, and its text encoder as `config.encoder.tuning` says.
 
     An interrupted fit resumes from its newest checkpoint.
@@ -163,8 +163,8 @@ def fit_adaqf(
     denoiser = build_denoiser(encoder, dataset.features, config.denoiser, config.diffusion.steps)
     objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, dataset.captions())
 
-    def generator() -> MotionGenerator:
-        return MotionGenerator(
+    def generator() -> MDMGenerator:
+        return MDMGenerator(
             encoder,
             denoiser,
             diffusion,

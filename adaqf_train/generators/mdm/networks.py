@@ -1,13 +1,19 @@
-"""The denoiser: MDM's transformer over frames, conditioned on the timestep and the text encoder's features."""
+"""MDM's denoiser: a transformer over frames, conditioned on the timestep and the text encoder's features."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from adaclip import TextFeatures
+from adaclip import AdaCLIP, TextFeatures
 from adaqf_train.config import DenoiserConfig
 from adaqf_train.layers import FrameTokens, PositionCodes, sinusoidal_table
+
+
+def build_denoiser(encoder: AdaCLIP, features: int, config: DenoiserConfig, timesteps: int) -> Denoiser:
+    """An untrained denoiser that reads that encoder's features."""
+    width = encoder.projection_size if config.conditioning == "pooled" else encoder.hidden_size
+    return Denoiser(features, width, config, timesteps, encoder.projection_size)
 
 
 class Denoiser(nn.Module):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adaqf_train.config.families import AutoencoderConfig
+from adaqf_train.generators.latent.config import AutoencoderConfig
 from adaqf_train.generators.temporal import TemporalDecoder, TemporalEncoder, latent_mask
 
 SMALLEST_DEVIATION = 1e-2  # of a latent channel that tells nothing

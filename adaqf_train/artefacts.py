@@ -1,0 +1,69 @@
+"""Networks as folders: config.json and model.safetensors, written whole or not at all and loaded strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from adaclip.files import atomic_folder, read_json, write_json
+from adaqf_train.errors import ArtefactError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ADVICE = "Train it again or give another run."
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def write_network(folder: Path, network: nn.Module, config: Mapping[str, object]) -> None:
+    """Writes config.json and model.safetensors into a folder, such as one that `atomic_folder` gives."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    write_json(folder / CONFIG, config)
+
+
+def save_network(folder: Path, network: nn.Module, config: Mapping[str, object]) -> Path:
+    """Writes a network as a folder of its own, which replaces an older one."""
+    with atomic_folder(folder) as staging:
+        write_network(staging, network, config)
+    return folder
+
+
+def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[str] = ()) -> Network:
+    """The network of a folder in eval mode, every tensor of it.
+
+    Args:
+        folder: Where `save_network` or `write_network` wrote it.
+        build: Makes the untrained network from the content of config.json.
+        also: Names of further files that must be there.
+
+    Raises:
+        ArtefactError: A file is missing or damaged, or the weights do not fit the configuration.
+    """
+    with reading(folder, (CONFIG, WEIGHTS, *also)):
+        network = build(read_json(folder / CONFIG))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    return network.eval()
+
+
+@contextmanager
+def reading(folder: Path, names: Sequence[str], advice: str = ADVICE) -> Iterator[None]:
+    """Reports everything that can go wrong while a folder is read as one ArtefactError of one line.
+
+    Args:
+        folder: The folder that is read.
+        names: Files that must be in it.
+        advice: The last sentence of the message: what to do about it.
+    """
+    for name in names:
+        if not (folder / name).is_file():
+            raise ArtefactError(f"{folder / name}: missing. {advice}")
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        raise ArtefactError(f"{folder}: cannot be loaded ({what}). {advice}") from error

@@ -1,0 +1,132 @@
+"""The families of generators: every package in this folder is one, under the package's name.
+
+A family's package has a module `family` with an object `FAMILY`. `docs/adding-a-family.md` shows a whole one.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adaqf_train import generators
+from adaqf_train.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+    from adaqf_train.config import RunConfig, TrainingConfig
+    from adaqf_train.data.dataset import MotionDataset
+    from adaqf_train.generators.base import MotionGenerator
+    from adaqf_train.training.loop import Place
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The network between frames and what a family generates: a stage of its own, which sees no text."""
+
+    stage: str  # the stage of a run, its folder and its log
+    network: type[nn.Module]  # network(features, config)
+    config: type  # dataclass of the network's settings, its attribute `config`
+    part: str  # field of the family's settings that holds them; `<part>_training` holds those of its training
+    fit: Callable[..., nn.Module]  # (accelerator, dataset, config, training, place)
+
+    def settings(self, own: object) -> tuple[Any, TrainingConfig]:
+        """Sizes and training of the codec in the family's settings."""
+        return getattr(own, self.part), getattr(own, f"{self.part}_training")
+
+    def save(self, folder: Path, network: nn.Module, features: int) -> None:
+        """Writes a codec's folder; features: width D of the motions it was trained on."""
+        from adaqf_train.artefacts import save_network
+
+        kind = type(network).__name__
+        save_network(folder, network, {"kind": kind, "features": features, "config": asdict(network.config)})
+
+    def load(self, folder: Path) -> nn.Module:
+        """The codec of a folder; ArtefactError when it is incomplete or another network's."""
+        from adaqf_train.artefacts import load_network
+
+        return load_network(folder, self._build)
+
+    def _build(self, content: dict) -> nn.Module:
+        if content["kind"] != self.network.__name__:
+            raise ValueError(f"it holds a {content['kind']}, expected a {self.network.__name__}")
+        return self.network(content["features"], self.config(**content["config"]))
+
+
+class Fit(Protocol):
+    """Trains a generator from scratch under a text encoder that is held fixed."""
+
+    def __call__(
+        self,
+        accelerator: Accelerator,
+        dataset: MotionDataset,
+        encoder: Path,
+        codec: nn.Module | None,
+        config: Any,
+        place: Callable[[str], Place],
+        watch: Watch | None,
+    ) -> MotionGenerator:
+        """The trained generator.
+
+        Args:
+            accelerator: Device, precision and processes.
+            dataset: The training split.
+            encoder: Folder of a CLIP text model.
+            codec: The family's trained codec, if it has one.
+            config: What the family's `settings` gave.
+            place: Where a fit writes its log and checkpoints, by the fit's name.
+            watch: Scores on val while the generator is trained; None: no curve.
+        """
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Scores a generator on val while it is trained."""
+
+    every: int  # steps between two scores
+    score: Callable[[MotionGenerator, int], dict[str, float]]  # of the generator after that step
+    at: Callable[[int, MotionGenerator], None]  # scores and writes the point, for fits that keep no curve themselves
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of text-to-motion generator: its class, its settings and how it is trained."""
+
+    generator: type[MotionGenerator]
+    settings: Callable[[RunConfig, Any], Any]  # everything that a training in a run depends on
+    fit: Fit
+    config: type | None = None  # dataclass of its own settings, as published; None: it has the run's alone
+    pocket: Any = None  # the same at pocket size
+    codec: Codec | None = None
+
+    @property
+    def name(self) -> str:
+        """The key in config.json and in studies: the name of the family's folder."""
+        return self.generator.family
+
+    @property
+    def title(self) -> str:
+        """What a reader knows it as, such as "latent diffusion"."""
+        return self.generator.title
+
+
+def names() -> list[str]:
+    """The names of all families; imports none of them."""
+    return sorted(module.name for module in pkgutil.iter_modules(generators.__path__) if module.ispkg)
+
+
+def family(name: str) -> Family:
+    """The family of that name, or ConfigError with the names there are."""
+    if name not in names():
+        raise ConfigError(f"There is no family of generators {name!r}: choose from {', '.join(names())}.")
+    return import_module(f"{generators.__name__}.{name}.family").FAMILY
+
+
+def families() -> list[Family]:
+    """All families, by name."""
+    return [family(name) for name in names()]
