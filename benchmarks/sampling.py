@@ -24,8 +24,8 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.generators.mdm.denoiser import Denoiser
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
+from adaqf_train.generators.mdm.networks import Denoiser
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 

@@ -32,7 +32,7 @@ from adaqf_train.config import RunConfig, recipes
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.encoders.pocket_clip import train_tokenizer
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.mdm.generator import build_denoiser
+from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.training.losses import masked_mse
 
 FRAMES, TOKENS = 196, 77  # what MDM pads to

@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # A layer may import itself and what stands before it.
 LAYERS = (
     ("errors", "seeding", "philox", "config", "motion"),
-    ("procedural", "data", "layers", "render"),
+    ("procedural", "data", "artefacts", "layers", "render"),
     ("training", "doctor", "files"),
     ("judges", "encoders"),
     ("generators",),

@@ -53,7 +53,7 @@ class Sample:
 
     def __call__(self) -> None:
         from adaqf_train.files.save import checked_target
-        from adaqf_train.generators.mdm.generator import MotionGenerator
+        from adaqf_train.generators.base import MotionGenerator
 
         checked_target(self.out)
         _check_content(self.format, self.out)

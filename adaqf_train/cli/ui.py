@@ -51,7 +51,7 @@ class Ui:
     def studio(self, folder: Path) -> Studio:
         """The models that were asked for, writing their files into that folder."""
         from adaqf_train.files.save import save_motion
-        from adaqf_train.generators.mdm.generator import MotionGenerator
+        from adaqf_train.generators.base import MotionGenerator
         from adaqf_train.ui.app import Studio
         from adaqf_train.userstudy.collect import generators_of
 

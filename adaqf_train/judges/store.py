@@ -1,6 +1,6 @@
-"""Networks other than the generator, as folders: config.json, model.safetensors and the tokenizer they read with.
+"""Judges as folders: config.json, model.safetensors and the tokenizer that they read with.
 
-An evaluator's folder also holds the statistics it normalises motions with, and a fingerprint of all that.
+An evaluator's folder also holds the statistics that it normalises motions with, and a fingerprint of everything.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerBase
 
 from adaclip.files import atomic_folder, read_json, write_json
+from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, reading, write_network
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig
 from adaqf_train.errors import ArtefactError
 from adaqf_train.judges.extractors import Extractors
 from adaqf_train.judges.matcher import Matcher
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+TOKENIZER = "tokenizer.json"
 STATISTICS, FINGERPRINT = "statistics.safetensors", "fingerprint.json"  # of an evaluator
 
 
@@ -33,23 +33,32 @@ def save_clip(folder: Path, model: CLIPTextModelWithProjection, tokenizer: PreTr
         tokenizer.save_pretrained(staging)
 
 
-def save_extractors(folder: Path, extractors: Extractors, features: int, config: ExtractorConfig, tokenizer) -> None:
+def save_extractors(
+    folder: Path, extractors: Extractors, features: int, config: ExtractorConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Writes a pair of extractors; `load_extractors` reads it."""
     vocabulary, word_width = extractors.text.words.weight.shape
     shape = {"features": features, "vocabulary": vocabulary, "word_width": word_width}
-    _save(folder, extractors, {**shape, "extractors": asdict(config)}, tokenizer)
+    with atomic_folder(folder) as staging:
+        _write(staging, extractors, {**shape, "extractors": asdict(config)}, tokenizer)
 
 
 def load_extractors(folder: Path) -> tuple[Extractors, PreTrainedTokenizerBase]:
     """The extractors of a folder and their tokenizer; ArtefactError when incomplete."""
-    return _load(
+    extractors = load_network(
         folder,
         lambda c: Extractors(c["features"], c["vocabulary"], c["word_width"], ExtractorConfig(**c["extractors"])),
+        (TOKENIZER,),
     )
+    return extractors, _tokenizer(folder)
 
 
 def save_evaluator(
-    folder: Path, matcher: Matcher, statistics: tuple[np.ndarray, np.ndarray], config: EvaluatorConfig, tokenizer
+    folder: Path,
+    matcher: Matcher,
+    statistics: tuple[np.ndarray, np.ndarray],
+    config: EvaluatorConfig,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Writes an evaluator with the mean and deviation (D,) of its data, and its fingerprint."""
     mean, std = (torch.from_numpy(np.array(part, dtype=np.float32)) for part in statistics)
@@ -65,28 +74,29 @@ def load_evaluator(folder: Path) -> tuple[Matcher, PreTrainedTokenizerBase, tupl
 
     ArtefactError when it is incomplete, damaged, or not what its fingerprint says.
     """
-    matcher, tokenizer = _load(
-        folder, lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])), (STATISTICS,)
+    matcher = load_network(
+        folder,
+        lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])),
+        (TOKENIZER, STATISTICS),
     )
+    tokenizer = _tokenizer(folder)
     fingerprint_of(folder)
     statistics = load_file(folder / STATISTICS)
     return matcher, tokenizer, (statistics["mean"].numpy(), statistics["std"].numpy())
 
 
 def fingerprint_of(folder: Path) -> str:
-    """The SHA-256 noted beside an evaluator; ArtefactError when there is none or the files are others."""
+    """The SHA-256 recorded beside an evaluator; ArtefactError when it is missing or the files differ from it."""
     if not (folder / FINGERPRINT).is_file():
         raise ArtefactError(f"{folder / FINGERPRINT}: missing. Train the evaluator again or give another run.")
-    noted, found = read_json(folder / FINGERPRINT).get("sha256"), _hash_of(folder)
-    if noted != found:
-        raise ArtefactError(
-            f"{folder}: its files are not those that {FINGERPRINT} stands for. Restore them, or train it again."
-        )
+    recorded, found = read_json(folder / FINGERPRINT).get("sha256"), _hash_of(folder)
+    if recorded != found:
+        raise ArtefactError(f"{folder}: its files do not match {FINGERPRINT}. Restore them, or train it again.")
     return found
 
 
 def _hash_of(folder: Path) -> str:
-    """SHA-256 of what an evaluator's figures depend on: weights, settings, statistics, vocabulary."""
+    """SHA-256 of everything that an evaluator's figures depend on: weights, settings, statistics, vocabulary."""
     hasher = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, STATISTICS, TOKENIZER):
         content = (folder / name).read_bytes()
@@ -94,25 +104,11 @@ def _hash_of(folder: Path) -> str:
     return hasher.hexdigest()
 
 
-def _save(folder: Path, module: nn.Module, config: dict, tokenizer: PreTrainedTokenizerBase) -> None:
-    with atomic_folder(folder) as staging:
-        _write(staging, module, config, tokenizer)
-
-
 def _write(folder: Path, module: nn.Module, config: dict, tokenizer: PreTrainedTokenizerBase) -> None:
-    save_file({k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, folder / WEIGHTS)
-    write_json(folder / CONFIG, config)
+    write_network(folder, module, config)
     tokenizer.save_pretrained(folder)
 
 
-def _load(folder: Path, build, more: tuple[str, ...] = ()) -> tuple:
-    """more: names of further files that must be there."""
-    for name in (CONFIG, WEIGHTS, TOKENIZER, *more):
-        if not (folder / name).is_file():
-            raise ArtefactError(f"{folder / name}: missing. Train it again or give another run.")
-    try:
-        module = build(read_json(folder / CONFIG))
-        module.load_state_dict(load_file(folder / WEIGHTS))
-        return module.eval(), CLIPTokenizer.from_pretrained(folder)
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise ArtefactError(f"{folder}: cannot be loaded ({error}). Train it again.") from error
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    with reading(folder, (TOKENIZER,)):
+        return CLIPTokenizer.from_pretrained(folder)

@@ -21,8 +21,7 @@ from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.report import Report
 from adaqf_train.evaluation.scores import Judges
-from adaqf_train.generators.base import TextToMotion
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.judges.official import find_checkpoint, load_official
@@ -69,7 +68,7 @@ class Scoring:
         generator.sampling = self.config.sampling
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
-    def score(self, name: str, generator: TextToMotion, weights: str) -> Row:
+    def score(self, name: str, generator: MotionGenerator, weights: str) -> Row:
         """Score a generator of any family.
 
         Args:

@@ -21,7 +21,7 @@ from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.report import Report
 from adaqf_train.generators.masked.generator import MaskedGenerator
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.runs.scoring import Scoring

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from adaqf_train.errors import ConfigError
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.render.page import Scene, Take, write_page
 
 if TYPE_CHECKING:

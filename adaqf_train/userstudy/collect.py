@@ -13,7 +13,7 @@ from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
 from adaqf_train.errors import DataError, UserStudyError
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
 from adaqf_train.runs.folder import read_config

@@ -17,7 +17,7 @@ from adaclip import AdaCLIP
 from adaqf_train.cli import main
 from adaqf_train.config import recipes
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from tests.helpers import FLOAT32, deviation, kit_body, settings_of
 
 PROMPTS = ["a person slowly walks backward", "someone waves the left hand twice", "a person turns right"]
@@ -145,7 +145,7 @@ def test_a_stage_begun_with_other_settings_is_not_gone_on_with(run, tiny_data, t
     (out / "stages.json").write_text(json.dumps(stages))
     options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
     assert main(["train", "--arm", "baseline", *options, *settings_of(tiny_config), "--set", "training.seed=7"]) == 0
-    weights = "baseline/denoiser.safetensors"
+    weights = "baseline/model.safetensors"
     assert (out / weights).read_bytes() != (run / weights).read_bytes()
     fresh = tmp_path / "fresh"
     options[-1] = str(fresh)

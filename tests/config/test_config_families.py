@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 
 from adaqf_train.config import DenoiserConfig, SamplingConfig
-from adaqf_train.config.families import (
-    AutoencoderConfig,
-    LatentFamily,
+from adaqf_train.errors import ConfigError
+from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
+from adaqf_train.generators.masked.config import (
+    POCKET,
     MaskedFamily,
     TokenizerConfig,
     TokenSamplingConfig,
     TransformerConfig,
 )
-from adaqf_train.config.recipes.families import POCKET_MASKED
-from adaqf_train.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,7 @@ from adaqf_train.errors import ConfigError
         (lambda: LatentFamily(denoiser=DenoiserConfig(frames_per_token=4)), "frames_per_token must be 1"),
         (lambda: LatentFamily(sampling=SamplingConfig(steps=51)), r"sampling\.steps \(51\)"),
         (
-            lambda: MaskedFamily(tokenizer_training=replace(POCKET_MASKED.tokenizer_training, ema=0.9)),
+            lambda: MaskedFamily(tokenizer_training=replace(POCKET.tokenizer_training, ema=0.9)),
             r"tokenizer_training\.ema must be none",
         ),
     ],

@@ -17,7 +17,7 @@ from adaqf_train.config import RunConfig
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.encoders import pocket_clip
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.mdm.generator import build_denoiser
+from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.generators.mdm.objective import Objective
 from adaqf_train.judges.extractors import Extractors
 from tests.helpers import FLOAT32, deviation

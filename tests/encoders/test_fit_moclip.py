@@ -12,9 +12,9 @@ from torch.nn.functional import cosine_similarity
 
 from adaclip import AdaCLIP
 from adaqf_train.config import PocketClipConfig
-from adaqf_train.config.families import MoClipConfig
 from adaqf_train.encoders import pocket_clip
 from adaqf_train.encoders.moclip import fit_moclip, save_moclip
+from adaqf_train.encoders.moclip_config import MoClipConfig
 from adaqf_train.errors import ConfigError
 from adaqf_train.judges import store
 from adaqf_train.training.loop import Place

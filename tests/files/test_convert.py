@@ -10,7 +10,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.files.read import read_features, read_motions
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion import features
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D, KIT

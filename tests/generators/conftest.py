@@ -11,7 +11,8 @@ from adaclip import AdaCLIP
 from adaqf_train.config import PocketClipConfig, RunConfig, SamplingConfig
 from adaqf_train.encoders import pocket_clip
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.mdm.generator import MotionGenerator, build_denoiser
+from adaqf_train.generators.mdm.generator import MDMGenerator
+from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.judges import store
 from tests.helpers import PROMPTS
 
@@ -28,7 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def generator(base: Path, tiny_config: RunConfig) -> MotionGenerator:
+def generator(base: Path, tiny_config: RunConfig) -> MDMGenerator:
     torch.manual_seed(0)
     encoder = AdaCLIP.from_base(base, rank=2, alpha=2)
     for parameter in encoder.adapter_parameters():
@@ -36,4 +37,4 @@ def generator(base: Path, tiny_config: RunConfig) -> MotionGenerator:
     denoiser = build_denoiser(encoder, 263, tiny_config.denoiser, tiny_config.diffusion.steps)
     mean, std = torch.zeros(263), torch.ones(263)
     sampling = SamplingConfig(scheduler="ddim", steps=2, batch=2)
-    return MotionGenerator(encoder, denoiser, Diffusion(tiny_config.diffusion), mean, std, sampling, 4, 200)
+    return MDMGenerator(encoder, denoiser, Diffusion(tiny_config.diffusion), mean, std, sampling, 4, 200)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaclip import AdaCLIPError
-from adaqf_train.config.families import AutoencoderConfig, TokenizerConfig
-from adaqf_train.generators import codecs as codec_store
-from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
-from adaqf_train.generators.masked.quantiser import MotionTokenizer, ResidualQuantiser
+from adaqf_train.errors import ArtefactError
+from adaqf_train.generators import registry
+from adaqf_train.generators.latent.config import AutoencoderConfig
+from adaqf_train.generators.latent.networks import MotionAutoencoder
+from adaqf_train.generators.masked.config import TokenizerConfig
+from adaqf_train.generators.masked.networks import MotionTokenizer, ResidualQuantiser
 from adaqf_train.generators.temporal import latent_mask
 from tests.helpers import FLOAT32, deviation
 
@@ -191,24 +192,21 @@ def test_codes_are_found_and_kept_in_full_precision_under_autocast(rng, motion):
     assert module.quantiser.codes.dtype == found.residuals.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("module", "load"),
-    [(autoencoder(), codec_store.load_autoencoder), (tokenizer(), codec_store.load_tokenizer)],
-    ids=["autoencoder", "tokenizer"],
-)
-def test_codecs_are_saved_whole_or_refused(module, load, motion, tmp_path):
-    codec_store.save_codec(tmp_path / "codec", module, D)
-    again = load(tmp_path / "codec")
+@pytest.mark.parametrize(("name", "module"), [("latent", autoencoder()), ("masked", tokenizer())])
+def test_codec_is_saved_whole_or_refused(name, module, motion, tmp_path):
+    codec, folder = registry.family(name).codec, tmp_path / "codec"
+    codec.save(folder, module, D)
+    again = codec.load(folder)
     assert again.config == module.config
     for a, b in zip(through(again, motion, FRAMES), through(module, motion, FRAMES), strict=True):
         assert torch.equal(a, b)
-    other = codec_store.load_tokenizer if load is codec_store.load_autoencoder else codec_store.load_autoencoder
-    with pytest.raises(AdaCLIPError, match="expected a Motion"):
-        other(tmp_path / "codec")
-    weights = tmp_path / "codec" / "model.safetensors"
+    other = registry.family("masked" if name == "latent" else "latent").codec
+    with pytest.raises(ArtefactError, match="expected a Motion"):
+        other.load(folder)
+    weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(AdaCLIPError, match="cannot be loaded"):
-        load(tmp_path / "codec")
+    with pytest.raises(ArtefactError, match="cannot be loaded"):
+        codec.load(folder)
     weights.unlink()
-    with pytest.raises(AdaCLIPError, match=r"model\.safetensors: missing"):
-        load(tmp_path / "codec")
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: missing"):
+        codec.load(folder)

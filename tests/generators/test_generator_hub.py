@@ -12,13 +12,14 @@ import yaml
 
 from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.card import CardDetails
-from adaqf_train.generators.mdm.generator import MotionGenerator
+from adaqf_train.errors import ArtefactError
+from adaqf_train.generators.base import MotionGenerator
 from tests.adaclip.hub_server import Hub, connected
 from tests.helpers import PROMPTS
 
 REPO = "me/motions"
 FILES = {
-    *("README.md", "config.json", "denoiser.safetensors", "statistics.safetensors"),
+    *("README.md", "config.json", "model.safetensors"),
     *(f"encoder/{name}" for name in ("README.md", "adaclip.json", "adapter_config.json", "adapter_model.safetensors")),
     *(f"{part}/{name}" for part in ("encoder", "base") for name in ("tokenizer.json", "tokenizer_config.json")),
     *("base/config.json", "base/model.safetensors"),
@@ -63,7 +64,7 @@ def test_the_card_says_what_it_is_and_its_lines_run(online, generator, tmp_path)
     assert metadata["license"] == "cc-by-nc-4.0"
     assert metadata["model-index"][0]["results"][0]["metrics"] == [{"type": "fid", "value": 0.25}]
     assert "base_model" not in metadata  # it travels along
-    assert "22 joints at 20 frames a second, 0.2 to\n9.8 seconds" in card
+    assert "22 joints at 20 frames a second, 0.2 to 9.8 seconds" in card
     text = re.sub(r"```.*?```", "", card.split("---\n", 2)[2], flags=re.S)
     assert "{" not in text
     folder = generator.save_pretrained(tmp_path / "adaqf", details=details)
@@ -101,7 +102,7 @@ def test_damaged_and_missing_downloads_are_refused_in_one_sentence(online, gener
 
 def test_a_repository_of_something_else_is_named(online, generator, tmp_path):
     generator.encoder.push_to_hub(REPO, token="hf_x")
-    with pytest.raises(AdaCLIPError, match=r"config.json: missing. Give the folder of a generator"):
+    with pytest.raises(ArtefactError, match=r"config.json: missing. Give the folder of a complete generator"):
         fetch(tmp_path)
 
 
@@ -113,5 +114,5 @@ def test_a_refused_push_is_one_sentence(online, generator, monkeypatch):
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "nowhere", "a/b/c"])
 def test_a_folder_that_is_not_there_is_named(name):
-    with pytest.raises(AdaCLIPError, match=f"{name}: no such folder"):
+    with pytest.raises(ArtefactError, match=f"{name}: no such folder"):
         MotionGenerator.from_pretrained(name)

@@ -8,7 +8,7 @@ import torch
 
 from adaclip import TextFeatures
 from adaqf_train.config import DenoiserConfig, EvaluatorConfig, ExtractorConfig
-from adaqf_train.generators.mdm.denoiser import Denoiser
+from adaqf_train.generators.mdm.networks import Denoiser
 from adaqf_train.judges.extractors import Extractors, MotionExtractor
 from adaqf_train.judges.matcher import Matcher
 from adaqf_train.layers import PositionCodes, freeze

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from adaqf_train import seeding
-from adaqf_train.config.families import TransformerConfig
-from adaqf_train.generators.masked.transformers import (
+from adaqf_train.generators.masked.config import TransformerConfig
+from adaqf_train.generators.masked.networks import (
     MaskedTransformer,
     ResidualTransformer,
     draw,

@@ -82,7 +82,7 @@ def test_an_evaluator_that_is_not_what_it_was_is_refused(other, run, tmp_path, c
         name = sorted(tensors)[0]
         tensors[name] = tensors[name] + 1e-3
         save_file(tensors, path)
-    assert "its files are not those that fingerprint.json stands for" in error_of(capsys, command)
+    assert "its files do not match fingerprint.json" in error_of(capsys, command)
     path.write_bytes(b"not what it was")
     assert str(folder) in error_of(capsys, command)
     path.unlink()
@@ -148,7 +148,7 @@ def test_the_manifest_knows_what_was_scored(run, tiny_data):
 
 def test_other_weights_are_scored_anew(run):
     before = report_of(run)
-    path = run / "adaqf" / "denoiser.safetensors"
+    path = run / "adaqf" / "model.safetensors"
     save_file({name: value + np.float32(0.05) for name, value in load_file(path).items()}, path)
     assert main(["evaluate", "--run", str(run)]) == 0
     after = report_of(run)

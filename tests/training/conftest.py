@@ -13,7 +13,7 @@ from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm import objective as fit_adaqf
-from adaqf_train.generators.mdm.generator import build_denoiser
+from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.judges import contrastive as fit_contrastive
 from adaqf_train.judges import store
 from adaqf_train.judges.extractors import Extractors

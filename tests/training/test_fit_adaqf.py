@@ -45,7 +45,7 @@ def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(tiny_train, ba
 
 def test_the_optimiser_has_one_group_for_each_part(accelerator, base, tiny_config, make_extractors):
     from adaqf_train.generators.diffusion import Diffusion
-    from adaqf_train.generators.mdm.generator import build_denoiser
+    from adaqf_train.generators.mdm.networks import build_denoiser
 
     config = replace(tiny_config, training=replace(tiny_config.training, adapter_learning_rate=3e-5))
     encoder = AdaCLIP.from_base(base, rank=2, alpha=2)

@@ -10,25 +10,25 @@ import torch
 from accelerate import Accelerator
 from adaqf_train.encoders.frozen_text import FrozenText
 
-from adaclip import AdaCLIP, AdaCLIPError
+from adaclip import AdaCLIP
 from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
-from adaqf_train.config.families import (
-    AutoencoderConfig,
-    LatentFamily,
+from adaqf_train.data.batches import StepBatches, pad
+from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.frozen_text import FrozenText
+from adaqf_train.errors import ArtefactError, ConfigError
+from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
+from adaqf_train.generators.latent.generator import LatentGenerator
+from adaqf_train.generators.latent.networks import MotionAutoencoder
+from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
+from adaqf_train.generators.masked.config import (
     MaskedFamily,
     TokenizerConfig,
     TokenSamplingConfig,
     TransformerConfig,
 )
-from adaqf_train.data.batches import StepBatches, pad
-from adaqf_train.encoders import pocket_clip
-from adaqf_train.errors import ConfigError
-from adaqf_train.generators.latent.autoencoder import MotionAutoencoder
-from adaqf_train.generators.latent.generator import LatentGenerator
-from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
 from adaqf_train.generators.masked.generator import MaskedGenerator
+from adaqf_train.generators.masked.networks import MotionTokenizer
 from adaqf_train.generators.masked.objective import Draws, fit_masked_generator, fit_tokenizer, masked_tokens
-from adaqf_train.generators.masked.quantiser import MotionTokenizer
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.judges import store
 from adaqf_train.training.loop import Place
@@ -274,10 +274,10 @@ def test_a_saved_generator_generates_the_same(kind, base, tmp_path):
     for a, b in zip(*motions, strict=True):
         np.testing.assert_array_equal(a, b)
     other = MaskedGenerator if kind == "latent" else LatentGenerator
-    with pytest.raises(AdaCLIPError, match=f"a {kind} generator, expected"):
+    with pytest.raises(ArtefactError, match=f"a {kind} generator, expected"):
         other.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(AdaCLIPError, match=r"model\.safetensors: missing"):
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: missing"):
         type(generator).from_pretrained(folder)
 
 

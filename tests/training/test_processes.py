@@ -77,7 +77,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(tiny_data, tiny
     run_until(arguments, killed / "logs" / "adaqf.jsonl", 33)
     run(arguments)
     for name in (
-        "adaqf/denoiser.safetensors",
+        "adaqf/model.safetensors",
         "adaclip/adapter_model.safetensors",
         "extractors/model.safetensors",
         "pocket_clip/model.safetensors",
@@ -87,7 +87,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(tiny_data, tiny
     assert not list(killed.rglob("*.partial"))
     other = tmp_path / "other"  # control: the weights do depend on what was trained
     run(command(tiny_data, other, [*settings, "--set", "training.seed=1"]))
-    assert (other / "adaqf/denoiser.safetensors").read_bytes() != (whole / "adaqf/denoiser.safetensors").read_bytes()
+    assert (other / "adaqf/model.safetensors").read_bytes() != (whole / "adaqf/model.safetensors").read_bytes()
 
 
 def test_two_processes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_path):

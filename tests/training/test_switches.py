@@ -20,8 +20,8 @@ from adaqf_train.config import DataConfig, FeedbackConfig, TrainingConfig, overr
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError, DataError, TrackingError
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.mdm import objective as fit_adaqf
-from adaqf_train.generators.mdm.generator import MotionGenerator
 from adaqf_train.training import checkpoint, loop
 from adaqf_train.training.checkpoint import TrainState
 from tests.helpers import FLOAT32, settings_of

@@ -77,9 +77,7 @@ class MaskedFamily:
 
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     tokenizer_training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(
-            steps=200_000, batch=256, learning_rate=2e-4, drop_at=100_000, ema=None
-        )
+        default_factory=lambda: TrainingConfig(steps=200_000, batch=256, learning_rate=2e-4, drop_at=100_000, ema=None)
     )
     masked: TransformerConfig = field(default_factory=TransformerConfig)
     masked_training: TrainingConfig = field(default_factory=lambda: TrainingConfig(learning_rate=2e-4, ema=None))
@@ -109,6 +107,9 @@ POCKET = MaskedFamily(
 
 def settings(run: RunConfig, own: MaskedFamily) -> MaskedFamily:
     """Everything that a training in that run depends on: the family's settings under the run's training seed."""
-    # The quantiser keeps its own seed: one serves all training seeds.
-    seeded = {name: replace(getattr(own, name), seed=run.training.seed) for name in ("masked_training", "residual_training")}
-    return replace(own, **seeded)
+    seed = run.training.seed  # the quantiser keeps its own: one serves all training seeds
+    return replace(
+        own,
+        masked_training=replace(own.masked_training, seed=seed),
+        residual_training=replace(own.residual_training, seed=seed),
+    )

@@ -158,6 +158,4 @@ class MDMGenerator(MotionGenerator):
         sizes = DenoiserConfig(**settings["denoiser"])
         denoiser = build_denoiser(encoder, len(mean), sizes, diffusion.config.steps)
         sampling = SamplingConfig(**settings["sampling"])
-        return cls(
-            encoder, denoiser, diffusion, mean, std, sampling, settings["unit_frames"], settings["max_frames"]
-        )
+        return cls(encoder, denoiser, diffusion, mean, std, sampling, settings["unit_frames"], settings["max_frames"])
