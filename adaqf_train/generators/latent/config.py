@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from adaqf_train.config import DenoiserConfig, DiffusionConfig, RunConfig, SamplingConfig, TrainingConfig
-from adaqf_train.config.checks import require, require_positive
+from adaqf_train.config.schema import Count, Group, NotNegative, require
 from adaqf_train.generators.shared import FRAMES_PER_LATENT, POCKET_CODEC_TRAINING, POCKET_TRAINING
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Group, name="autoencoder"):
     """The motion VAE whose latents are denoised (the idea of MLD and SALAD)."""
 
-    width: int = 512  # channels of the convolutions; T2M-GPT's
-    depth: int = 3  # residual blocks at each frame rate; T2M-GPT's
-    latent: int = 32  # channels of a latent frame, which stands for four frames
-    kl: float = 1e-4  # weight of the divergence from a standard normal; MLD's
-
-    def __post_init__(self) -> None:
-        require_positive("autoencoder", self, "width", "depth", "latent")
-        require(self.kl >= 0, f"autoencoder.kl must not be negative, got {self.kl}.")
+    width: Count = 512
+    """Channels of the convolutions; T2M-GPT's."""
+    depth: Count = 3
+    """Residual blocks at each frame rate; T2M-GPT's."""
+    latent: Count = 32
+    """Channels of a latent frame, which stands for four frames."""
+    kl: NotNegative = 1e-4
+    """Weight of the divergence from a standard normal; MLD's."""
 
 
 @dataclass(frozen=True)

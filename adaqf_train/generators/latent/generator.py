@@ -8,15 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from adaclip import AdaCLIP
-from adaqf_train.config import DenoiserConfig, DiffusionConfig, SamplingConfig
+from adaqf_train.config import SamplingConfig, schema
 from adaqf_train.generators.base import MotionGenerator, OnStep
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.guidance import Guided
-from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
+from adaqf_train.generators.latent.config import LatentFamily
 from adaqf_train.generators.latent.networks import MotionAutoencoder
 from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.generators.sampling import Batch
 from adaqf_train.generators.temporal import latent_mask
+
+_PARTS = ("autoencoder", "denoiser", "diffusion", "sampling")  # of the settings, what a trained generator needs
 
 
 class LatentGenerator(MotionGenerator):
@@ -55,20 +57,10 @@ class LatentGenerator(MotionGenerator):
 
     def settings(self) -> dict[str, Any]:
         """The sizes of both networks, the diffusion and the sampling settings."""
-        return {
-            "autoencoder": asdict(self.autoencoder.config),
-            "denoiser": asdict(self.denoiser.config),
-            "diffusion": asdict(self.diffusion.config),
-            "sampling": asdict(self.sampling),
-        }
+        return {name: asdict(getattr(self.config, name)) for name in _PARTS} | {"sampling": asdict(self.sampling)}
 
     @classmethod
     def build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict[str, Any]) -> LatentGenerator:
         """An untrained generator of those sizes."""
-        config = LatentFamily(
-            autoencoder=AutoencoderConfig(**settings["autoencoder"]),
-            denoiser=DenoiserConfig(**settings["denoiser"]),
-            diffusion=DiffusionConfig(**settings["diffusion"]),
-            sampling=SamplingConfig(**settings["sampling"]),
-        )
+        config = schema.build(LatentFamily, {name: settings[name] for name in _PARTS})
         return cls(encoder, MotionAutoencoder(len(mean), config.autoencoder), mean, std, config)

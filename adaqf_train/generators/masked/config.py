@@ -3,72 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
-from adaqf_train.config import RunConfig, SamplingConfig, TrainingConfig
-from adaqf_train.config.checks import require, require_positive
+from adaqf_train.config import RunConfig, TrainingConfig
+from adaqf_train.config.schema import (
+    Count,
+    Group,
+    NotNegative,
+    Positive,
+    Share,
+    at_least,
+    require,
+    require_heads,
+    within,
+)
 from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Group, name="tokenizer"):
     """The residual vector quantiser of motions (MoMask; defaults are its sizes)."""
 
-    width: int = 512
-    depth: int = 3
-    code: int = 512  # channels of a code
-    codes: int = 512  # entries of each level's codebook
-    levels: int = 6  # the base level and five residual ones
-    commitment: float = 0.02  # weight of the encoder's distance to its codes
-    decay: float = 0.99  # of the codebooks' moving averages
-    reset_below: float = 1.0  # average uses in a batch below which a code is moved
-    level_drop: float = 0.2  # share of batches that are quantised with fewer levels
-
-    def __post_init__(self) -> None:
-        require_positive("tokenizer", self, "width", "depth", "code", "levels")
-        require(self.codes >= 2, f"tokenizer.codes must be at least 2, got {self.codes}.")
-        require(0 < self.decay < 1, f"tokenizer.decay must lie between 0 and 1, got {self.decay}.")
-        require(0 <= self.level_drop <= 1, f"tokenizer.level_drop must lie in [0, 1], got {self.level_drop}.")
-        for name in ("commitment", "reset_below"):
-            require(getattr(self, name) >= 0, f"tokenizer.{name} must not be negative, got {getattr(self, name)}.")
+    width: Count = 512
+    """Channels of the convolutions."""
+    depth: Count = 3
+    """Residual blocks at each frame rate."""
+    code: Count = 512
+    """Channels of a code."""
+    codes: Annotated[int, at_least(2)] = 512
+    """Entries of each level's codebook."""
+    levels: Count = 6
+    """The base level and the residual levels."""
+    commitment: NotNegative = 0.02
+    """Weight of the encoder's distance to its codes."""
+    decay: Annotated[float, within("(0, 1)")] = 0.99
+    """Decay of the codebooks' moving averages."""
+    reset_below: NotNegative = 1.0
+    """Average uses in a batch below which a code is moved."""
+    level_drop: Annotated[float, within("[0, 1]")] = 0.2
+    """Share of batches that are quantised with fewer levels."""
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Group, name="transformer"):
     """The transformers over motion tokens (MoMask; defaults are its sizes)."""
 
-    width: int = 384
-    layers: int = 8
-    heads: int = 6
-    feedforward: int = 1024
-    dropout: float = 0.2
-    text_drop: float = 0.1  # probability of training without text
-    corrupted: float = 0.1  # share of the tokens to predict that are shown as a random code instead of the mask
+    width: Count = 384
+    """Width of the transformer."""
+    layers: Count = 8
+    """Layers of the transformer."""
+    heads: Count = 6
+    """Attention heads of each layer."""
+    feedforward: Count = 1024
+    """Hidden width of each layer's MLP."""
+    dropout: Share = 0.2
+    """Dropout of the transformer."""
+    text_drop: Share = 0.1
+    """Probability of training without text, for classifier-free guidance."""
+    corrupted: Share = 0.1
+    """Share of the tokens to predict that are shown as a random code instead of the mask."""
 
     def __post_init__(self) -> None:
-        require_positive("transformer", self, "width", "layers", "heads", "feedforward")
-        require(
-            self.width % self.heads == 0 and self.width % 2 == 0,
-            f"transformer.width must be even and divisible by {self.heads} heads, got {self.width}.",
-        )
-        for name in ("dropout", "text_drop", "corrupted"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"transformer.{name} must lie in [0, 1), got {value}.")
+        super().__post_init__()
+        require_heads("transformer", self.width, self.heads)
+        require(self.width % 2 == 0, f"transformer.width must be even for the position codes, got {self.width}.")
 
 
 @dataclass(frozen=True)
-class TokenSamplingConfig:
+class TokenSamplingConfig(Group, name="sampling"):
     """How tokens are drawn from the trained transformers (MoMask's settings on HumanML3D)."""
 
-    guidance: float = 4.0  # classifier-free guidance weight of the base level
-    residual_guidance: float = 5.0
-    steps: int = 10  # rounds in which the base level is filled
-    temperature: float = 1.0
-    batch: int = 64
-
-    def __post_init__(self) -> None:
-        # The same bounds, and the same messages, as a diffusion's.
-        SamplingConfig(guidance=self.guidance, steps=self.steps, batch=self.batch)
-        require_positive("sampling", self, "temperature")
+    guidance: NotNegative = 4.0
+    """Weight of the prompt on the base level (classifier-free guidance)."""
+    residual_guidance: NotNegative = 5.0
+    """The same on the residual levels."""
+    steps: Count = 10
+    """Rounds in which the base level is filled."""
+    temperature: Positive = 1.0
+    """Temperature of the distributions that tokens are drawn from."""
+    batch: Count = 64
+    """Motions sampled at once."""
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from adaclip import AdaCLIP
+from adaqf_train.config import schema
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.base import MotionGenerator, OnStep
-from adaqf_train.generators.masked.config import (
-    MaskedFamily,
-    TokenizerConfig,
-    TokenSamplingConfig,
-    TransformerConfig,
-)
+from adaqf_train.generators.masked.config import MaskedFamily, TokenSamplingConfig
 from adaqf_train.generators.masked.networks import MaskedTransformer, MotionTokenizer, ResidualTransformer
 from adaqf_train.generators.sampling import Batch
 from adaqf_train.generators.temporal import latent_mask
+
+_PARTS = ("tokenizer", "masked", "residual", "sampling")  # of the settings, what a trained generator needs
 
 
 class MaskedGenerator(MotionGenerator):
@@ -70,23 +68,13 @@ class MaskedGenerator(MotionGenerator):
 
     def settings(self) -> dict[str, Any]:
         """The sizes of the three networks, the sampling settings and the levels in use."""
-        return {
-            "tokenizer": asdict(self.tokenizer.config),
-            "masked": asdict(self.config.masked),
-            "residual": asdict(self.config.residual),
-            "sampling": asdict(self.sampling),
-            "levels": self.levels,
-        }
+        own = {name: asdict(getattr(self.config, name)) for name in _PARTS}
+        return own | {"sampling": asdict(self.sampling), "levels": self.levels}
 
     @classmethod
     def build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict[str, Any]) -> MaskedGenerator:
         """An untrained generator of those sizes."""
-        config = MaskedFamily(
-            tokenizer=TokenizerConfig(**settings["tokenizer"]),
-            masked=TransformerConfig(**settings["masked"]),
-            residual=TransformerConfig(**settings["residual"]),
-            sampling=TokenSamplingConfig(**settings["sampling"]),
-        )
+        config = schema.build(MaskedFamily, {name: settings[name] for name in _PARTS})
         generator = cls(encoder, MotionTokenizer(len(mean), config.tokenizer), mean, std, config)
         generator.levels = settings["levels"]
         return generator
