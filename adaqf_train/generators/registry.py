@@ -6,11 +6,11 @@ A family's package has a module `family` with an object `FAMILY`. `docs/adding-a
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from adaqf_train import generators
 from adaqf_train.errors import ConfigError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-    from adaqf_train.config import RunConfig, TrainingConfig
+    from adaqf_train.config import RunConfig, TrainingConfig, ValidationConfig
     from adaqf_train.data.dataset import MotionDataset
     from adaqf_train.generators.base import MotionGenerator
     from adaqf_train.training.loop import Place
@@ -58,39 +58,17 @@ class Codec:
         return self.network(content["features"], self.config(**content["config"]))
 
 
-class Fit(Protocol):
-    """Trains a generator from scratch under a text encoder that is held fixed."""
-
-    def __call__(
-        self,
-        accelerator: Accelerator,
-        dataset: MotionDataset,
-        encoder: Path,
-        codec: nn.Module | None,
-        config: Any,
-        place: Callable[[str], Place],
-        watch: Watch | None,
-    ) -> MotionGenerator:
-        """The trained generator.
-
-        Args:
-            accelerator: Device, precision and processes.
-            dataset: The training split.
-            encoder: Folder of a CLIP text model.
-            codec: The family's trained codec, if it has one.
-            config: What the family's `settings` gave.
-            place: Where a fit writes its log and checkpoints, by the fit's name.
-            watch: Scores on val while the generator is trained; None: no curve.
-        """
-
-
 @dataclass(frozen=True)
-class Watch:
-    """Scores a generator on val while it is trained."""
+class Fitting:
+    """Where and on what a generator is trained, from scratch, under a text encoder that is held fixed."""
 
-    every: int  # steps between two scores
-    score: Callable[[MotionGenerator, int], dict[str, float]]  # of the generator after that step
-    at: Callable[[int, MotionGenerator], None]  # scores and writes the point, for fits that keep no curve themselves
+    accelerator: Accelerator
+    dataset: MotionDataset  # the training split
+    encoder: Path  # folder of a CLIP text model
+    codec: Any  # the family's trained codec; None: it has none
+    place: Callable[[str], Place]  # where a fit of that name writes its log and checkpoints
+    validation: ValidationConfig | None  # when the generator is scored on val; None: never
+    score: Callable[[MotionGenerator, int], Mapping[str, float]] | None  # its figures after a step
 
 
 @dataclass(frozen=True)
@@ -99,7 +77,7 @@ class Family:
 
     generator: type[MotionGenerator]
     settings: Callable[[RunConfig, Any], Any]  # everything that a training in a run depends on
-    fit: Fit
+    fit: Callable[[Fitting, Any], MotionGenerator]  # of what `settings` gave
     config: type | None = None  # dataclass of its own settings, as published; None: it has the run's alone
     pocket: Any = None  # the same at pocket size
     codec: Codec | None = None

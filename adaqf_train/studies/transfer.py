@@ -6,24 +6,20 @@ Encoders are compared by the generators: the same data order, noise, initial wei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from adaclip.files import atomic_file
-from adaqf_train.config import recipes
+from adaqf_train.config import ValidationConfig, recipes
 from adaqf_train.encoders import moclip_config
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.generators import registry
 from adaqf_train.generators.base import MotionGenerator
-from adaqf_train.generators.registry import Codec, Watch
+from adaqf_train.generators.registry import Codec, Fitting
 from adaqf_train.runs.stages import Pipeline, without_incidental
-from adaqf_train.runs.validator import validator
-from adaqf_train.training.loop import Place
+from adaqf_train.runs.validator import ScoreGenerator, validator
 
 GENERATOR = "generator"  # the stage of a run, its folder and its log
-CURVE = "generator_curve.jsonl"  # of fits that keep no curve themselves
 POCKETS = ("demo", "pocket")  # recipes at pocket size
 
 
@@ -78,29 +74,34 @@ class Transfer:
             encoder: Folder of a CLIP text model.
         """
         pipeline, own = self.pipeline, registry.family(family)
-        every = pipeline.config.validation.every
         config = own.settings(pipeline.config, getattr(self.families, family, None))
         settings = {"family": family, "encoder": hash_of_weights(encoder), **pipeline.inputs}
-        settings |= {"config": without_incidental(config), "every": every}
+        settings |= {"config": without_incidental(config), "every": pipeline.config.validation.every}
         if own.codec:
             settings["codec"] = self.codec(family)
 
-        def place(name: str) -> Place:
-            return pipeline.place(name, settings)
-
         def make() -> None:
-            train = pipeline.dataset("train", few=True)
-            codec = own.codec.load(pipeline.run / own.codec.stage) if own.codec else None
-            watch = self._watch(every) if every is not None else None
-            generator = own.fit(pipeline.accelerator, train, encoder, codec, config, place, watch)
+            to = Fitting(
+                pipeline.accelerator,
+                pipeline.dataset("train", few=True),
+                encoder,
+                own.codec.load(pipeline.run / own.codec.stage) if own.codec else None,
+                lambda name: pipeline.place(name, settings),
+                *self._validation(),
+            )
+            generator = own.fit(to, config)
+            generator.max_frames = to.dataset.config.max_frames
             if pipeline.accelerator.is_main_process:
                 generator.save_pretrained(pipeline.run / GENERATOR)
 
         pipeline.run.stage(GENERATOR, settings, make)
         return own.generator.from_pretrained(pipeline.run / GENERATOR, device=pipeline.accelerator.device)
 
-    def _watch(self, every: int) -> Watch:
+    def _validation(self) -> tuple[ValidationConfig | None, ScoreGenerator | None]:
+        """When generators are scored on val, and by what."""
         pipeline = self.pipeline
+        if pipeline.config.validation.every is None:
+            return None, None
         score = validator(
             pipeline.dataset("val"),
             pipeline.config,
@@ -109,28 +110,14 @@ class Transfer:
             pictures=pipeline.run / "validation" / GENERATOR,
             device=pipeline.accelerator.device,
         )
-
-        def at(step: int, generator: MotionGenerator) -> None:
-            if pipeline.accelerator.is_main_process:
-                _write_point(pipeline.run / "logs" / CURVE, step, score(generator, step))
-
-        return Watch(every, score, at)
+        return pipeline.config.validation, score
 
 
 def curve_of(run: Path, stage: str = GENERATOR) -> Path:
-    """Where a run has the scores on val of a generator while it was trained, a JSON line each."""
-    own = run / "logs" / CURVE
-    return own if own.is_file() else run / "logs" / f"{stage}_validation.jsonl"
+    """The file with a generator's scores on val during its training, a JSON line each."""
+    return run / "logs" / f"{stage}_validation.jsonl"
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
     """The points of a curve, none where it was not asked for."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _write_point(path: Path, step: int, figures: Mapping[str, float]) -> None:
-    # A fit that continues from a checkpoint reaches the same step again.
-    points = [point for point in read_curve(path) if point["step"] < step]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as staging:
-        staging.write_text("".join(f"{json.dumps(point)}\n" for point in [*points, {"step": step, **figures}]))

@@ -14,7 +14,6 @@ from adaclip import AdaCLIP
 from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
 from adaqf_train.data.batches import StepBatches, pad
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.frozen_text import FrozenText
 from adaqf_train.errors import ArtefactError, ConfigError
 from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
