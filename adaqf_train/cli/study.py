@@ -69,6 +69,7 @@ class StudyVerb:
 
     def setup(self) -> Setup:
         """What all trials have in common."""
+        from adaqf_train.studies.transfer import families_of
         from adaqf_train.studies.trial import Setup
 
         ours = [setting for setting in self.settings if not setting.startswith(FAMILIES)]
@@ -77,7 +78,7 @@ class StudyVerb:
         every = config.validation.every or max(1, config.training.steps // POINTS)
         common = (f"validation.every={every}", *CURVES, *SHORTER)
         try:
-            families = override(recipes.families_of(self.recipe), theirs)
+            families = override(families_of(self.recipe), theirs)
         except ConfigError as error:
             raise ConfigError(f"{error} (All of these begin with {FAMILIES})") from error
         pairs = [_labelled(entry) for entry in self.data]

@@ -20,8 +20,8 @@ from adaqf_train.evaluation.general_prompts import PROMPTS
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.report import Report
-from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.base import MotionGenerator
+from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.runs.scoring import Scoring

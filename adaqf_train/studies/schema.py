@@ -7,8 +7,8 @@ from typing import Literal
 
 from adaqf_train.studies.metrics import GENERATION
 
-# What a trial trains and scores: a generator of one of three families, the feedback's extractors, or an encoder alone.
-Kind = Literal["mdm", "latent", "masked", "extractors", "encoder"]
+# What a trial trains and scores: a generator, by its family's name; "extractors", the feedback's; "encoder", one alone.
+Kind = str
 
 
 @dataclass(frozen=True)

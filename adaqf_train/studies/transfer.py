@@ -6,7 +6,7 @@ Encoders are compared by the generators: the same data order, noise, initial wei
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, make_dataclass
+from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,17 @@ def families_of(recipe: str) -> Any:
     """Settings of the families and of the rival encoder at the size of a recipe.
 
     Returns:
-        A frozen dataclass with a field for each family that has settings of its own, and `moclip`.
+        A frozen dataclass with a field for each family that has settings of its own, and `moclip`; its defaults are
+        the published sizes.
     """
     recipes.load(recipe)
-    pocket = recipe in POCKETS
-    found = {own.name: own.pocket if pocket else own.config() for own in registry.families() if own.config}
-    found["moclip"] = moclip_config.POCKET if pocket else moclip_config.MoClipConfig()
-    return make_dataclass("Families", [(name, type(own)) for name, own in found.items()], frozen=True)(**found)
+    own = [family for family in registry.families() if family.config]
+    kinds = {family.name: family.config for family in own} | {"moclip": moclip_config.MoClipConfig}
+    fields = [(name, kind, field(default_factory=kind)) for name, kind in kinds.items()]
+    families = make_dataclass("Families", fields, frozen=True)
+    if recipe not in POCKETS:
+        return families()
+    return families(**{family.name: family.pocket for family in own}, moclip=moclip_config.POCKET)
 
 
 def codec_of(kind: str) -> Codec | None:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from adaqf_train.config import POCKET_BASE, RunConfig, digest, override
-from adaqf_train.config.families import Families
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
 from adaqf_train.errors import ConfigError
@@ -48,7 +48,7 @@ class Setup:
 
     recipe: str
     config: RunConfig  # of the recipe, with the settings that hold for every arm
-    families: Families  # likewise
+    families: Any  # likewise; as `families_of` gives them
     settings: tuple[str, ...]  # those settings, as `--set` takes them
     data: Mapping[str, Path]  # label -> folder
     base: Path | None = None  # a CLIP text model in the place of the recipe's

@@ -18,7 +18,7 @@ from adaqf_train.errors import RunLocked
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.stages import Pipeline
 from adaqf_train.studies.schema import Arm
-from adaqf_train.studies.transfer import CODECS, Transfer
+from adaqf_train.studies.transfer import Transfer, codec_of
 from adaqf_train.studies.trial import Setup
 
 PATIENCE = 5.0  # seconds between two looks at what another process is training
@@ -79,7 +79,8 @@ class Workspace:
         common |= {"base": setup.base_key, "train": setup.fingerprint(label, "train")}
         run = self.run(f"{label}-shared-{digest(common)[:8]}")
         wanted = {"extractors"} if arm.kind == "extractors" else {"extractors", "evaluator"}
-        wanted |= {CODECS[arm.kind]} if arm.kind in CODECS else set()
+        codec = codec_of(arm.kind)
+        wanted |= {codec.stage} if codec else set()
         self.once(
             run,
             lambda: wanted <= run.stages().keys(),
@@ -98,7 +99,7 @@ class Workspace:
         pipeline.extractors()
         if arm.kind != "extractors":
             pipeline.evaluator()
-        if arm.kind in CODECS:
+        if codec_of(arm.kind):
             Transfer(pipeline, self.setup.families).codec(arm.kind)
 
 
