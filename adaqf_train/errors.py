@@ -1,14 +1,14 @@
-"""The errors of this package: each message is one line that says what is wrong, where, and what to do."""
+"""The errors of this package. Each message is one line that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class AdaQFError(Exception):
-    """Base of all errors that a user can correct; the command line prints its message and ends with code 1."""
+    """Base of all errors that a user can correct; the command line prints the message and exits with code 1."""
 
 
 class ConfigError(AdaQFError, ValueError):
-    """A setting or an argument that does not exist or does not hold."""
+    """A setting or an argument that does not exist, or whose value is invalid."""
 
 
 class DataError(AdaQFError, ValueError):
@@ -16,7 +16,7 @@ class DataError(AdaQFError, ValueError):
 
 
 class ArtefactError(AdaQFError):
-    """A folder of networks that is incomplete, damaged, or holds something else."""
+    """A folder of networks that is incomplete or damaged, or contains something else."""
 
 
 class RunError(AdaQFError, RuntimeError):
@@ -43,6 +43,10 @@ class ExportError(AdaQFError, ValueError):
     """A motion that cannot be written in the requested format."""
 
 
+class ResultError(AdaQFError, ValueError):
+    """A report, or the result of a trial, that cannot be used."""
+
+
 class ProtocolError(AdaQFError, ValueError):
     """Reports that cannot be compared."""
 
@@ -56,4 +60,4 @@ class UserStudyError(AdaQFError, ValueError):
 
 
 class TrainingStopped(Exception):
-    """Training ended on request (SIGTERM) with everything saved; the command line ends with code 0."""
+    """Training ended on request (SIGTERM) after saving everything; the command line exits with code 0."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaclip.files import FileError, read_json
-from adaqf_train.errors import ProtocolError
+from adaclip.files import read_json
+from adaqf_train.errors import ProtocolError, ResultError
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
 from adaqf_train.evaluation.extractors_report import WAYS
 from adaqf_train.evaluation.retrieval import TOPS
@@ -58,7 +58,7 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
     bear a *, from their own report's baseline a †: by Welch's test on the replications (`statistics.differ`), which
     knows nothing of other training seeds. Reports that have both a baseline and AdaQF are also compared in pairs, which
     does. mix: allow reports of different protocols, and say so. Raises ProtocolError when they differ and `mix` is off,
-    FileError for what is no report.
+    ResultError for what is no report.
     """
     if not paths:
         raise ProtocolError("Name at least one report.json.")
@@ -203,16 +203,16 @@ def _over_runs(reports: Sequence[dict]) -> list[str]:
 def _read(path: Path) -> dict:
     path = RunLayout(path).report if path.is_dir() else path
     if not path.is_file():
-        raise FileError(f"{path}: missing. Give a report.json, or a run that has one.")
+        raise ResultError(f"{path}: missing. Give a report.json, or a run that has one.")
     report = read_json(path)
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
-        raise FileError(f"{path}: holds no rows, so it is no report. Write it with: adaqf evaluate.")
+        raise ResultError(f"{path}: holds no rows, so it is no report. Write it with: adaqf evaluate.")
     whole = isinstance(report.get("retrieval", {}), dict) and isinstance(report.get("replications", 1), int)
     for row in report["rows"].values():
         cells = row.values() if isinstance(row, dict) else [None]
         whole = whole and all(isinstance(cell, dict) and {"mean", "ci95"} <= cell.keys() for cell in cells)
     if not whole:
-        raise FileError(f"{path}: a damaged report, or another program's. Write it again with: adaqf evaluate.")
+        raise ResultError(f"{path}: a damaged report, or another program's. Write it again with: adaqf evaluate.")
     return report
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from adaclip.files import FileError, read_json, write_json
+from adaclip.files import read_json, write_json
+from adaqf_train.errors import ResultError
 from adaqf_train.studies.metrics import LAST, VAL
 from adaqf_train.studies.trial import Trial
 
@@ -38,28 +39,28 @@ def read(path: Path) -> Result:
     """Read a result file.
 
     Raises:
-        FileError: The file is not a result.
+        ResultError: The file is not a result.
     """
     content = read_json(path)
     try:
         trial = Trial(**content["trial"] | {"settings": tuple(content["trial"]["settings"])})
         return Result(trial, *(content[part] for part in ("test", "truth", "curve", "manifest")))
     except (KeyError, TypeError) as error:
-        raise FileError(f"{path}: not the result of a trial ({error}). Delete it to run the trial again.") from error
+        raise ResultError(f"{path}: not the result of a trial ({error}). Delete it to run the trial again.") from error
 
 
 def load(folder: Path, trial: Trial) -> Result | None:
     """The result of a trial, or None if it has not been run.
 
     Raises:
-        FileError: The file of that name is not this trial's result.
+        ResultError: The file of that name is not this trial's result.
     """
     path = folder / f"{trial.name}.json"
     if not path.is_file():
         return None
     result = read(path)
     if result.trial != trial:
-        raise FileError(f"{path}: holds another trial's figures. Delete it to run this one again.")
+        raise ResultError(f"{path}: holds another trial's figures. Delete it to run this one again.")
     return result
 
 

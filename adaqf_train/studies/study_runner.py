@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaclip.files import FileError
-from adaqf_train.errors import ConfigError, DataError, DivergenceError, RunLocked
+from adaqf_train.errors import ConfigError, DataError, DivergenceError, ResultError, RunLocked
 from adaqf_train.studies import results, tables
 from adaqf_train.studies.results import Result
 from adaqf_train.studies.runner import TrialRunner
@@ -83,7 +82,7 @@ class StudyRunner:
             {data set: {arm: {seed: result}}}.
 
         Raises:
-            FileError: Results on a data set come from different evaluators, so they do not compare; or one comes from
+            ResultError: Results on a data set come from different evaluators, so they do not compare; or one comes from
                 other data or other settings.
         """
         found: dict[str, dict[str, dict[int, Result]]] = {
@@ -97,7 +96,7 @@ class StudyRunner:
                     evaluators[label][evaluator] = result.trial.name
         for label, names in evaluators.items():
             if len(names) > 1:
-                raise FileError(
+                raise ResultError(
                     f"{self.kept}: results on {label} were scored by different evaluators ({', '.join(names.values())} "
                     "are one of each). Delete those of one of them and run the study again."
                 )
@@ -110,7 +109,7 @@ class StudyRunner:
                     yield label, arm, seed
 
     def _result(self, label: str, arm: str, seed: int) -> Result | None:
-        """The result of a trial if it was run; FileError if it comes from other data or settings."""
+        """The result of a trial if it was run; ResultError if it comes from other data or settings."""
         setup = self.workspace.setup
         trial = setup.trial(label, self.study.arms[arm], seed)
         result = results.load(self.kept, trial)
@@ -118,10 +117,10 @@ class StudyRunner:
             return None
         path = self.kept / f"{trial.name}.json"
         if result.manifest["data"] != setup.fingerprint(label, setup.config.evaluation.split):
-            raise FileError(
+            raise ResultError(
                 f"{path}: of other data than {setup.data[label]}, which has its label ({label}). Give the data another "
                 "label."
             )
         if changed := setup.changes(self.study.arms[arm], seed, result.manifest):
-            raise FileError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
+            raise ResultError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
         return result

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from adaclip.files import FileError
-from adaqf_train.errors import ConfigError
+from adaqf_train.errors import ConfigError, ResultError
 from adaqf_train.studies import definitions as studies
 from adaqf_train.studies import figures, results, tables
 from adaqf_train.studies.definitions import STUDIES
@@ -49,10 +48,10 @@ def test_a_result_is_found_by_all_that_it_depends_on(tmp_path):
     path = tmp_path / f"{kept.trial.name}.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"trial": content["trial"] | {"recipe": "demo"}}))
-    with pytest.raises(FileError, match="another trial"):
+    with pytest.raises(ResultError, match="another trial"):
         results.load(tmp_path, kept.trial)
     path.write_text(json.dumps({"trial": {"data": "x"}}))
-    with pytest.raises(FileError, match="not the result of a trial"):
+    with pytest.raises(ResultError, match="not the result of a trial"):
         results.load(tmp_path, kept.trial)
 
 

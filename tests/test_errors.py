@@ -1,0 +1,52 @@
+"""The trainer's errors have one root, and the command line prints every one of them as a line."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import adaqf_train
+from adaclip import AdaCLIPError
+from adaqf_train import cli, errors
+
+PACKAGE = Path(adaqf_train.__file__).parent
+ERRORS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.AdaQFError)]
+
+
+def test_errors_of_the_trainer_are_all_defined_in_one_module():
+    """All classes of the package that are exceptions, in every module of it."""
+    found = set()
+    for module in pkgutil.walk_packages([str(PACKAGE)], "adaqf_train."):
+        if module.name.endswith(("__main__", ".run")) and module.name.count(".") == 1:
+            continue  # scripts
+        for kind in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__.startswith("adaqf_train"):
+                found.add(kind)
+    # A fault of a file is a finding of the examination: it is caught in the module that raises it.
+    found = {kind for kind in found if kind.__qualname__ != "Fault"}
+    assert found == {*ERRORS, errors.TrainingStopped}
+    assert not any(issubclass(kind, AdaCLIPError) for kind in found)
+    assert len(found) > 10
+
+
+def test_errors_of_the_encoder_are_not_raised_by_the_trainer():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                assert getattr(raised, "id", "") not in ("AdaCLIPError", "FileError"), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_errors_are_one_line_on_the_command_line(kind, monkeypatch, capsys):
+    def fail(self) -> None:
+        raise kind("data.npy: broken.\n  Restore it.")
+
+    monkeypatch.setattr(cli.Demo, "__call__", fail)
+    assert cli.main([]) == 1
+    assert capsys.readouterr().err == "error: data.npy: broken. Restore it.\n"
