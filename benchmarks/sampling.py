@@ -23,7 +23,7 @@ from adaqf_train.config import DataConfig, EvaluationConfig, SamplingConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
 from adaqf_train.evaluation import protocol
-from adaqf_train.evaluation.scores import Judges
+from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.mdm.networks import Denoiser
 from adaqf_train.judges import store

@@ -1,1 +1,1 @@
-"""Metrics, the evaluator that is not the feedback's, and the protocol that puts them together."""
+"""Metrics and the protocol: `protocol.evaluate` computes a row of figures, `report.Report` its tables."""

@@ -10,9 +10,9 @@ from adaqf_train.config import EvaluationConfig, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import manifest
 from adaqf_train.evaluation.report import Report
-from adaqf_train.evaluation.scores import Judges
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 

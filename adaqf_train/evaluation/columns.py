@@ -1,4 +1,4 @@
-"""What the figures of a report are called, which belong together, and how they are written."""
+"""Names of the figures in a report, their grouping, and how they are formatted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ PHYSICAL = {
     "floating_mm": "Floating → (mm)",
 }
 COLUMNS = LEARNED | PHYSICAL
-HEADLINE = LEARNED | {"skating": PHYSICAL["skating"]}  # for where there is room for one table
+HEADLINE = LEARNED | {"skating": PHYSICAL["skating"]}  # for a single table
 NAMES = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
-VOID = "void"
+VOID = "void"  # in place of a figure that means nothing
+
+Figure = Mapping[str, float | None]  # {"mean", "ci95"}; a mean of None is void
 
 
-def cell(figure: Mapping[str, float | None] | None, missing: str = "–") -> str:
-    """A figure with its interval. missing: for one that is not there; `VOID` stands for one that says nothing."""
+def cell(figure: Figure | None, missing: str = "–") -> str:
+    """Format a figure with its interval; `missing` stands for a figure that the row does not have."""
     if figure is None:
         return missing
     if figure["mean"] is None:
@@ -40,15 +42,16 @@ def cell(figure: Mapping[str, float | None] | None, missing: str = "–") -> str
 
 
 def table(
-    rows: Mapping[str, Mapping[str, Mapping[str, float | None]]], columns: Mapping[str, str], prefix: str = ""
+    rows: Mapping[str, Mapping[str, Figure]], columns: Mapping[str, str], prefix: str = ""
 ) -> list[dict[str, str]]:
-    """Rows as text: the model's name, then a cell for every column that any row has.
+    """Format rows: the model's name, then a cell for each column that any row has.
 
-    prefix: of the figures' names (`scores.OFFICIAL`).
+    Args:
+        rows: Figures by model.
+        columns: Titles by figure.
+        prefix: Of the figures' names in `rows`, such as `scores.OFFICIAL`.
     """
-    shown = {
-        prefix + name: title for name, title in columns.items() if any(prefix + name in row for row in rows.values())
-    }
+    shown = {prefix + n: title for n, title in columns.items() if any(prefix + n in row for row in rows.values())}
     return [
         {"model": NAMES.get(model, model)} | {title: cell(row.get(name)) for name, title in shown.items()}
         for model, row in rows.items()
@@ -56,10 +59,7 @@ def table(
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Lines of a Markdown table; all rows have the first one's keys."""
+    """Return the lines of a Markdown table of rows that all have the same keys."""
     titles = list(rows[0])
-    return [
-        f"| {' | '.join(titles)} |",
-        f"|{'---|' * len(titles)}",
-        *(f"| {' | '.join(row.values())} |" for row in rows),
-    ]
+    body = [f"| {' | '.join(row.values())} |" for row in rows]
+    return [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}", *body]

@@ -1,4 +1,4 @@
-"""How much of a text encoder's understanding survives its adaptation (A.7, in numbers instead of pictures)."""
+"""How much of a text encoder's understanding survives its adaptation (appendix A.7, in numbers instead of pictures)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.pocket_clip import StillPoseClip, pose_slice
@@ -13,12 +14,19 @@ from adaqf_train.evaluation.retrieval import retrieval
 
 
 def kept_structure(base: np.ndarray, adapted: np.ndarray) -> dict[str, float]:
-    """How alike two encoders see the same prompts: 1 means that nothing of the similarities between them was lost.
+    """Measure how much of the similarities between prompts an adapted encoder keeps; 1 means all of it.
 
-    base, adapted: (N, E) and (N, F), embeddings of the same prompts. "spearman", "pearson": correlation of the
-    cosine similarities of all pairs; "cka": linear centred kernel alignment (Kornblith et al. 2019), which a rotation
-    or a common scale leaves at 1; "cosine" (of equal widths only): mean cosine of each prompt to itself, which a
-    rotation does not. ValueError for fewer than three prompts or unequal numbers of them.
+    Args:
+        base: Embeddings (N, E) of prompts by the base encoder.
+        adapted: Embeddings (N, F) of the same prompts by the adapted encoder.
+
+    Returns:
+        "spearman" and "pearson": correlation of the cosine similarities of all pairs. "cka": linear centred kernel
+        alignment (Kornblith et al. 2019), which rotation and scaling leave at 1. "cosine", for equal widths only: mean
+        cosine between a prompt's two embeddings, which rotation lowers.
+
+    Raises:
+        ValueError: Fewer than three prompts, or unequal numbers of them.
     """
     base, adapted = np.asarray(base, np.float64), np.asarray(adapted, np.float64)
     if base.ndim != 2 or adapted.ndim != 2 or len(base) != len(adapted) or len(base) < 3:
@@ -27,7 +35,7 @@ def kept_structure(base: np.ndarray, adapted: np.ndarray) -> dict[str, float]:
     one, two = _unit(base), _unit(adapted)
     before, after = (one @ one.T)[pairs], (two @ two.T)[pairs]
     kept = {
-        "spearman": _correlation(_ranks(before), _ranks(after)),
+        "spearman": _correlation(rankdata(before), rankdata(after)),
         "pearson": _correlation(before, after),
         "cka": _cka(base, adapted),
     }
@@ -42,12 +50,21 @@ def still_pose_retrieval(
     pool: int = 32,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """How well an encoder's prompts find a still pose of their motion, and poses their prompt (see `retrieval`).
+    """Measure how well an encoder's prompts retrieve a still pose of their motion, and poses their prompt.
 
-    This is what the pocket CLIP was trained for, and all it knows: prompts on other matters are byte salad to it, so
-    for it there is nothing else to forget. encode: prompts -> pooled vectors (N, P). towers: of `fit_pose_probe`. With
-    the tower that was fitted to the base this asks whether an adapted encoder still speaks the base's language (as an
-    image tower would need); with one fitted to the adapted encoder, whether the knowledge is still there at all.
+    This is the task that the pocket CLIP was trained on; it never learnt other subjects that it could forget. With a
+    pose tower fitted to the base encoder, the figure shows whether the adapted encoder's space is still compatible, as
+    an image tower would need. With one fitted to the adapted encoder, it shows whether the knowledge is still there.
+
+    Args:
+        encode: Returns the pooled vectors (N, P) of prompts.
+        towers: Pose tower of `fit_pose_probe`.
+        dataset: Prompts and poses.
+        pool: Number of candidates.
+        seed: Draws one prompt and one frame per item, and their order.
+
+    Returns:
+        See `retrieval`.
     """
     rng = np.random.default_rng(seed)
     items = [dataset.items[i] for i in rng.permutation(len(dataset))]
@@ -62,14 +79,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
-
-
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's; 0 when either side does not vary: nothing of a structure is left in a constant."""
+    """Pearson's; 0 when either side is constant, because a constant keeps nothing of a structure."""
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale > 0 else 0.0

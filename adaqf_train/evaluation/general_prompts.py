@@ -1,7 +1,7 @@
-"""Prompts that are about anything but motion: what an encoder knew before it was adapted to motions.
+"""A hundred prompts on anything but motion: what an encoder understood before it was adapted to motions.
 
-Written for this purpose, in the manner of image captions, which CLIP was trained on. Ten of each kind, so that the
-similarities between them have structure: those of a kind are closer to each other than to the rest.
+They are written for this purpose in the style of image captions, on which CLIP was trained. There are ten of each kind,
+so that their similarities have structure: prompts of a kind are closer to each other than to the rest.
 """
 
 from __future__ import annotations

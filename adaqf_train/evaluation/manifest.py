@@ -1,4 +1,4 @@
-"""The manifest of an evaluation: all that its figures depend on, and how long they took."""
+"""The manifest of an evaluation: everything that its figures depend on, and how long they took."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ def manifest(
     embedding: int,
     batch: int,
 ) -> dict[str, object]:
-    """What `report.json` holds beside its rows.
+    """Collect what `report.json` holds beside its rows.
 
-    counts: of `protocol.sample_counts`. hashes: "evaluator", "extractors" and "official" (None: not used), and
-    "models", {row: hash of its weights, or of the motions that were scored}. seconds: wall time, {"stages": {name: s},
-    "rows": {name: s}}. embedding: width of the evaluator's; batch: how many motions it embeds at once.
+    Args:
+        config: Settings of the run.
+        dataset: The split that was scored.
+        counts: See `protocol.sample_counts`.
+        hashes: "evaluator", "extractors" and "official" (None: not used), and "models": {row: hash of its weights, or
+            of the motions that were scored}.
+        seconds: Wall time, {"stages": {name: seconds}, "rows": {name: seconds}}.
+        embedding: Width of the evaluator's embeddings.
+        batch: Number of motions that it embeds at once.
     """
     seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
     return {
@@ -61,7 +67,7 @@ def manifest(
 
 
 def data_counts(dataset: MotionDataset) -> dict[str, int]:
-    """Clips, items (clips and captioned parts), captions, and items that show unseen combinations."""
+    """Count clips, items (clips and captioned parts), captions, and items of unseen combinations."""
     return {
         "clips": len({item.key.partition("#")[0] for item in dataset.items}),
         "items": len(dataset),
@@ -71,22 +77,21 @@ def data_counts(dataset: MotionDataset) -> dict[str, int]:
 
 
 def hash_of_files(paths: Iterable[Path]) -> str:
-    """A short hash of files' contents, in the given order, wherever they lie."""
+    """Return a short hash of the contents of files, in the given order; their paths do not count."""
     hasher = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                hasher.update(block)
+            hashlib.file_digest(file, lambda: hasher)  # updates the hash
     return hasher.hexdigest()[:16]
 
 
 def hash_of_weights(folder: Path) -> str:
-    """A short hash of a model's weights, at any depth in its folder."""
+    """Return a short hash of a model's weights, at any depth in its folder."""
     return hash_of_files(sorted(folder.rglob("*.safetensors")))
 
 
 def hash_of_motions(captions: Sequence[str], motions: Sequence[np.ndarray]) -> str:
-    """A short hash of prompts and motions."""
+    """Return a short hash of captions and motions."""
     hasher = hashlib.sha256()
     for caption, motion in zip(captions, motions, strict=True):
         hasher.update(f"{caption}\n{motion.shape}".encode())
@@ -97,5 +102,5 @@ def hash_of_motions(captions: Sequence[str], motions: Sequence[np.ndarray]) -> s
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # the package is used from a checkout
+    except PackageNotFoundError:  # a package in a checkout, or an optional one
         return "not installed"

@@ -1,16 +1,15 @@
-"""Motions that other programs wrote, read so that they can be scored by the same protocol.
+"""Motions of other programs, read so that the same protocol can score them.
 
 FOLDER/NAME.npy      features (T, 263 | 251), de-normalised, or joints (T, 22 | 21, 3), Y up, at the data set's rate
 FOLDER/NAME.txt      its prompt, on the first line; or
-FOLDER/captions.json {NAME: prompt}; or NAME is a clip of the split, whose first caption is taken
+FOLDER/captions.json {NAME: prompt}; or NAME is a clip of the split, and the prompt is its first caption
 results.npy          as MDM's sampling writes it: joints, texts and lengths in one file
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,58 +19,106 @@ from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import Item, MotionDataset
+from adaqf_train.data.pickles import PlainUnpickler
 from adaqf_train.errors import DataError
-from adaqf_train.evaluation.scores import Asked
+from adaqf_train.evaluation.scores import CaptionedMotions
 from adaqf_train.motion.features import encode
 
 CAPTIONS, RESULTS = "captions.json", "results.npy"
-# All that a pickled array of arrays, numbers and strings asks for, under numpy's names before and after version 2.
+# What a pickled array of arrays, numbers and strings refers to, by numpy's names before and since version 2.
 _ARRAYS = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")} | {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
 
 
-@dataclass(frozen=True)
-class Motions:
-    """Prompts and what was made of them."""
+def read_motions(path: Path, dataset: MotionDataset) -> CaptionedMotions:
+    """Read a folder of motions, or MDM's results file.
 
-    captions: list[str]
-    motions: list[np.ndarray]  # de-normalised features (T_i, D), T_i a multiple of the data set's unit
-    parameters: list[list[dict] | None]  # of the split's procedural clip that a prompt is a caption of
+    Joints pass the whole official pipeline (`features.encode`): standard skeleton, floor, facing.
 
-    @property
-    def asked(self) -> Asked:
-        return Asked(self.captions, self.parameters)
+    Args:
+        path: The folder, or the file.
+        dataset: The split to compare with; its clips give prompts, and parameters of procedural clips.
 
+    Returns:
+        The motions, cut to a multiple of the data set's unit of frames.
 
-def read_motions(path: Path, dataset: MotionDataset) -> Motions:
-    """Reads a folder or MDM's results file. DataError names what cannot be scored, and why.
-
-    Joints go through the whole official pipeline (`features.encode`): standard skeleton, floor, facing.
+    Raises:
+        DataError: A motion cannot be scored; the message names it.
     """
     if (path / RESULTS).is_file():  # the folder that MDM's sampling writes
         path = path / RESULTS
-    pairs = list(_results(path) if path.suffix == ".npy" and path.is_file() else _folder(path, dataset))
-    if len(pairs) < MIN_SAMPLES:
-        raise DataError(f"{path}: {len(pairs)} motions; evaluation needs at least {MIN_SAMPLES}. Add some.")
+    is_file = path.suffix == ".npy" and path.is_file()
+    found = list(_results(path) if is_file else read_folder(path, dataset))
+    if len(found) < MIN_SAMPLES:
+        raise DataError(f"{path}: {len(found)} motions; evaluation needs at least {MIN_SAMPLES}. Add some.")
     unit, parameters_of = dataset.config.unit_frames, _parameters(dataset)
     captions, motions, parameters = [], [], []
-    for where, caption, array in tqdm(pairs, desc="Reading motions", unit="clip"):
-        vectors = _features(where, array, dataset)
+    for where, caption, array in tqdm(found, desc="Reading motions", unit="clip"):
+        vectors = to_features(where, array).astype(np.float32)
+        if vectors.shape[1] != dataset.features:
+            raise DataError(
+                f"{where}: shape {array.shape}, expected features (frames, {dataset.features}) or joints "
+                f"(frames, {len(dataset.skeleton)}, 3), as in the data set."
+            )
         frames = len(vectors) // unit * unit
         if not frames:
-            raise DataError(
-                f"{where}: {len(vectors)} frames of features, fewer than the {unit} of one unit. Remove it."
-            )
+            raise DataError(f"{where}: {len(vectors)} frames of features, fewer than one unit of {unit}. Remove it.")
         captions.append(caption)
         motions.append(vectors[:frames])
         parameters.append(parameters_of(where, caption))
-    return Motions(captions, motions, parameters)
+    return CaptionedMotions(captions, motions, parameters)
+
+
+def read_folder(folder: Path, dataset: MotionDataset | None) -> Iterator[tuple[Path, str, np.ndarray]]:
+    """Yield (file, prompt, array) of each NAME.npy in a folder.
+
+    Args:
+        folder: The folder.
+        dataset: Its clips give the prompts that neither NAME.txt nor captions.json has.
+
+    Raises:
+        DataError: No such folder, no motions in it, or a motion without a prompt.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give a folder of NAME.npy motions, or MDM's results.npy.")
+    paths = sorted(folder.glob("*.npy"))
+    if not paths:
+        raise DataError(f"{folder}: no .npy files. Write one NAME.npy per motion: features, or joints.")
+    table = read_json(folder / CAPTIONS) if (folder / CAPTIONS).is_file() else {}
+    items = reversed(dataset.items) if dataset else ()
+    known = {item.key: item.captions[0] for item in items}  # of equal keys the first item counts
+    for path in paths:
+        beside = path.with_suffix(".txt")
+        if beside.is_file():
+            try:
+                text = beside.read_text(encoding="utf-8").partition("\n")[0].partition("#")[0].strip()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{beside}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+        else:
+            text = table.get(path.stem) or known.get(path.stem, "")
+        if not isinstance(text, str) or not text:
+            named = f"name it like a clip of the {dataset.split} split" if dataset else "give the data set with --data"
+            raise DataError(f"{path}: no prompt for it. Add {beside.name}, or an entry in {CAPTIONS}, or {named}.")
+        yield path, text, load_array(path)
+
+
+def to_features(where: Path | str, array: np.ndarray) -> np.ndarray:
+    """Convert features or joints to features (T, D); DataError names `where` if they are neither, or not finite."""
+    try:
+        vectors = encode(array.astype(np.float64)) if array.ndim == 3 else array
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    if vectors.ndim != 2 or not len(vectors):
+        raise DataError(f"{where}: shape {array.shape}, expected features (frames, D) or joints (frames, J, 3).")
+    if not np.isfinite(vectors).all():
+        raise DataError(f"{where}: NaN or infinite at frame {np.argwhere(~np.isfinite(vectors))[0][0]}. Remove it.")
+    return vectors
 
 
 def _parameters(dataset: MotionDataset) -> Callable[[Path | str, str], list[dict] | None]:
-    """What a procedural clip shows, by a motion's name and prompt, so that attributes are judged as in any report.
+    """A function from a motion's name and prompt to the parameters of the procedural clip that has this prompt.
 
     The clip is the one of that name if the prompt is a caption of it, else the only one with such a caption.
     """
@@ -91,38 +138,9 @@ def _parameters(dataset: MotionDataset) -> Callable[[Path | str, str], list[dict
     return of
 
 
-def _folder(folder: Path, dataset: MotionDataset):
-    """(where, caption, array) of every file."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Give a folder of NAME.npy motions, or MDM's results.npy.")
-    files = sorted(folder.glob("*.npy"))
-    if not files:
-        raise DataError(f"{folder}: no .npy files. Write one NAME.npy a motion: features, or joints.")
-    table = read_json(folder / CAPTIONS) if (folder / CAPTIONS).is_file() else {}
-    known: dict[str, str] = {}
-    for item in dataset.items:
-        known.setdefault(item.key, item.captions[0])
-    for path in files:
-        beside = path.with_suffix(".txt")
-        if beside.is_file():
-            try:
-                lines = beside.read_text(encoding="utf-8").splitlines() or [""]
-            except UnicodeDecodeError as error:
-                raise DataError(f"{beside}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-            caption = lines[0].partition("#")[0].strip()
-        else:
-            caption = table.get(path.stem) or known.get(path.stem, "")
-        if not isinstance(caption, str) or not caption:
-            raise DataError(
-                f"{path}: no prompt for it. Add {beside.name}, or an entry in {CAPTIONS}, or name it like a clip of "
-                f"the {dataset.split} split."
-            )
-        yield path, caption, load_array(path)
-
-
-def _results(path: Path):
-    """(where, caption, joints) of every motion in MDM's file: {"motion": (N, J, 3, T), "text": …, "lengths": …}."""
-    content = _read_pickled_array(path)
+def _results(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """(where, caption, joints) of each motion in MDM's file: {"motion": (N, J, 3, T), "text": …, "lengths": …}."""
+    content = _read_object_array(path)
     missing = [key for key in ("motion", "text", "lengths") if not isinstance(content, dict) or key not in content]
     if missing:
         raise DataError(f"{path}: {', '.join(missing)} missing. Give the results.npy that MDM's sampling writes.")
@@ -138,35 +156,8 @@ def _results(path: Path):
         yield f"{path}, motion {number}", str(text), motion[..., : int(length)].transpose(2, 0, 1).astype(np.float64)
 
 
-def _features(where: Path | str, array: np.ndarray, dataset: MotionDataset) -> np.ndarray:
-    """Features (T, D) of features or joints, checked."""
-    try:
-        vectors = encode(array.astype(np.float64)) if array.ndim == 3 else array
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
-    if vectors.ndim != 2 or vectors.shape[1] != dataset.features:
-        raise DataError(
-            f"{where}: shape {array.shape}, expected features (frames, {dataset.features}) or joints "
-            f"(frames, {len(dataset.skeleton)}, 3), as the data set has them."
-        )
-    if not np.isfinite(vectors).all():
-        raise DataError(
-            f"{where}: NaN or infinite at frame {int(np.argwhere(~np.isfinite(vectors))[0][0])}. Remove it."
-        )
-    return vectors.astype(np.float32)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads arrays, containers, strings and numbers; anything that would call other code is refused."""
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _ARRAYS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
-        return super().find_class(module, name)
-
-
-def _read_pickled_array(path: Path) -> object:
-    """The one object of an object array, which numpy.load would hand to an unpickler without limits."""
+def _read_object_array(path: Path) -> object:
+    """The only object of an object array; numpy.load would unpickle it without restrictions."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -174,6 +165,6 @@ def _read_pickled_array(path: Path) -> object:
             _, _, dtype = read_header[version](file)
             if not dtype.hasobject:
                 raise ValueError(f"it holds {dtype} numbers")
-            return _ArrayUnpickler(file).load().item()
+            return PlainUnpickler(file, _ARRAYS).load().item()
     except (ValueError, KeyError, EOFError, AttributeError, IndexError, pickle.UnpicklingError) as error:
         raise DataError(f"{path}: not a results file of MDM ({error}). Sample it again.") from error

@@ -1,8 +1,8 @@
-"""The report of a run: what was scored, on what, with what, as JSON, Markdown and tables on the screen."""
+"""The report of a run: figures and how they were obtained, as JSON, as Markdown and on the screen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,90 +10,90 @@ from rich.console import Console
 from rich.table import Table
 
 from adaclip.files import atomic_file, write_json
-from adaqf_train.evaluation import columns, extractors_report
-from adaqf_train.evaluation.columns import HEADLINE, LEARNED, NAMES, PHYSICAL
+from adaqf_train.evaluation import columns, real_retrieval
+from adaqf_train.evaluation.columns import HEADLINE, LEARNED, NAMES, PHYSICAL, Figure
 from adaqf_train.evaluation.minimal_pairs import void_reason
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 
-# What the official evaluators give for real motions (20 replications, the whole test set): with anything else, figures
-# by these evaluators are not those of the literature.
+# Figures of the official evaluators on real motions (20 replications, the whole test split). With other values, their
+# other figures do not compare with the literature either.
 KNOWN_TRUTH = {"humanml3d": {"r_precision_3": 0.797, "fid": 0.002}, "kit": {"r_precision_3": 0.779, "fid": 0.031}}
 TOLERANCE = {"r_precision_3": 0.01, "fid": 0.01}
 PAIRS = "minimal_pairs"
-WIDE = 8  # columns that no longer fit a terminal of 80
 
 
 @dataclass(frozen=True)
 class Report:
-    """Rows of {metric: {"mean", "ci95"}} and the manifest that says how they came about."""
+    """Rows of {figure: {"mean", "ci95"}} and the manifest that states how they were obtained."""
 
     rows: dict[str, Row]
     manifest: dict[str, object]
-    retrieval: dict[str, Row] = field(default_factory=dict)  # of real motions, by judge (`extractors_report`)
+    retrieval: dict[str, dict[str, Row]] = field(default_factory=dict)  # of real motions (`real_retrieval`)
 
     @classmethod
-    def of(cls, rows: dict[str, Row], manifest: dict[str, object], retrieval: dict[str, Row] | None = None) -> Report:
-        """A report in which the column of minimal pairs is void where real motions say that it means nothing.
+    def of(
+        cls, rows: dict[str, Row], manifest: dict[str, object], retrieval: dict[str, dict[str, Row]] | None = None
+    ) -> Report:
+        """Make a report, in which minimal pairs are void (None) if the ground truth shows that they mean nothing.
 
-        Void figures are None; the ground truth's stays, as the reason.
+        The ground truth's own figure stays, as the reason.
         """
-        reason = void_reason({"accuracy": rows["gt"].get(PAIRS, {"mean": None})["mean"]})
+        reason = void_reason(rows["gt"].get(PAIRS, {"mean": None})["mean"])
         if reason is not None:
-            nothing = {"mean": None, "ci95": None}
-            rows = {n: row | {PAIRS: nothing} if n != "gt" and PAIRS in row else row for n, row in rows.items()}
+            void = {"mean": None, "ci95": None}
+            rows = {n: row | {PAIRS: void} if n != "gt" and PAIRS in row else row for n, row in rows.items()}
         return cls(rows, manifest | {"minimal_pairs_void": reason}, retrieval or {})
 
     @property
     def comparable(self) -> bool | None:
-        """Whether the official evaluators give real motions what they are known to give; None: they did not score."""
+        """Whether the official evaluators reproduce their known figures on real motions; None if they are not used."""
         truth, known = self.rows["gt"], KNOWN_TRUTH[self.manifest["skeleton"]]
         if OFFICIAL + "fid" not in truth:
             return None
-        return all(
-            abs(truth[OFFICIAL + metric]["mean"] - value) <= TOLERANCE[metric] for metric, value in known.items()
-        )
+        return all(abs(truth[OFFICIAL + name]["mean"] - value) <= TOLERANCE[name] for name, value in known.items())
 
     def save(self, folder: Path) -> None:
-        """Writes report.json and report.md."""
+        """Write report.json and report.md."""
         content = {"rows": self.rows, "comparable": self.comparable, "retrieval": self.retrieval, **self.manifest}
         write_json(folder / "report.json", content)
         with atomic_file(folder / "report.md") as staging:
             staging.write_text(self.markdown(), encoding="utf-8")
 
     def headline(self) -> list[dict[str, str]]:
-        """The rows as one table of text, for where there is room for one."""
+        """Format the rows as a single table."""
         return columns.table(self.rows, HEADLINE)
 
     def attributes(self, prefix: str = "") -> list[dict[str, str]]:
-        """Attribute accuracies as text, and the share of the prompts that mention one in which it was understood.
+        """Format attribute accuracies, and their coverage: the share of captions whose attribute the rules understand.
 
-        prefix: `UNSEEN` for the prompts that ask for unseen combinations. Rows of other prompts, such as another
-        program's motions have, come with a coverage of their own.
+        Args:
+            prefix: `UNSEEN` for the captions of unseen combinations.
+
+        Returns:
+            A row for each model, one for the ground truth's coverage, and one for each model whose captions, and thus
+            coverage, differ. Empty without accuracies.
         """
-        truth, start = self.rows["gt"], prefix + ATTRIBUTE
-        every = dict.fromkeys(name for row in self.rows.values() for name in row)
-        named = [name.removeprefix(start) for name in every if name.startswith(start)]
-        if not named:
+        start, absent = prefix + ATTRIBUTE, "–"
+        names = dict.fromkeys(name for row in self.rows.values() for name in row if name.startswith(start))
+        if not names:
             return []
-        # Of unseen combinations R-precision is told as well, where they fill a pool.
-        precision = {"R@3": f"{prefix}r_precision_3"} if prefix and f"{prefix}r_precision_3" in truth else {}
-        shown = {n: start + n for n in named} | precision
-        rows = [
-            {"model": NAMES.get(model, model)} | {title: _share(row.get(name)) for title, name in shown.items()}
-            for model, row in self.rows.items()
-            if any(name in row for name in shown.values())
-        ]
-        understood = {
-            model: {n: _share(row.get(f"{prefix}{COVERAGE}{n}")) for n in shown} for model, row in self.rows.items()
-        }
-        common = understood["gt"]
-        rows.append({"model": "coverage"} | common)
-        others = {model: own for model, own in understood.items() if own != common and set(own.values()) != {"–"}}
-        return [*rows, *({"model": f"coverage, {NAMES.get(model, model)}"} | own for model, own in others.items())]
+        shown = {name.removeprefix(start): name for name in names}
+        if prefix and f"{prefix}r_precision_3" in self.rows["gt"]:  # they fill a pool
+            shown["R@3"] = f"{prefix}r_precision_3"
+        accuracies, coverages = {}, {}
+        for model, row in self.rows.items():
+            accuracies[model] = {title: _mean(row.get(name)) for title, name in shown.items()}
+            coverages[model] = {title: _mean(row.get(f"{prefix}{COVERAGE}{title}")) for title in shown}
+        rows = [{"model": NAMES.get(m, m)} | own for m, own in accuracies.items() if set(own.values()) != {absent}]
+        rows.append({"model": "coverage"} | coverages["gt"])
+        for model, own in coverages.items():
+            if own != coverages["gt"] and set(own.values()) != {absent}:
+                rows.append({"model": f"coverage, {NAMES.get(model, model)}"} | own)
+        return rows
 
     def tables(self, *, brief: bool = False) -> Iterator[tuple[str, list[dict[str, str]]]]:
-        """(title, rows as text) of every table, empty where there is nothing. brief: of retrieval, the pools alone."""
+        """Yield (title, formatted rows) of each table; the rows may be empty. brief: retrieval within pools only."""
         counts = self.manifest
         yield "By the independent evaluator", columns.table(self.rows, LEARNED)
         if OFFICIAL + "fid" in self.rows["gt"]:
@@ -101,14 +101,14 @@ class Report:
         yield "Physics, measured on the joints", columns.table(self.rows, PHYSICAL)
         yield "Attribute accuracy, measured on the joints without a network", self.attributes()
         unseen = counts["data"]["unseen_items"]
-        title = f"The same of combinations that training never shows ({unseen} of {counts['data']['items']} items)"
+        title = f"The same on combinations that training never shows ({unseen} of {counts['data']['items']} items)"
         yield title, self.attributes(UNSEEN)
         pool = min(counts["config"]["evaluation"]["pool"], counts["data"]["items"])
-        chosen = ("pools",) if brief else tuple(extractors_report.SETS)
-        yield "Retrieval of real motions (recalls in per cent)", extractors_report.table(self.retrieval, pool, chosen)
+        chosen = ("pools",) if brief else tuple(real_retrieval.SETS)
+        yield "Retrieval of real motions (recalls in per cent)", real_retrieval.table(self.retrieval, pool, chosen)
 
     def markdown(self) -> str:
-        """The tables with the notes a reader needs."""
+        """Return the tables, and the notes that a reader needs."""
         lines = ["# Report", ""]
         for title, rows in self.tables():
             if rows:
@@ -116,92 +116,75 @@ class Report:
         return "\n".join([*lines, *(f"* {note}" for note in self.notes()), ""])
 
     def notes(self) -> Iterator[str]:
-        """What the figures are and are not."""
+        """Yield what a reader must know to interpret the figures."""
         m, truth = self.manifest, self.rows["gt"]
-        of_one = ""
+        takes = ""
         if m["multimodality"]:
-            of_one = "; MultiModality of {texts} texts × {repeats} motions, {pairs} pairs".format(**m["multimodality"])
+            takes = "; MultiModality of {texts} texts × {repeats} motions, {pairs} pairs".format(**m["multimodality"])
         yield (
             f"{m['samples']:,} samples of the {m['split']} split (protocol {m['protocol']}), {m['replications']} "
-            f"replications, mean ± 95 % CI; pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity{of_one}."
+            f"replications, mean ± 95 % CI; pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity{takes}."
         )
         if m["deviations"]:
             yield f"Not the standard protocol: {'; '.join(m['deviations'])}."
         if m["embedding"] * 4 > m["samples"]:
             yield (
                 f"The evaluator's embeddings are {m['embedding']} wide, more than a quarter of the {m['samples']} "
-                "samples: covariances are short of full rank, and FID's floor is high."
+                "samples: covariances lack full rank, and the lower bound of FID is high."
             )
         if "r_precision_3_extractors" in truth:
-            yield (
-                "“R@3 by extractors” is the opinion of those that gave the feedback, which a model can learn to please."
-            )
+            yield "“R@3 by extractors” is the R-precision of the feedback's extractors, which a model can exploit."
         if m["minimal_pairs_void"] and PAIRS in truth:
             yield f"Minimal pairs are void: {m['minimal_pairs_void']}."
-        yield from self._against_truth()
+        for prefix, judges in (("", ""), (OFFICIAL, " by the official evaluators")):
+            yield from self._against_truth(prefix, judges)
         yield (
-            "Acceleration and jerk are Wasserstein distances to the real motions' own. Penetration and floating are to "
-            "be near the ground truth's: real motions sink in and jump, too. Unmasked skating is GMD's, with padding."
+            "Acceleration and jerk are Wasserstein distances to the distributions of real motions. Penetration and "
+            "floating should be close to the ground truth's: real motions also sink into the floor and jump. Unmasked "
+            "skating includes the padding, as in GMD."
         )
         if self.comparable is False:
             known = KNOWN_TRUTH[m["skeleton"]]
             yield (
-                f"**Not comparable** with the literature: the official evaluators give real motions R@3 "
-                f"{known['r_precision_3']} and FID {known['fid']}, here "
+                "**Not comparable** with the literature: on real motions, the official evaluators should give R@3 "
+                f"{known['r_precision_3']} and FID {known['fid']}, but give "
                 f"{truth[OFFICIAL + 'r_precision_3']['mean']:.3f} and {truth[OFFICIAL + 'fid']['mean']:.3f}. Check the "
-                "data set, and whose statistics are in use."
+                "data set and the evaluators' statistics."
             )
 
     def show(self, console: Console) -> None:
-        """Prints the tables; wide ones with a figure a line, so that they fit a narrow terminal."""
+        """Print the tables and notes; a table that is too wide for a terminal is transposed."""
         for title, rows in self.tables(brief=True):
             if rows:
                 console.print(_on_screen(title, rows))
         for note in self.notes():
             console.print(note, style="dim")
 
-    def _against_truth(self) -> Iterator[str]:
-        """R-precision is to be read against the real motions' own."""
-        for prefix, scorer in (("", ""), (OFFICIAL, " by the official evaluators")):
-            name = f"{prefix}r_precision_3"
-            if name not in self.rows["gt"]:
-                continue
-            truth = self.rows["gt"][name]["mean"]
-            deltas = {NAMES.get(n, n): row[name]["mean"] - truth for n, row in self.rows.items() if n != "gt"}
-            if deltas:
-                told = ", ".join(f"{model} {delta:+.3f}" for model, delta in deltas.items())
-                yield f"R@3 against the ground truth's{scorer}: {told}."
-            above = [
-                NAMES.get(n, n)
-                for n, row in self.rows.items()
-                if n != "gt" and any(row[k]["mean"] > self.rows["gt"][k]["mean"] for k in _precisions(prefix))
-            ]
-            if above:
-                yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
+    def _against_truth(self, prefix: str, judges: str) -> Iterator[str]:
+        """Yield how R-precision compares with that of real motions."""
+        precisions = [f"{prefix}r_precision_{k}" for k in (1, 2, 3)]
+        truth, models = self.rows["gt"], {NAMES.get(n, n): row for n, row in self.rows.items() if n != "gt"}
+        if precisions[-1] not in truth or not models:
+            return
+        deltas = {n: row[precisions[-1]]["mean"] - truth[precisions[-1]]["mean"] for n, row in models.items()}
+        yield f"R@3 minus the ground truth's{judges}: {', '.join(f'{n} {d:+.3f}' for n, d in deltas.items())}."
+        above = [n for n, row in models.items() if any(row[k]["mean"] > truth[k]["mean"] for k in precisions)]
+        if above:
+            yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
 
 
-def _precisions(prefix: str) -> tuple[str, ...]:
-    return tuple(f"{prefix}r_precision_{k}" for k in (1, 2, 3))
-
-
-def _share(figure: Mapping[str, float] | None) -> str:
+def _mean(figure: Figure | None) -> str:
     return "–" if figure is None else f"{figure['mean']:.3f}"
 
 
 def _on_screen(title: str, rows: list[dict[str, str]]) -> Table:
-    """A row a model; where that would be wide, a column a model."""
+    """A row per model, or a column per model if the terminal would be too narrow for the intervals or the columns."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    if len(rows[0]) > 8 or "±" in "".join(lines[1]):
+        lines = list(zip(*lines, strict=True))
     grid = Table(title=title)
-    head, *names = rows[0]
-    if len(names) < WIDE and "±" not in "".join(rows[0].values()):
-        grid.add_column()
-        for name in names:
-            grid.add_column(name, justify="right")
-        for row in rows:
-            grid.add_row(*row.values())
-        return grid
-    grid.add_column()
-    for row in rows:
-        grid.add_column(row[head], justify="right")
-    for name in names:
-        grid.add_row(name, *(row[name] for row in rows))
+    for number, name in enumerate(lines[0]):
+        grid.add_column("" if number == 0 else name, justify="left" if number == 0 else "right")
+    for line in lines[1:]:
+        grid.add_row(*line)
     return grid

@@ -1,7 +1,8 @@
-"""How well texts find their motions, and motions their texts (Table 8; TMR's protocol, Petrovich et al. 2023)."""
+"""How well texts retrieve their motions, and motions their texts (Table 8; protocol of TMR, Petrovich et al. 2023)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,12 +22,23 @@ def retrieval(
     groups: Sequence[int] | None = None,
     tops: Sequence[int] = TOPS,
 ) -> dict[str, dict[str, float]]:
-    """Recall at k and the median rank, both ways: {"text_to_motion": {"r1": …, "median_rank": …}, "motion_to_text": …}.
+    """Compute recall at k and the median rank in both directions, by Euclidean distance.
 
-    text, motion: (N, E), row i a pair. pool: candidates are the `pool` consecutive rows a query is in (the incomplete
-    last pool is dropped); None: the whole set. groups: (N,), rows with one number count as right for each other (see
-    `caption_groups`); None: only the own row does. Recalls are fractions, ranks count from 1, ties rank by position.
-    ValueError for embeddings that are no pairs or a pool they do not fill.
+    Args:
+        text: Embeddings (N, E) of texts.
+        motion: Embeddings (N, E) of their motions.
+        pool: Number of candidates: the consecutive rows that a query shares a pool with; the incomplete last pool is
+            dropped. None: the whole set.
+        groups: (N,) numbers; rows of one number count as right for each other (see `caption_groups`). None: only the
+            row itself counts.
+        tops: Values of k.
+
+    Returns:
+        {"text_to_motion": {"r1": …, "median_rank": …}, "motion_to_text": …}. Recalls are fractions, ranks count from 1,
+        ties rank by position.
+
+    Raises:
+        ValueError: The rows are not pairs or not finite, or do not fill a pool.
     """
     text, motion = pairs_of(text, motion)
     size = len(text) if pool is None else pool
@@ -41,24 +53,20 @@ def retrieval(
         far = distances(text[rows], motion[rows])
         ranks["text_to_motion"].append(_ranks(far, groups[rows]))
         ranks["motion_to_text"].append(_ranks(far.T, groups[rows]))
-    return {way: _summary(np.concatenate(found), tops) for way, found in ranks.items()}
+    return {direction: _summary(np.concatenate(found), tops) for direction, found in ranks.items()}
 
 
 def caption_groups(captions: Sequence[str]) -> np.ndarray:
-    """One number for captions that say the same but for articles, "and", case, punctuation and order. (N,) int."""
+    """Give captions one number if they differ only in articles, "and", case, punctuation and word order. (N,) int."""
     keys: dict[tuple[str, ...], int] = {}
-    numbers = []
-    for caption in captions:
-        words = "".join(c if c.isalnum() else " " for c in caption.lower()).split()
-        key = tuple(sorted(word for word in words if word not in _FILLERS))
-        numbers.append(keys.setdefault(key, len(keys)))
-    return np.array(numbers)
+    contents = ([w for w in re.findall(r"[^\W_]+", caption.lower()) if w not in _FILLERS] for caption in captions)
+    return np.array([keys.setdefault(tuple(sorted(words)), len(keys)) for words in contents])
 
 
 def _ranks(far: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Rank of the nearest candidate of each row's own group. far: (C, C), groups: (C,). Returns (C,), from 1.
+    """Rank of the nearest candidate of each row's own group, from 1. far: (C, C), groups: (C,). Returns (C,).
 
-    Counts what lies before that candidate, nearer or as near and earlier, instead of sorting: four times as fast.
+    Counting the candidates before that one (nearer, or equally near and earlier) is four times as fast as sorting.
     """
     positions, alone = np.arange(len(far)), len(np.unique(groups)) == len(groups)
     ranks = np.empty(len(far), dtype=int)
@@ -76,5 +84,4 @@ def _ranks(far: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def _summary(ranks: np.ndarray, tops: Sequence[int]) -> dict[str, float]:
-    recalls = {f"r{k}": float((ranks <= k).mean()) for k in tops}
-    return recalls | {"median_rank": float(np.median(ranks))}
+    return {f"r{k}": float((ranks <= k).mean()) for k in tops} | {"median_rank": float(np.median(ranks))}

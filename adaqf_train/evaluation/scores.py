@@ -1,4 +1,4 @@
-"""The figures of one replication: by evaluators, by the body's physics, by what the prompts say."""
+"""The figures of one replication: judges' metrics, physics of the body, accuracy of the attributes in prompts."""
 
 from __future__ import annotations
 
@@ -13,44 +13,41 @@ from adaqf_train.errors import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.attributes import attribute_accuracy
 from adaqf_train.evaluation.attributes.parameters import is_unseen
+from adaqf_train.evaluation.embedder import Embedder, Judges, embed_pairs
 from adaqf_train.evaluation.minimal_pairs import minimal_pair_accuracy
-from adaqf_train.judges.evaluators import Evaluator
-from adaqf_train.judges.official import T2MEvaluator
 from adaqf_train.motion import physics
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import HUMANML3D
 
-OFFICIAL = "official_"  # before the names of the official evaluators' figures
-ATTRIBUTE, COVERAGE = "attribute_", "coverage_"  # before those of the attributes
-UNSEEN = "unseen_"  # before those of the combinations of action and attributes that training never shows
+# Prefixes of figures: by the official evaluators; of attributes; on combinations of action and attributes that are not
+# in the training split.
+OFFICIAL, ATTRIBUTE, COVERAGE, UNSEEN = "official_", "attribute_", "coverage_", "unseen_"
 MILLIMETRES = 1000.0  # per metre
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Who scores: the independent evaluator, the feedback's own extractors, and the field's evaluators."""
-
-    evaluator: Evaluator
-    extractors: Evaluator | None = None
-    official: T2MEvaluator | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The prompts of one replication, in the order in which they share pools."""
+class CaptionedMotions:
+    """Motions and their captions, in the order in which they share pools."""
 
     captions: Sequence[str]
-    parameters: Sequence[Sequence[dict] | None]  # what procedural clips show; None: the captions say
+    motions: Sequence[np.ndarray]  # de-normalised features, (T_i, D) each
+    parameters: Sequence[Sequence[dict] | None]  # the actions of procedural clips; None: read the caption instead
+
+    def __len__(self) -> int:
+        return len(self.captions)
 
     @property
-    def unseen(self) -> list[int]:
-        """Rows that ask for a combination of action and attributes that training never shows."""
-        return [row for row, actions in enumerate(self.parameters) if actions and is_unseen(actions)]
+    def lengths(self) -> list[int]:
+        """Frames of each motion."""
+        return [len(motion) for motion in self.motions]
+
+    def take(self, rows: Sequence[int]) -> CaptionedMotions:
+        """Select rows, in the given order."""
+        return CaptionedMotions(*([part[i] for i in rows] for part in (self.captions, self.motions, self.parameters)))
 
 
 def score(
-    asked: Asked,
-    motions: Sequence[np.ndarray],
+    scored: CaptionedMotions,
     reference: Sequence[np.ndarray],
     dataset: MotionDataset,
     judges: Judges,
@@ -58,74 +55,72 @@ def score(
     replication: int,
     takes: Sequence[Sequence[np.ndarray]] | None = None,
 ) -> dict[str, float]:
-    """{name of a figure: its value}; figures that the data give no ground for are left out.
+    """Compute all figures of one replication.
 
-    motions: de-normalised features (T_i, D), one a prompt. reference: real ones, any number, for FID, accelerations and
-    jerks. takes: as many motions of each of some prompts, for MultiModality.
+    Args:
+        scored: The motions to score, with their captions.
+        reference: De-normalised features, (T_i, D) each, of any number of real motions, for FID, acceleration and jerk.
+        dataset: Split of the captions.
+        judges: Embed motions and captions.
+        config: Sizes of the protocol, and its seed.
+        replication: Number of the replication; with the seed it determines all draws.
+        takes: Equally many motions for each of some captions, for MultiModality.
+
+    Returns:
+        {name of a figure: value}, without the figures that the data do not determine.
+
+    Raises:
+        DataError: A motion is not finite.
     """
-    for number, motion in enumerate(motions):
+    for number, motion in enumerate(scored.motions):
         if not np.isfinite(motion).all():
             raise DataError(
-                f"Motion {number}, {asked.captions[number]!r}: not finite, so that it cannot be scored. The weights of "
-                "the generator are damaged, or its training diverged."
+                f"Motion {number}, {scored.captions[number]!r}: cannot be scored, its values are not finite. The "
+                "weights of the generator are damaged, or its training diverged."
             )
-    row = _learned(judges.evaluator, asked, motions, reference, config, replication, takes)
-    pairs = minimal_pair_accuracy(judges.evaluator, motions, asked.captions)
+    row = _learned(judges.evaluator, scored, reference, config, replication, takes)
+    pairs = minimal_pair_accuracy(judges.evaluator, scored.motions, scored.captions)
     if pairs["count"]:
         row["minimal_pairs"] = pairs["accuracy"]
     if judges.extractors is not None:
-        own = judges.extractors
-        text, motion = own.embed_texts(asked.captions), own.embed_motions(motions)
-        if own.cosine:
-            text, motion = unit(text), unit(motion)
-        row["r_precision_3_extractors"] = float(metrics.r_precision(text, motion, _pool(config, motions))[2])
+        text, motion = embed_pairs(judges.extractors, scored.captions, scored.motions)
+        row["r_precision_3_extractors"] = _precision(text, motion, config)["r_precision_3"]
     if judges.official is not None:
-        figures = _learned(judges.official, asked, motions, reference, config, replication, takes)
+        figures = _learned(judges.official, scored, reference, config, replication, takes)
         row |= {OFFICIAL + name: value for name, value in figures.items()}
-    joints = [decode(motion) for motion in motions]
-    return row | _physical(joints, motions, reference, dataset) | _attributes(joints, asked, dataset)
-
-
-def unit(embeddings: np.ndarray) -> np.ndarray:
-    """Rows at length 1."""
-    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    joints = [decode(motion) for motion in scored.motions]
+    return row | _physical(joints, scored.motions, reference, dataset) | _attributes(joints, scored, dataset)
 
 
 def _learned(
-    evaluator: Evaluator | T2MEvaluator,
-    asked: Asked,
-    motions: Sequence[np.ndarray],
+    judge: Embedder,
+    scored: CaptionedMotions,
     reference: Sequence[np.ndarray],
     config: EvaluationConfig,
     replication: int,
     takes: Sequence[Sequence[np.ndarray]] | None,
 ) -> dict[str, float]:
-    text, motion = evaluator.embed_texts(asked.captions), evaluator.embed_motions(motions)
-    pairs = min(config.diversity_pairs, len(motions) // 2)
+    text, motion = judge.embed_texts(scored.captions), judge.embed_motions(scored.motions)
     rng = np.random.default_rng([config.seed, replication, 1])
     row = {
-        "fid": metrics.fid(evaluator.embed_motions(reference), motion),
-        **_precision(text, motion, _pool(config, motions)),
+        "fid": metrics.fid(judge.embed_motions(reference), motion),
+        **_precision(text, motion, config),
         "mm_dist": metrics.mm_dist(text, motion),
-        "diversity": metrics.diversity(motion, pairs, rng),
+        "diversity": metrics.diversity(motion, min(config.diversity_pairs, len(motion) // 2), rng),
     }
-    unseen = asked.unseen
+    unseen = _unseen(scored)
     if len(unseen) >= config.pool:
-        found = _precision(text[unseen], motion[unseen], config.pool)
-        row |= {UNSEEN + name: value for name, value in found.items()}
+        row |= {UNSEEN + name: value for name, value in _precision(text[unseen], motion[unseen], config).items()}
     if takes is not None:
-        embedded = evaluator.embed_motions([take for of_one in takes for take in of_one])
+        embedded = judge.embed_motions([take for of_one in takes for take in of_one])
         embedded = embedded.reshape(len(takes), -1, embedded.shape[1])
         row["multimodality"] = metrics.multimodality(embedded, config.multimodality_pairs, rng)
     return row
 
 
-def _pool(config: EvaluationConfig, motions: Sequence[np.ndarray]) -> int:
-    return min(config.pool, len(motions))
-
-
-def _precision(text: np.ndarray, motion: np.ndarray, pool: int) -> dict[str, float]:
-    return {f"r_precision_{k}": float(v) for k, v in enumerate(metrics.r_precision(text, motion, pool), start=1)}
+def _precision(text: np.ndarray, motion: np.ndarray, config: EvaluationConfig) -> dict[str, float]:
+    found = metrics.r_precision(text, motion, min(config.pool, len(motion)))
+    return {f"r_precision_{k}": float(value) for k, value in enumerate(found, start=1)}
 
 
 def _physical(
@@ -136,27 +131,30 @@ def _physical(
 ) -> dict[str, float]:
     skeleton, unit_frames = dataset.skeleton, dataset.config.unit_frames
     longest = (dataset.config.max_frames - 1) // unit_frames * unit_frames
-    moved = physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton)
     return {
-        "skating": float(np.mean([metrics.skating(clip, skeleton) for clip in joints])),
+        "skating": float(np.mean([physics.skating(clip, skeleton) for clip in joints])),
         "skating_unmasked": metrics.skating_unmasked(motions, dataset.mean, longest),
-        **moved,
+        **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
         "penetration_mm": MILLIMETRES * float(np.mean([physics.penetration(clip, skeleton) for clip in joints])),
         "floating_mm": MILLIMETRES * float(np.mean([physics.floating(clip, skeleton) for clip in joints])),
     }
 
 
-def _attributes(joints: Sequence[np.ndarray], asked: Asked, dataset: MotionDataset) -> dict[str, float]:
-    """Accuracies of all prompts and, where there are some, of those that ask for an unseen combination."""
+def _attributes(joints: Sequence[np.ndarray], scored: CaptionedMotions, dataset: MotionDataset) -> dict[str, float]:
+    """Accuracies on all captions and on those of unseen combinations, if there are any."""
     if dataset.skeleton is not HUMANML3D:
         return {}
     row: dict[str, float] = {}
-    for prefix, rows in (("", range(len(joints))), (UNSEEN, asked.unseen)):
-        found = attribute_accuracy(
-            [joints[i] for i in rows], [asked.captions[i] for i in rows], [asked.parameters[i] for i in rows]
-        )
+    for prefix, rows in (("", range(len(joints))), (UNSEEN, _unseen(scored))):
+        chosen = scored.take(rows)
+        found = attribute_accuracy([joints[i] for i in rows], chosen.captions, chosen.parameters)
         for name, cell in found.items():
             if cell["count"]:
                 row[f"{prefix}{ATTRIBUTE}{name}"] = cell["accuracy"]
                 row[f"{prefix}{COVERAGE}{name}"] = cell["coverage"]
     return row
+
+
+def _unseen(scored: CaptionedMotions) -> list[int]:
+    """Rows whose combination of action and attributes is not in the training split."""
+    return [row for row, actions in enumerate(scored.parameters) if actions and is_unseen(actions)]

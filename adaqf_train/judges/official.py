@@ -1,4 +1,4 @@
-"""The official evaluators of HumanML3D and KIT-ML: the networks that the field's FID and R-precision are taken with.
+"""The official evaluators of HumanML3D and KIT-ML, on which the field's FID and R-precision are based.
 
 Source: Guo et al. 2022, `networks/modules.py` and `networks/evaluator_wrapper.py` of EricGuo5513/text-to-motion; names
 and shapes are those of its `finest.tar`.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class MovementEncoder(nn.Module):
 
 
 class GRUSummary(nn.Module):
-    """What the motion and the text encoder share: Linear, bidirectional GRU with a learnt first state, head."""
+    """The common part of the motion and the text encoder: linear layer, bidirectional GRU with learnt state, head."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int = 512) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class GRUSummary(nn.Module):
         self.hidden = nn.Parameter(torch.randn(2, 1, hidden))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, inputs), lengths (B,) -> (B, outputs), in the given order (upstream returns them by length)."""
+        """(B, T, inputs), lengths (B,) -> (B, outputs), in the given order (upstream sorts them by length)."""
         return self.output_net(last_states(self.gru, self.input_emb(x), lengths, self.hidden))
 
 
@@ -75,16 +76,18 @@ class TextEncoder(GRUSummary):
 
 @dataclass
 class T2MEvaluator:
-    """The official networks with their own statistics; embeds texts and motions as `Evaluator` does."""
+    """The official networks with their own statistics; embeds texts and motions as every judge does."""
 
     movement: MovementEncoder
     motion: GRUSummary
     text: TextEncoder
     words: WordVectors
-    tokens: Mapping[str, Sequence[Token]]  # of the data set's captions; others need spaCy
+    tokens: Mapping[str, Sequence[Token]]  # of the data set's captions; other texts need spaCy
     mean: np.ndarray  # (D,), the evaluators' own, not the data set's
     std: np.ndarray  # (D,)
     batch: int = 128
+    width: ClassVar[int] = 512
+    cosine: ClassVar[bool] = False  # trained on Euclidean distances
 
     def __post_init__(self) -> None:
         for part in (self.movement, self.motion, self.text):
@@ -100,10 +103,18 @@ class T2MEvaluator:
         tokens: Mapping[str, Sequence[Token]],
         device: torch.device | str = "cpu",
     ) -> T2MEvaluator:
-        """From the official files: `finest.tar` and the `glove` folder.
+        """Load the official files.
 
-        mean, std: (D,) of the *evaluators*; with the data set's own, every figure is wrong. DataError names a file that
-        is missing, damaged or of another data set.
+        Args:
+            checkpoint: `finest.tar`.
+            glove: The `glove` folder.
+            mean: (D,) of the *evaluators*; with the data set's own, all figures are wrong.
+            std: (D,) of the evaluators.
+            tokens: Words and parts of speech by caption.
+            device: Where the networks run.
+
+        Raises:
+            DataError: A file is missing, damaged or for another data set.
         """
         inputs = slices_of_width(len(mean)).contacts.start
         parts = {
@@ -119,58 +130,66 @@ class T2MEvaluator:
                 reason = str(error).splitlines()[-1].strip()
                 raise DataError(
                     f"{checkpoint}: {name} does not fit data of {len(mean)} features ({reason}). "
-                    "Take the evaluators of this data set."
+                    "Use the evaluators of this data set."
                 ) from error
             module.to(device)
         return cls(*parts.values(), WordVectors(glove), tokens, mean, std)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, 512) float64, in the given order."""
-        tokens_of, rows = tagger(self.tokens), []
+        """Embed texts as float64 (N, 512), in the given order; DataError if a text needs spaCy and there is none."""
+        device = next(self.text.parameters()).device
+        rows = []
         for start in range(0, len(texts), self.batch):
-            encoded = [self.words.encode(tokens_of(text)) for text in texts[start : start + self.batch]]
-            words, tags, lengths = (torch.from_numpy(np.stack(part)) for part in zip(*encoded, strict=True))
-            rows.append(self.text(words.to(self._device), tags.to(self._device), lengths).cpu())
+            words, tags, lengths = self.text_inputs(texts[start : start + self.batch])
+            rows.append(self.text(words.to(device), tags.to(device), lengths).cpu())
         return torch.cat(rows).double().numpy()
+
+    def text_inputs(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode texts for the text encoder: word vectors (B, 22, 300), tag codes (B, 22, 15), lengths (B,)."""
+        tokens_of = tagger(self.tokens)
+        encoded = [self.words.encode(tokens_of(text)) for text in texts]
+        words, tags, lengths = (torch.from_numpy(np.stack(part)) for part in zip(*encoded, strict=True))
+        return words, tags, lengths
 
     @torch.no_grad()
     def embed_motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
-        """De-normalised features (T_i, D) of each motion, T_i >= 4 -> (N, 512) float64, in the given order.
+        """Embed motions as float64 (N, 512), in the given order.
 
-        Each clip is zero-padded to 196 frames by itself: the convolutions see one frame past a clip's end, so the
-        embedding would otherwise depend on what else is in the batch.
+        Each clip is zero-padded to 196 frames: the convolutions see one frame past a clip's end, so the embedding would
+        otherwise depend on the longest clip of the batch.
+
+        Args:
+            motions: De-normalised features, (T_i, D) each, T_i >= 4.
         """
+        device, inputs = next(self.motion.parameters()).device, self.movement.main[0].in_channels
         rows = []
         for start in range(0, len(motions), self.batch):
             clips = [(motion - self.mean) / self.std for motion in motions[start : start + self.batch]]
             lengths = torch.tensor([len(clip) // UNIT for clip in clips])
-            longest = max(FRAMES, *(len(clip) for clip in clips))
-            padded = torch.zeros(len(clips), longest, len(self.mean))
-            for row, clip, length in zip(padded, clips, lengths.tolist(), strict=True):
-                row[: length * UNIT] = torch.from_numpy(np.asarray(clip[: length * UNIT], dtype=np.float32))
-            movement = self.movement(padded[..., : self._inputs].to(self._device))
-            rows.append(self.motion(movement, lengths).cpu())
+            padded = torch.zeros(len(clips), max(FRAMES, *map(len, clips)), len(self.mean))
+            for row, clip, length in zip(padded, clips, (UNIT * lengths).tolist(), strict=True):
+                row[:length] = torch.from_numpy(np.asarray(clip[:length], dtype=np.float32))
+            rows.append(self.motion(self.movement(padded[..., :inputs].to(device)), lengths).cpu())
         return torch.cat(rows).double().numpy()
-
-    @property
-    def _inputs(self) -> int:
-        return slices_of_width(len(self.mean)).contacts.start
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.text.parameters()).device
 
 
 def load_official(files: Path, data: Path, device: torch.device | str = "cpu") -> T2MEvaluator:
-    """The official evaluators for a data set, from a folder that holds their checkpoint and `glove/`, at any depth.
+    """Load the official evaluators for a data set.
 
-    Their statistics are looked for beside the data set, then in `files`; the data set's own would make every figure
-    wrong. DataError names what is missing.
+    Their statistics come from beside the data set, else from `files`; with the data set's own, all figures are wrong.
+
+    Args:
+        files: Folder that holds their checkpoint and `glove/`, at any depth.
+        data: Folder of the data set.
+        device: Where the networks run.
+
+    Raises:
+        DataError: A file is missing or damaged.
     """
     glove = sorted(files.rglob("our_vab_data.npy"))
     if not glove:
-        raise DataError(f"{files}: no glove/our_vab_data.npy in it. Download the official glove files into it.")
+        raise DataError(f"{files}: contains no glove/our_vab_data.npy. Download the official glove files into it.")
     statistics = evaluator_statistics(data) or _statistics_in(files, data)
     return T2MEvaluator.load(find_checkpoint(files), glove[0].parent, *statistics, tokens_of(data), device)
 
@@ -187,11 +206,13 @@ def _statistics_in(files: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """`finest.tar` of the official evaluators under `folder`; DataError unless there is exactly one."""
+    """Find `finest.tar` of the official evaluators under a folder; DataError unless there is exactly one."""
     found = sorted(folder.rglob(CHECKPOINT))
     if len(found) != 1:
-        what = "no" if not found else "more than one"
-        raise DataError(f"{folder}: {what} {CHECKPOINT} in it. Give the official t2m (or kit) folder of checkpoints.")
+        what = "more than one" if found else "no"
+        raise DataError(
+            f"{folder}: contains {what} {CHECKPOINT}. Give the official t2m (or kit) folder of checkpoints."
+        )
     return found[0]
 
 
@@ -200,11 +221,11 @@ def _read_checkpoint(path: Path) -> dict[str, Mapping[str, Tensor]]:
         raise DataError(f"{path}: missing. Download the official evaluators.")
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors and plain containers only
-    except Exception as error:  # whatever torch makes of a damaged archive
+    except Exception as error:  # torch raises many types for a damaged archive
         raise DataError(
             f"{path}: not a readable checkpoint ({error.__class__.__name__}). Download it again."
         ) from error
     missing = [name for name in PARTS if not isinstance(stored, dict) or name not in stored]
     if missing:
-        raise DataError(f"{path}: {', '.join(missing)} missing, so these are not the evaluators. Download them again.")
+        raise DataError(f"{path}: {', '.join(missing)} missing; these are not the evaluators. Download them again.")
     return stored

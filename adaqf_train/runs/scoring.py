@@ -15,12 +15,12 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
-from adaqf_train.evaluation.extractors_report import JUDGES, retrieve_real
+from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.real_retrieval import JUDGES, retrieve_real
 from adaqf_train.evaluation.report import Report
-from adaqf_train.evaluation.scores import Judges
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
@@ -88,19 +88,17 @@ class Scoring:
         """Score motions that another program wrote (`read_motions`), beside the ground truth."""
         judges, found = self.judges, read_motions(path, self.dataset)
         # Real motions are scored in pools of the same size: fewer candidates make retrieval easier.
-        own, number = self.config.evaluation, len(found.motions)
+        own, number = self.config.evaluation, len(found)
         evaluation = replace(own, pool=min(own.pool, number), diversity_pairs=min(own.diversity_pairs, number // 2))
         self.config = replace(self.config, evaluation=evaluation)
         name = path.stem if path.is_file() else path.resolve().name
         name = f"motions {name}" if name in NAMES else name  # our own rows have the other names
         key = hash_of_motions(found.captions, found.motions)
         progress = self._progress("motions", key)
-        theirs = protocol.evaluate_motions(
-            found.asked, found.motions, self.dataset, judges, evaluation, progress=progress
-        )
+        theirs = protocol.evaluate_motions(found, self.dataset, judges, evaluation, progress=progress)
         self._seconds[name] = protocol.seconds_of(progress)
         rows = {"gt": self.row("gt"), name: theirs}
-        counts = protocol.sample_counts(self.dataset, evaluation, motions=len(found.motions))
+        counts = protocol.sample_counts(self.dataset, evaluation, motions=number)
         return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
 
     def retrieval(self) -> dict[str, dict[str, Row]]:

@@ -13,7 +13,7 @@ from adaclip.files import atomic_file
 from adaqf_train.config import RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
-from adaqf_train.evaluation.scores import Judges
+from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator

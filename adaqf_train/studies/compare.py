@@ -9,7 +9,7 @@ from pathlib import Path
 from adaclip.files import read_json
 from adaqf_train.errors import ProtocolError, ResultError
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
-from adaqf_train.evaluation.extractors_report import WAYS
+from adaqf_train.evaluation.real_retrieval import DIRECTIONS
 from adaqf_train.evaluation.retrieval import TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.runs.folder import RunLayout
@@ -156,7 +156,7 @@ def _tables(
         "Prompts in which an attribute was understood, of those that mention it": (_attributes(named, COVERAGE), ours),
         "Attribute accuracy, unseen combinations": (_attributes(named, UNSEEN + ATTRIBUTE), ours),
         "Retrieval of real motions, pools of 32": (
-            dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in WAYS.values() for k in TOPS), strict=True)),
+            dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in DIRECTIONS.values() for k in TOPS), strict=True)),
             [*_retrieval(reports, labels), *beside],
         ),
     }

@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from adaclip import AdaCLIP
 from adaqf_train.config import to_dict
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
-from adaqf_train.evaluation.extractors_report import retrieve_real
 from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.general_prompts import PROMPTS
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
+from adaqf_train.evaluation.real_retrieval import retrieve_real
 from adaqf_train.evaluation.report import Report
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.masked.generator import MaskedGenerator

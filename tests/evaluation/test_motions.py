@@ -124,7 +124,7 @@ class Mischief:
         ("other width", r"shape \(60, 251\), expected features \(frames, 263\)"),
         ("other joints", "No standard skeleton has 17 joints"),
         ("nan", "NaN or infinite at frame 7"),
-        ("short", "3 frames of features, fewer than the 4"),
+        ("short", "3 frames of features, fewer than one unit of 4"),
         ("code", "print, which is not data"),
         ("plain numbers", "not a results file of MDM"),
         ("no text", "text missing"),

@@ -13,9 +13,9 @@ from adaqf_train import procedural as synthetic
 from adaqf_train.config import EvaluationConfig, recipes
 from adaqf_train.errors import ConfigError, DataError
 from adaqf_train.evaluation import metrics, protocol
+from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import data_counts, manifest
 from adaqf_train.evaluation.report import Report
-from adaqf_train.evaluation.scores import Judges
 from adaqf_train.motion.features import Slices, decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D
 from tests.conftest import TINY_CLIPS
@@ -227,8 +227,8 @@ def test_mdms_protocol_compares_few_motions_with_all_real_ones(tiny_train, oracl
     config = replace(CONFIG, protocol="mdm1024", replications=1)
     seen = {}
 
-    def watched(asked, motions, reference, *rest, **named):
-        seen["scored"], seen["reference"] = len(motions), len(reference)
+    def watched(scored, reference, *rest):
+        seen["scored"], seen["reference"] = len(scored), len(reference)
         return {"fid": 0.0}
 
     monkeypatch.setattr(protocol, "score", watched)
@@ -387,14 +387,14 @@ def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, man
     assert attributes.count("\n| ") == 5  # and the coverage
     assert "above the ground truth's (AdaQF)" in markdown
     assert "Not the standard protocol: pools of 8 instead of 32; 24 pairs for diversity instead of 300" in markdown
-    assert "short of full rank" not in markdown
+    assert "covariances lack full rank" not in markdown
 
 
 def test_embeddings_too_wide_for_the_samples_are_told(tiny_train, oracle, manifest_of):
     row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
     wide = Report.of({"gt": row}, manifest_of(embedding=13)).markdown()  # 48 samples
     assert "embeddings are 13 wide, more than a quarter of the 48 samples" in wide
-    assert "short of full rank" not in Report.of({"gt": row}, manifest_of(embedding=12)).markdown()
+    assert "covariances lack full rank" not in Report.of({"gt": row}, manifest_of(embedding=12)).markdown()
 
 
 def test_pocket_embeddings_are_narrow_enough_for_pocket_data():
@@ -430,7 +430,8 @@ def test_minimal_pairs_are_void_where_real_motions_fail_them(tiny_train, oracle,
     assert "Minimal pairs are void" not in told.markdown()
     assert void.rows["adaqf"]["minimal_pairs"] == {"mean": None, "ci95": None}
     assert void.rows["gt"]["minimal_pairs"]["mean"] == 0.85
-    assert "Minimal pairs are void: the evaluator tells 0.85 of the real motions' captions" in void.markdown()
+    reason = "the evaluator prefers the caption to its flipped version for only 0.85 of the real motions"
+    assert f"Minimal pairs are void: {reason}" in void.markdown()
     assert "| void |" in void.markdown()
 
 

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,10 +68,10 @@ def test_what_it_embeds_is_what_the_evaluators_embed(files, data, dataset):
     captions = [item.captions[0] for item in dataset.items[:5]]
     expected = evaluator.embed_motions(clips)
     motion, mask = pad([dataset.normalise(clip) for clip in clips])
-    np.testing.assert_allclose(judge.motion(motion, mask).detach(), expected, atol=1e-4)
-    assert deviation(judge.captions(captions).detach(), evaluator.embed_texts(captions)) < FLOAT32
+    np.testing.assert_allclose(judge.embed_motion(motion, mask).detach(), expected, atol=1e-4)
+    assert deviation(judge.embed_captions(SimpleNamespace(texts=captions)), evaluator.embed_texts(captions)) < FLOAT32
     wrong = OfficialJudge(evaluator, evaluator.mean, evaluator.std)  # control: without the way between the statistics
-    assert np.abs(wrong.motion(motion, mask).detach().numpy() - expected).max() > 1e-2
+    assert np.abs(wrong.embed_motion(motion, mask).detach().numpy() - expected).max() > 1e-2
 
 
 def test_gradients_flow_through_it_to_real_frames_alone(files, dataset):
@@ -80,9 +81,9 @@ def test_gradients_flow_through_it_to_real_frames_alone(files, dataset):
         [dataset.normalise(item.vectors[:length]) for item, length in zip(dataset.items[:2], (40, 32), strict=True)]
     )
     motion = motion + 5 * ~mask[..., None]
-    alone = judge.motion(motion[1:, :32], mask[1:, :32])
+    alone = judge.embed_motion(motion[1:, :32], mask[1:, :32])
     motion.requires_grad_()
-    embedding = judge.motion(motion, mask)
+    embedding = judge.embed_motion(motion, mask)
     assert deviation(embedding[1:], alone) < FLOAT32  # not what is behind a clip counts
     embedding.sum().backward()
     assert motion.grad[mask].abs().sum() > 0

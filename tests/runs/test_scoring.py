@@ -111,7 +111,7 @@ def test_retrieval_is_told_alone_and_in_the_report(run, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert lines[0].startswith("| judge | candidates | T→M R@1 | T→M R@2 | T→M R@3 | T→M R@5 | T→M R@10 | T→M median |")
     assert len(lines) == 1 + 2 * 4
-    assert "| the independent evaluator | pools of 8, like captions merged |" in "\n".join(lines)
+    assert "| the independent evaluator | pools of 8, equivalent captions merged |" in "\n".join(lines)
     for sets in report_of(run)["retrieval"].values():
         assert set(sets) == {"pools", "pools_merged", "whole", "whole_merged"}
         for which, figures in sets.items():
@@ -164,7 +164,7 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(run, monkeypatch):
     shutil.rmtree(run / "evaluation")
 
     def interrupted(*arguments, **named):
-        calls.append(arguments[6])  # the replication
+        calls.append(arguments[5])  # the replication
         if len(calls) == 4:
             raise KeyboardInterrupt
         return score(*arguments, **named)

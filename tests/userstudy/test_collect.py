@@ -67,7 +67,7 @@ def test_folders_are_asked_what_all_of_them_have(tmp_path):
         for joints in question.motions.values():
             assert joints.shape == (29, 22, 3)
             assert joints[..., 1].min() > -0.05
-    with pytest.raises(UserStudyError, match="have 4 motions of the same names, fewer than the 5"):
+    with pytest.raises(UserStudyError, match="have 4 motions of the same names, fewer than the 5 requested"):
         collect([], folders, prompts=5)
 
 
@@ -110,7 +110,7 @@ def test_what_does_not_fit_together_is_refused(tiny_run, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, says in (
         (([], {}), "No models"),
-        (([], {"MDM": mdm, "other": other}), "Motions of one name must be of one prompt"),
+        (([], {"MDM": mdm, "other": other}), "Motions of the same name must have the same prompt"),
         (([], {"MDM": mdm, "KIT": kit}), "differ in width"),
         (([], {"MDM": tmp_path / "empty"}), "no .npy files"),
         (([tmp_path / "empty"], {}), "not a run"),
