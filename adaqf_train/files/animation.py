@@ -100,7 +100,7 @@ def _orientations(bone: Tensor, lengths: Tensor, directions: Tensor, skeleton: S
         if len(below) > 1:
             shape, turn = _branch(bone[:, below], directions[below] * lengths[below])
             directions[below] = torch.where(lengths[below] > SHORTEST, normalize(shape, dim=-1), directions[below])
-            _share_turn(found, turn, _stem(joint, children, skeleton.parents), bone, directions)
+            _share_turn(found, turn, _stem(joint, children, skeleton.parents), directions)
         elif below:
             (child,) = below
             along = _pointing(bone[:, child], rotations.rotate(above, directions[child]))
@@ -152,7 +152,7 @@ def _stem(branch: int, children: list[list[int]], parents: tuple[int, ...]) -> l
     return [*stem, branch] if stem else []
 
 
-def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], bone: Tensor, directions: Tensor) -> None:
+def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], directions: Tensor) -> None:
     """Rotate the joints of a stem about their bones, by shares that grow up to the rotation of the branch (T, 4)."""
     if not stem:
         return

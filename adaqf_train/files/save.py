@@ -73,9 +73,9 @@ def save_motions(
     length (N, T, J, 3).
 
     Args:
-        path: As for `save_motion`, which also describes `fps`, `skeleton`, `bones` and the errors.
+        path: The file; this argument, `fps`, `skeleton` and `bones` are those of `save_motion`.
         motions: Positions (T_i, J, 3) of each motion, metres, Y up.
-        fps: Frames per second of all motions.
+        fps: Frames per second.
         skeleton: Skeleton of all motions.
         captions: A caption for each motion, or None.
         bones: Whether bones keep their lengths in .bvh and .glb files.
@@ -85,7 +85,7 @@ def save_motions(
         The paths of the files.
 
     Raises:
-        ExportError: As for `save_motion`; also for no motions, or a number of captions other than of motions.
+        ExportError: As for `save_motion`, and if there are no motions or not one caption for each.
     """
     path = checked_target(path)
     try:
@@ -103,10 +103,7 @@ def save_motions(
         raise ExportError(f"{path}: motions of {counts} joints, expected the {len(skeleton)} of {skeleton.name}.")
     fps = skeleton.fps if fps is None else fps
     if not SLOWEST <= fps <= FASTEST:
-        raise ExportError(
-            f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}: give the frames per second of the motion, "
-            "such as 20."
-        )
+        raise ExportError(f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}. Give a number such as 20.")
     suffix = path.suffix.lower()
     if suffix in PICTURES:
         _write_picture(path, motions, fps, captions)

@@ -19,11 +19,7 @@ NEAREST = 0.1  # metres; points closer to the eye are projected as if they were 
 
 
 def camera(clips: Sequence[np.ndarray], aspect: float = ASPECT) -> dict[str, Any]:
-    """Find the view that the motions of a scene share: from in front, at the angle that brings them closest.
-
-    Args:
-        clips: Joints (T, J, 3) of each motion, metres, Y up.
-        aspect: Width / height of the picture.
+    """Find the view that motions (T, J, 3) share: from in front, at the angle that brings them closest.
 
     Returns:
         Yaw and pitch in radians (yaw 0 looks from +Z), the target point (3,), the distance from it in metres, and the
@@ -59,11 +55,7 @@ def camera_axes(yaw: float, pitch: float = PITCH) -> np.ndarray:
 
 
 def project(points: np.ndarray, view: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Project points (..., 3) onto a picture whose height reaches from -1 to 1.
-
-    Args:
-        points: Metres.
-        view: A view as `camera` returns it.
+    """Project points (..., 3) onto a picture whose height reaches from -1 to 1; `view` is as `camera` returns it.
 
     Returns:
         Places on the picture (..., 2), and the size of a metre there (...,).

@@ -126,15 +126,7 @@ def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any
 
 
 def checked_joints(joints: Any, where: str) -> np.ndarray:
-    """Convert a motion to float64.
-
-    Args:
-        joints: Positions (T, J, 3), metres; J = 22 or 21.
-        where: How the motion is called at the beginning of an error.
-
-    Raises:
-        ValueError: Another shape, values that are not finite, or positions that cannot be metres.
-    """
+    """A motion as float64 (T, J, 3); a ValueError that begins with `where` if it is not finite joints in metres."""
     try:
         joints = np.asarray(joints, dtype=np.float64)
     except (TypeError, ValueError) as error:

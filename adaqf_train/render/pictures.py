@@ -33,17 +33,15 @@ class Film(Sequence[Image.Image]):
     """The pictures of a film, one for each frame of the longest motion; shorter motions hold their last pose.
 
     A picture is drawn when it is requested. Widths and heights are even, which H.264 requires.
+
+    Args:
+        motions: Joints (T_i, J, 3) of each motion, metres, Y up.
+        captions: A caption for each motion; it may be empty.
+        fps: Frames per second.
+        width: Pixels of one motion.
     """
 
     def __init__(self, motions: Sequence[np.ndarray], captions: Sequence[str], fps: float, width: int = 480) -> None:
-        """Lay out the film.
-
-        Args:
-            motions: Joints (T_i, J, 3) of each motion, metres, Y up.
-            captions: A caption for each motion; it may be empty.
-            fps: Frames per second.
-            width: Pixels of one motion.
-        """
         self.fps, self._length = fps, max(map(len, motions))
         columns = len(motions) if len(motions) <= COLUMNS else math.ceil(math.sqrt(len(motions)))
         size = (2 * round(width / 2), 2 * round(width / ASPECT / 2))
@@ -54,11 +52,10 @@ class Film(Sequence[Image.Image]):
         self._stages = [Stage(axes, joints, fps) for axes, joints in zip(grid.flat, motions, strict=False)]
         self._figure = figure = grid[0, 0].figure
         x, y = MARGIN / figure.bbox.width, FOOT / 2 / figure.bbox.height
-        right = 1 - 5 * x
-        figure.add_artist(Line2D((x, right), (y, y), color=SOFT, alpha=0.25))
-        self._bar = figure.add_artist(Line2D((), (), color=SOFT))
+        self._span = (x, 1 - 5 * x)  # of the bar that shows the time, in widths of the picture
+        figure.add_artist(Line2D(self._span, (y, y), color=SOFT, alpha=0.25))
+        self._bar = figure.add_artist(Line2D((x, x), (y, y), color=SOFT))
         self._clock = figure.text(1 - x, y, "", color=SOFT, ha="right", va="center", fontsize=_points(SMALL), **FONT)
-        self._time = lambda share: ((x, x + share * (right - x)), (y, y))
         self._moving = [self._bar, self._clock, *(artist for stage in self._stages for artist in stage.moving)]
         for artist in self._moving:
             artist.set_animated(True)  # leaves them out of the background, which is drawn only once
@@ -73,7 +70,7 @@ class Film(Sequence[Image.Image]):
             raise IndexError(f"Frame {frame} of a film of {len(self)}.")
         for stage in self._stages:
             stage.show(frame)
-        self._bar.set_data(*self._time(frame / max(len(self) - 1, 1)))
+        self._bar.set_xdata((self._span[0], np.interp(frame, (0, max(len(self) - 1, 1)), self._span)))
         self._clock.set_text(f"{frame / self.fps:.1f} s")
         self._figure.canvas.restore_region(self._background)
         for artist in self._moving:

@@ -37,17 +37,12 @@ AROUND = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # (64, 2) unit ve
 
 
 class Stage:
-    """One motion on a floor in matplotlib axes; `show` draws one of its frames over the empty floor."""
+    """One motion (T, J, 3), metres, on a floor in matplotlib axes; `show` draws one of its frames.
+
+    ground: Metres in x and z by which the joints were moved to the origin; the lines of the floor move as well.
+    """
 
     def __init__(self, axes: Axes, joints: np.ndarray, fps: float, ground: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Draw the empty floor and point the camera at the whole motion.
-
-        Args:
-            axes: Where to draw; their shape in pixels is the picture's.
-            joints: Positions (T, J, 3), metres, Y up.
-            fps: Frames per second.
-            ground: Metres in x and z by which `joints` were moved back; the lines of the floor move as well.
-        """
         self.joints, self.axes = joints, axes
         skeleton = skeleton_of(joints.shape[1])
         self.body, self.size = body(skeleton), relative_size(joints, skeleton)
