@@ -50,9 +50,9 @@ def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
     require(model, NAME, dict.fromkeys(("clip_model", "encode_text", "embed_text", "dataset"), FILE))
     if getattr(model, "text_encoder_type", "clip") != "clip":
         raise TypeError(f"This MDM encodes text with {model.text_encoder_type} ({FILE}); AdaCLIP replaces CLIP only.")
-    model.clip_model = frozen_for(adaclip, model.embed_text, NAME)
-    tokens = TOKENS if model.dataset in ("humanml", "kit") else model.clip_model.context_length
-    model.encode_text = functools.partial(_encode_text, model.clip_model, tokens)
+    model.clip_model = frozen = frozen_for(adaclip, model.embed_text, NAME)
+    tokens = TOKENS if model.dataset in ("humanml", "kit") else frozen.context_length
+    model.encode_text = functools.partial(_encode_text, frozen, tokens)  # type: ignore[assignment]
     return model
 
 
