@@ -29,7 +29,7 @@ def splits(chosen: list[Clip]) -> dict[str | None, int]:
     return {split: sum(clip.split == split for clip in chosen) for split in ("train", "val", "test", None)}
 
 
-def test_clips_come_from_all_splits_and_lengths():
+def test_choose_takes_clips_of_all_splits_and_lengths():
     given = clips(train=600, val=40, test=100, unlisted=9)
     chosen = choose(given, 12, seed=0)
     assert splits(chosen) == {"train": 6, "val": 3, "test": 3, None: 0}
@@ -38,7 +38,7 @@ def test_clips_come_from_all_splits_and_lengths():
     assert len({clip.name for clip in chosen}) == 12
 
 
-def test_the_choice_follows_the_seed():
+def test_choose_follows_the_seed():
     given = clips(train=600, val=40, test=100)
     assert choose(given, 12, seed=4) == choose(given, 12, seed=4)
     assert choose(given, 12, seed=4) != choose(given, 12, seed=5)
@@ -54,11 +54,11 @@ def test_the_choice_follows_the_seed():
         ({}, {"train": 0, "val": 0, "test": 0, None: 0}),
     ],
 )
-def test_small_splits_give_what_they_have(counts, expected):
+def test_choose_fills_up_from_other_splits(counts, expected):
     assert splits(choose(clips(**counts), 12, seed=0)) == expected
 
 
-def test_every_card_has_the_clip_its_split_and_all_its_captions(tiny_data, tmp_path):
+def test_gallery_cards_show_clip_split_and_captions(tiny_data, tmp_path):
     path = tmp_path / "gallery.html"
     assert write_gallery(path, examine(tiny_data)) == 12
     assert path.stat().st_size < 1_500_000
@@ -84,7 +84,7 @@ def test_every_card_has_the_clip_its_split_and_all_its_captions(tiny_data, tmp_p
     assert ("class", "grid") in reader.attributes
 
 
-def test_clips_that_cannot_be_shown_are_left_out(tiny_data, tmp_path):
+def test_gallery_excludes_clips_that_cannot_be_shown(tiny_data, tmp_path):
     data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     files = sorted((data / "new_joint_vecs").glob("*.npy"))
     for path in files[:-2]:
@@ -105,7 +105,7 @@ def test_clips_that_cannot_be_shown_are_left_out(tiny_data, tmp_path):
 
 
 @pytest.mark.browser
-def test_the_gallery_plays_in_a_browser(browse, tiny_data, tmp_path):
+def test_gallery_plays_in_a_browser(browse, tiny_data, tmp_path):
     path = tmp_path / "gallery.html"
     write_gallery(path, examine(tiny_data))
     page = browse(path)

@@ -30,7 +30,7 @@ def ramp(axis: tuple[float, float, float], frames: int = 30, to: float = 90.0) -
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_stiff_bodies_come_back_exactly(skeleton):
+def test_solve_rotations_recovers_rigid_bodies(skeleton):
     joints = dancer(60, skeleton=skeleton)
     animation = solve_rotations(joints, skeleton)
     assert not animation.stretches
@@ -41,7 +41,7 @@ def test_stiff_bodies_come_back_exactly(skeleton):
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_the_t_pose_needs_no_turns(skeleton):
+def test_solve_rotations_of_the_t_pose_are_identities(skeleton):
     joints = posed({0: torch.zeros(3, 3)}, skeleton)
     animation = solve_rotations(joints, skeleton)
     assert float(degrees(animation.turns, rotations.identity(animation.turns.shape[:2], animation.turns)).max()) < 1e-3
@@ -52,7 +52,7 @@ def test_the_t_pose_needs_no_turns(skeleton):
         assert offsets[wrist] @ (x, 0, 0) == pytest.approx(np.linalg.norm(offsets[wrist]))
 
 
-def test_a_body_of_another_build_rests_in_its_own_shape():
+def test_solve_rotations_keeps_the_shape_of_branches():
     joints = dancer()
     offsets = t_pose()
     wide = offsets.clone()
@@ -76,7 +76,7 @@ def test_a_body_of_another_build_rests_in_its_own_shape():
         ("right_hip", "right_knee", (1, 0, 0)),
     ],
 )
-def test_upper_limbs_turn_with_the_bend_below(turned, hinge, axis):
+def test_solve_rotations_turns_upper_limbs_with_the_bend(turned, hinge, axis):
     """A limb turned about itself by 50 degrees and bent: the bend shows how it is turned."""
     along = torch.nn.functional.normalize(t_pose()[AT[hinge]], dim=-1)
     roll = torch.full((30, 1), np.radians(50.0)) * along
@@ -89,7 +89,7 @@ def test_upper_limbs_turn_with_the_bend_below(turned, hinge, axis):
     assert quickest(animation.turns) < 15
 
 
-def test_straight_limbs_do_not_flutter():
+def test_solve_rotations_of_straight_limbs_do_not_flutter():
     """Of a straight arm the bend's plane is noise: what follows the noise turns by any angle, this by a few degrees."""
     joints = wobbled(posed({AT["left_shoulder"]: torch.zeros(60, 3)}), 0.001)
     bone = joints[:, 1:] - joints[:, list(HUMANML3D.parents[1:])]
@@ -99,7 +99,7 @@ def test_straight_limbs_do_not_flutter():
     assert quickest(solve_rotations(joints, HUMANML3D).turns[:, [AT["left_shoulder"]]]) < 6
 
 
-def test_the_spine_shares_a_turn_of_the_chest():
+def test_solve_rotations_shares_a_turn_along_the_spine():
     third = ramp((0, 1, 0), to=25)
     animation = solve_rotations(posed({AT["spine1"]: third, AT["spine2"]: third, AT["spine3"]: third}), HUMANML3D)
     truth = rotations.from_axis_angle(third.double())
@@ -108,13 +108,13 @@ def test_the_spine_shares_a_turn_of_the_chest():
     assert float(degrees(truth[-1], truth[0])) == pytest.approx(25, abs=0.1)
 
 
-def test_smooth_motions_turn_smoothly():
+def test_solve_rotations_of_smooth_motions_are_smooth():
     turns = solve_rotations(dancer(200, seed=3), HUMANML3D).turns
     assert quickest(turns) < 15
     assert float((turns[1:] * turns[:-1]).sum(-1).min()) > 0  # no sign jumps: editors interpolate components
 
 
-def test_bones_stretch_only_where_they_must():
+def test_solve_rotations_stretches_bones_only_if_necessary():
     joints = dancer()
     little, much = wobbled(joints, 0.0005), wobbled(joints, 0.02)
     assert not solve_rotations(little, HUMANML3D).stretches
@@ -130,13 +130,13 @@ def test_bones_stretch_only_where_they_must():
 
 
 @pytest.mark.parametrize("joints", [np.zeros((5, 22, 3)), dancer(1), np.repeat(dancer(1), 3, axis=0)])
-def test_degenerate_motions_are_finite(joints):
+def test_solve_rotations_of_degenerate_motions_are_finite(joints):
     animation = solve_rotations(joints, HUMANML3D)
     assert torch.isfinite(animation.turns).all()
     assert np.abs(animation.positions() - joints).max() < 1e-6
 
 
-def test_a_joint_on_its_parent_turns_nothing():
+def test_solve_rotations_accepts_a_joint_on_its_parent():
     joints = dancer()
     joints[:, AT["left_wrist"]] = joints[:, AT["left_elbow"]]
     animation = solve_rotations(joints, HUMANML3D)

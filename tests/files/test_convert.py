@@ -33,7 +33,7 @@ def error_of(capsys, arguments: list[str]) -> str:
     return line
 
 
-def test_joints_and_features_are_read_alone_and_in_batches(tmp_path):
+def test_read_motions_accepts_joints_features_and_batches(tmp_path):
     vectors = features.encode(DANCE)
     wanted = features.decode(vectors)
     for array, expected in (
@@ -48,7 +48,7 @@ def test_joints_and_features_are_read_alone_and_in_batches(tmp_path):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_kit_motions_become_metres(tmp_path):
+def test_read_motions_converts_kit_to_metres(tmp_path):
     own = kit_body(20)
     for array in (own, own / 640):
         (found,) = read_motions(saved(tmp_path / "a.npy", array))
@@ -75,7 +75,7 @@ def test_convert_writes_what_sample_writes(tmp_path, capsys):
     assert "bones keep their length" in capsys.readouterr().out
 
 
-def test_features_and_joints_become_each_other(tmp_path):
+def test_convert_between_features_and_joints(tmp_path):
     source, there, back = (tmp_path / f"{name}.npy" for name in ("source", "there", "back"))
     saved(source, DANCE)
     assert main(["convert", str(source), str(there), "--format", "features"]) == 0
@@ -98,7 +98,7 @@ def test_features_and_joints_become_each_other(tmp_path):
         (None, "no such file. Give a .npy file"),
     ],
 )
-def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
+def test_convert_rejects_arrays_without_motion(tmp_path, capsys, array, says):
     source = tmp_path / "a.npy"
     if array is not None:
         np.save(source, array)
@@ -119,7 +119,7 @@ def test_arrays_that_hold_no_motion_are_one_line(tmp_path, capsys, array, says):
         (["ONE", "a.npy", "--format", "features"], "only one frame"),
     ],
 )
-def test_conversions_that_cannot_be_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
+def test_convert_rejects_impossible_conversions(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
     places = {"SOURCE": str(saved(tmp_path / "source.npy", DANCE)), "ONE": str(saved(tmp_path / "one.npy", DANCE[:1]))}
     for name, place in places.items():
@@ -127,7 +127,7 @@ def test_conversions_that_cannot_be_are_one_line(tmp_path, monkeypatch, capsys, 
     assert says in error_of(capsys, ["convert", *arguments])
 
 
-def test_files_that_are_no_arrays_are_one_line(tmp_path, capsys):
+def test_convert_rejects_files_that_are_not_arrays(tmp_path, capsys):
     (tmp_path / "text.npy").write_text("0 1 2\n")
     np.savez(tmp_path / "two.npz", a=DANCE)
     saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
@@ -223,7 +223,7 @@ def test_sample_names_a_model_that_is_missing(tmp_path, capsys):
     assert not (tmp_path / "a.bvh").exists()
 
 
-def test_kit_generators_write_their_own_skeleton(monkeypatch, tmp_path):
+def test_sample_writes_the_skeleton_of_kit_generators(monkeypatch, tmp_path):
     stub = SimpleNamespace(skeleton=KIT, generate=lambda prompts, **_: [dancer(20, skeleton=KIT)])
     monkeypatch.setattr(MotionGenerator, "from_pretrained", lambda name, **_: stub)
     out = tmp_path / "a.bvh"

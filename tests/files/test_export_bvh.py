@@ -26,7 +26,7 @@ def reread(path, skeleton) -> np.ndarray:
 
 
 @SKELETONS
-def test_reimported_joints_are_where_they_were(tmp_path, skeleton):
+def test_bvh_reimported_joints_are_where_they_were(tmp_path, skeleton):
     joints = dancer(50, skeleton=skeleton)
     path = tmp_path / "a.bvh"
     animation = written(write_bvh, path, joints, skeleton.fps, skeleton)
@@ -41,7 +41,7 @@ def test_reimported_joints_are_where_they_were(tmp_path, skeleton):
 
 
 @SKELETONS
-def test_another_library_reads_the_same_joints(tmp_path, skeleton):
+def test_bvh_is_read_the_same_by_another_library(tmp_path, skeleton):
     joints = dancer(30, skeleton=skeleton)
     written(write_bvh, tmp_path / "a.bvh", joints, skeleton.fps, skeleton)
     other = pybvh.read_bvh_file(str(tmp_path / "a.bvh"))
@@ -51,7 +51,7 @@ def test_another_library_reads_the_same_joints(tmp_path, skeleton):
 
 
 @pytest.mark.parametrize("metres", [0.0005, 0.03])
-def test_generated_motions_come_back_within_five_millimetres(tmp_path, metres):
+def test_bvh_error_is_below_five_millimetres(tmp_path, metres):
     joints = wobbled(dancer(60), metres)
     animation = written(write_bvh, tmp_path / "a.bvh", joints, 20, HUMANML3D)
     away = np.linalg.norm(reread(tmp_path / "a.bvh", HUMANML3D) - joints, axis=-1).max()
@@ -62,7 +62,7 @@ def test_generated_motions_come_back_within_five_millimetres(tmp_path, metres):
     assert away == pytest.approx(rigid.error, abs=1e-5)
 
 
-def test_the_rest_pose_is_a_t_pose_of_the_clips_size(tmp_path):
+def test_bvh_rest_pose_is_a_t_pose_of_the_clips_size(tmp_path):
     joints = dancer(40)
     written(write_bvh, tmp_path / "a.bvh", joints, 20, HUMANML3D)
     bvh = read_bvh(tmp_path / "a.bvh")
@@ -85,7 +85,7 @@ def test_the_rest_pose_is_a_t_pose_of_the_clips_size(tmp_path):
         assert np.linalg.norm(offset) == pytest.approx(float(lengths[joint - 1]), abs=1e-5)
 
 
-def test_angles_are_those_of_scipy_and_run_on(tmp_path):
+def test_euler_zxy_is_scipys_without_jumps(tmp_path):
     time = np.linspace(0, 3, 90)
     wanted = np.stack([200 * time, 60 * np.sin(2 * time), -150 * time], axis=1)  # whole turns
     quaternions = Rotation.from_euler("ZXY", wanted, degrees=True).as_quat()[:, [3, 0, 1, 2]]
@@ -98,14 +98,14 @@ def test_angles_are_those_of_scipy_and_run_on(tmp_path):
 
 
 @pytest.mark.parametrize("pitch", [90.0, -90.0, 89.99999])
-def test_bodies_that_lie_lock_no_gimbal(pitch):
+def test_euler_zxy_survives_gimbal_lock(pitch):
     wanted = Rotation.from_euler("ZXY", [[30, pitch, 40], [31, pitch, 40]], degrees=True)
     angles = euler_zxy(torch.from_numpy(wanted.as_quat()[:, [3, 0, 1, 2]]))
     back = Rotation.from_euler("ZXY", angles.numpy(), degrees=True)
     assert (back * wanted.inv()).magnitude().max() < 1e-3
 
 
-def test_exports_can_be_imported_again(tmp_path):
+def test_bvh_can_be_imported_again(tmp_path):
     """The importer recognises the joints and gives the features of the joints as they were."""
     source = tmp_path / "files"
     clips = {f"c{number}": features.canonicalise(dancer(50, seed=number)) for number in range(3)}
@@ -125,7 +125,7 @@ def test_exports_can_be_imported_again(tmp_path):
 @pytest.mark.parametrize(
     "clip", ["dataset-1_bow_angry_001", "dataset-1_dash_feminine_001", "dataset-1_kick_normal_001"]
 )
-def test_recorded_clips_keep_their_place_from_import_to_export(shared, tmp_path, clip):
+def test_bvh_keeps_recorded_clips_from_import_to_export(shared, tmp_path, clip):
     """BVH -> joints -> features -> joints -> BVH -> joints."""
     bvh = read_bvh(shared("bandai-namco") / "bvh" / f"{clip}.bvh")
     recorded = mapping.weights(bvh.names, mapping.PRESETS["bandai-namco"]) @ torch.from_numpy(bvh.positions(20.0))

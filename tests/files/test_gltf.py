@@ -35,7 +35,7 @@ def joints_of(glb: Glb, skeleton, fps: float, frames: int) -> np.ndarray:
 
 @SKELETONS
 @pytest.mark.parametrize("metres", [0.0, 0.03])
-def test_joints_are_where_they_were(tmp_path, skeleton, metres):
+def test_glb_joints_are_where_they_were(tmp_path, skeleton, metres):
     joints = wobbled(dancer(30, skeleton=skeleton), metres)
     animation = written(write_glb, tmp_path / "a.glb", joints, skeleton.fps, skeleton)
     glb = read(tmp_path / "a.glb")
@@ -49,13 +49,13 @@ def test_joints_are_where_they_were(tmp_path, skeleton, metres):
 
 @SKELETONS
 @pytest.mark.parametrize("frames", [1, 2, 33])
-def test_files_keep_the_rules(tmp_path, skeleton, frames):
+def test_glb_keeps_the_rules(tmp_path, skeleton, frames):
     written(write_glb, tmp_path / "a.glb", dancer(frames, skeleton=skeleton), skeleton.fps, skeleton)
     assert broken_rules(read(tmp_path / "a.glb")) == []
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # bytes shifted by two are numbers of any size
-def test_the_rules_catch_what_is_broken(tmp_path):
+def test_glb_rules_catch_damaged_files(tmp_path):
     """The negative control of the test above."""
     written(write_glb, tmp_path / "a.glb", dancer(5), 20, HUMANML3D)
     good = read(tmp_path / "a.glb")
@@ -83,7 +83,7 @@ def test_the_rules_catch_what_is_broken(tmp_path):
     assert damaged(stretched_quaternions)
 
 
-def test_the_body_rests_on_the_floor_and_goes_along(tmp_path):
+def test_glb_body_rests_on_the_floor_and_moves(tmp_path):
     joints = dancer(20)
     written(write_glb, tmp_path / "a.glb", joints, 20, HUMANML3D)
     glb = read(tmp_path / "a.glb")
@@ -118,7 +118,7 @@ def test_surfaces_are_closed_and_face_outward():
         assert outward[outward < 0].sum() > -0.01 * np.abs(outward).sum()
 
 
-def test_spheres_are_round():
+def test_sphere_is_round():
     points, triangles = sphere(2)
     assert (len(points), len(triangles)) == (162, 320)
     assert np.abs(np.linalg.norm(points, axis=1) - 1).max() < 1e-12
@@ -139,7 +139,7 @@ def khronos() -> list[str]:
 
 @SKELETONS
 @pytest.mark.parametrize("metres", [0.0, 0.03])
-def test_the_khronos_validator_has_no_objections(tmp_path, khronos, skeleton, metres):
+def test_glb_passes_the_khronos_validator(tmp_path, khronos, skeleton, metres):
     path = tmp_path / "a.glb"
     written(write_glb, path, wobbled(dancer(30, skeleton=skeleton), metres), skeleton.fps, skeleton)
     issues = json.loads(subprocess.run([*khronos, str(path)], capture_output=True, check=True, text=True).stdout)
@@ -150,7 +150,7 @@ def test_the_khronos_validator_has_no_objections(tmp_path, khronos, skeleton, me
 
 
 @pytest.mark.data
-def test_a_recorded_clip_stays_in_its_place(shared, tmp_path):
+def test_glb_keeps_a_recorded_clip_in_place(shared, tmp_path):
     bvh = read_bvh(shared("bandai-namco") / "bvh" / "dataset-1_punch_normal_001.bvh")
     joints = mapping.weights(bvh.names, mapping.PRESETS["bandai-namco"]) @ torch.from_numpy(bvh.positions(20.0))
     joints = features.decode(features.encode(joints.numpy()))

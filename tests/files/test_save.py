@@ -21,7 +21,7 @@ DANCE = dancer(12)
 
 
 @pytest.mark.parametrize("suffix", [*FORMATS, ".BVH"])
-def test_every_format_is_written_by_its_name(tmp_path, suffix):
+def test_save_motion_writes_every_format(tmp_path, suffix):
     path = save_motion(tmp_path / "new" / f"a{suffix}", DANCE, caption="a person <dances>")
     content = path.read_bytes()
     starts = {
@@ -39,13 +39,13 @@ def test_every_format_is_written_by_its_name(tmp_path, suffix):
         assert b"a person &lt;dances&gt;" in content
 
 
-def test_kit_motions_have_their_own_rate(tmp_path):
+def test_save_motion_uses_the_frame_rate_of_the_skeleton(tmp_path):
     path = save_motion(tmp_path / "a.bvh", dancer(5, skeleton=KIT))
     assert read_bvh(path).fps == 12.5
     assert read_bvh(save_motion(tmp_path / "b.bvh", dancer(5), fps=30)).fps == 30
 
 
-def test_one_motion_is_an_array_and_several_are_a_batch(tmp_path):
+def test_save_motions_stacks_arrays_of_one_length(tmp_path):
     one = save_motion(tmp_path / "one.npy", DANCE)
     np.testing.assert_allclose(np.load(one), DANCE, atol=1e-6)
     assert np.load(one).dtype == np.float32
@@ -57,7 +57,7 @@ def test_one_motion_is_an_array_and_several_are_a_batch(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".bvh", ".glb"])
-def test_several_skeletons_get_numbered_files(tmp_path, suffix):
+def test_save_motions_numbers_skeletal_files(tmp_path, suffix):
     seen = {}
     paths = save_motions(tmp_path / f"a{suffix}", [DANCE, DANCE[:5]], report=seen.__setitem__)
     assert [path.name for path in paths] == [f"a_000{suffix}", f"a_001{suffix}"]
@@ -67,7 +67,7 @@ def test_several_skeletons_get_numbered_files(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".html", ".png", ".gif"])
-def test_pictures_hold_several(tmp_path, suffix):
+def test_save_motions_shows_several_in_one_picture(tmp_path, suffix):
     (path,) = save_motions(tmp_path / f"a{suffix}", [DANCE, DANCE[:5]], captions=["one", "two"])
     (alone,) = save_motions(tmp_path / f"b{suffix}", [DANCE], captions=["one"])
     if suffix == ".html":
@@ -89,19 +89,19 @@ def test_pictures_hold_several(tmp_path, suffix):
     ],
 )
 @pytest.mark.parametrize("suffix", [".npy", ".bvh", ".glb", ".png"])
-def test_what_is_no_motion_is_refused(tmp_path, suffix, joints, says):
+def test_save_motion_rejects_arrays_without_motion(tmp_path, suffix, joints, says):
     with pytest.raises(ExportError, match=says):
         save_motion(tmp_path / f"a{suffix}", joints)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.fbx", "a", ".npy", "a.npz"])
-def test_unknown_formats_are_refused_with_those_that_are_known(tmp_path, name):
+def test_save_motion_rejects_unknown_formats(tmp_path, name):
     with pytest.raises(ExportError, match=r"name a \.npy, \.bvh, \.glb, \.html, \.mp4, \.gif or \.png file"):
         save_motion(tmp_path / name, DANCE)
 
 
-def test_places_that_cannot_be_written_are_named_first(tmp_path, monkeypatch):
+def test_save_motion_rejects_unwritable_places(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot be written to"):
         save_motion(tmp_path / "file" / "a.bvh", DANCE)
@@ -123,7 +123,7 @@ def test_places_that_cannot_be_written_are_named_first(tmp_path, monkeypatch):
         ({"captions": ["one"]}, "1 captions for 2 motions"),
     ],
 )
-def test_options_that_do_not_fit_are_named(tmp_path, changes, says):
+def test_save_motions_rejects_bad_options(tmp_path, changes, says):
     with pytest.raises(ExportError, match=says):
         save_motions(tmp_path / "a.bvh", [DANCE, DANCE], **changes)
     with pytest.raises(ExportError, match="motions of 21, 22 joints"):
@@ -132,7 +132,7 @@ def test_options_that_do_not_fit_are_named(tmp_path, changes, says):
         save_motions(tmp_path / "a.png", [])
 
 
-def test_films_ask_for_their_encoder_by_name(tmp_path, monkeypatch):
+def test_save_motion_names_the_missing_encoder(tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else found(name, *rest))
     with pytest.raises(ExportError, match=r"adaclip\[export\]"):

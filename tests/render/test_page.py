@@ -100,7 +100,7 @@ def projected(points: np.ndarray, view: dict) -> np.ndarray:
 # Content ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+def test_page_is_one_file_without_requests(tmp_path: Path) -> None:
     text = write_page(tmp_path / "page.html", scenes(), title="Walks", fps=20).read_text(encoding="utf-8")
     assert not re.search(r"https?:|//\w+\.\w|\bsrc=|@import|url\(|fetch\(|XMLHttp", text)
     assert {value for name, value in Reader(text).attributes if name == "href"} == {"data:,"}
@@ -108,13 +108,13 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", [1.0, 7.0])
-def test_twelve_scenes_of_three_of_the_longest_clips_stay_under_a_megabyte(tmp_path: Path, speed: float) -> None:
+def test_page_of_twelve_scenes_stays_under_a_megabyte(tmp_path: Path, speed: float) -> None:
     path = write_page(tmp_path / "page.html", scenes(12, frames=196, speed=speed), title="Walks", fps=20)
     assert 300_000 < path.stat().st_size < 750_000  # whatever the speed: a sprint is 35 cm a frame
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda skeleton: skeleton.name)
-def test_the_payload_is_the_motion(tmp_path: Path, skeleton: Skeleton) -> None:
+def test_payload_is_the_motion(tmp_path: Path, skeleton: Skeleton) -> None:
     motions = [walk(skeleton), walk(skeleton, frames=1), walk(skeleton, frames=90, speed=-7.0, seed=4)]
     given = [Scene("it walks", tuple(Take(str(k), joints) for k, joints in enumerate(motions)))]
     written = payload_of(write_page(tmp_path / "page.html", given, title="Walks", fps=20))
@@ -129,7 +129,7 @@ def test_the_payload_is_the_motion(tmp_path: Path, skeleton: Skeleton) -> None:
     assert [side for *_, side in body["feet"]] == ["left", "right"]
 
 
-def test_a_left_limb_is_made_of_left_joints() -> None:
+def test_body_limbs_use_joints_of_their_side() -> None:
     for skeleton in (HUMANML3D, KIT):
         for part in flesh.body(skeleton)["parts"]:
             names = {skeleton.joints[joint] for ball in part["balls"] for joint, _ in ball["of"]}
@@ -138,7 +138,7 @@ def test_a_left_limb_is_made_of_left_joints() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.0, 1.5, 6.0])
-def test_the_camera_sees_every_joint_of_every_take(speed: float) -> None:
+def test_camera_sees_every_joint_of_every_take(speed: float) -> None:
     clips = [walk(frames=80, speed=speed), walk(frames=60, speed=speed, seed=1)[..., [2, 1, 0]]]
     view = camera.camera(clips)
     seen = np.concatenate([projected(clip, view).reshape(-1, 2) for clip in clips])
@@ -148,7 +148,7 @@ def test_the_camera_sees_every_joint_of_every_take(speed: float) -> None:
     assert max(np.abs(projected(clip, nearer)).max() for clip in clips) > 1
 
 
-def test_the_camera_sees_the_crown_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_camera_sees_the_crown_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     head = HUMANML3D.joints.index("head")
     _, skull = next(p["balls"] for p in flesh.body(HUMANML3D)["parts"] if p["balls"][0]["of"][0] == [head, 1.08])
 
@@ -172,7 +172,7 @@ def test_contacts_are_where_a_low_toe_is_slow() -> None:
     assert payload.contacts(joints[:1], HUMANML3D, fps=20) == [[0, 0, 0], [1, 0, 0]]
 
 
-def test_text_is_text(tmp_path: Path) -> None:
+def test_page_escapes_text(tmp_path: Path) -> None:
     nasty = [Scene(NASTY, (Take(NASTY, walk(), note=NASTY),))]
     path = write_page(tmp_path / "page.html", nasty, title=NASTY, fps=20, summary=[{NASTY: NASTY, "FID": "0.1"}])
     reader = Reader(path.read_text(encoding="utf-8"))
@@ -193,7 +193,7 @@ def test_document_data_cannot_close_its_script() -> None:
         html.document("base.html", motions={})
 
 
-def test_every_take_shows_its_own_figures_and_those_it_is_given(tmp_path: Path) -> None:
+def test_page_shows_figures_of_every_take(tmp_path: Path) -> None:
     still, moving = Take("still", walk(speed=0)), Take("walks", walk(speed=2), metrics={"R@1 <": "0.5 & more"})
     path = write_page(tmp_path / "page.html", [Scene("a person", (still, moving))], title="Walks", fps=20)
     reader = Reader(path.read_text(encoding="utf-8"))
@@ -203,7 +203,7 @@ def test_every_take_shows_its_own_figures_and_those_it_is_given(tmp_path: Path) 
     assert figures(walk(frames=1), fps=20) == {"length": "0.1 s"}  # one frame: it has no path
 
 
-def test_a_summary_row_may_lack_a_column(tmp_path: Path) -> None:
+def test_page_summary_row_may_lack_a_column(tmp_path: Path) -> None:
     rows = [{"method": "ground truth", "FID": "0.0"}, {"method": "AdaQF", "R-precision": "0.7"}]
     path = write_page(tmp_path / "page.html", scenes(), title="Walks", fps=20, summary=rows)
     reader = Reader(path.read_text(encoding="utf-8"))
@@ -233,7 +233,7 @@ def with_nan() -> np.ndarray:
         ([["a"]], "not an array of numbers"),
     ],
 )
-def test_a_bad_take_is_named_and_nothing_is_written(tmp_path: Path, joints: np.ndarray, says: str) -> None:
+def test_page_names_a_bad_take_and_writes_nothing(tmp_path: Path, joints: np.ndarray, says: str) -> None:
     bad = [*scenes(), Scene("it jumps", (Take("ground truth", walk()), Take("baseline", joints)))]
     with pytest.raises(ValueError, match=re.escape(says)) as error:
         write_page(tmp_path / "new" / "page.html", bad, title="Walks", fps=20)
@@ -241,7 +241,7 @@ def test_a_bad_take_is_named_and_nothing_is_written(tmp_path: Path, joints: np.n
     assert list(tmp_path.iterdir()) == []
 
 
-def test_empty_pages_are_refused(tmp_path: Path) -> None:
+def test_page_rejects_empty_scenes(tmp_path: Path) -> None:
     for given, fps, says in (
         ([], 20, "No scenes"),
         ([Scene("nobody", ())], 20, r"Scene 0 \('nobody'\) has no takes"),
@@ -253,7 +253,7 @@ def test_empty_pages_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_write_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_survives_an_interrupted_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_page(tmp_path / "page.html", scenes(), title="Old", fps=20)
     old = path.read_bytes()
 

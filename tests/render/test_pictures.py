@@ -57,7 +57,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("joints", [walker(), kit_body(30) / 640], ids=["humanml3d", "kit"])
-def test_bodies_stand_where_their_joints_are(joints):
+def test_stage_draws_bodies_at_their_joints(joints):
     scene = Scene(joints)
     empty = scene.pixels()
     scene.stage.show_pose(joints[15])
@@ -71,7 +71,7 @@ def test_bodies_stand_where_their_joints_are(joints):
     assert empty.shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_sides_have_their_colours():
+def test_stage_colours_left_and_right():
     """The left hand is blue and the right one orange, from wherever the camera looks."""
     joints = walker()
     scene = Scene(joints)
@@ -84,7 +84,7 @@ def test_sides_have_their_colours():
         assert (red > b + 40) != blue
 
 
-def test_near_limbs_hide_far_ones():
+def test_stage_hides_far_limbs_behind_near_ones():
     """A body seen from its left: the left thigh covers the right one."""
     joints = walker(2, speed=0)
     for yaw, side in ((np.pi / 2, True), (-np.pi / 2, False)):
@@ -96,7 +96,7 @@ def test_near_limbs_hide_far_ones():
         assert (blue > red) == side
 
 
-def test_hulls_hold_all_discs():
+def test_hull_holds_all_discs():
     rng = np.random.default_rng(0)
     centres, radii = rng.normal(size=(4, 2)), rng.uniform(0.1, 0.5, 4)
     outline, _ = hull(centres, radii, AROUND)
@@ -106,7 +106,7 @@ def test_hulls_hold_all_discs():
             assert (rim @ direction).max() <= (outline @ direction).max() + 0.01
 
 
-def test_films_show_every_motion_and_move():
+def test_film_shows_every_motion_and_moves():
     motions = [walker(30), walker(10), walker(20)]
     film = Film(motions, ["one", "", "three"], 20, width=200)
     assert len(film) == 30
@@ -123,14 +123,14 @@ def test_films_show_every_motion_and_move():
     assert len(list(film)) == 30
 
 
-def test_films_of_many_have_rows():
+def test_film_of_many_has_rows():
     wide, square = (Film([walker(3)] * count, [""] * count, 20, width=200)[0].size for count in (3, 4))
     assert wide[0] == 600
     assert square[0] == 400
     assert square[1] > 1.8 * wide[1]
 
 
-def test_feet_leave_prints_where_they_stand():
+def test_film_shows_footprints_of_standing_feet():
     still, lifted = walker(20, speed=0), walker(20, speed=0)
     lifted[:, :, 1] += 0.3
     for joints, stands in ((still, True), (lifted, False)):
@@ -140,7 +140,7 @@ def test_feet_leave_prints_where_they_stand():
 
 
 @pytest.mark.parametrize("joints", [walker(40), walker(1), kit_body(20) / 640])
-def test_strips_have_a_row_for_each_motion(joints):
+def test_strip_has_a_row_for_each_motion(joints):
     one = strip([joints], ["a person walks"], 20)
     two = strip([joints, joints], ["a person walks", "and again, " * 60], 20)
     assert one.width == two.width
@@ -151,7 +151,7 @@ def test_strips_have_a_row_for_each_motion(joints):
     assert few.height < one.height  # no caption, no line
 
 
-def test_strips_go_along_with_the_body():
+def test_strip_camera_moves_with_the_body():
     """Every pose of a glider is in the middle of its picture, and the floor's lines are elsewhere."""
     picture = strip([walker(40, speed=3.0)], [""], 20, poses=4)
     columns = np.flatnonzero(coloured(picture).any(axis=0))
@@ -159,7 +159,7 @@ def test_strips_go_along_with_the_body():
     assert np.ptp(middles) < 6
 
 
-def test_films_are_the_same_each_time():
+def test_film_is_deterministic():
     joints = walker(8)
     film = Film([joints], ["a person walks"], 20)
     forth = [np.asarray(film[frame]) for frame in range(8)]

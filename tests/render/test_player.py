@@ -52,7 +52,7 @@ def picture(page: Any, index: int = 0) -> float:
     return page.evaluate(INK, index)[1]
 
 
-def test_frames_advance_and_the_page_asks_for_nothing(browse: Callable, page_path: Path) -> None:
+def test_player_advances_without_requests(browse: Callable, page_path: Path) -> None:
     page = browse(page_path)
     assert page.evaluate(f"{PLAYER}.playing")
     before = picture(page)
@@ -69,7 +69,7 @@ def test_frames_advance_and_the_page_asks_for_nothing(browse: Callable, page_pat
     assert page.requests == [page_path.as_uri()]  # the page itself and nothing else
 
 
-def test_every_take_in_view_is_drawn_and_nothing_below_the_fold(browse: Callable, page_path: Path) -> None:
+def test_player_draws_only_takes_in_view(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused&t=0.5")
     picture(page)
     for index in range(3):
@@ -80,13 +80,13 @@ def test_every_take_in_view_is_drawn_and_nothing_below_the_fold(browse: Callable
     assert share(page, 23) > 0.02
 
 
-def test_the_motion_in_the_browser_is_the_motion(browse: Callable, page_path: Path) -> None:
+def test_player_unpacks_the_motion(browse: Callable, page_path: Path) -> None:
     page = browse(page_path)
     poses = np.array(page.evaluate(f"{PLAYER}.scenes[0].takes[1].poses"))
     assert np.abs(poses - scenes(8, frames=40)[0].takes[1].joints).max() < 0.00051
 
 
-def test_scrubbing_and_keys_go_to_their_frames(browse: Callable, page_path: Path) -> None:
+def test_player_scrubs_and_steps_to_frames(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused")
     box = page.locator("#scrub").bounding_box()
     start = picture(page)
@@ -110,7 +110,7 @@ def test_scrubbing_and_keys_go_to_their_frames(browse: Callable, page_path: Path
     assert page.locator("#speed").input_value() == "1.5"
 
 
-def test_between_two_frames_the_body_moves_on(browse: Callable, page_path: Path) -> None:
+def test_player_interpolates_between_frames(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused&t=0.5")
     pictures = {picture(page)}
     for time in (0.51, 0.52, 0.53, 0.54):  # all within one frame of 0.05 s
@@ -119,7 +119,7 @@ def test_between_two_frames_the_body_moves_on(browse: Callable, page_path: Path)
     assert len(pictures) == 5
 
 
-def test_mouse_orbits_and_zooms_one_scene(browse: Callable, page_path: Path) -> None:
+def test_player_mouse_orbits_and_zooms_one_scene(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused&t=0.5")
     first, yaw = picture(page), page.evaluate(f"{CAMERA}.yaw")
     other = page.evaluate(f"JSON.stringify({PLAYER}.scenes[1].camera)")
@@ -142,7 +142,7 @@ def test_mouse_orbits_and_zooms_one_scene(browse: Callable, page_path: Path) -> 
     assert picture(page) == first
 
 
-def test_keys_orbit_zoom_follow_and_change_the_theme(browse: Callable, page_path: Path) -> None:
+def test_player_keys_orbit_zoom_follow_and_change_the_theme(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused&t=0.5", color_scheme="light")
     first = picture(page)
     page.locator(".takes").first.focus()
@@ -163,7 +163,7 @@ def test_keys_orbit_zoom_follow_and_change_the_theme(browse: Callable, page_path
     assert picture(page) != first
 
 
-def test_two_fingers_zoom(browse: Callable, page_path: Path) -> None:
+def test_player_zooms_with_two_fingers(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, at="#paused&t=0.5", viewport={"width": 390, "height": 844}, has_touch=True)
     touch = page.context.new_cdp_session(page)
     box = page.locator("canvas").first.bounding_box()
@@ -180,7 +180,7 @@ def test_two_fingers_zoom(browse: Callable, page_path: Path) -> None:
     assert page.evaluate(f"{CAMERA}.zoom") == pytest.approx(2, abs=0.15)
 
 
-def test_the_page_follows_the_readers_wishes(browse: Callable, page_path: Path) -> None:
+def test_player_follows_the_preferences_of_the_browser(browse: Callable, page_path: Path) -> None:
     page = browse(page_path, color_scheme="dark", reduced_motion="reduce")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert not page.evaluate(f"{PLAYER}.playing")
@@ -189,6 +189,6 @@ def test_the_page_follows_the_readers_wishes(browse: Callable, page_path: Path) 
 
 
 @pytest.mark.parametrize("width", [320, 800, 1920])
-def test_no_width_of_screen_scrolls_sideways(browse: Callable, page_path: Path, width: int) -> None:
+def test_page_never_scrolls_sideways(browse: Callable, page_path: Path, width: int) -> None:
     page = browse(page_path, at="#paused", viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
