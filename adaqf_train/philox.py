@@ -57,13 +57,13 @@ def uniform(seed: int, items: Tensor, shape: tuple[int, ...], *, stream: int = 0
 def _pairs(seed: int, items: Tensor, count: int, stream: int, step: int | Tensor) -> tuple[Tensor, Tensor]:
     """Two times (B, count) float32 in (0, 1): from the low and from the high half of each 64-bit word."""
     if items.device.type == "cpu":
-        drawn = torch.from_numpy(_numpy_words(seed, stream, items.tolist(), int(step), count))
+        drawn = torch.from_numpy(numpy_words(seed, stream, items.tolist(), int(step), count))
     else:
-        drawn = _compiled_words(_signed(seed), stream, items, step, -(-count // WORDS))[:, :count]
+        drawn = _compiled_words(signed(seed), stream, items, step, -(-count // WORDS))[:, :count]
     return tuple(((drawn >> shift & _MANTISSA).float() + 0.5) * 2.0**-24 for shift in (8, 40))
 
 
-def _numpy_words(seed: int, stream: int, items: Sequence[int], step: int, count: int) -> np.ndarray:
+def numpy_words(seed: int, stream: int, items: Sequence[int], step: int, count: int) -> np.ndarray:
     """(items, count) int64: the first words of each item."""
     key, drawn = np.array([seed, stream], np.uint64), np.empty((len(items), count), np.uint64)
     for row, item in zip(drawn, items, strict=True):
@@ -87,13 +87,17 @@ def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int
     """
     counter = torch.arange(1, blocks + 1, device=items.device)[None].expand(len(items), blocks)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
-    keys = [seed, stream]
+    return torch.stack(rounds(state, [seed, stream]), dim=-1).flatten(1)
+
+
+def rounds(state: list[Tensor], keys: list[int]) -> list[Tensor]:
+    """Apply Philox's ten rounds to four counter words under two key words, all as signed 64-bit integers."""
     for _ in range(ROUNDS):
         high0, low0 = _product(MULTIPLIERS[0], state[0])
         high1, low1 = _product(MULTIPLIERS[1], state[2])
         state = [high1 ^ state[1] ^ keys[0], low1, high0 ^ state[3] ^ keys[1], low0]
-        keys = [_signed((key + growth) % 2**64) for key, growth in zip(keys, WEYL, strict=True)]
-    return torch.stack(state, dim=-1).flatten(1)
+        keys = [signed((key + growth) % 2**64) for key, growth in zip(keys, WEYL, strict=True)]
+    return state
 
 
 _compiled_words = torch.compile(words)  # one kernel in place of five hundred
@@ -106,9 +110,9 @@ def _product(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:
     one, other = a0 * b1, a1 * b0
     middle = ((a0 * b0 >> 32) & _LOW) + (one & _LOW) + (other & _LOW)
     high = a1 * b1 + ((one >> 32) & _LOW) + ((other >> 32) & _LOW) + ((middle >> 32) & _LOW)
-    return high, word * _signed(constant)
+    return high, word * signed(constant)
 
 
-def _signed(word: int) -> int:
+def signed(word: int) -> int:
     """The signed 64-bit integer with the same bits."""
     return word - 2**64 if word >= 2**63 else word

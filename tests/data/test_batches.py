@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from adaqf_train.config import DiffusionConfig
-from adaqf_train.data.batches import MotionBatch, StepBatches, crop, pad
+from adaqf_train.data.batches import MotionBatch, StepBatches, best_sizes, crop, pad
+from adaqf_train.data.captions import CaptionTable
+from adaqf_train.encoders.pocket_clip import train_tokenizer
 from adaqf_train.errors import DataError
 
 
@@ -62,16 +66,6 @@ def test_noise_is_standard_normal_and_of_its_sample_alone(tiny_train):
     assert first[0] != StepBatches(tiny_train, 16, 1)[0].noise[0, 0, 0]
 
 
-def test_no_two_samples_of_a_long_run_share_their_noise(tiny_train):
-    a, b = (torch.Generator().manual_seed(seed) for seed in (7, 7 + 2**32))
-    assert torch.equal(torch.randn(20, generator=a), torch.randn(20, generator=b))  # why seeds are not drawn
-    source = StepBatches(tiny_train, 8, 0)
-    indices = [*range(50_000), *range(38_000_000, 38_050_000)]  # from the first and the last of 600,000 steps
-    seeds = {source._generator(index).initial_seed() for index in indices}
-    assert len(seeds) == len(indices)
-    assert max(seeds) < 2**32
-
-
 def test_an_epoch_visits_each_item_at_most_once(tiny_train):
     batches = StepBatches(tiny_train, 8, 0)
     per_epoch = len(tiny_train) // 8
@@ -123,17 +117,11 @@ def test_buckets_come_in_any_order_and_are_shared_out_evenly(tiny_train):
     assert frames[0] == pytest.approx(frames[1], rel=0.03)
 
 
-def test_the_host_knows_how_long_clips_are(tiny_train):
-    batch = StepBatches(tiny_train, 8, 0)[2]
-    assert batch.frames == batch.lengths.tolist()
-
-
 def test_padding_is_zero_and_masked(tiny_train):
     batch = StepBatches(tiny_train, 8, 0)[0]
     assert batch.motion.shape[1] % 4 == 0
     assert not batch.mask.all()
     assert (batch.motion[~batch.mask] == 0).all()
-    assert (batch.noise[~batch.mask] == 0).all()
     assert batch.lengths.tolist() == batch.mask.sum(1).tolist()
     assert int(batch.lengths.max()) == batch.motion.shape[1]
 
@@ -180,3 +168,38 @@ def test_batches_that_cannot_be_made_are_refused(tiny_train):
         StepBatches(tiny_train, 1000, 0)
     with pytest.raises(DataError, match="cannot be divided over 3 processes"):
         StepBatches(tiny_train, 8, 0, processes=3)
+
+
+def test_batches_have_few_sizes_that_pad_little(tiny_train):
+    tokenizer = train_tokenizer(tiny_train.captions(), 600)
+    table = CaptionTable(tokenizer, tiny_train.captions())
+    settings = {"captions": table, "bucket": 3}
+    exact, few, one = (StepBatches(tiny_train, 4, 0, shapes=shapes, **settings) for shapes in (None, 6, 1))
+    steps = range(3 * (len(tiny_train) // 4))
+    shapes = [{(source[s].motion.shape[1], source[s].tokens) for s in steps} for source in (exact, few, one)]
+    assert len(shapes[0]) > 6 >= len(shapes[1]) > 1 == len(shapes[2])
+    frames = [sum(source[s].motion.shape[1] for s in steps) for source in (exact, few, one)]
+    assert frames[0] <= frames[1] < 1.15 * frames[0] < frames[2]
+    for s in steps:  # what is padded changes no draw
+        a, b = exact[s], few[s]
+        length = a.motion.shape[1]
+        assert torch.equal(a.motion, b.motion[:, :length])
+        assert torch.equal(a.noise, b.noise[:, :length])
+        assert not b.motion[:, length:].any()
+        assert not b.mask[:, length:].any()
+
+
+def test_best_sizes_pad_least():
+    needed = [10, 10, 10, 20, 21, 22, 40]
+    assert best_sizes(needed, 1) == (40,)
+    assert best_sizes(needed, 2) == (22, 40)
+    assert best_sizes(needed, 3) == (10, 22, 40)
+    assert best_sizes(needed, 9) == (10, 20, 21, 22, 40)
+
+    def padding(sizes) -> int:
+        return sum(min(size for size in sizes if size >= value) - value for value in needed)
+
+    values = sorted(set(needed))
+    for count in (2, 3):
+        every = (c for c in itertools.combinations(values, count) if c[-1] == 40)
+        assert padding(best_sizes(needed, count)) == min(map(padding, every))

@@ -11,12 +11,14 @@ from accelerate import Accelerator
 
 from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
+from adaqf_train.encoders.pocket_clip import fit_pocket_clip
+from adaqf_train.encoders.tuning import build_encoder
 from adaqf_train.generators.diffusion import Diffusion
-from adaqf_train.generators.mdm import objective as fit_adaqf
 from adaqf_train.generators.mdm.networks import build_denoiser
-from adaqf_train.judges import contrastive as fit_contrastive
+from adaqf_train.generators.mdm.objective import AdaQFObjective, fit_adaqf
 from adaqf_train.judges import store
 from adaqf_train.judges.extractors import Extractors
+from adaqf_train.training.loop import Place
 
 STILL = ("denoiser.dropout=0.0", "encoder.dropout=0.0")
 
@@ -30,9 +32,7 @@ def accelerator() -> Accelerator:
 def base(accelerator, tiny_train, tiny_config, tmp_path_factory) -> Path:
     """A folder of a CLIP text model of a few thousand parameters."""
     folder = tmp_path_factory.mktemp("base")
-    model, tokenizer = fit_contrastive.fit_pocket_clip(
-        accelerator, tiny_train, tiny_config.pocket_clip, folder / "log.jsonl"
-    )
+    model, tokenizer = fit_pocket_clip(accelerator, tiny_train, tiny_config.pocket_clip, Place(folder / "log.jsonl"))
     store.save_clip(folder / "pocket_clip", model, tokenizer)
     return folder / "pocket_clip"
 
@@ -50,18 +50,24 @@ def make_extractors(base) -> Callable[[RunConfig], Extractors]:
 
 
 @pytest.fixture
-def make_objective(accelerator, base, tiny_config, make_extractors) -> Callable[..., fit_adaqf.Objective]:
-    """make_objective("feedback.motion=0", …): Eq. 5 with fresh networks, always the same; `.parts` has them by name."""
+def make_objective(accelerator, base, tiny_config, tiny_train, make_extractors) -> Callable[..., AdaQFObjective]:
+    """make_objective("feedback.motion=0", …): Eq. 5 with fresh networks, always the same, in training mode.
 
-    def make(*settings: str) -> fit_adaqf.Objective:
+    `.optimizer` is plain AdamW, `.schedule` the diffusion.
+    """
+
+    def make(*settings: str) -> AdaQFObjective:
         config = override(tiny_config, settings)
         torch.manual_seed(3)
-        encoder = fit_adaqf.build_encoder(str(base), config)
+        encoder = build_encoder(str(base), config.encoder, config.denoiser.conditioning)
         denoiser = build_denoiser(encoder, 263, config.denoiser, config.diffusion.steps)
         extractors = make_extractors(config) if config.feedback.active else None
         diffusion = Diffusion(config.diffusion)
-        objective = fit_adaqf.Objective(accelerator, encoder, denoiser, diffusion, extractors, config)
-        objective.parts = {"encoder": encoder, "denoiser": denoiser, "extractors": extractors, "diffusion": diffusion}
+        objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, extractors, config, tiny_train.captions())
+        for network in objective.learns.values():
+            network.train()
+        learnt = [p for p in objective.parameters() if p.requires_grad]
+        objective.optimizer, objective.schedule = torch.optim.AdamW(learnt, lr=1e-3), diffusion
         return objective
 
     return make
@@ -69,11 +75,11 @@ def make_objective(accelerator, base, tiny_config, make_extractors) -> Callable[
 
 @pytest.fixture
 def fit(accelerator, base, make_extractors) -> Callable:
-    """fit(dataset, config, folder, **more): a whole fit, its checkpoints and log in that folder."""
+    """fit(dataset, config, folder, score): a whole fit, its checkpoints and log in that folder."""
 
-    def run(dataset, config: RunConfig, folder: Path, **more: object):
+    def run(dataset, config: RunConfig, folder: Path, score=None):
         judge = make_extractors(config) if config.feedback.active else None
-        places = {"name": "adaqf", "checkpoints": folder / "checkpoints", "log": folder / "adaqf.jsonl"}
-        return fit_adaqf.fit(accelerator, dataset, str(base), judge, config, **places | more)
+        place = Place(folder / "adaqf.jsonl", folder / "checkpoints")
+        return fit_adaqf(accelerator, dataset, str(base), judge, config, place, score)
 
     return run

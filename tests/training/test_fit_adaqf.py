@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from adaclip import AdaCLIP, hub
-from adaqf_train.generators.mdm import objective as fit_adaqf
-from adaqf_train.judges import contrastive as fit_contrastive
+from adaqf_train.errors import ConfigError
+from adaqf_train.generators.mdm.objective import fit_adaqf
+from adaqf_train.judges.contrastive import fit_extractors
+from adaqf_train.training.fit import _adamw
+from adaqf_train.training.loop import Place
 
 
 def weights(module) -> dict[str, torch.Tensor]:
@@ -43,21 +46,42 @@ def test_the_baseline_keeps_the_encoder_and_shares_start_and_data(tiny_train, ba
     assert baseline.denoiser.config == adaqf.denoiser.config
 
 
-def test_the_optimiser_has_one_group_for_each_part(accelerator, base, tiny_config, make_extractors):
-    from adaqf_train.generators.diffusion import Diffusion
-    from adaqf_train.generators.mdm.networks import build_denoiser
+def test_optimizer_has_one_group_for_each_network(accelerator, tiny_config, make_objective):
+    objective = make_objective("training.adapter_learning_rate=3e-5")
+    groups = _adamw(accelerator, objective, objective.config.training).param_groups
+    assert [group["lr"] for group in groups] == [tiny_config.training.learning_rate, 3e-5]
+    assert len(groups[0]["params"]) == len(list(objective.denoiser.parameters()))
+    assert len(groups[1]["params"]) == len(list(objective.encoder.adapter_parameters()))
 
-    config = replace(tiny_config, training=replace(tiny_config.training, adapter_learning_rate=3e-5))
-    encoder = AdaCLIP.from_base(base, rank=2, alpha=2)
-    denoiser = build_denoiser(encoder, 263, config.denoiser, 50)
-    parts = (accelerator, encoder, denoiser, Diffusion(config.diffusion))
-    objective = fit_adaqf.Objective(*parts, make_extractors(config), config)
-    groups = objective.optimizer.param_groups
-    assert [group["lr"] for group in groups] == [config.training.learning_rate, 3e-5]
-    assert len(groups[0]["params"]) == len(list(denoiser.parameters()))
-    assert len(groups[1]["params"]) == len(list(encoder.adapter_parameters()))
+
+def test_feedback_without_a_judge_is_refused(accelerator, tiny_train, base, tiny_config, tmp_path):
     with pytest.raises(ValueError, match="Feedback needs extractors"):
-        fit_adaqf.Objective(*parts, None, config)
+        fit_adaqf(accelerator, tiny_train, str(base), None, tiny_config, Place(tmp_path / "adaqf.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("arm", "setting", "says"),
+    [
+        ("baseline", {"adapter_learning_rate": 1e-4}, "trains no text encoder"),
+        ("adaqf", {"precision": "bf16"}, "differs from the launch's no"),
+        ("adaqf", {"accumulate": 3, "batch": 9, "steps": 1}, None),
+        ("adaqf", {"warmup": 3}, None),
+        ("adaqf", {"bucket": 2}, None),
+    ],
+)
+def test_settings_apply_or_are_refused(fit, tiny_train, tiny_config, tmp_path, arm, setting, says):
+    config = tiny_config if arm == "adaqf" else tiny_config.baseline()
+    changed = replace(config, training=replace(config.training, **setting))
+    if says:
+        with pytest.raises(ConfigError, match=says):
+            fit(tiny_train, changed, tmp_path)
+        return
+    plain = replace(changed, training=replace(changed.training, warmup=0, bucket=1, accumulate=1))
+    logs = []
+    for name, each in (("changed", changed), ("plain", plain)):
+        fit(tiny_train, each, tmp_path / name)
+        logs.append((tmp_path / name / "adaqf.jsonl").read_text())
+    assert logs[0] != logs[1]
 
 
 def test_feedback_reaches_the_adapter_through_the_generated_motion(tiny_train, tiny_config, fit, tmp_path):
@@ -83,13 +107,13 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     config = replace(tiny_config.extractors, movement=32, motion_hidden=32, text_hidden=32, embedding=16)
     scores = {}
     for steps in (1, 120):
-        trained = fit_contrastive.fit_extractors(
+        trained = fit_extractors(
             accelerator,
             tiny_train,
             tokenizer,
             words,
             replace(config, steps=steps, batch=32, learning_rate=3e-3),
-            tmp_path / f"{steps}.jsonl",
+            Place(tmp_path / f"{steps}.jsonl"),
         )
         judge = Evaluator(trained, tokenizer, tiny_train.mean, tiny_train.std)
         clips = [item.vectors[: len(item.vectors) // 4 * 4] for item in tiny_train.items][:32]
@@ -107,7 +131,7 @@ def test_the_extractors_other_objectives(accelerator, tiny_train, base, tiny_con
     for objective in ("infonce", "margin", "minimal_pairs"):
         config = replace(tiny_config.extractors, objective=objective, steps=40, batch=16, learning_rate=3e-3)
         log = tmp_path / f"{objective}.jsonl"
-        fit_contrastive.fit_extractors(accelerator, tiny_train, tokenizer, words, config, log)
+        fit_extractors(accelerator, tiny_train, tokenizer, words, config, Place(log))
         losses[objective] = [float(line.split('"loss": ')[1].rstrip("}")) for line in log.read_text().splitlines()]
     assert losses["margin"][0] > 20 > losses["infonce"][0]  # of the order of the squared margin
     assert losses["margin"][-1] < 0.8 * losses["margin"][0]

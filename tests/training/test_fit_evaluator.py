@@ -9,9 +9,11 @@ import torch
 from accelerate import Accelerator
 
 from adaqf_train.data.batches import StepBatches
+from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.wording import flips
 from adaqf_train.encoders.pocket_clip import train_tokenizer
-from adaqf_train.judges import contrastive as fit_contrastive
+from adaqf_train.judges.contrastive import fit_evaluator
+from adaqf_train.training.loop import Place
 
 
 @pytest.fixture(scope="module")
@@ -19,24 +21,28 @@ def tokenizer(tiny_train):
     return train_tokenizer(tiny_train.captions(), 600)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_the_flips_a_batch_is_given_are_its_captions_own_and_differ(tiny_train, monkeypatch, count):
-    monkeypatch.setattr(fit_contrastive, "FLIPS", count)
-    batch = StepBatches(tiny_train, 8, 0)[0]
-    given = fit_contrastive._some_flips(batch)
-    assert sum(map(len, given)) > 4 * count
-    for caption, found in zip(batch.captions, given, strict=True):
-        assert set(found) <= set(flips(caption))
-        assert len(set(found)) == len(found) == min(fit_contrastive.FLIPS, len(flips(caption)))
-    assert fit_contrastive._some_flips(batch) == given
+def test_flipped_captions_of_a_batch_are_those_of_its_captions(tiny_train, tokenizer):
+    table = CaptionTable(tokenizer, tiny_train.captions(), with_flips=True)
+    batches = [StepBatches(tiny_train, 8, 0, captions=table)[step] for step in range(6)]
+    found = 0
+    for batch in batches:
+        for caption, row, flipped in zip(batch.captions, batch.caption.tolist(), batch.flipped.tolist(), strict=True):
+            assert table.texts[row] == caption
+            assert (table.texts[flipped] in flips(caption)) if flips(caption) else flipped == -1
+            found += flipped >= 0
+            assert table.lengths[[row, *([flipped] if flipped >= 0 else [])]].max() <= batch.tokens
+    assert found > 24
+    plain = StepBatches(tiny_train, 8, 0, captions=CaptionTable(tokenizer, tiny_train.captions()))[0]
+    assert (plain.flipped == -1).all()
+    assert plain.captions == batches[0].captions  # which flip is drawn changes nothing else
 
 
 def test_flipped_captions_change_what_is_learnt(tiny_train, tiny_config, tokenizer, tmp_path):
     weights = []
     for number, flipped in enumerate((False, True, True)):
         config = replace(tiny_config.evaluator, flipped=flipped)
-        fitted = fit_contrastive.fit_evaluator(
-            Accelerator(cpu=True), tiny_train, tokenizer, config, tmp_path / f"{number}.jsonl"
+        fitted = fit_evaluator(
+            Accelerator(cpu=True), tiny_train, tokenizer, config, Place(tmp_path / f"{number}.jsonl")
         )
         weights.append(torch.cat([p.flatten() for p in fitted.parameters()]))
     assert torch.isfinite(weights[1]).all()

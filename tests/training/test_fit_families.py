@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from adaqf_train.encoders.frozen_text import FrozenText
 
 from adaclip import AdaCLIP
-from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig
+from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig, TrainingConfig, ValidationConfig
 from adaqf_train.data.batches import StepBatches, pad
 from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.errors import ArtefactError, ConfigError
 from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
@@ -90,14 +90,14 @@ def untrained(kind: str) -> MotionAutoencoder | MotionTokenizer:
     return codec
 
 
-def fit(kind: str, accelerator, dataset, base, folder, *, config=None, every=None, at=None):
+def fit(kind: str, accelerator, dataset, base, folder, *, config=None, every=None, score=None):
     """One fit of four, writing to `folder`."""
     place = Place(folder / "log.jsonl", folder / "checkpoints")
     if kind == "autoencoder":
         return fit_latent_autoencoder(accelerator, dataset, LATENT.autoencoder, config or CODEC_TRAINING, place)
     if kind == "tokenizer":
         return fit_tokenizer(accelerator, dataset, MASKED.tokenizer, config or CODEC_TRAINING, place)
-    watch = {"every": every, "at": at}
+    watch = {"validation": ValidationConfig(every=every, select="last"), "score": score} if score else {}
     if kind == "latent":
         return fit_latent_diffusion(
             accelerator, dataset, encoder_of(base), untrained(kind), config or LATENT, place, **watch
@@ -161,13 +161,14 @@ def test_looking_at_a_curve_does_not_change_the_training(kind, accelerator, tiny
     unwatched = weights(fit(kind, accelerator, tiny_train, base, tmp_path / "a"))
     found = {}
 
-    def at(step, generator):
+    def score(generator, step):
         network = generator.denoiser if kind == "latent" else generator.masked
         assert not network.training
         assert [len(v) for v in generator.generate_features(PROMPTS, LENGTHS)] == LENGTHS
         found[step] = weights(network)
+        return {"fid": 1.0}
 
-    watched = fit(kind, accelerator, tiny_train, base, tmp_path / "b", every=2, at=at)
+    watched = fit(kind, accelerator, tiny_train, base, tmp_path / "b", every=2, score=score)
     assert list(found) == [2, 4, 6]
     assert same(unwatched, weights(watched))
     network = watched.denoiser if kind == "latent" else watched.masked
@@ -293,15 +294,15 @@ def test_fewer_levels_are_another_motion_on_the_same_base_tokens(base):
 def test_frozen_text_is_what_the_encoder_says_whatever_is_asked_for_first(base):
     encoder = encoder_of(base)
     captions = [*PROMPTS, "a person walks in a circle to the left and then sits down"]
-    text = FrozenText(encoder, captions, "both")
+    text = FrozenCaptions(encoder, captions, "both")
     expected = encoder.encode(captions, output="both")
     found = text.features(captions)
     for a, b in zip(found, expected, strict=True):
         assert deviation(a, b) < FLOAT32
-    again = FrozenText(encoder, captions[::-1], "both").features(captions)
+    again = FrozenCaptions(encoder, captions[::-1], "both").features(captions)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
     assert text.features(captions[:1]).tokens.shape[1] < found.tokens.shape[1]
-    torch.testing.assert_close(FrozenText(encoder, captions, "pooled").pooled(captions), expected.pooled)
+    torch.testing.assert_close(FrozenCaptions(encoder, captions, "pooled").pooled(captions), expected.pooled)
     with pytest.raises(KeyError):
         text.pooled(["a caption of another data set"])
 

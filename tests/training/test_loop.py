@@ -11,8 +11,9 @@ import torch
 
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.errors import CheckpointError, DivergenceError
-from adaqf_train.training import checkpoint, loop
+from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.objective import Losses
 from tests.training.small_fit import STEPS, Fit, equal
 
 
@@ -32,8 +33,8 @@ def test_resumed_at_any_step_equals_uninterrupted(whole, tiny_train, tmp_path, s
     resumed = Fit(tmp_path / "again", tiny_train)
     resumed.run()
     assert equal(resumed, whole)
-    lines = [json.loads(line) for line in resumed.settings.log.read_text().splitlines()]
-    assert lines == [json.loads(line) for line in whole.settings.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in resumed.place.log.read_text().splitlines()]
+    assert lines == [json.loads(line) for line in whole.place.log.read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
 
 
@@ -45,7 +46,7 @@ def test_another_seed_gives_other_weights(whole, tiny_train, tmp_path):
 
 
 def test_only_the_newest_checkpoints_are_kept(whole):
-    assert [path.name for path in sorted(whole.settings.checkpoints.iterdir())] == ["step_00000008", "step_00000009"]
+    assert [path.name for path in sorted(whole.place.checkpoints.iterdir())] == ["step_00000008", "step_00000009"]
 
 
 def test_the_rate_schedule_and_the_average(whole):
@@ -62,7 +63,7 @@ def test_a_writer_that_was_killed_leaves_nothing_that_counts(whole, tiny_train, 
     first = Fit(folder, tiny_train)
     with pytest.raises(InterruptedError):
         first.run(stop_after=5)
-    half = first.settings.checkpoints / ".step_00000006.x.partial"
+    half = first.place.checkpoints / ".step_00000006.x.partial"
     half.mkdir()
     (half / "tensors.safetensors").write_bytes(b"half a file")
     resumed = Fit(folder, tiny_train)
@@ -87,7 +88,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(whole, tiny_train, t
     fit = Fit(tmp_path, tiny_train)
     with pytest.raises(InterruptedError):
         fit.run(stop_after=5)
-    damage(fit.settings.checkpoints / "step_00000004" / name)
+    damage(fit.place.checkpoints / "step_00000004" / name)
     resumed = Fit(tmp_path, tiny_train)
     with pytest.warns(UserWarning, match=r"step_00000004: this checkpoint cannot be read.* the one before"):
         resumed.run()
@@ -98,7 +99,7 @@ def test_nothing_is_trained_anew_when_all_checkpoints_are_damaged(tiny_train, tm
     fit = Fit(tmp_path, tiny_train)
     with pytest.raises(InterruptedError):
         fit.run(stop_after=5)
-    for path in fit.settings.checkpoints.rglob("tensors.safetensors"):
+    for path in fit.place.checkpoints.rglob("tensors.safetensors"):
         cut_short(path)
     with (
         pytest.warns(UserWarning, match="step_00000004"),
@@ -121,7 +122,7 @@ def poisoned(fit: Fit, step: int, value: float) -> None:
     """Makes the loss of a step, counted from 1, that value."""
     losses, seen = fit.losses, []
 
-    def changed(batch: MotionBatch) -> loop.Losses:
+    def changed(batch: MotionBatch) -> Losses:
         seen.append(batch)
         loss, parts = losses(batch)
         return (loss * 0 + value if len(seen) == step else loss), parts
@@ -133,7 +134,7 @@ def poisoned(fit: Fit, step: int, value: float) -> None:
 def test_a_run_that_diverges_stops_and_writes_down_the_very_batch(tiny_train, tmp_path, value):
     """Found at the next look, several steps later, without a look at every step."""
     fit = Fit(tmp_path, tiny_train, log_every=8, max_loss=1e4)
-    fit.settings = replace(fit.settings, checkpoint_every=100)
+    fit.training = replace(fit.training, checkpoint_every=100)
     poisoned(fit, 3, value)
     with pytest.raises(DivergenceError, match=rf"step 3's loss is .*{fit.source[2].keys[0]}.*fit_divergence.json"):
         fit.run()
@@ -155,7 +156,7 @@ def test_weights_that_are_lost_are_not_saved(tiny_train, tmp_path):
     fit = Fit(tmp_path, tiny_train, log_every=8)
     losses, seen = fit.losses, []
 
-    def changed(batch: MotionBatch) -> loop.Losses:
+    def changed(batch: MotionBatch) -> Losses:
         seen.append(batch)
         loss, parts = losses(batch)
         return loss + (0 * fit.network[0].bias.sum()).sqrt() if len(seen) == 6 else loss, parts
@@ -163,4 +164,4 @@ def test_weights_that_are_lost_are_not_saved(tiny_train, tmp_path):
     fit.losses = changed
     with pytest.raises(DivergenceError, match="step 6's gradients have left weights that are not finite"):
         fit.run()
-    assert [path.name for path in sorted(fit.settings.checkpoints.iterdir())] == ["step_00000002", "step_00000004"]
+    assert [path.name for path in sorted(fit.place.checkpoints.iterdir())] == ["step_00000002", "step_00000004"]

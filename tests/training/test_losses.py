@@ -8,16 +8,16 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
+from adaqf_train.data.captions import caption_ids
 from adaqf_train.generators.mdm.objective import Feedback
 from adaqf_train.training.losses import (
-    caption_ids,
     consistency,
     contrastive,
     divergence_from_normal,
     margin_contrastive,
     masked_cross_entropy,
     masked_mse,
-    told_from_flipped,
+    minimal_pair_loss,
 )
 from tests.helpers import FLOAT32, deviation
 
@@ -97,15 +97,15 @@ def test_the_gradient_of_a_flipped_text_drives_it_away_from_the_motion(rng):
 
 def test_each_flipped_text_is_told_from_its_motions_own_by_itself(rng):
     text, motion, flipped = torch.randn(N, E, generator=rng), torch.randn(N, E, generator=rng), torch.zeros(N, 2, E)
-    assert told_from_flipped(text, motion, flipped, 0.1) == 0
+    assert minimal_pair_loss(text, motion, flipped, 0.1) == 0
     flipped[1, 0], flipped[3, 1] = torch.randn(E, generator=rng), torch.randn(E, generator=rng)
     gaps = [
         cosine_similarity(flipped[row, place], motion[row], dim=0) - cosine_similarity(text[row], motion[row], dim=0)
         for row, place in ((1, 0), (3, 1))
     ]
     expected = sum(torch.log1p((gap / 0.1).exp()) for gap in gaps) / 2
-    torch.testing.assert_close(told_from_flipped(text, motion, flipped, 0.1), expected)
-    told = [told_from_flipped(own, motion, motion[:, None] + 0.1, 0.1) for own in (motion, -motion)]
+    torch.testing.assert_close(minimal_pair_loss(text, motion, flipped, 0.1), expected)
+    told = [minimal_pair_loss(own, motion, motion[:, None] + 0.1, 0.1) for own in (motion, -motion)]
     assert told[0] < 1 < told[1]  # who takes the flip for the motion's own pays
 
 
@@ -181,11 +181,11 @@ def test_consistency_is_zero_for_parallel_and_two_for_opposite_embeddings(rng):
 class Sums(torch.nn.Module):
     """Extractors whose embeddings are sums over real frames and real words."""
 
-    def motion(self, motion, mask, frames=None):
+    def embed_motion(self, motion, mask):
         return (motion * mask[..., None]).sum(1)
 
-    def text(self, ids, mask):
-        return torch.stack([ids.float().sum(1), mask.float().sum(1), torch.ones(len(ids))], dim=-1)
+    def embed_captions(self, captions):
+        return torch.tensor([[3.0, 2, 1], [7, 2, 1], [11, 2, 1]])
 
 
 @pytest.fixture
@@ -198,25 +198,24 @@ def batch(rng) -> MotionBatch:
         motion=motion,
         mask=mask,
         timestep=torch.tensor([0, 1, 2]),
-        noise=torch.zeros_like(motion),
         keep_text=torch.tensor([True, False, True]),
+        index=torch.arange(3),
+        seed=0,
+        caption=torch.tensor([0, 1, 2]),
     )
 
 
-WORD_IDS, WORD_MASK = torch.tensor([[1, 2], [3, 4], [5, 6]]), torch.ones(3, 2, dtype=torch.bool)
-
-
 def feedback(**settings) -> Feedback:
-    return Feedback(Sums(), FeedbackConfig(**settings), torch.tensor([0.9, 0.5, 0.1]))
+    return Feedback(Sums(), FeedbackConfig(**settings), torch.tensor([0.9, 0.5, 0.1]), None)
 
 
 def test_feedback_compares_with_the_real_motion_and_the_text(batch, rng):
     generated = torch.randn(3, 4, 3, generator=rng).requires_grad_()
-    motion, text = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
-    embedding = Sums().motion(generated, batch.mask)
-    torch.testing.assert_close(motion, consistency(embedding, Sums().motion(batch.motion, batch.mask)))
-    torch.testing.assert_close(text, consistency(embedding, Sums().text(WORD_IDS, WORD_MASK)))
-    exact, _ = feedback()(batch.motion, batch, WORD_IDS, WORD_MASK)
+    motion, text = feedback(on_dropped_text=True)(generated, batch)
+    embedding = Sums().embed_motion(generated, batch.mask)
+    torch.testing.assert_close(motion, consistency(embedding, Sums().embed_motion(batch.motion, batch.mask)))
+    torch.testing.assert_close(text, consistency(embedding, Sums().embed_captions(None)))
+    exact, _ = feedback()(batch.motion, batch)
     assert deviation(exact, torch.zeros(3)) < FLOAT32
     motion.sum().backward()
     assert generated.grad[batch.mask].abs().sum() > 0
@@ -225,15 +224,15 @@ def test_feedback_compares_with_the_real_motion_and_the_text(batch, rng):
 
 def test_text_feedback_leaves_out_what_was_generated_without_text(batch, rng):
     generated = torch.randn(3, 4, 3, generator=rng)
-    _, text = feedback()(generated, batch, WORD_IDS, WORD_MASK)
-    _, everywhere = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
+    _, text = feedback()(generated, batch)
+    _, everywhere = feedback(on_dropped_text=True)(generated, batch)
     assert text[1] == 0 != everywhere[1]
     assert torch.equal(text[[0, 2]], everywhere[[0, 2]])
 
 
 def test_feedback_can_be_weighted_by_how_clean_the_input_was(batch, rng):
     generated = torch.randn(3, 4, 3, generator=rng)
-    plain = feedback(on_dropped_text=True)(generated, batch, WORD_IDS, WORD_MASK)
-    weighted = feedback(on_dropped_text=True, weighting="alpha_bar")(generated, batch, WORD_IDS, WORD_MASK)
+    plain = feedback(on_dropped_text=True)(generated, batch)
+    weighted = feedback(on_dropped_text=True, weighting="alpha_bar")(generated, batch)
     for a, b in zip(plain, weighted, strict=True):
         torch.testing.assert_close(b, a * torch.tensor([0.9, 0.5, 0.1]))

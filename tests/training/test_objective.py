@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from adaclip import AdaCLIP
 from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.data.captions import CaptionTable
 from tests.helpers import FLOAT32, deviation
 from tests.training.conftest import STILL
 
@@ -21,13 +23,14 @@ SHAPES = [
 
 
 @pytest.fixture
-def batches(tiny_train) -> StepBatches:
-    return StepBatches(tiny_train, 8, 0)
+def batches(tiny_train, base) -> StepBatches:
+    tokenizer = AdaCLIP.from_base(base).tokenizer
+    return StepBatches(tiny_train, 8, 0, captions=CaptionTable(tokenizer, tiny_train.captions()))
 
 
 def plain_mdm(objective, batch: MotionBatch) -> torch.Tensor:
     """MDM's training loss, written out: noise a clip, predict it clean, compare on its real frames."""
-    encoder, denoiser, diffusion = (objective.parts[name] for name in ("encoder", "denoiser", "diffusion"))
+    encoder, denoiser, diffusion = objective.encoder, objective.denoiser, objective.schedule
     with torch.no_grad():
         text = encoder(*encoder.tokenize(batch.captions))
     alpha_bar = diffusion.alpha_bar[batch.timestep][:, None, None]
@@ -57,7 +60,7 @@ def test_without_feedback_and_with_a_frozen_encoder_it_is_plain_mdm_bit_for_bit(
 
 def test_gradients_reach_every_tensor_of_the_adapter_through_the_denoiser(make_objective, batches):
     objective = make_objective()
-    encoder, denoiser, extractors = (objective.parts[name] for name in ("encoder", "denoiser", "extractors"))
+    encoder, denoiser, extractors = objective.encoder, objective.denoiser, objective.feedback.judge
     frozen = {name: value.clone() for name, value in extractors.state_dict().items()}
     objective(batches[0])[0].backward()
     fresh = {name: p.grad.abs().max().item() for name, p in encoder.named_parameters() if p.requires_grad}
@@ -78,10 +81,9 @@ def test_gradients_reach_every_tensor_of_the_adapter_through_the_denoiser(make_o
 
 def padded(batch: MotionBatch, frames: int, garbage: float) -> MotionBatch:
     """The same clips in a longer batch, with garbage where no clip is."""
-    longer = {name: pad(getattr(batch, name), (0, 0, 0, frames)) for name in ("motion", "noise")}
     mask = pad(batch.mask, (0, frames))
-    longer = {name: value.masked_fill(~mask[..., None], garbage) for name, value in longer.items()}
-    return replace(batch, **longer, mask=mask)
+    motion = pad(batch.motion, (0, 0, 0, frames)).masked_fill(~mask[..., None], garbage)
+    return replace(batch, motion=motion, mask=mask)
 
 
 def figures(parts: dict[str, torch.Tensor]) -> list[float]:
@@ -95,22 +97,18 @@ def test_neither_padded_frames_nor_padded_tokens_matter(make_objective, batches,
     expected = figures(objective(batch)[1])
     for frames, garbage in ((0, 50.0), (24, 0.0), (24, 50.0)):
         assert figures(objective(padded(batch, frames, garbage))[1]) == pytest.approx(expected, rel=FLOAT32)
-    tokenize = objective.tokenize
+    longer = replace(batch, tokens=batch.tokens + 7)
+    assert figures(objective(longer)[1]) == pytest.approx(expected, abs=2e-6)
+    tokens = objective.captions.tokens
 
-    def longer(captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, mask = tokenize(captions)
-        return pad(ids, (0, 7), value=5), pad(mask, (0, 7))
-
-    objective.tokenize = longer
-    assert figures(objective(batch)[1]) == pytest.approx(expected, rel=FLOAT32)
-
-    def read(captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        ids, _ = longer(captions)
+    def read(rows: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, _ = tokens(rows, width)
         return ids, torch.ones_like(ids, dtype=torch.bool)
 
-    objective.tokenize = read  # controls: the same garbage where it counts
-    assert figures(objective(batch)[1]) != pytest.approx(expected, rel=FLOAT32)
-    objective.tokenize = tokenize
+    objective.captions.tokens = read  # control: the same garbage where it counts; the pooled vector reads no padding
+    unchanged = figures(objective(longer)[1]) == pytest.approx(expected, abs=2e-6)
+    assert unchanged == (shape[1] == "denoiser.conditioning=pooled")
+    objective.captions.tokens = tokens
     seen = padded(batch, 24, 50.0)
     seen = replace(seen, mask=torch.ones_like(seen.mask))
     assert figures(objective(seen)[1]) != pytest.approx(expected, rel=FLOAT32)
@@ -125,7 +123,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(make_objective, batches
         assert [key for part in parts for key in part.keys] == batch.keys
         for part in parts:
             (objective(part)[0] / number).backward()
-        grads.append(torch.cat([p.grad.flatten() for p in objective.parts["denoiser"].parameters()]))
+        grads.append(torch.cat([p.grad.flatten() for p in objective.denoiser.parameters()]))
     assert grads[0].abs().max() > 0.001
     for other in grads[1:]:
         assert deviation(other, grads[0]) < FLOAT32
@@ -142,13 +140,13 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(make_objective, batches
     ],
 )
 def test_what_learns_of_the_encoder(make_objective, settings, learns):
-    encoder = make_objective(*settings).parts["encoder"]
+    encoder = make_objective(*settings).encoder
     names = [name for name, p in encoder.named_parameters() if p.requires_grad]
     assert {".".join(name.split(".")[-4:-2]) for name in names} == learns
 
 
 def test_the_rank_is_the_adapters(make_objective):
-    encoder = make_objective("encoder.rank=3").parts["encoder"]
+    encoder = make_objective("encoder.rank=3").encoder
     assert {min(p.shape) for p in encoder.adapter_parameters()} == {3}
 
 
@@ -156,7 +154,7 @@ def test_tuned_as_a_whole_every_weight_learns_that_a_gradient_can_reach(make_obj
     for conditioning, left in (("tokens", {"text_projection"}), ("both", set())):
         objective = make_objective("encoder.tuning=full", f"denoiser.conditioning={conditioning}")
         objective(batches[0])[0].backward()
-        encoder = objective.parts["encoder"]
+        encoder = objective.encoder
         without = {n.split(".")[-2] for n, p in encoder.named_parameters() if p.grad is None and "lora_" not in n}
         assert without == left
         assert all(p.grad is None for p in encoder.adapter_parameters())
@@ -167,7 +165,7 @@ def test_tuned_as_a_whole_every_weight_learns_that_a_gradient_can_reach(make_obj
 def test_what_an_architecture_reads_of_the_text(make_objective, batches, shape):
     """Each conditioning sees what it is named after, and the text drop hides all of it."""
     objective = make_objective(*PLAIN, *STILL, *shape)
-    denoiser, encoder, batch = objective.parts["denoiser"], objective.parts["encoder"], batches[0]
+    denoiser, encoder, batch = objective.denoiser, objective.encoder, batches[0]
     conditioning = shape[1].partition("=")[2]
     text = encoder(*encoder.tokenize(batch.captions))
 

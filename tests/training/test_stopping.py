@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from adaqf_train.errors import CheckpointError, TrackingError, TrainingStopped
+from adaqf_train.training.loop import Place
 from adaqf_train.training.stopping import StopSignal
 from tests.training.small_fit import Fit, equal
 
@@ -39,7 +40,7 @@ def test_sigterm_ends_training_after_the_step_at_hand_and_loses_none(tiny_train,
     with pytest.raises(TrainingStopped, match=f"stopped after step {step}; it is saved"):
         stopped.run()
     assert signal.getsignal(signal.SIGTERM) is before
-    assert (stopped.settings.checkpoints / f"step_{step:08d}").is_dir()
+    assert (stopped.place.checkpoints / f"step_{step:08d}").is_dir()
     first = []
     losses = resumed.losses
     resumed.losses = lambda batch: first.append(batch.keys) or losses(batch)
@@ -81,7 +82,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 def on_disk(disk: Path, elsewhere: Path, dataset) -> Fit:
     """A fit that has its checkpoints on the disk and its log elsewhere."""
     fit = Fit(elsewhere, dataset)
-    object.__setattr__(fit.settings, "checkpoints", disk / "checkpoints")
+    fit.place = Place(fit.place.log, disk / "checkpoints")
     return fit
 
 

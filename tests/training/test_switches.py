@@ -21,9 +21,10 @@ from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError, DataError, TrackingError
 from adaqf_train.generators.base import MotionGenerator
-from adaqf_train.generators.mdm import objective as fit_adaqf
-from adaqf_train.training import checkpoint, loop
+from adaqf_train.generators.mdm.objective import Feedback
+from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.step import Step
 from tests.helpers import FLOAT32, settings_of
 from tests.training.small_fit import Fit, equal
 
@@ -31,8 +32,10 @@ PROMPTS = ["a person walks", "a person waves the left hand twice"]
 
 
 def rates(**settings) -> list[float]:
-    training = TrainingConfig(**settings)
-    return [fit_adaqf._rate(step, training) for step in range(8)]
+    training, network = TrainingConfig(ema=None, **settings), torch.nn.Linear(1, 1)
+    state = TrainState({"network": network}, torch.optim.SGD(network.parameters(), lr=1.0))
+    step = Step(Accelerator(cpu=True), network, state, training)
+    return [step.rate(number) for number in range(8)]
 
 
 def test_the_learning_rate_rises_and_drops_where_it_is_told():
@@ -47,7 +50,7 @@ def test_gradients_are_clipped_at_the_norm_that_is_set(tiny_train, tmp_path):
         fit = Fit(tmp_path / str(clip), tiny_train, clip_norm=clip)
         fit.state.optimizer = torch.optim.SGD(fit.network.parameters(), lr=1.0)
         before = [p.detach().clone() for p in fit.network.parameters()]
-        fit.settings = replace(fit.settings, steps=1, average_decay=None, rate=lambda step: 1.0)
+        fit.training = replace(fit.training, steps=1, ema=None, drop_at=None)
         fit.steps = 1
         fit.run()
         change = [(p - b).flatten() for p, b in zip(fit.network.parameters(), before, strict=True)]
@@ -72,7 +75,7 @@ def test_a_batch_in_parts_trains_as_the_whole_does(fit, tiny_train, tiny_config,
 def test_as_many_checkpoints_are_kept_as_asked_for(tiny_train, tmp_path):
     fit = Fit(tmp_path, tiny_train, keep=3)
     fit.run()
-    assert len(list(fit.settings.checkpoints.iterdir())) == 3
+    assert len(list(fit.place.checkpoints.iterdir())) == 3
 
 
 def test_the_scaler_of_half_precision_is_part_of_a_checkpoint(tiny_train, tmp_path):
@@ -94,8 +97,8 @@ def test_bfloat16_trains_and_gives_other_losses(tiny_train, tmp_path, monkeypatc
         fit = Fit(tmp_path / precision, tiny_train)
         monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # else it stays what the first one in a process was
         accelerator = Accelerator(cpu=True, mixed_precision=precision)
-        loop.run(accelerator, fit.state, fit.settings, lambda s, f=fit: (f.source[i] for i in range(s, 9)), fit.losses)
-        logs[precision] = [json.loads(line)["loss"] for line in fit.settings.log.read_text().splitlines()]
+        fit.run(accelerator=accelerator)
+        logs[precision] = [json.loads(line)["loss"] for line in fit.place.log.read_text().splitlines()]
         assert all(p.dtype == torch.float32 for p in fit.network.parameters())
     assert logs["no"] != logs["bf16"]
     assert logs["no"] == pytest.approx(logs["bf16"], rel=0.1)
@@ -104,16 +107,16 @@ def test_bfloat16_trains_and_gives_other_losses(tiny_train, tmp_path, monkeypatc
 @pytest.mark.parametrize(("last", "heard"), [(None, [1, 1, 1]), (1, [1, 1, 0]), (0, [1, 0, 0])])
 def test_feedback_ends_at_the_timestep_that_is_set(tiny_train, last, heard):
     class Means(torch.nn.Module):
-        def motion(self, motion, mask, frames=None):
+        def embed_motion(self, motion, mask):
             return motion.mean(dim=1)
 
-        def text(self, ids, mask):
-            return torch.ones(len(ids), 263)
+        def embed_captions(self, captions):
+            return torch.ones(3, 263)
 
     batch = StepBatches(tiny_train, 3, 0)[0]
-    batch = replace(batch, timestep=torch.tensor([0, 1, 2]))
-    feedback = fit_adaqf.Feedback(Means(), FeedbackConfig(on_dropped_text=True, max_timestep=last), torch.ones(3))
-    for part in feedback(batch.noise, batch, torch.zeros(3, 2), torch.ones(3, 2)):
+    batch = replace(batch, timestep=torch.tensor([0, 1, 2]), caption=torch.arange(3))
+    feedback = Feedback(Means(), FeedbackConfig(on_dropped_text=True, max_timestep=last), torch.ones(3), None)
+    for part in feedback(batch.noise, batch):
         assert (part != 0).tolist() == [bool(value) for value in heard]
 
 

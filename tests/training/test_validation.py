@@ -24,7 +24,7 @@ def scoring(fit: Fit, figures: dict[int, float], calls: list[int], **config) -> 
         return {"fid": figures[step], "r_precision_3": -figures[step]}
 
     settings = ValidationConfig(**{"every": 2} | config)
-    return Validation(settings, fit.steps, score, fit.settings.checkpoints / "best")
+    return Validation(settings, score)
 
 
 FIGURES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.5, 9: 3.2}
@@ -36,12 +36,12 @@ def test_the_best_is_kept_beside_the_newest(tiny_train, tmp_path, metric, best):
     fit.run(validation=scoring(fit, FIGURES, calls, metric=metric))
     assert calls == [2, 4, 6, 8, 9]  # the last weights are scored whatever their number
     assert fit.state.record["best_step"] == best
-    names = [path.name for path in sorted(fit.settings.checkpoints.iterdir())]
+    names = [path.name for path in sorted(fit.place.checkpoints.iterdir())]
     assert names == ["best", "step_00000008", "step_00000009"]
     stopped = Fit(tmp_path / "to_4", tiny_train)
     with pytest.raises(InterruptedError):
         stopped.run(stop_after=4)
-    checkpoint.read(fit.settings.checkpoints / "best", fit.state)
+    checkpoint.read(fit.place.checkpoints / "best", fit.state)
     assert fit.state.step == 4
     assert equal(fit, stopped)
     lines = [json.loads(line) for line in (tmp_path / "fit_validation.jsonl").read_text().splitlines()]
@@ -113,14 +113,14 @@ def test_the_generator_has_the_weights_that_scored_best(fit, tiny_train, short, 
         scored[step] = weights(generator)
         return {"fid": abs(step - 2.1)}
 
-    best = fit(tiny_train, short, tmp_path / "best", on_validation=score)
+    best = fit(tiny_train, short, tmp_path / "best", score=score)
     assert torch.equal(weights(best), scored[2])
     last = replace(short, validation=replace(short.validation, select="last"))
-    assert torch.equal(weights(fit(tiny_train, last, tmp_path / "last", on_validation=score)), scored[4])
+    assert torch.equal(weights(fit(tiny_train, last, tmp_path / "last", score=score)), scored[4])
     assert not torch.equal(scored[2], scored[4])
     none = replace(short, validation=ValidationConfig(every=None))  # to be looked at changes nothing
     assert torch.equal(weights(fit(tiny_train, none, tmp_path / "none")), scored[4])
-    with pytest.raises(ValueError, match="give on_validation"):
+    with pytest.raises(ValueError, match="give `score`"):
         fit(tiny_train, short, tmp_path / "nobody")
 
 
@@ -132,7 +132,7 @@ def test_what_is_scored_and_kept_is_the_moving_average(fit, tiny_train, short, t
         scored.append(weights(generator))
         return {"fid": 1.0 / step}
 
-    result = fit(tiny_train, averaged, tmp_path / "averaged", on_validation=score)
+    result = fit(tiny_train, averaged, tmp_path / "averaged", score=score)
     assert torch.equal(weights(result), scored[-1])
     plain = fit(tiny_train, replace(short, validation=ValidationConfig(every=None)), tmp_path / "plain")
     assert not torch.equal(weights(plain), scored[-1])
