@@ -131,7 +131,7 @@ def test_convert_rejects_files_that_are_not_arrays(tmp_path, capsys):
     (tmp_path / "text.npy").write_text("0 1 2\n")
     np.savez(tmp_path / "two.npz", a=DANCE)
     saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
-    for name, says in (("text.npy", "not a .npy"), ("two.npz", "Save an array of"), ("objects.npy", "no array")):
+    for name, says in (("text.npy", "not a .npy"), ("two.npz", "Save an array of"), ("objects.npy", "not an array")):
         message = error_of(capsys, ["convert", tmp_path / name, tmp_path / "a.bvh"])
         assert says in message
         assert "pickle" not in message
