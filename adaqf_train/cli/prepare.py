@@ -30,7 +30,7 @@ class PrepareJoints:
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_joints
 
-        _wrote(self.folder, prepare_joints(self.source, self.folder, fps=self.fps, mirror=self.mirror))
+        _wrote(self.folder, prepare_joints(**vars(self)))
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,7 @@ class PrepareBvh:
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_bvh
 
-        summary = prepare_bvh(
-            self.source,
-            self.folder,
-            captions=self.captions,
-            joint_map=self.joint_map,
-            fps=self.fps,
-            up=self.up,
-            skip=self.skip,
-            window=self.window,
-            mirror=self.mirror,
-        )
+        summary = prepare_bvh(**vars(self))
         _wrote(self.folder, summary.clips, summary.lines())
 
 
@@ -94,19 +84,12 @@ class PrepareAmass:
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_amass
 
-        summary = prepare_amass(
-            self.source,
-            self.folder,
-            body_models=self.body_models,
-            captions=self.captions,
-            window=self.window,
-            mirror=self.mirror,
-        )
+        summary = prepare_amass(**vars(self))
         _wrote(self.folder, summary.clips, summary.lines())
 
 
 @dataclass(frozen=True)
-class PrepareSynthetic:
+class PrepareProcedural:
     """Generate procedural motions with captions: the demo's data set, in any size."""
 
     folder: tyro.conf.Positional[Path]
@@ -123,7 +106,7 @@ class PrepareSynthetic:
         from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
         skeleton = KIT if self.skeleton == "kit" else HUMANML3D
-        _wrote(self.folder, prepare_procedural(self.folder, clips=self.clips, seed=self.seed, skeleton=skeleton))
+        _wrote(self.folder, prepare_procedural(**vars(self) | {"skeleton": skeleton}))
 
 
 @dataclass(frozen=True)
@@ -157,7 +140,7 @@ class Prepare:
         | Annotated[PrepareBvh, tyro.conf.subcommand("bvh", prefix_name=False)]
         | Annotated[PrepareAmass, tyro.conf.subcommand("amass", prefix_name=False)]
         | Annotated[PrepareMerged, tyro.conf.subcommand("merged", prefix_name=False)]
-        | Annotated[PrepareSynthetic, tyro.conf.subcommand("synthetic", prefix_name=False)],
+        | Annotated[PrepareProcedural, tyro.conf.subcommand("synthetic", prefix_name=False)],
         tyro.conf.arg(name=""),
     ]
 

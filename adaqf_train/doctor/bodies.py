@@ -1,4 +1,4 @@
-"""What the features decode to, on a sample of clips: sizes, speeds, feet, and whether the groups tell one story."""
+"""Checks of decoded clips: body size, speed, feet, floor, and consistency of the feature groups."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from adaqf_train.motion.physics import bone_lengths, skating, travelling_speed
 from adaqf_train.motion.skeleton import Skeleton
 
 BONES_OFF = 0.005  # metres from the standard skeleton; the official clips agree to 10 micrometres
-WALKING = (0.35, 2.2)  # metres a second, median over walks: clips hold stops and turns as well
+WALKING = (0.35, 2.2)  # metres per second, median over walks; clips contain stops and turns
 WALKS = re.compile(r"\bwalk(?:s|ing|ed)?\b", re.IGNORECASE)
 ELSE = re.compile(
     r"\b(?:place|slow\w*|stop\w*|stand\w*|sit\w*|run\w*|jog\w*|treadmill|spot|old|drunk\w*)\b", re.IGNORECASE
 )
-WALKERS = 5  # clips that make a median
+WALKERS = 5  # number of clips needed for a median
 FLOOR = 0.05  # metres between the lowest joint of a clip and the floor
-LABELS = 0.95  # share of contact labels; in official clips all of them follow
-SLIDING = 0.3  # share of frame pairs; real captures have 0.07 to 0.13
-ASTRAY = 0.2  # deviations, root mean square, between a group and what the positions imply
-AGAIN = 100  # clips that are encoded again, at most: that takes longer than decoding
-APART = 0.01  # metres between the stored joints and the features' own
+LABELS = 0.95  # share of contact labels that follow from positions; 1 in official clips
+SLIDING = 0.3  # share of frame pairs; 0.07 to 0.13 in real captures
+ASTRAY = 0.2  # deviations, root mean square, between a group and the values that positions imply
+AGAIN = 100  # clips that are encoded again, at most; encoding takes longer than decoding
+APART = 0.01  # metres between stored and decoded joints
+LOOK = "View these clips with --gallery"
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a clip decodes to. Lengths in metres; a share is of frames."""
+    """Measurements of a decoded clip, in metres and shares of frames."""
 
     bones: np.ndarray  # (J-1,)
     leg: float  # thigh and shank
     floor: float  # height of the lowest joint
     sliding: float
     contact: float  # share of labels that are 1
-    follows: float  # share of labels that the positions give as well
-    speed: float  # metres a second
-    astray: dict[str, float]  # group -> deviations from what the positions imply; empty: not compared
+    follows: float  # share of labels that follow from the positions
+    speed: float  # metres per second
+    astray: dict[str, float]  # group -> deviations from the values that positions imply; empty: not compared
     stored: float | None  # largest distance from new_joints/NAME.npy; None: not compared
 
 
@@ -57,13 +58,13 @@ def check_bodies(
     captions: Mapping[str, list[Caption]],
     std: np.ndarray,
 ) -> None:
-    """Decodes the sample (N, D) by name and notes what bodies cannot be or do. std (D,) of the clips themselves."""
+    """Decodes clips (N, D) by name and notes impossible bodies and movements. std: deviation (D,) of all clips."""
     names = sorted(name for name, vectors in sample.items() if len(vectors) > 1)
     if not names:
         return
     every = -(-len(names) // AGAIN)
     bodies = {}
-    with np.errstate(all="ignore"):  # absurd features decode to absurd joints, which is what we are looking for
+    with np.errstate(all="ignore"):  # absurd features are expected here
         for number, name in enumerate(names):
             stored = folder / JOINTS / f"{name}.npy"
             bodies[name] = measure(sample[name], std, stored, thorough=number % every == 0)
@@ -79,16 +80,13 @@ def check_bodies(
     _check_walks(found, {name: body for name, body in bodies.items() if _walks(captions.get(name, ()))})
     _check_feet(found, bodies)
     _check_groups(found, bodies)
-    found.add(
-        "warning",
-        f"{JOINTS} does not hold the joints that the features decode to",
-        [f"{name}.npy" for name, body in bodies.items() if body.stored is not None and not body.stored <= APART],
-        f"Only the features are read here; write both again, or delete {JOINTS}.",
-    )
+    differing = [f"{name}.npy" for name, body in bodies.items() if body.stored is not None and not body.stored <= APART]
+    remedy = f"Only the features are read; write both again, or delete {JOINTS}."
+    found.warning(f"{JOINTS} does not contain the joints of the features", differing, remedy)
 
 
 def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: bool) -> Body:
-    """Measures features (N, D), N > 1. thorough: encode them again and compare with the stored joints, too."""
+    """Measures features (N, D), N > 1. thorough: also encode them again and compare the stored joints."""
     vectors = vectors.astype(np.float64)
     skeleton, where = WIDTHS[vectors.shape[1]], features.slices_of_width(vectors.shape[1])
     unit = skeleton.units_per_metre
@@ -116,110 +114,86 @@ def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: boo
 
 
 def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skeleton) -> None:
-    """Legs as long as legs are, and HumanML3D's on the standard skeleton."""
+    """Notes implausible leg lengths, and bones that differ from HumanML3D's standard skeleton."""
     median = float(np.median([body.leg for body in bodies.values()]))
     found.facts["leg_metres"] = round(median, 3)
     wrong = [f"{name}.npy ({body.leg:.3g} m)" for name, body in bodies.items() if not LEGS[0] <= body.leg <= LEGS[1]]
     if 2 * len(wrong) > len(bodies):
-        unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} a metre"
-        factor = f"{0.8 / median:.3g}" if np.isfinite(median) and median > 0 else "what makes legs 0.8 m long"
-        found.add(
-            "error",
-            f"legs of {median:.3g} m: {skeleton.name} features are in {unit}",
-            wrong,
-            f"Multiply the joints by about {factor} and encode them again. {PREPARE}",
+        unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} per metre"
+        factor = (
+            f"{0.8 / median:.3g}" if np.isfinite(median) and median > 0 else "the factor that makes legs 0.8 m long"
         )
+        remedy = f"Multiply the joints by about {factor} and encode them again. {PREPARE}"
+        found.error(f"legs of {median:.3g} m: {skeleton.name} features are in {unit}", wrong, remedy)
     else:
-        found.add(
-            "warning",
-            f"legs that are not {LEGS[0]:g} to {LEGS[1]:g} m long",
-            wrong,
-            "Look at these clips with --gallery; repair them, or take them out of the split lists.",
-        )
+        remedy = f"{LOOK}; repair them, or remove them from the split lists."
+        found.warning(f"legs that are not {LEGS[0]:g} to {LEGS[1]:g} m long", wrong, remedy)
     if skeleton.bone_lengths is None or wrong:
         return
     standard = np.array(skeleton.bone_lengths)
     off = {name: float(np.abs(body.bones - standard).max()) for name, body in bodies.items()}
-    found.add(
-        "warning",
-        "bones are not those of HumanML3D's standard skeleton: the evaluators know no other body",
-        [f"{name}.npy (by {1000 * value:.0f} mm)" for name, value in off.items() if not value <= BONES_OFF],
-        PREPARE,
-    )
+    places = [f"{name}.npy (by {1000 * value:.0f} mm)" for name, value in off.items() if not value <= BONES_OFF]
+    what = "bones differ from HumanML3D's standard skeleton, on which the evaluators were trained"
+    found.warning(what, places, PREPARE)
 
 
 def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
-    """Speeds of clips that are captioned as walks: a wrong frame rate or unit shows in them."""
+    """Notes an implausible speed of clips with captions of walking, the sign of a wrong frame rate or unit."""
     if len(walkers) < WALKERS:
         return
     speed = float(np.median([body.speed for body in walkers.values()]))
     found.facts["walking_metres_a_second"] = round(speed, 2)
     if not WALKING[0] <= speed <= WALKING[1]:
-        found.add(
-            "warning",
-            f"people walk at {speed:.2f} m/s (median of {len(walkers)} clips whose captions say so)",
-            [f"{name}.npy ({body.speed:.2f} m/s)" for name, body in walkers.items()],
-            "Check the frame rate the clips were written at, and their unit; prepare joints has --fps.",
-        )
+        what = f"people walk at {speed:.2f} m/s (median of {len(walkers)} clips with captions of walking)"
+        places = [f"{name}.npy ({body.speed:.2f} m/s)" for name, body in walkers.items()]
+        found.warning(what, places, "Check the frame rate and unit of the clips; prepare joints has --fps.")
 
 
 def _check_feet(found: Examination, bodies: Mapping[str, Body]) -> None:
-    """Contact labels, sliding and the floor."""
-    found.add(
-        "warning",
-        "foot contact labels that do not follow from the positions",
-        [f"{name}.npy ({body.follows:.0%} do)" for name, body in bodies.items() if body.follows < LABELS],
-        f"Another threshold, frame rate or order of the feet wrote them. {PREPARE}",
-    )
+    """Notes contact labels that do not follow, sliding feet, and bodies off the floor."""
+    wrong = [f"{name}.npy ({body.follows:.0%} do)" for name, body in bodies.items() if body.follows < LABELS]
+    remedy = f"The program that wrote them used another threshold, frame rate or order of the feet. {PREPARE}"
+    found.warning("foot contact labels that do not follow from the positions", wrong, remedy)
     mean = float(np.mean([body.sliding for body in bodies.values()]))
     if mean > SLIDING:
-        worst = sorted(bodies, key=lambda name: -bodies[name].sliding)
-        found.add(
-            "warning",
-            f"feet slide on the floor in {mean:.0%} of the frames",
-            [f"{name}.npy ({bodies[name].sliding:.0%})" for name in worst],
-            "Look at them with --gallery: a wrong frame rate, unit or floor shows so.",
-        )
-    found.add(
-        "warning",
-        "the lowest point of the body is not on the floor",
-        [f"{name}.npy ({body.floor:+.2f} m)" for name, body in bodies.items() if not abs(body.floor) <= FLOOR],
-        f"The pipeline puts each clip's lowest joint at height 0. {PREPARE}",
-    )
+        worst = sorted(bodies.items(), key=lambda item: -item[1].sliding)
+        places = [f"{name}.npy ({body.sliding:.0%})" for name, body in worst]
+        remedy = f"{LOOK}: a wrong frame rate, unit or floor has this effect."
+        found.warning(f"feet slide on the floor in {mean:.0%} of the frames", places, remedy)
+    high = [f"{name}.npy ({body.floor:+.2f} m)" for name, body in bodies.items() if not abs(body.floor) <= FLOOR]
+    remedy = f"The pipeline puts the lowest joint of each clip at height 0. {PREPARE}"
+    found.warning("the lowest point of the body is not on the floor", high, remedy)
 
 
 def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
-    """Rotations and velocities that are those of the positions: what the official pipeline would have written."""
+    """Notes rotations and velocities that differ from those of the official pipeline."""
     compared = {name: body.astray for name, body in bodies.items() if body.astray}
     for group in ("rotations", "velocities"):
-        places = [
-            f"{name}.npy (by {astray[group]:.1f} deviations)"
-            for name, astray in compared.items()
-            if not astray[group] <= ASTRAY
-        ]
+        off = {name: astray[group] for name, astray in compared.items() if not astray[group] <= ASTRAY}
+        places = [f"{name}.npy (by {value:.1f} deviations)" for name, value in off.items()]
         if 2 * len(places) > len(compared):
             what = f"the {group} do not follow from the positions: another pipeline wrote them"
             remedy = f"The official evaluators and statistics expect HumanML3D's own pipeline. {PREPARE}"
-            found.add("warning", what, places, remedy)
+            found.warning(what, places, remedy)
         else:
             what = f"in {len(places)} of {len(compared)} clips the {group} do not follow from the positions"
-            remedy = "Nothing, if they turn around: decoding loses the heading where it crosses 180 degrees."
-            found.add("note", what, places, remedy)
+            remedy = "None needed if they turn around: decoding loses the heading where it crosses 180 degrees."
+            found.note(what, places, remedy)
 
 
 def _distance(path: Path, joints: np.ndarray) -> float:
-    """Largest distance of stored joints from decoded ones (N, J, 3), in their units; infinite if nothing compares."""
+    """Largest distance of stored from decoded joints (N, J, 3), in their unit; infinite if they cannot be compared."""
     try:
         stored = load_array(path)
     except DataError:
         return float("inf")
-    # Joints as they were encoded have one frame more than their features.
+    # Joints before encoding have one frame more than their features.
     if stored.shape[1:] != joints.shape[1:] or len(stored) not in (len(joints), len(joints) + 1):
         return float("inf")
     return float(np.abs(stored[: len(joints)] - joints).max())
 
 
 def _walks(captions: Sequence[Caption]) -> bool:
-    """Whether all captions of the whole clip speak of walking, and of nothing slower or faster."""
+    """Whether all captions of the whole clip mention walking, and nothing slower or faster."""
     texts = [caption.text for caption in captions if caption.segment is None]
     return bool(texts) and all(WALKS.search(text) and not ELSE.search(text) for text in texts)

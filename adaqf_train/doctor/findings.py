@@ -1,10 +1,11 @@
-"""What the doctor says: findings, facts, and how they are printed."""
+"""Findings and facts of an examination, and their presentation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partialmethod
 from pathlib import Path
 from typing import Literal
 
@@ -16,21 +17,18 @@ from adaqf_train.data.layout import Caption
 
 Level = Literal["error", "warning", "note"]
 COLOURS: dict[Level, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-NAMED = 4  # places a finding names; the others are counted
+NAMED = 4  # places that a finding names; the others are counted
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about a folder.
-
-    error: training or evaluation would stop, or mean something else than it says. warning: probably not what its owner
-    wants. note: worth knowing.
-    """
+    """A fault or peculiarity of a folder."""
 
     level: Level
+    """error: training or evaluation stops or is wrong. warning: probably unintended. note: worth knowing."""
     what: str
-    where: tuple[str, ...]  # the first few places: files, with line or frame
-    count: int  # of all places
+    where: tuple[str, ...]  # the first places: files, with line or frame
+    count: int  # number of all places
     remedy: str
 
     def places(self) -> str:
@@ -41,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Clip:
-    """A motion file that can be read."""
+    """A readable motion file."""
 
     name: str
     path: Path
@@ -51,13 +49,13 @@ class Clip:
 
 @dataclass
 class Examination:
-    """All that was found in a folder."""
+    """The result of an examination."""
 
     folder: Path
-    findings: list[Finding] = field(default_factory=list)  # errors first, once it is complete
+    findings: list[Finding] = field(default_factory=list)  # errors first
     facts: dict[str, object] = field(default_factory=dict)
-    clips: dict[str, Clip] = field(default_factory=dict)  # by name, the usable ones
-    captions: dict[str, list[Caption]] = field(default_factory=dict)  # by clip name, those that can be read
+    clips: dict[str, Clip] = field(default_factory=dict)  # usable clips by name
+    captions: dict[str, list[Caption]] = field(default_factory=dict)  # readable captions by clip name
 
     @property
     def ok(self) -> bool:
@@ -65,14 +63,18 @@ class Examination:
         return not any(finding.level == "error" for finding in self.findings)
 
     def add(self, level: Level, what: str, where: Iterable[str] | str, remedy: str) -> None:
-        """Notes a finding; one without places is dropped, so callers need not ask."""
+        """Adds a finding, unless it has no places."""
         places = [where] if isinstance(where, str) else list(where)
         if places:
             named = tuple(printable(place) for place in places[:NAMED])
             self.findings.append(Finding(level, printable(what), named, len(places), remedy))
 
+    error = partialmethod(add, "error")
+    warning = partialmethod(add, "warning")
+    note = partialmethod(add, "note")
+
     def to_dict(self) -> dict[str, object]:
-        """What `--json` prints."""
+        """The examination as JSON can write it."""
         levels = [finding.level for finding in self.findings]
         return {
             "folder": printable(str(self.folder)),
@@ -86,7 +88,7 @@ class Examination:
         """Prints the facts, then the findings."""
 
         def cell(*parts: str | tuple[str, str]) -> Text:
-            """Text, or texts with their style, as far as the console's encoding can say it."""
+            """Text, or texts with their style, in the encoding of the console."""
             styled = [(part, "") if isinstance(part, str) else part for part in parts]
             code = console.encoding
             return Text.assemble(*((t.encode(code, "backslashreplace").decode(code), style) for t, style in styled))
@@ -112,7 +114,7 @@ class Examination:
 
 
 def plain(value: object) -> object:
-    """A fact as JSON has it: NaN and infinity are no numbers there."""
+    """A fact for JSON, in which NaN and infinity do not exist."""
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}
     return value if not isinstance(value, float) or math.isfinite(value) else None
@@ -130,5 +132,5 @@ def as_text(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that any terminal takes: file names may hold bytes that are no characters, and line breaks."""
+    """Text that any terminal can print: file names may contain line breaks and bytes that are not characters."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

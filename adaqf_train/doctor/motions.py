@@ -1,4 +1,4 @@
-"""One pass over the motion files: which can be used, and the sums that later checks need."""
+"""One pass over the motion files: finds the usable ones, and collects sums for later checks."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from tqdm import tqdm
 
 from adaqf_train.data.clips import BROKEN_ARRAY
 from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
-from adaqf_train.data.layout import VECTORS, RunningStatistics
+from adaqf_train.data.layout import SPLITS, VECTORS, RunningStatistics
 from adaqf_train.doctor.findings import Clip, Examination
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 WIDTHS = {skeleton.features: skeleton for skeleton in (HUMANML3D, KIT)}
-BIG = 500  # files from which a progress bar is worth its lines
+BIG = 500  # number of files from which a progress bar is shown
 EXPLODED = 20.0  # standard deviations; official clips reach 25 in single frames
-EXPLODED_SHARE = 0.2  # of a clip's frames; single ones jump where the heading is ill-defined or crosses 180 degrees
-CONSTANT = 1e-7  # range of a feature that never changes, in its own unit
-STIFF = 3  # joints that may never turn: a body has few interpolated points
+EXPLODED_SHARE = 0.2  # of a clip's frames; single frames jump where the heading is ill-defined or crosses 180 degrees
+CONSTANT = 1e-7  # range below which a feature counts as constant, in its unit
+STIFF = 3  # number of joints that may never turn, as interpolated points do
 
 PREPARE = "Convert raw joints with: adaqf prepare joints SRC OUT."
-FAULTS = {  # what is wrong with files -> what to do
-    "files that are no .npy arrays (truncated, or another format)": "Copy them again, or write them with numpy.save.",
+FAULTS = {  # fault of a file -> remedy
+    "files that are not .npy arrays (truncated, or another format)": "Copy or write them again with numpy.save.",
     "pickled Python objects": "Save plain arrays: numpy.save(path, array.astype('float32')).",
-    "numbers that are no floats": "Save features, not indices: numpy.save(path, array.astype('float32')).",
-    "empty arrays": "Restore the files, or take the clips out of the split lists.",
+    "numbers that are not floats": "Save features, not indices: numpy.save(path, array.astype('float32')).",
+    "empty arrays": "Restore the files, or remove the clips from the split lists.",
     "joint positions instead of features": PREPARE,
-    "arrays that lie on their side (features, frames)": "Save the transpose: numpy.save(path, array.T).",
-    "arrays that are not (frames, features)": "Save one clip a file, an array of two dimensions.",
-    "arrays of another width than the rest": f"One folder holds one representation, 263 or 251 features. {PREPARE}",
-    "NaN or infinite values": "Repair the clips, or take them out of the split lists.",
+    "transposed arrays (features, frames)": "Save the transpose: numpy.save(path, array.T).",
+    "arrays that are not (frames, features)": "Save one clip per file, a two-dimensional array.",
+    "arrays of another width than the rest": f"A folder has one representation, 263 or 251 features. {PREPARE}",
+    "NaN or infinite values": "Repair the clips, or remove them from the split lists.",
 }
 UNREADABLE, PICKLED, DTYPE, EMPTY, JOINTS, TRANSPOSED, SHAPE, WIDTH, NOT_FINITE = FAULTS
 
 
 class Fault(Exception):
-    """Why an array cannot be used: one of FAULTS, and the detail to print beside the file's name."""
+    """The reason that an array cannot be used: one of FAULTS, and a detail to print after the file name."""
 
     def __init__(self, what: str, detail: str = "") -> None:
         super().__init__(what)
@@ -51,16 +51,16 @@ class Fault(Exception):
 
 @dataclass
 class Motions:
-    """What the pass gathered."""
+    """The results of the pass."""
 
     width: int
     training: RunningStatistics
     everything: RunningStatistics
-    low: np.ndarray  # (D,) least value of each feature over all clips
+    low: np.ndarray  # (D,) smallest value of each feature over all clips
     high: np.ndarray
     peak: np.ndarray  # (D,) largest |normalised| value; zero without statistics
-    sample: dict[str, np.ndarray] = field(default_factory=dict)  # clips kept for the checks that decode
-    digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # of contents -> names
+    sample: dict[str, np.ndarray] = field(default_factory=dict)  # clips to decode
+    digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # digest of the content -> names
     exploded: dict[str, float] = field(default_factory=dict)  # name -> share of frames beyond EXPLODED
     odd_contacts: list[str] = field(default_factory=list)  # clips whose labels are not 0 or 1
 
@@ -71,7 +71,7 @@ def motion_files(folder: Path) -> dict[str, Path]:
 
 
 def common_width(files: Mapping[str, Path], mean: np.ndarray | None) -> int | None:
-    """The representation most files have; without one, that of the statistics; None when neither is standard."""
+    """The standard width of most files, else the width of the statistics; None without either."""
     paths = list(files.values())
     seen = Counter(width for path in paths[:: max(1, len(paths) // 200)] if (width := _width(path)) in WIDTHS)
     if seen:
@@ -87,7 +87,7 @@ def scan(
     statistics: tuple[np.ndarray, np.ndarray] | None,
     keep: Collection[str],
 ) -> Motions:
-    """Reads every file once, fills `found.clips`, and notes the files that cannot be used.
+    """Reads every file once, fills `found.clips` and notes unusable files.
 
     statistics: Mean and Std (D,) that fit, or None. keep: names of the clips to keep in memory.
     """
@@ -112,102 +112,73 @@ def scan(
             motions.sample[name] = vectors
         _add(motions, name, vectors, statistics, split_of.get(name) == "train")
     for what, remedy in FAULTS.items():
-        found.add("error", f"{VECTORS} holds {what}", faulty[what], remedy)
-    found.add("note", "NaN in the official release too, and left out", excluded, "Nothing: readers skip them.")
+        found.error(f"{VECTORS} contains {what}", faulty[what], remedy)
+    found.note("NaN in the official release, and ignored", excluded, "None needed: readers skip them.")
     return motions
 
 
 def check_values(found: Examination, motions: Motions) -> None:
-    """Features that never change, and those that leave all bounds."""
+    """Notes constant features, extreme features, and contact labels other than 0 and 1."""
     if not found.clips:
         return
+    groups = slices_of_width(motions.width).groups()
     constant = motions.high - motions.low < CONSTANT
-    turns = slices_of_width(motions.width).rotations
+    turns = groups["rotations"]
     stiff = constant[turns].reshape(-1, 6).all(axis=1)  # of joints 1..J-1
     if stiff.sum() <= STIFF:
         constant[turns] &= ~np.repeat(stiff, 6)
-        found.add(
-            "note",
-            "joints that never turn against their parent",
-            [joint for joint, flag in zip(WIDTHS[motions.width].joints[1:], stiff, strict=True) if flag],
-            "Right for a point interpolated between two joints, such as spine3 of many captures.",
-        )
-    flat = [
-        f"{group} ({constant[where].sum()} of {constant[where].size})"
-        for group, where in slices_of_width(motions.width).groups().items()
-        if constant[where].any()
-    ]
-    found.add(
-        "warning",
-        "features that have one value in every frame of every clip",
-        flat,
-        "Check what wrote them: motions of a body move all of them.",
-    )
+        joints = [joint for joint, flag in zip(WIDTHS[motions.width].joints[1:], stiff, strict=True) if flag]
+        remedy = "None needed for a point interpolated between two joints, such as spine3 of many captures."
+        found.note("joints that never turn against their parent", joints, remedy)
+    flat = [f"{g} ({constant[at].sum()} of {constant[at].size})" for g, at in groups.items() if constant[at].any()]
+    remedy = "Check the program that wrote them: a moving body changes all features."
+    found.warning("features that have one value in every frame of every clip", flat, remedy)
     worst = sorted(motions.exploded, key=motions.exploded.__getitem__, reverse=True)
-    found.add(
-        "warning",
-        f"normalised features beyond {EXPLODED:g} standard deviations in more than {EXPLODED_SHARE:.0%} of a clip's "
-        "frames",
+    found.warning(
+        f"features beyond {EXPLODED:g} standard deviations in more than {EXPLODED_SHARE:.0%} of a clip's frames",
         [f"{name}.npy ({motions.exploded[name]:.0%})" for name in worst],
-        "Look at these clips with --gallery; check their units, and that Mean.npy and Std.npy are this folder's.",
+        "View these clips with --gallery; check their units, and that Mean.npy and Std.npy are this folder's.",
     )
-    found.add(
-        "warning",
-        "foot contact labels other than 0 and 1",
-        [f"{name}.npy" for name in motions.odd_contacts],
-        "Keep labels as they are: features are stored before normalisation, labels included.",
-    )
+    odd = [f"{name}.npy" for name in motions.odd_contacts]
+    remedy = "Store the labels, like all features, before normalisation."
+    found.warning("foot contact labels other than 0 and 1", odd, remedy)
     if motions.peak.any():
-        groups = slices_of_width(motions.width).groups()
-        found.facts["largest_normalised_value"] = {
-            group: round(float(motions.peak[where].max()), 1) for group, where in groups.items()
-        }
+        largest = {group: round(float(motions.peak[at].max()), 1) for group, at in groups.items()}
+        found.facts["largest_normalised_value"] = largest
 
 
 def check_copies(found: Examination, motions: Motions) -> None:
-    """Files with the same contents under several names."""
+    """Notes files with equal content."""
     across, within = [], []
     for names in motions.digests.values():
         splits = {found.clips[name].split for name in names} - {None}
         if len(names) > 1:
             (across if len(splits) > 1 else within).append(" = ".join(sorted(names)[:3]))
-    found.add(
-        "warning",
-        "the same motion in several splits: what is tested on was trained on",
-        across,
-        "Keep one of each.",
-    )
-    found.add("note", "the same motion under several names", within, "Keep one of each, with all captions.")
+    found.warning("the same motion in several splits: test clips were trained on", across, "Keep one of each.")
+    found.note("the same motion under several names", within, "Keep one of each, with all captions.")
 
 
 def check_lengths(found: Examination, shortest: int, longest: int) -> None:
-    """How long clips are, and how many the readers' filter leaves out."""
+    """Adds facts about the lengths of clips, and notes those that the readers' filter omits."""
     frames = np.array([clip.frames for clip in found.clips.values()])
     if not len(frames):
         return
     skeleton = WIDTHS[found.facts["features"]]
     found.facts["minutes"] = round(float(frames.sum()) / skeleton.fps / 60, 1)
-    found.facts["frames"] = {
-        name: int(np.percentile(frames, at))
-        for name, at in (("min", 0), ("5%", 5), ("median", 50), ("95%", 95), ("max", 100))
-    }
-    outside = [c for c in found.clips.values() if not shortest <= c.frames <= longest]
+    percentiles = {"min": 0, "5%": 5, "median": 50, "95%": 95, "max": 100}
+    found.facts["frames"] = {name: int(np.percentile(frames, at)) for name, at in percentiles.items()}
+    outside = [clip for clip in found.clips.values() if not shortest <= clip.frames <= longest]
     found.facts["outside_length_filter"] = len(outside)
-    found.add(
-        "note",
-        f"{len(outside) / len(frames):.1%} of the clips are not {shortest} to {longest} frames long, and left out",
+    found.note(
+        f"{len(outside) / len(frames):.1%} of the clips are not {shortest} to {longest} frames long, and omitted",
         [f"{clip.name}.npy ({clip.frames})" for clip in outside],
-        "Nothing, unless they matter: cut long ones into windows, or change data.min_frames and data.max_frames.",
+        "To use them, cut long clips into windows, or change data.min_frames and data.max_frames.",
     )
-    for split in ("train", "val", "test"):
-        lengths = [clip.frames for clip in found.clips.values() if clip.split == split]
-        if lengths and not any(shortest <= n <= longest for n in lengths):
-            found.add(
-                "error",
-                f"no clip of the split is {shortest} to {longest} frames long",
-                f"{split}.txt",
-                "Change data.min_frames and data.max_frames, or the frame rate the clips were written at.",
-            )
+    remedy = "Change data.min_frames and data.max_frames, or the frame rate of the clips."
+    of_split, unused = (Counter(clip.split for clip in clips) for clips in (found.clips.values(), outside))
+    for split in SPLITS:
+        if of_split[split] and of_split[split] == unused[split]:
+            found.error(f"no clip of the split is {shortest} to {longest} frames long", f"{split}.txt", remedy)
 
 
 def _progress(files: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
@@ -216,7 +187,7 @@ def _progress(files: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
 
 
 def _read(path: Path) -> tuple[np.ndarray, str]:
-    """An array with a digest of its file; Fault when it is none."""
+    """An array and a digest of its file; Fault if it is not an array."""
     try:
         content = path.read_bytes()
         if not content.startswith(b"\x93NUMPY"):
@@ -227,7 +198,7 @@ def _read(path: Path) -> tuple[np.ndarray, str]:
 
 
 def _vectors(array: np.ndarray, width: int) -> np.ndarray:
-    """The array as float32 (frames, width); Fault when it is not that, or not finite."""
+    """The array as float32 (frames, width); Fault if it is not, or not finite."""
     shape = str(array.shape)
     if not np.issubdtype(array.dtype, np.floating):
         raise Fault(DTYPE, f"({array.dtype})")
@@ -269,7 +240,7 @@ def _add(
 
 
 def _width(path: Path) -> int | None:
-    """Features per frame as the file's header has them; None when there are none."""
+    """Features per frame according to the file's header; None if it has no width."""
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Mean.npy and Std.npy: whose they are, and whether they fit the clips."""
+"""Checks of Mean.npy and Std.npy: their origin, and whether they fit the clips."""
 
 from __future__ import annotations
 
@@ -8,80 +8,68 @@ from pathlib import Path
 import numpy as np
 
 from adaqf_train.data.clips import load_array
+from adaqf_train.data.official import PREFIXES
 from adaqf_train.doctor.findings import Examination
 from adaqf_train.doctor.motions import WIDTHS, Motions
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
+Statistics = tuple[np.ndarray, np.ndarray]  # Mean and Std (D,)
 MEAN, STD = "Mean.npy", "Std.npy"
+OWN = f"Put the data set's own {MEAN} and {STD} here"
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A few values that tell statistics apart: features by index -> (mean, standard deviation)."""
+    """A few values that identify statistics."""
 
     name: str
     width: int
-    values: dict[int, tuple[float, float]]
-    evaluators: bool  # the official evaluators' own, whose deviations are 25 times smaller for root and contacts
+    features: tuple[int, ...]  # indices
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    evaluators: bool = True  # statistics of official evaluators, which divide root and contacts by another 25
 
     def matches(self, mean: np.ndarray, std: np.ndarray) -> bool:
-        """Whether Mean and Std (D,) are these."""
-        if len(mean) != self.width:
-            return False
-        at = list(self.values)
-        expected = np.array(list(self.values.values()))
-        return bool(np.allclose(np.stack([mean[at], std[at]], axis=1), expected, rtol=1e-3, atol=1e-6))
+        """Whether Mean and Std (D,) are these statistics."""
+        found, at = np.stack([mean, std]), list(self.features)
+        return len(mean) == self.width and np.allclose(found[:, at], (self.mean, self.std), rtol=1e-3, atol=1e-6)
 
 
 KNOWN = (
     Fingerprint(
         "HumanML3D's",
         HUMANML3D.features,
-        {
-            2: (0.00868254, 0.0169271),
-            3: (0.938551, 0.153766),
-            5: (0.823303, 0.122244),
-            67: (0.397804, 0.299692),
-            259: (0.848058, 0.355933),
-        },
+        features=(2, 3, 5, 67, 259),
+        mean=(0.00868254, 0.938551, 0.823303, 0.397804, 0.848058),
+        std=(0.0169271, 0.153766, 0.122244, 0.299692, 0.355933),
         evaluators=False,
     ),
     Fingerprint(
         "the HumanML3D evaluators' (t2m_mean.npy, t2m_std.npy)",
         HUMANML3D.features,
-        {
-            2: (0.0086845, 0.000676928),
-            3: (0.917516, 0.00612082),
-            5: (0.836166, 0.122555),
-            67: (0.39761, 0.300386),
-            259: (0.848054, 0.0140949),
-        },
-        evaluators=True,
+        features=(2, 3, 5, 67, 259),
+        mean=(0.0086845, 0.917516, 0.836166, 0.39761, 0.848054),
+        std=(0.000676928, 0.00612082, 0.122555, 0.300386, 0.0140949),
     ),
     Fingerprint(
         "the KIT-ML evaluators' (kit_mean.npy, kit_std.npy)",
         KIT.features,
-        {
-            2: (16.5778, 1.17277),
-            3: (559.625, 4.58643),
-            5: (635.953, 93.6202),
-            100: (0.778883, 0.342471),
-            193: (16.581, 29.1116),
-        },
-        evaluators=True,
+        features=(2, 3, 5, 100, 193),
+        mean=(16.5778, 559.625, 635.953, 0.778883, 16.581),
+        std=(1.17277, 4.58643, 93.6202, 0.342471, 29.1116),
     ),
 )
 ROOT = ("root_rot_velocity", "root_linear_velocity", "root_height", "contacts")  # groups the evaluators weigh 25-fold
 BIAS = 25.0
-ENOUGH = 1000  # training frames that statistics can be judged by
+ENOUGH = 1000  # training frames needed to judge statistics
 FAR_MEAN = 0.5  # deviations, root mean square over a group
 FAR_STD = 2.0  # ratio
 
 
-def read_statistics(found: Examination, folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and Std (D,) if they can normalise, float64; what keeps them from it is noted."""
+def read_statistics(found: Examination, folder: Path) -> Statistics | None:
+    """Mean and Std (D,), float64; None, with a finding, if they cannot normalise."""
     loaded, bad = [], []
     for name in (MEAN, STD):
         try:
@@ -95,46 +83,34 @@ def read_statistics(found: Examination, folder: Path) -> tuple[np.ndarray, np.nd
             bad.append(f"{name}: NaN or infinite")
         elif name == STD and (array <= 0).any():
             bad.append(f"{name}: {int((array <= 0).sum())} values are not above zero")
-        else:
-            loaded.append(array)
-    if len(loaded) == 2 and len(loaded[0]) != len(loaded[1]):
+        loaded.append(array)
+    if not bad and len(loaded[0]) != len(loaded[1]):
         bad.append(f"{MEAN}: {len(loaded[0])} values, {STD}: {len(loaded[1])}")
-    found.add("error", "statistics that cannot normalise", bad, "Compute both again from the train split.")
+    found.error("statistics that cannot normalise", bad, "Compute both again from the train split.")
     return None if bad else (loaded[0], loaded[1])
 
 
-def check_statistics(found: Examination, motions: Motions, statistics: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """Notes statistics that are the evaluators', or that do not fit the training clips."""
+def check_statistics(found: Examination, motions: Motions, statistics: Statistics | None) -> None:
+    """Notes statistics of the evaluators, and statistics that do not fit the training clips."""
     if statistics is None:
         return
     mean, std = statistics
+    files, again = [MEAN, STD], "Compute both again from the train split, or restore the data set's own."
     known = next((fingerprint for fingerprint in KNOWN if fingerprint.matches(mean, std)), None)
     found.facts["statistics"] = known.name if known else "of its own"
-    again = "Compute both again from the train split, or restore the data set's own."
     if len(mean) != motions.width:
-        found.add(
-            "error",
-            f"statistics of {len(mean)} features, clips of {motions.width}",
-            [MEAN, STD],
-            again,
-        )
-        return
-    if known and known.evaluators:
-        found.add(
-            "error",
-            f"Mean.npy and Std.npy are {known.name}, which weigh root and contacts 25-fold: for embeddings only",
-            [MEAN, STD],
-            "Put the data set's own Mean.npy and Std.npy here; keep the others under their names.",
-        )
-        return
-    if motions.training.count < ENOUGH:
-        found.add(
-            "note",
-            f"too few training frames ({motions.training.count:,}) to judge the statistics by",
-            [MEAN, STD],
-            "Nothing, if they are of the whole data set.",
-        )
-        return
+        found.error(f"statistics of {len(mean)} features, clips of {motions.width}", files, again)
+    elif known and known.evaluators:
+        what = f"{MEAN} and {STD} are {known.name}, which weigh root and contacts 25-fold: for embeddings only"
+        found.error(what, files, f"{OWN}; keep the others under their names.")
+    elif motions.training.count < ENOUGH:
+        what = f"too few training frames ({motions.training.count:,}) to judge the statistics"
+        found.note(what, files, "None needed if they are those of the whole data set.")
+    else:
+        _check_fit(found, motions, mean, std, again)
+
+
+def _check_fit(found: Examination, motions: Motions, mean: np.ndarray, std: np.ndarray, again: str) -> None:
     own_mean, own_std = (array.astype(np.float64) for array in motions.training.result())
     ratios, far = {}, []
     for group, where in slices_of_width(motions.width).groups().items():
@@ -143,36 +119,26 @@ def check_statistics(found: Examination, motions: Motions, statistics: tuple[np.
         if shift > FAR_MEAN or not 1 / FAR_STD <= ratios[group] <= FAR_STD:
             far.append(f"{group} (mean off by {shift:.1f} deviations, deviation × {ratios[group]:.2g})")
     if all(0.5 < ratios[group] * BIAS < 2 for group in ROOT) and 0.5 < ratios["positions"] < 2:
-        found.add(
-            "error",
-            "Std.npy is 25 times smaller for root and contacts, as the evaluators' statistics are",
-            STD,
-            "Put the data set's own Mean.npy and Std.npy here: these weigh the root 25-fold.",
-        )
+        what = f"{STD} is 25 times smaller for root and contacts, as in the evaluators' statistics"
+        found.error(what, STD, f"{OWN}: these weigh the root 25-fold.")
         return
     found.facts["statistics_fit_the_train_split"] = not far
-    found.add("warning", "statistics that do not fit the training clips", far, again)
+    found.warning("statistics that do not fit the training clips", far, again)
 
 
-def official(statistics: tuple[np.ndarray, np.ndarray] | None) -> bool:
+def official(statistics: Statistics | None) -> bool:
     """Whether Mean and Std are HumanML3D's."""
     return statistics is not None and KNOWN[0].matches(*statistics)
 
 
 def check_evaluators(found: Examination, folder: Path, width: int | None, claims_official: bool) -> None:
-    """Whether the official evaluators' own statistics are there."""
-    if width not in WIDTHS:
+    """Notes whether the statistics of the official evaluators exist."""
+    if width not in PREFIXES:
         return
-    name = "t2m" if width == HUMANML3D.features else "kit"
-    present = [
-        all((place / f"{name}_{part}.npy").is_file() for part in ("mean", "std"))
-        for place in (folder, folder.absolute().parent)  # MDM keeps them above the data set
-    ]
-    found.facts["evaluators_statistics"] = any(present)
-    if claims_official and not any(present):
-        found.add(
-            "note",
-            "the official evaluators' own statistics are not here",
-            f"{name}_mean.npy, {name}_std.npy",
-            "Needed for the literature's FID and R-precision only: they come with MDM's and MoMask's evaluators.",
-        )
+    files = [f"{PREFIXES[width]}_{part}.npy" for part in ("mean", "std")]
+    places = (folder, folder.absolute().parent)  # MDM keeps them above the data set
+    present = any(all((place / file).is_file() for file in files) for place in places)
+    found.facts["evaluators_statistics"] = present
+    if claims_official and not present:
+        remedy = "They are needed for the literature's FID and R-precision only; MDM and MoMask provide them."
+        found.note("the official evaluators' own statistics are not here", ", ".join(files), remedy)

@@ -1,4 +1,4 @@
-"""The caption files: what cannot be read, what is said twice, and segments that lie outside their clip."""
+"""Checks of the caption files: unreadable or repeated captions, and segments outside their clip."""
 
 from __future__ import annotations
 
@@ -13,68 +13,61 @@ from adaqf_train.doctor.findings import Examination
 from adaqf_train.errors import DataError
 
 BOM = "\ufeff"
-LATE = 0.5  # seconds by which a segment may end after its clip; upstream's lists are rounded
+LATE = 0.5  # seconds by which a segment may exceed its clip; the official segments are rounded
 
 
 def text_files(found: Examination, files: ClipFiles) -> dict[str, bytes]:
-    """The bytes of the caption files by clip name, out of texts/ or texts.zip; notes those that cannot be read."""
+    """Reads the caption files of texts/ or texts.zip by clip name; notes those that cannot be read."""
     contents: dict[str, bytes] = {}
     unreadable: list[str] = []
     try:
         for name in sorted(files.captioned):
+            contents[name] = b""
             try:
                 contents[name] = files.text(name)
             except DataError as error:
-                contents[name] = b""
                 unreadable.append(str(error).rstrip("."))
     except DataError as error:  # the archive itself
         unreadable.append(str(error).rstrip("."))
-    found.add("error", "captions that cannot be read", unreadable, "Restore them from the data set as distributed.")
+    found.error("captions that cannot be read", unreadable, "Restore them from the distributed data set.")
     return contents
 
 
 def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, list[Caption]]:
-    """Notes what is wrong with caption files; returns the captions that can be read, by clip name."""
+    """Notes faults of caption files; returns the readable captions by clip name."""
     captions: dict[str, list[Caption]] = {}
     not_utf8, malformed, empty, marked, repeated = [], [], [], [], []
     for name, content in texts.items():
+        file = f"{name}.txt"
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            not_utf8.append(f"{name}.txt (byte {error.start})")
+            not_utf8.append(f"{file} (byte {error.start})")
             text = content.decode("utf-8", errors="replace")
         if text.startswith(BOM):
-            marked.append(f"{name}.txt")
-            text = text.removeprefix(BOM)
+            marked.append(file)
         captions[name] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
+        for number, line in enumerate(text.removeprefix(BOM).splitlines(), start=1):
             try:
-                captions[name].append(parse_caption(line))
+                captions[name] += [parse_caption(line)] if line.strip() else []
             except ValueError as error:
-                malformed.append(f"{name}.txt, line {number}: {error}".rstrip("."))
+                malformed.append(f"{file}, line {number}: {error}".rstrip("."))
         if not captions[name]:
-            empty.append(f"{name}.txt")
-        twice = [text for text, count in Counter(c.text.lower() for c in captions[name]).items() if count > 1]
-        repeated += [f"{name}.txt ({text[:40]!r})" for text in twice[:1]]
-    found.add("error", f"{TEXTS} holds files that are not UTF-8", not_utf8, "Save them as UTF-8.")
-    found.add(
-        "error", f"{TEXTS} holds malformed lines", malformed, "Write caption#word/POS word/POS#from#to, or remove them."
-    )
-    found.add(
-        "error",
-        f"{TEXTS} holds files without a caption",
-        empty,
-        "Add at least one line, or take the clips out of the split lists.",
-    )
-    found.add("warning", f"{TEXTS} holds files with a byte order mark", marked, "Save them as UTF-8 without one.")
-    found.add("warning", "a clip has the same caption twice", repeated, "Remove the repetition: it counts double.")
+            empty.append(file)
+        common = Counter(caption.text.lower() for caption in captions[name]).most_common(1)
+        repeated += [f"{file} ({text[:40]!r})" for text, count in common if count > 1]
+    found.error(f"{TEXTS} contains files that are not UTF-8", not_utf8, "Save them as UTF-8.")
+    correct = "Write caption#word/POS word/POS#from#to, or remove them."
+    found.error(f"{TEXTS} contains malformed lines", malformed, correct)
+    add = "Add at least one line, or remove the clips from the split lists."
+    found.error(f"{TEXTS} contains files without a caption", empty, add)
+    found.warning(f"{TEXTS} contains files with a byte order mark", marked, "Save them as UTF-8 without it.")
+    found.warning("a clip has the same caption twice", repeated, "Remove the repetition: it counts double.")
     return captions
 
 
 def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
-    """Facts about the captions, and how many clips share one."""
+    """Adds facts about the captions, and the share of captions that several clips have."""
     texts = [caption.text for of_clip in captions.values() for caption in of_clip]
     if not texts:
         return
@@ -87,16 +80,12 @@ def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
     found.facts["segments"] = sum(c.segment is not None for of_clip in captions.values() for c in of_clip)
     found.facts["captions_shared_by_clips"] = round(shared, 3)
     common = [f"{text[:60]!r} ({count} clips)" for text, count in clips.most_common() if count > 1]
-    found.add(
-        "note",
-        f"{shared:.1%} of the captions belong to several clips",
-        common,
-        "R-precision takes each of them for a mistake; the training masks equal captions.",
-    )
+    remedy = "None needed: training masks equal captions, but R-precision counts them as mistakes."
+    found.note(f"{shared:.1%} of the captions belong to several clips", common, remedy)
 
 
 def check_segments(found: Examination, captions: Mapping[str, list[Caption]], fps: float) -> None:
-    """Segments that begin or end after their clip."""
+    """Notes segments that begin or end after their clip."""
     beyond, late = [], []
     for name, clip in found.clips.items():
         seconds = clip.frames / fps
@@ -107,10 +96,6 @@ def check_segments(found: Examination, captions: Mapping[str, list[Caption]], fp
                 beyond.append(place)
             elif stop > seconds + LATE:
                 late.append(place)
-    found.add(
-        "warning",
-        "captions of a segment that begins after its clip has ended: they are left out",
-        beyond,
-        "Correct the seconds (not frames), or check the clips' frame rate.",
-    )
-    found.add("note", "captions of a segment that ends after its clip", late, "Nothing: it is cut at the clip's end.")
+    remedy = "Correct the times, which are seconds, not frames, or check the clips' frame rate."
+    found.warning("captions of a segment that begins after its clip has ended: they are ignored", beyond, remedy)
+    found.note("captions of a segment that ends after its clip", late, "None needed: they are cut at the clip's end.")
