@@ -1,4 +1,4 @@
-"""Caches all clips of a folder in one memory-mapped file, so that 29,228 files are read only once.
+"""Cache all clips of a folder in one memory-mapped file, so that 29,228 files are read only once.
 
 The cache is .adaclip_cache/ in the data folder, or a folder in $ADACLIP_CACHE. It holds
 
@@ -70,7 +70,7 @@ class CachedClips:
 
 
 def load(files: ClipFiles, features: int) -> CachedClips | None:
-    """Opens the cache of these files; None unless it is complete and up to date."""
+    """Open the cache of these files; None unless it is complete and up to date."""
     place = place_of(files.folder)
     try:
         expected, _, content = (place / INDEX).read_bytes().partition(b"\n")
@@ -86,7 +86,7 @@ def load(files: ClipFiles, features: int) -> CachedClips | None:
 
 
 def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips | None:
-    """Writes the cache and opens it. Of several processes one builds it, and the others wait.
+    """Write the cache and open it. Of several processes one builds it, and the others wait.
 
     Args:
         files: The files of the data folder.
@@ -139,7 +139,7 @@ def _key(files: ClipFiles, features: int) -> str:
 
 
 def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
-    """Writes the cache, the wanted clips first. The caller holds the lock."""
+    """Write the cache, the wanted clips first. The caller holds the lock."""
     for path in place.iterdir():  # stale or incomplete caches
         if path.name == INDEX or path.name.endswith(PARTIAL) or path.match(VECTORS.format("*")):
             with suppress(OSError):  # Windows keeps mapped files
@@ -179,7 +179,7 @@ def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) 
 
 
 def _write_header(file, rows: int, features: int) -> None:
-    """Writes a .npy header; numpy reserves space for more rows, so it can be rewritten at the end."""
+    """Write a .npy header; numpy reserves space for more rows, so it can be rewritten at the end."""
     descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
     header = {"descr": descr, "fortran_order": False, "shape": (rows, features)}
     np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""Lists, reads and checks the clips of a folder in HumanML3D's layout."""
+"""List, read and check the clips of a folder in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ClipFiles:
         return max((changed for _, _, changed in stamps), default=0) / 1e9
 
     def read(self, name: str, features: int) -> Clip:
-        """Reads a clip with features of the given width; DataError if it cannot be used."""
+        """Read a clip with features of the given width; DataError if it cannot be used."""
         vectors = _read_vectors(self.motion_path(name), features)
         return Clip(vectors, self.captions(name), digest_of(vectors))
 
@@ -107,7 +107,7 @@ class ClipFiles:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """Loads a .npy file of floats; DataError if it is missing, pickled, truncated or of another type."""
+    """Load a .npy file of floats; DataError if it is missing, pickled, truncated or of another type."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Reads and checks a split of a folder in HumanML3D's layout."""
+"""Read and check a split of a folder in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class MotionDataset:
         return len(self.mean)
 
     def normalise(self, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Normalises features (..., D) to zero mean and unit group deviation, in place of `out` if it is given."""
+        """Normalise features (..., D) to zero mean and unit group deviation, in place of `out` if it is given."""
         out = np.subtract(vectors, self.mean, out=out)
         return np.divide(out, self.std, out=out)
 
@@ -153,7 +153,7 @@ class MotionDataset:
         return loaded[0], loaded[1]
 
     def _check_texts(self, files: ClipFiles) -> None:
-        """Raises DataError for captions without a motion, which was lost, whether or not a split lists the clip."""
+        """Raise DataError for captions without a motion, which was lost, whether or not a split lists the clip."""
         if self.skeleton is KIT:
             return  # see `_without_lost`
         for name in sorted(files.captioned - files.motions.keys() - OFFICIAL_NAN_CLIPS):

@@ -55,7 +55,7 @@ class CaptionedMotion:
 
 
 def parse_lines(content: bytes, where: str) -> list[Caption]:
-    """Parses the captions in the content of a text file.
+    """Parse the captions in the content of a text file.
 
     Args:
         content: The bytes of the file.
@@ -81,7 +81,7 @@ def parse_lines(content: bytes, where: str) -> list[Caption]:
 
 
 def parse_caption(line: str) -> Caption:
-    """Parses one line, caption#tokens#from#to; ValueError says what is malformed."""
+    """Parse one line, caption#tokens#from#to; ValueError says what is malformed."""
     parts = line.split("#")
     if len(parts) != 4:
         raise ValueError(f"expected caption#tokens#from#to, found {len(parts) - 1} '#'.")
@@ -111,7 +111,7 @@ def _decoded(content: bytes, where: object) -> str:
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads the clip names of a split list, one per line; DataError if it is empty or not text."""
+    """Read the clip names of a split list, one per line; DataError if it is empty or not text."""
     names = text_lines(path)
     if not names:
         raise DataError(f"{path}: the {path.stem} split is empty. Write one clip name per line.")
@@ -119,7 +119,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def check_split_lists(folder: Path) -> None:
-    """Raises DataError for an empty split list, which a data set has that was not written completely."""
+    """Raise DataError for an empty split list, which a data set has that was not written completely."""
     for split in SPLITS:
         if (folder / f"{split}.txt").is_file():
             read_names(folder / f"{split}.txt")
@@ -143,7 +143,7 @@ def write_folder(
     origin: Mapping[str, object] | None = None,
     made_from: Mapping[str, object] | None = None,
 ) -> dict[str, int]:
-    """Writes clips as a HumanML3D folder, whole or not at all.
+    """Write clips as a HumanML3D folder, whole or not at all.
 
     `features.encode` retargets the joints, puts them on the floor and turns them.
 
@@ -188,7 +188,7 @@ def write_folder(
 def complete(
     staging: Path, names: Mapping[str, Sequence[str]], statistics: RunningStatistics, origin: object = None
 ) -> dict[str, int]:
-    """Writes statistics, split lists and origin to a folder of clips; returns the number of clips per split."""
+    """Write statistics, split lists and origin to a folder of clips; return the number of clips per split."""
     mean, std = statistics.result()
     np.save(staging / "Mean.npy", mean)
     np.save(staging / "Std.npy", std)
@@ -214,7 +214,7 @@ class RunningStatistics:
         self.squares = np.zeros(features)
 
     def add(self, vectors: np.ndarray) -> None:
-        """Adds the frames of a clip (N, D)."""
+        """Add the frames of a clip (N, D)."""
         vectors = vectors.astype(np.float64)
         self.count += len(vectors)
         self.sum += vectors.sum(axis=0)
@@ -252,7 +252,7 @@ def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[P
 
 
 def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
-    """Writes the files of a clip and returns its features (N, D); they come last, so where they are, all files are."""
+    """Write the files of a clip and return its features (N, D); they come last, so where they are, all files are."""
     lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
     (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
     if clip.parameters:

@@ -1,4 +1,4 @@
-"""Locates the data and the evaluators' statistics of HumanML3D, KIT-ML and the codebases that use them."""
+"""Locate the data and the evaluators' statistics of HumanML3D, KIT-ML and the codebases that use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECKPOINTS = ("Comp_v6_KLD005", "Comp_v6_KLD01")
 
 
 def locate(folder: Path) -> Path:
-    """Finds the data folder: `folder`, or the only data folder in it or in its dataset/ (MDM, MoMask, HumanML3D).
+    """Find the data folder: `folder`, or the only data folder in it or in its dataset/ (MDM, MoMask, HumanML3D).
 
     Raises:
         DataError: There is none, or there are several, whose names the message gives.
@@ -43,7 +43,7 @@ def locate(folder: Path) -> Path:
 
 
 def evaluator_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Finds the statistics of the official evaluators.
+    """Find the statistics of the official evaluators.
 
     They differ from the data's Mean.npy and Std.npy: deviations of root and contacts are 25 times smaller. Candidates
     are t2m_mean.npy (KIT-ML: kit_mean.npy) in the data folder and its parent (MDM's dataset/), then meta/mean.npy of

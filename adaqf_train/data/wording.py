@@ -1,4 +1,4 @@
-"""Flips the dynamic words of captions: left/right, slowly/quickly, forward/backward, clockwise, counts, before/after.
+"""Flip the dynamic words of captions: left/right, slowly/quickly, forward/backward, clockwise, counts, before/after.
 
 A caption with one flipped word describes the motion wrongly and differs in that word only.
 """

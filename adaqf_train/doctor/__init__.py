@@ -1,4 +1,4 @@
-"""Examines a data folder: `adaqf doctor`. Every fault is a finding with a remedy, never an exception."""
+"""Examine a data folder: `adaqf doctor`. Every fault is a finding with a remedy, never an exception."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST = 199
 
 
 def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Examination:
-    """Examines a folder in HumanML3D's layout, 263-d or 251-d; bad data never raise.
+    """Examine a folder in HumanML3D's layout, 263-d or 251-d; bad data never raise.
 
     Args:
         folder: The data folder, or a folder that contains one.

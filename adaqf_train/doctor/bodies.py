@@ -58,7 +58,7 @@ def check_bodies(
     captions: Mapping[str, list[Caption]],
     std: np.ndarray,
 ) -> None:
-    """Decodes clips (N, D) by name and notes impossible bodies and movements. std: deviation (D,) of all clips."""
+    """Decode clips (N, D) by name and note impossible bodies and movements. std: deviation (D,) of all clips."""
     names = sorted(name for name, vectors in sample.items() if len(vectors) > 1)
     if not names:
         return
@@ -86,7 +86,7 @@ def check_bodies(
 
 
 def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: bool) -> Body:
-    """Measures features (N, D), N > 1. thorough: also encode them again and compare the stored joints."""
+    """Measure features (N, D), N > 1. thorough: also encode them again and compare the stored joints."""
     vectors = vectors.astype(np.float64)
     skeleton, where = WIDTHS[vectors.shape[1]], features.slices_of_width(vectors.shape[1])
     unit = skeleton.units_per_metre
@@ -114,7 +114,7 @@ def measure(vectors: np.ndarray, std: np.ndarray, stored: Path, *, thorough: boo
 
 
 def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skeleton) -> None:
-    """Notes implausible leg lengths, and bones that differ from HumanML3D's standard skeleton."""
+    """Note implausible leg lengths, and bones that differ from HumanML3D's standard skeleton."""
     median = float(np.median([body.leg for body in bodies.values()]))
     found.facts["leg_metres"] = round(median, 3)
     wrong = [f"{name}.npy ({body.leg:.3g} m)" for name, body in bodies.items() if not LEGS[0] <= body.leg <= LEGS[1]]
@@ -138,7 +138,7 @@ def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skele
 
 
 def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
-    """Notes an implausible speed of clips with captions of walking, the sign of a wrong frame rate or unit."""
+    """Note an implausible speed of clips with captions of walking, the sign of a wrong frame rate or unit."""
     if len(walkers) < WALKERS:
         return
     speed = float(np.median([body.speed for body in walkers.values()]))
@@ -150,7 +150,7 @@ def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
 
 
 def _check_feet(found: Examination, bodies: Mapping[str, Body]) -> None:
-    """Notes contact labels that do not follow, sliding feet, and bodies off the floor."""
+    """Note contact labels that do not follow, sliding feet, and bodies off the floor."""
     wrong = [f"{name}.npy ({body.follows:.0%} do)" for name, body in bodies.items() if body.follows < LABELS]
     remedy = f"The program that wrote them used another threshold, frame rate or order of the feet. {PREPARE}"
     found.warning("foot contact labels that do not follow from the positions", wrong, remedy)
@@ -166,7 +166,7 @@ def _check_feet(found: Examination, bodies: Mapping[str, Body]) -> None:
 
 
 def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
-    """Notes rotations and velocities that differ from those of the official pipeline."""
+    """Note rotations and velocities that differ from those of the official pipeline."""
     compared = {name: body.astray for name, body in bodies.items() if body.astray}
     for group in ("rotations", "velocities"):
         off = {name: astray[group] for name, astray in compared.items() if not astray[group] <= ASTRAY}

@@ -63,7 +63,7 @@ class Examination:
         return not any(finding.level == "error" for finding in self.findings)
 
     def add(self, level: Level, what: str, where: Iterable[str] | str, remedy: str) -> None:
-        """Adds a finding, unless it has no places."""
+        """Add a finding, unless it has no places."""
         places = [where] if isinstance(where, str) else list(where)
         if places:
             named = tuple(printable(place) for place in places[:NAMED])
@@ -85,7 +85,7 @@ class Examination:
         }
 
     def show(self, console: Console) -> None:
-        """Prints the facts, then the findings."""
+        """Print the facts, then the findings."""
 
         def cell(*parts: str | tuple[str, str]) -> Text:
             """Text, or texts with their style, in the encoding of the console."""

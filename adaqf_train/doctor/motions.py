@@ -87,7 +87,7 @@ def scan(
     statistics: tuple[np.ndarray, np.ndarray] | None,
     keep: Collection[str],
 ) -> Motions:
-    """Reads every file once, fills `found.clips` and notes unusable files.
+    """Read every file once, fill `found.clips` and note unusable files.
 
     statistics: Mean and Std (D,) that fit, or None. keep: names of the clips to keep in memory.
     """
@@ -118,7 +118,7 @@ def scan(
 
 
 def check_values(found: Examination, motions: Motions) -> None:
-    """Notes constant features, extreme features, and contact labels other than 0 and 1."""
+    """Note constant features, extreme features, and contact labels other than 0 and 1."""
     if not found.clips:
         return
     groups = slices_of_width(motions.width).groups()
@@ -148,7 +148,7 @@ def check_values(found: Examination, motions: Motions) -> None:
 
 
 def check_copies(found: Examination, motions: Motions) -> None:
-    """Notes files with equal content."""
+    """Note files with equal content."""
     across, within = [], []
     for names in motions.digests.values():
         splits = {found.clips[name].split for name in names} - {None}
@@ -159,7 +159,7 @@ def check_copies(found: Examination, motions: Motions) -> None:
 
 
 def check_lengths(found: Examination, shortest: int, longest: int) -> None:
-    """Adds facts about the lengths of clips, and notes those that the readers' filter omits."""
+    """Add facts about the lengths of clips, and note those that the readers' filter omits."""
     frames = np.array([clip.frames for clip in found.clips.values()])
     if not len(frames):
         return

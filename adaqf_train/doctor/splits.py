@@ -50,7 +50,7 @@ def read_splits(found: Examination, folder: Path) -> dict[str, list[str]]:
 
 
 def check_overlaps(found: Examination, lists: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """Notes clips, mirror images and windows in several splits; returns the first split that lists each clip."""
+    """Note clips, mirror images and windows in several splits; return the first split that lists each clip."""
     splits: dict[str, list[str]] = defaultdict(list)
     for split, names in lists.items():
         for name in names:
@@ -76,7 +76,7 @@ def check_overlaps(found: Examination, lists: Mapping[str, Collection[str]]) -> 
 
 
 def check_derived(found: Examination, folder: Path, lists: Mapping[str, Collection[str]]) -> None:
-    """Notes a train_val.txt or all.txt that is not the union of its parts."""
+    """Note a train_val.txt or all.txt that is not the union of its parts."""
     if len(lists) < len(SPLITS):
         return
     different = []
@@ -104,7 +104,7 @@ def check_pairs(
     *,
     lost: Level = "error",
 ) -> None:
-    """Notes listed clips without motion or captions, and motions and captions without each other.
+    """Note listed clips without motion or captions, and motions and captions without each other.
 
     lost: level of a missing motion. KIT-ML's release lacks some motions that its lists name, and training skips them.
     """
@@ -129,7 +129,7 @@ def official_names(lists: Mapping[str, Collection[str]]) -> bool:
 
 
 def check_counts(found: Examination, lists: Mapping[str, Collection[str]], width: int | None, official: bool) -> None:
-    """Compares the number of names with the official lists'; those of KIT-ML are not known for certain."""
+    """Compare the number of names with the official lists'; those of KIT-ML are not known for certain."""
     if width != HUMANML3D.features:
         return
     counts = {split: len(names) for split, names in lists.items()}

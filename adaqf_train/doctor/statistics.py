@@ -91,7 +91,7 @@ def read_statistics(found: Examination, folder: Path) -> Statistics | None:
 
 
 def check_statistics(found: Examination, motions: Motions, statistics: Statistics | None) -> None:
-    """Notes statistics of the evaluators, and statistics that do not fit the training clips."""
+    """Note statistics of the evaluators, and statistics that do not fit the training clips."""
     if statistics is None:
         return
     mean, std = statistics
@@ -132,7 +132,7 @@ def official(statistics: Statistics | None) -> bool:
 
 
 def check_evaluators(found: Examination, folder: Path, width: int | None, claims_official: bool) -> None:
-    """Notes whether the statistics of the official evaluators exist."""
+    """Note whether the statistics of the official evaluators exist."""
     if width not in PREFIXES:
         return
     files = [f"{PREFIXES[width]}_{part}.npy" for part in ("mean", "std")]

@@ -17,7 +17,7 @@ LATE = 0.5  # seconds by which a segment may exceed its clip; the official segme
 
 
 def text_files(found: Examination, files: ClipFiles) -> dict[str, bytes]:
-    """Reads the caption files of texts/ or texts.zip by clip name; notes those that cannot be read."""
+    """Read the caption files of texts/ or texts.zip by clip name; note those that cannot be read."""
     contents: dict[str, bytes] = {}
     unreadable: list[str] = []
     try:
@@ -34,7 +34,7 @@ def text_files(found: Examination, files: ClipFiles) -> dict[str, bytes]:
 
 
 def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, list[Caption]]:
-    """Notes faults of caption files; returns the readable captions by clip name."""
+    """Note faults of caption files; return the readable captions by clip name."""
     captions: dict[str, list[Caption]] = {}
     not_utf8, malformed, empty, marked, repeated = [], [], [], [], []
     for name, content in texts.items():
@@ -67,7 +67,7 @@ def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, lis
 
 
 def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
-    """Adds facts about the captions, and the share of captions that several clips have."""
+    """Add facts about the captions, and the share of captions that several clips have."""
     texts = [caption.text for of_clip in captions.values() for caption in of_clip]
     if not texts:
         return
@@ -85,7 +85,7 @@ def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
 
 
 def check_segments(found: Examination, captions: Mapping[str, list[Caption]], fps: float) -> None:
-    """Notes segments that begin or end after their clip."""
+    """Note segments that begin or end after their clip."""
     beyond, late = [], []
     for name, clip in found.clips.items():
         seconds = clip.frames / fps

@@ -1,4 +1,4 @@
-"""Reads BVH files with any joint tree, any order of channels, and the variants of the text that exporters write.
+"""Read BVH files with any joint tree, any order of channels, and the variants of the text that exporters write.
 
 The position channels of a joint *are* its translation in the parent's frame: they replace the OFFSET, which they
 usually repeat. Readers that add the two double every limb of files with six channels per joint.
@@ -79,7 +79,7 @@ class Bvh:
 
 
 def read_bvh(path: str | Path, *, limit: int | None = None) -> Bvh:
-    """Reads a BVH file.
+    """Read a BVH file.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Encodes joints as HumanML3D (263-d) or KIT-ML (251-d) features and decodes them, without a loop over frames.
+"""Encode joints as HumanML3D (263-d) or KIT-ML (251-d) features and decode them, without a loop over frames.
 
 Implements the pipeline of Guo et al. 2022 (`scripts/motion_process.py` of EricGuo5513/text-to-motion) with its quirks,
 because the statistics and evaluators of the field depend on them:
@@ -62,7 +62,7 @@ def slices_of_width(features: int) -> Slices:
 
 
 def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
-    """Makes a tensor function accept a numpy array, for which it then returns one."""
+    """Make a tensor function accept a numpy array, for which it then returns one."""
 
     @functools.wraps(function)
     def wrapper(array: Tensor | np.ndarray, *args, **kwargs):
@@ -79,7 +79,7 @@ def _accepts_numpy(function: Callable[..., Tensor]) -> Callable:
 
 @_accepts_numpy
 def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
-    """Encodes joint positions as motion features (Guo et al. 2022, `process_file`).
+    """Encode joint positions as motion features (Guo et al. 2022, `process_file`).
 
     Args:
         joints: Tensor or array (..., T, J, 3), J = 22 or 21, T >= 2, metres (KIT-ML: its own units), Y up.
@@ -120,7 +120,7 @@ def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
 
 @_accepts_numpy
 def decode(features: Tensor) -> Tensor:
-    """Decodes motion features to joint positions (Guo et al. 2022, `recover_from_ric`). Differentiable.
+    """Decode motion features to joint positions (Guo et al. 2022, `recover_from_ric`). Differentiable.
 
     Args:
         features: Tensor or array (..., N, 263 | 251), de-normalised. Padding rows decode to garbage: cut clips to
@@ -143,7 +143,7 @@ def decode(features: Tensor) -> Tensor:
 
 
 def root_trajectory(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Integrates the root's velocities: features (..., N, D) -> rotations to +Z (..., N, 4), positions (..., N, 3)."""
+    """Integrate the root's velocities: features (..., N, D) -> rotations to +Z (..., N, 4), positions (..., N, 3)."""
     where = slices_of_width(features.shape[-1])
     # Row t holds the step from frame t to t+1, so frame 0 gets zero.
     angle = _shift(features[..., where.root_rot_velocity]).squeeze(-1).cumsum(-1)
@@ -156,7 +156,7 @@ def root_trajectory(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @_accepts_numpy
 def mirror(features: Tensor) -> Tensor:
-    """Mirrors features: left and right exchanged, x negated. (..., N, D) -> (..., N, D).
+    """Mirror features: left and right exchanged, x negated. (..., N, D) -> (..., N, D).
 
     This equals encoding the mirrored joints with `canonical=False`. Upstream encodes them canonically, which differs by
     millimetres, since the standard bones differ between the sides.
@@ -187,7 +187,7 @@ def mirror(features: Tensor) -> Tensor:
 
 @_accepts_numpy
 def canonicalise(joints: Tensor) -> Tensor:
-    """Normalises skeleton, height, place and heading of a clip.
+    """Normalise skeleton, height, place and heading of a clip.
 
     Bones take the standard lengths and keep their directions, and the root's path is scaled by the ratio of leg
     lengths. KIT-ML's 21 joints keep their lengths, since its reference clip is not part of this package.
@@ -217,7 +217,7 @@ def canonicalise(joints: Tensor) -> Tensor:
 
 
 def retarget(joints: Tensor, skeleton: Skeleton = HUMANML3D) -> Tensor:
-    """Moves bone directions to the standard skeleton (upstream's `uniform_skeleton`). (..., T, J, 3) -> same shape.
+    """Move bone directions to the standard skeleton (upstream's `uniform_skeleton`). (..., T, J, 3) -> same shape.
 
     Upstream solves inverse kinematics and applies it forward with other bone lengths. The rotations cancel, so scaling
     each bone along its direction gives the same result.

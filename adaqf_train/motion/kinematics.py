@@ -12,7 +12,7 @@ from adaqf_train.motion import rotations
 
 
 def forward(translations: Tensor, turns: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Computes global joint positions from local transforms, all frames at once.
+    """Compute global joint positions from local transforms, all frames at once.
 
     Args:
         translations: (..., J, 3), in the parents' frames.
@@ -41,7 +41,7 @@ def frames_at(frames: int, source_fps: float, target_fps: float) -> int:
 
 
 def resample(translations: Tensor, turns: Tensor, source_fps: float, target_fps: float) -> tuple[Tensor, Tensor]:
-    """Resamples local transforms with cubics through the four nearest frames.
+    """Resample local transforms with cubics through the four nearest frames.
 
     Interpolating rotations instead of positions keeps bone lengths. Nothing is smoothed: from an integer multiple of
     the target rate every nth frame is taken unchanged, as HumanML3D does.

@@ -1,4 +1,4 @@
-"""Converts HumanML3D's 22 joints to KIT-ML's 21.
+"""Convert HumanML3D's 22 joints to KIT-ML's 21.
 
 The two skeletons measure different points of the back: MMM's root, belly, thorax and neck take the nearest joints of
 HumanML3D. The middle of a foot lies between ankle and toe.
@@ -19,7 +19,7 @@ NEAREST |= {f"{side}_toe": f"{side}_foot" for side in _SIDES}
 
 
 def to_kit(joints: np.ndarray) -> np.ndarray:
-    """Converts joints (T, 22, 3) in metres to (T, 21, 3) in KIT-ML's unit, 640 per metre, at the same frame rate."""
+    """Convert joints (T, 22, 3) in metres to (T, 21, 3) in KIT-ML's unit, 640 per metre, at the same frame rate."""
     there = {name: joints[:, HUMANML3D.joints.index(nearest)] for name, nearest in NEAREST.items()}
     for side in _SIDES:
         ankle, toe = there[f"{side}_ankle"], there[f"{side}_toe"]

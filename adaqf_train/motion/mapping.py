@@ -1,4 +1,4 @@
-"""Maps the joints of any skeleton to the 22 of HumanML3D by their names.
+"""Map the joints of any skeleton to the 22 of HumanML3D by their names.
 
 A map gives for each standard joint the name of a joint, or [a, b, share]: the point at that share of the way from
 joint a to joint b. The presets are such maps, and users write their own as JSON.
@@ -57,7 +57,7 @@ PRESETS: Mapping[str, JointMap] = {
 
 
 def recognise(names: Sequence[str], where: object = "skeleton") -> str:
-    """Finds the preset for a skeleton.
+    """Find the preset for a skeleton.
 
     Args:
         names: The skeleton's joints.
@@ -81,7 +81,7 @@ def recognise(names: Sequence[str], where: object = "skeleton") -> str:
 
 
 def checked(content: object, where: object = "joint map") -> JointMap:
-    """Checks a user's map, as read from JSON; DataError says what is wrong in the file `where`."""
+    """Check a user's map, as read from JSON; DataError says what is wrong in the file `where`."""
     if not isinstance(content, dict):
         raise DataError(f"{where}: holds a {type(content).__name__}, expected an object: standard joint -> joint.")
     for name in content:
@@ -95,7 +95,7 @@ def checked(content: object, where: object = "joint map") -> JointMap:
 
 
 def weights(names: Sequence[str], points: JointMap, where: object = "skeleton") -> Tensor:
-    """Turns a map into a matrix.
+    """Turn a map into a matrix.
 
     Args:
         names: The skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:").

@@ -90,7 +90,7 @@ class Skeleton:
         return flipped
 
     def pose_from_directions(self, root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
-        """Adds up bones from the root.
+        """Add up bones from the root.
 
         Args:
             root: Positions of the root (..., 3).
@@ -155,7 +155,7 @@ KIT = Skeleton(
 
 
 def skeleton_of(joints: int) -> Skeleton:
-    """Finds the standard skeleton of a number of joints.
+    """Find the standard skeleton of a number of joints.
 
     Args:
         joints: 22 (HumanML3D) or 21 (KIT-ML).
@@ -173,7 +173,7 @@ def skeleton_of(joints: int) -> Skeleton:
 
 
 def skeleton_of_width(features: int) -> Skeleton:
-    """Finds the standard skeleton of a feature width, 263 (HumanML3D) or 251 (KIT-ML), else raises ValueError."""
+    """Find the standard skeleton of a feature width, 263 (HumanML3D) or 251 (KIT-ML), else raise ValueError."""
     if features == HUMANML3D.features:
         return HUMANML3D
     if features == KIT.features:

@@ -55,7 +55,7 @@ def _move(timeline: Timeline, start: float, sides: tuple[str, ...], pose: Pose, 
 
 
 def _counterweight(timeline: Timeline, start: float, side: str, keys: Keys, height: str) -> None:
-    """Leans the trunk away from one raised arm, or back from two; the head follows the hand."""
+    """Lean the trunk away from one raised arm, or back from two; the head follows the hand."""
     amount = 1.0 if height == "overhead" else 0.6
     if side == "both":
         timeline.key("spine_pitch", start, scaled(keys, -3.0 * amount))
@@ -71,7 +71,7 @@ def _counterweight(timeline: Timeline, start: float, side: str, keys: Keys, heig
 def raise_arm(
     style: Style, rng: np.random.Generator, side: str, height: str, direction: str, speed: str, count: int
 ) -> Segment:
-    """Raises the arm(s) and lowers them, `count` times."""
+    """Raise the arm(s) and lower them, `count` times."""
     pace = PACE[speed] * style.tempo * (0.95 if height == "shoulder" else 1.12)
     keys = strokes(0.44 * pace, 0.06 + 0.05 * pace, 0.42 * pace, 0.06, count)
     pose = raised(style, rng, height, direction)
@@ -88,7 +88,7 @@ def raise_arm(
 def hold_arm(
     style: Style, rng: np.random.Generator, action: str, side: str, height: str, direction: str, speed: str
 ) -> Segment:
-    """Raises the arm(s) and keeps them up ("lift_arm"), or starts with them up and lowers them ("lower_arm").
+    """Raise the arm(s) and keep them up ("lift_arm"), or start with them up and lower them ("lower_arm").
 
     One end of these actions is not the neutral stand, so each fills a clip of its own.
     """
@@ -111,7 +111,7 @@ def hold_arm(
 
 
 def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: int) -> Segment:
-    """Lifts the hand(s) beside the head, swings the forearm out and in `count` times, lowers the hand(s)."""
+    """Lift the hand(s) beside the head, swing the forearm out and in `count` times, lower the hand(s)."""
     pace = PACE[speed] * style.tempo
     up, beat = 0.42 + 0.12 * pace, 0.5 * pace + 0.06
     down = up + count * beat + 0.05
@@ -139,7 +139,7 @@ def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: i
 
 
 def punch(style: Style, rng: np.random.Generator, side: str, speed: str, count: int) -> Segment:
-    """Raises a guard, punches forward `count` times with the hand(s), drops the guard."""
+    """Raise a guard, punch forward `count` times with the hand(s), drop the guard."""
     pace = PACE[speed] * style.tempo
     guard = 0.38
     out, hold, back, rest = 0.08 + 0.24 * pace, 0.03 + 0.03 * pace, 0.09 + 0.3 * pace, 0.02 + 0.12 * pace

@@ -83,7 +83,7 @@ def facing(yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def solve(
     channels: dict[str, np.ndarray], path: np.ndarray, heading: np.ndarray, feet: dict[str, FootTrack]
 ) -> np.ndarray:
-    """Solves the rig for the joints.
+    """Solve the rig for the joints.
 
     Args:
         channels: Tracks (T,) by name, see `CHANNELS`.
@@ -139,7 +139,7 @@ def _lowering(pelvis: np.ndarray, hips: dict[str, np.ndarray], feet: dict[str, F
 
 
 def _trunk(joints: np.ndarray, base: np.ndarray, channels: dict[str, np.ndarray]) -> np.ndarray:
-    """Fills spine, neck and head; returns the chest's orientation (T, 3, 3)."""
+    """Fill spine, neck and head; return the chest's orientation (T, 3, 3)."""
     third = (
         rotation("y", channels["spine_yaw"] / 3)
         @ rotation("x", channels["spine_pitch"] / 3)
@@ -158,7 +158,7 @@ def _trunk(joints: np.ndarray, base: np.ndarray, channels: dict[str, np.ndarray]
 
 
 def _arm(joints: np.ndarray, chest: np.ndarray, channels: dict[str, np.ndarray], side: str) -> None:
-    """Fills collar, shoulder, elbow and wrist.
+    """Fill collar, shoulder, elbow and wrist.
 
     swing raises the arm forward, abduct sideways; twist > 0 turns it outward about its own axis; elbow bends the
     forearm forward, or up when the arm is raised forward. The shoulder girdle rises with a raised arm.
@@ -182,7 +182,7 @@ def _arm(joints: np.ndarray, chest: np.ndarray, channels: dict[str, np.ndarray],
 
 
 def _leg(joints: np.ndarray, hip: np.ndarray, yaw: np.ndarray, foot: FootTrack, side: str) -> None:
-    """Fills hip, knee, ankle and toe: two-bone inverse kinematics, the knee in the plane that faces forward."""
+    """Fill hip, knee, ankle and toe: two-bone inverse kinematics, the knee in the plane that faces forward."""
     hip_joint, knee_joint, ankle_joint, toe_joint = _CHAINS[side]
     thigh, shank = LENGTH[knee_joint], LENGTH[ankle_joint]
     leg_yaw = yaw + 0.5 * (foot.yaw - yaw)  # a knee points between the pelvis and the foot

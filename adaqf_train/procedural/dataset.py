@@ -68,7 +68,7 @@ def _pick(rng: np.random.Generator, options: Sequence[tuple]):
 
 @dataclass(frozen=True)
 class _Draw:
-    """Draws the attributes of one action; those of actions in a sequence are shorter."""
+    """Draw the attributes of one action; those of actions in a sequence are shorter."""
 
     style: Style
     rng: np.random.Generator
@@ -244,7 +244,7 @@ def _split(seed: int, index: int, held_out: bool, fractions: tuple[float, float,
 
 
 def make(index: int, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> ProceduralClip:
-    """Makes one clip, which depends on the index, the seed and the fractions of the splits only."""
+    """Make one clip, which depends on the index, the seed and the fractions of the splits only."""
     rng = np.random.default_rng([seed, index])
     style = Style.draw(rng)
     joints, actions = _perform(_draw(style, rng), style, rng)
@@ -258,7 +258,7 @@ def make(index: int, seed: int = 0, fractions: tuple[float, float, float] = FRAC
 
 
 def generate(clips: int, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> Iterator[ProceduralClip]:
-    """Generates captioned motions one by one.
+    """Generate captioned motions one by one.
 
     Args:
         clips: Number of clips; a larger number appends clips and keeps the first ones.

@@ -26,7 +26,7 @@ LEAD = 0.12  # seconds between the start of a segment and the first foot's lift
 def locomotion(
     style: Style, rng: np.random.Generator, action: str, direction: str, speed: str, seconds: float, **bend: object
 ) -> Segment:
-    """Steps in one direction for about `seconds`.
+    """Step in one direction for about `seconds`.
 
     Args:
         style: The walker's traits.
@@ -96,7 +96,7 @@ def _step(kind: str, side: str, lift: float, swing: float, beat: float, pace: fl
 
 
 def _bend(timeline: Timeline, time: np.ndarray, end: float, degrees: float, path: str) -> None:
-    """Turns the heading along the way; head and trunk lead the turn."""
+    """Turn the heading along the way; head and trunk lead the turn."""
     half = 0.55 if path == "corner" else 0.5 * end
     middle = 0.5 * end
     timeline.heading += degrees * ease(time, middle - half, middle + half)
@@ -106,7 +106,7 @@ def _bend(timeline: Timeline, time: np.ndarray, end: float, degrees: float, path
 
 
 def _carry(timeline: Timeline, time: np.ndarray, end: float, ramp: float, kind: str, pace: float, beat: float) -> None:
-    """Adds the lean, bounce and arm carriage of the gait."""
+    """Add the lean, bounce and arm carriage of the gait."""
     going = ease(time, 0, ramp) - ease(time, end - ramp, end + 0.15)
     timeline.channels["lift"] -= {"run": 0.045, "sidestep": 0.03}.get(kind, 0.012 + 0.012 * pace) * going
     if kind == "sidestep":
@@ -128,7 +128,7 @@ def _carry(timeline: Timeline, time: np.ndarray, end: float, ramp: float, kind: 
 
 
 def turn(style: Style, rng: np.random.Generator, side: str, angle_deg: int, speed: str) -> Segment:
-    """Turns on the spot in small steps, the inner foot first."""
+    """Turn on the spot in small steps, the inner foot first."""
     beat = TURN_STEP[speed] * style.tempo
     steps = DEGREES_PER_STEP[angle_deg]
     swing = 0.82 * beat

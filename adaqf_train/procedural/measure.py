@@ -15,7 +15,7 @@ def heading(joints: np.ndarray) -> np.ndarray:
 
 
 def measure(joints: np.ndarray, facts: dict, start: int, end: int) -> dict[str, float]:
-    """Measures the speed, displacement and turn of an action, as far as they apply to it.
+    """Measure the speed, displacement and turn of an action, as far as they apply to it.
 
     Args:
         joints: Joint positions (T, 22, 3) of the clip, metres.

@@ -106,7 +106,7 @@ def bump(time: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def add_moves(track: np.ndarray, time: np.ndarray, start: float, keys: Keys) -> None:
-    """Adds minimum-jerk moves between (seconds after start, value) keys to a track; it is 0 before the first key."""
+    """Add minimum-jerk moves between (seconds after start, value) keys to a track; it is 0 before the first key."""
     previous = (0.0, 0.0)
     for at, value in keys:
         track += (value - previous[1]) * ease(time, start + previous[0], start + at)
@@ -170,15 +170,15 @@ class Timeline:
             self.channels[f"{side}_shrug"] += 1.2 * breath
 
     def key(self, channel: str, start: float, keys: Keys) -> None:
-        """Adds moves between keys to a channel of the body."""
+        """Add moves between keys to a channel of the body."""
         add_moves(self.channels[channel], self.time, start, keys)
 
     def leg(self, side: str, channel: str, start: float, keys: Keys) -> None:
-        """Adds moves between keys to a channel of a foot that leaves its plant and returns."""
+        """Add moves between keys to a channel of a foot that leaves its plant and returns."""
         add_moves(self.legs[side][channel], self.time, start, keys)
 
     def to_joints(self) -> np.ndarray:
-        """Returns joints (T, 22, 3) in metres, Y up; frame 0 stands over the origin and faces +Z."""
+        """Return joints (T, 22, 3) in metres, Y up; frame 0 stands over the origin and faces +Z."""
         forward, left = facing(self.heading)
         velocity = self.velocity[:, :1] * forward + self.velocity[:, 1:] * left
         middle = 0.5 * (velocity[1:] + velocity[:-1]) / FPS
@@ -189,7 +189,7 @@ class Timeline:
         return _face_forward(joints)
 
     def _foot(self, side: str, path: np.ndarray) -> FootTrack:
-        """Plants the foot beside the body of each mid-stance, and swings it from plant to plant."""
+        """Plant the foot beside the body of each mid-stance, and swing it from plant to plant."""
         steps = sorted((step for step in self.steps if step.side == side), key=lambda step: step.lift)
         ends = [*(step.lift for step in steps[1:]), np.inf][: len(steps)]
         plants = [self._plant(side, 0.0, 0.0, path)]
@@ -242,7 +242,7 @@ class Timeline:
         return FootTrack(ankle=ankle, yaw=place[:, 2], pitch=flat + roll + free["point"], free=free["rise"] > 0.02)
 
     def _couple(self, path: np.ndarray, feet: dict[str, FootTrack]) -> None:
-        """Moves the rest of the body with the legs: sway, roll, pelvic rotation, counter-rotation, arm swing."""
+        """Move the rest of the body with the legs: sway, roll, pelvic rotation, counter-rotation, arm swing."""
         channels, (forward, _) = self.channels, facing(self.heading)
         for step in self.steps:
             if not step.flight:
@@ -267,7 +267,7 @@ class Timeline:
 
 
 def _face_forward(joints: np.ndarray) -> np.ndarray:
-    """Turns and moves a clip so that its first frame stands over the origin with the shoulders square to +Z."""
+    """Turn and move a clip so that its first frame stands over the origin with the shoulders square to +Z."""
     across = joints[0, JOINT["left_shoulder"]] - joints[0, JOINT["right_shoulder"]]
     angle = np.arctan2(across[2], across[0])
     cos, sin = np.cos(angle), np.sin(angle)

@@ -20,7 +20,7 @@ SEAT_BACK = 0.40
 
 
 def bow(style: Style, rng: np.random.Generator, amplitude: str, speed: str, count: int) -> Segment:
-    """Bows and straightens up, `count` times."""
+    """Bow and straighten up, `count` times."""
     pace = PACE[speed] * style.tempo * (1.0 if amplitude == "slight" else 1.12)
     keys = strokes(0.58 * pace, 0.08 + 0.1 * pace, 0.58 * pace, 0.1, count)
     lean = float(rng.uniform(*BOW[amplitude])) - style.posture
@@ -37,7 +37,7 @@ def bow(style: Style, rng: np.random.Generator, amplitude: str, speed: str, coun
 
 
 def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, count: int) -> Segment:
-    """Bends the knees with flat feet and stands up, `count` times."""
+    """Bend the knees with flat feet and stand up, `count` times."""
     pace = PACE[speed] * style.tempo * (0.85 if amplitude == "slight" else 1.0)
     keys = strokes(0.62 * pace, 0.05 + 0.1 * pace, 0.6 * pace, 0.08, count)
     depth = float(rng.uniform(*CROUCH[amplitude]))
@@ -57,7 +57,7 @@ def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, c
 
 
 def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segment:
-    """Sits down and stays ("sit"), begins seated and stands up ("stand_up"), or does both ("sit_stand")."""
+    """Sit down and stay ("sit"), begin seated and stand up ("stand_up"), or do both ("sit_stand")."""
     pace = PACE[speed] * style.tempo
     down, stay = 0.72 * pace + 0.18, 0.45 + 0.2 * pace
     depth, back = SEAT + float(rng.uniform(-0.03, 0.03)), SEAT_BACK + float(rng.uniform(-0.03, 0.02))
@@ -88,7 +88,7 @@ def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segm
 
 
 def jump(style: Style, rng: np.random.Generator, direction: str, amplitude: str, count: int) -> Segment:
-    """Dips, takes off with both feet and lands on bent knees, `count` times, on the spot ("up") or "forward"."""
+    """Dip, take off with both feet and land on bent knees, `count` times, on the spot ("up") or "forward"."""
     apex = float(rng.uniform(*HOP[amplitude]))
     flight = np.sqrt(8 * apex / GRAVITY)
     takeoff = GRAVITY * flight / 2
@@ -119,7 +119,7 @@ def jump(style: Style, rng: np.random.Generator, direction: str, amplitude: str,
 
 
 def _swing_arms(timeline: Timeline, time: np.ndarray, dip: float, off: float, down: float, cycle: float) -> None:
-    """Swings the arms back with the dip, up at take-off and down after landing; folds the trunk with the knees."""
+    """Swing the arms back with the dip, up at take-off and down after landing; fold the trunk with the knees."""
     low = ease(time, 0, off - 0.2) - ease(time, off - 0.2, off + 0.04)
     soft = ease(time, down - 0.05, down + 0.17) - ease(time, down + 0.17, cycle)
     high = ease(time, off - 0.2, off + 0.12) - ease(time, down - 0.1, down + 0.38)
@@ -134,7 +134,7 @@ def _swing_arms(timeline: Timeline, time: np.ndarray, dip: float, off: float, do
 
 
 def _shift_onto(timeline: Timeline, start: float, side: str, keys: list[tuple[float, float]]) -> None:
-    """Moves the body over the foot of `side`."""
+    """Move the body over the foot of `side`."""
     sign = SIGN[side]
     timeline.key("shift_left", start, scaled(keys, sign * 0.85 * timeline.style.half_width))
     timeline.key("pelvis_roll", start, scaled(keys, sign * 3.0))
@@ -149,7 +149,7 @@ def _swung(degrees: float) -> tuple[float, float]:
 
 
 def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, speed: str, count: int) -> Segment:
-    """Shifts onto the other leg, then cocks the knee, kicks forward and puts the foot down, `count` times."""
+    """Shift onto the other leg, then cock the knee, kick forward and put the foot down, `count` times."""
     pace = PACE[speed] * style.tempo
     shift = 0.34
     cock, strike, hold = 0.16 + 0.16 * pace, 0.14 + 0.16 * pace, 0.05
@@ -187,7 +187,7 @@ def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, spee
 
 
 def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Segment:
-    """Lifts the foot of `side`, balances on the other leg and puts the foot down."""
+    """Lift the foot of `side`, balance on the other leg and put the foot down."""
     pace = PACE[speed] * style.tempo
     shift, up, stay = 0.4, 0.2 + 0.45 * pace, float(rng.uniform(1.1, 1.6))
     lift = [(0.0, 0.0), (up, 1.0), (up + stay, 1.0), (2 * up + stay, 0.0)]
@@ -214,7 +214,7 @@ def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Se
 
 
 def idle(style: Style, rng: np.random.Generator) -> Segment:
-    """Stands still, breathes, and shifts the weight from one leg to the other."""
+    """Stand still, breathe, and shift the weight from one leg to the other."""
     amount = float(rng.uniform(0.015, 0.03)) * float(rng.choice((-1, 1)))
 
     def write(timeline: Timeline, start: float) -> None:

@@ -698,4 +698,4 @@ def test_json_is_all_that_stdout_holds(data, capsys, damage):
 
 def test_a_gallery_is_a_page(sound, capsys):
     assert main(["doctor", str(sound), "--gallery", "page.pdf"]) == 1
-    assert "name a .html file" in capsys.readouterr().err
+    assert "Name a .html file" in capsys.readouterr().err

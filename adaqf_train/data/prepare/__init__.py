@@ -1,4 +1,4 @@
-"""Converts motions to HumanML3D's layout, with one module for each kind of source."""
+"""Convert motions to HumanML3D's layout, with one module for each kind of source."""
 
 from adaqf_train.data.prepare.amass import prepare_amass
 from adaqf_train.data.prepare.bvh import prepare_bvh

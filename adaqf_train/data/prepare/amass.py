@@ -1,4 +1,4 @@
-"""Converts AMASS (SMPL-H parameters, .npz) to HumanML3D's layout, with the user's own body models.
+"""Convert AMASS (SMPL-H parameters, .npz) to HumanML3D's layout, with the user's own body models.
 
 https://mano.is.tue.mpg.de licenses the models to each user; the `smplx` package reads them. The models provide the
 joints of a body's shape only; the poses are applied here.
@@ -40,7 +40,7 @@ def prepare_amass(
     window: int = WINDOW,
     mirror: bool = False,
 ) -> Summary:
-    """Converts AMASS's SMPL-H files with captions to a HumanML3D folder.
+    """Convert AMASS's SMPL-H files with captions to a HumanML3D folder.
 
     Args:
         source: A folder of .npz files at any depth; KIT/3/walk_poses.npz is the clip KIT_3_walk_poses.
@@ -78,7 +78,7 @@ class _Clip(NamedTuple):
 
 
 class _Converter:
-    """Reads standard joints from AMASS files."""
+    """Read standard joints from AMASS files."""
 
     def __init__(self, models: Path) -> None:
         try:
@@ -138,7 +138,7 @@ def _name(path: str) -> str:
 
 
 def _parameters(path: Path) -> _Clip:
-    """Reads and checks an AMASS file."""
+    """Read and check an AMASS file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             trans, poses, betas, gender, rate = (archive[key] for key in KEYS)

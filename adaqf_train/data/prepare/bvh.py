@@ -1,4 +1,4 @@
-"""Converts folders of BVH files, of any skeleton, to HumanML3D's layout."""
+"""Convert folders of BVH files, of any skeleton, to HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prepare_bvh(
     window: int = WINDOW,
     mirror: bool = False,
 ) -> Summary:
-    """Converts BVH files with captions to a HumanML3D folder. Damaged input leaves no output.
+    """Convert BVH files with captions to a HumanML3D folder. Damaged input leaves no output.
 
     Args:
         source: A folder of BVH files at any depth, whose stems name the clips, with optional split lists. Any unit of
@@ -71,14 +71,14 @@ def prepare_bvh(
 
 
 class _Converter:
-    """Reads standard joints from BVH files."""
+    """Read standard joints from BVH files."""
 
     def __init__(self, points: mapping.JointMap | None, fps: float | None, up: Up | None, skip: int | None) -> None:
         self.points, self.fps, self.up, self.skip = points, fps, up, skip
         self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file are read one after the other
 
     def look(self, path: Path) -> Recording:
-        """Checks the header, line count, skeleton and first poses of a file without reading all of its numbers."""
+        """Check the header, line count, skeleton and first poses of a file without reading all of its numbers."""
         bvh = self._open(path, limit=3)
         if bvh.frames:
             poses = self._standard(path, bvh, bvh.positions())
@@ -108,7 +108,7 @@ class _Converter:
 
 
 def z_up_to_y_up(joints: Tensor) -> Tensor:
-    """Rotates positions (..., 3) by -90 degrees about X, from Z up to Y up."""
+    """Rotate positions (..., 3) by -90 degrees about X, from Z up to Y up."""
     x, y, z = joints.unbind(-1)
     return torch.stack([x, z, -y], dim=-1)
 
@@ -128,7 +128,7 @@ def _joint_map(choice: str) -> mapping.JointMap:
 
 
 def _check_bones(path: Path, pose: Tensor) -> None:
-    """Raises DataError if joined joints of a pose (22, 3) coincide, as CMU's helper joints do."""
+    """Raise DataError if joined joints of a pose (22, 3) coincide, as CMU's helper joints do."""
     lengths = HUMANML3D.lengths_of(pose)
     for joint, length in enumerate(lengths, start=1):
         if length <= 1e-4 * lengths.sum():
@@ -140,7 +140,7 @@ def _check_bones(path: Path, pose: Tensor) -> None:
 
 
 def _check_upright(path: Path, pose: Tensor) -> None:
-    """Raises DataError if the first pose (22, 3) extends along Z: most likely Z is up, but the person may lie."""
+    """Raise DataError if the first pose (22, 3) extends along Z: most likely Z is up, but the person may lie."""
     head, left, right = (pose[HUMANML3D.joints.index(joint)] for joint in ("head", "left_ankle", "right_ankle"))
     body = torch.nn.functional.normalize(head - (left + right) / 2, dim=-1)
     if body[2] > 0.9 and abs(body[1]) < 0.3:
@@ -151,7 +151,7 @@ def _check_upright(path: Path, pose: Tensor) -> None:
 
 
 def _check_start(path: Path, poses: Tensor) -> None:
-    """Raises DataError if the first of three poses (3, 22, 3) is far from the second, and the second near the third."""
+    """Raise DataError if the first of three poses (3, 22, 3) is far from the second, and the second near the third."""
     if len(poses) < 3:
         return
     relative = poses - poses[:, :1]

@@ -1,4 +1,4 @@
-"""Reads and checks captions from JSON, CSV or text files, and mirrors them."""
+"""Read and check captions from JSON, CSV or text files, and mirror them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def whole(texts: Iterable[str]) -> tuple[Caption, ...]:
 
 
 def plain_captions(path: Path) -> tuple[Caption, ...]:
-    """Reads one caption per line, all bare or all in the official format with its segments."""
+    """Read one caption per line, all bare or all in the official format with its segments."""
     lines = text_lines(path)
     if not lines:
         raise DataError(f"{path}: no captions. Write one per line, or remove the clip.")
@@ -45,7 +45,7 @@ def plain_captions(path: Path) -> tuple[Caption, ...]:
 
 
 def caption_table(path: Path) -> dict[str, tuple[Caption, ...]]:
-    """Reads the captions of each clip from a table.
+    """Read the captions of each clip from a table.
 
     Args:
         path: JSON {name: [captions]}, or CSV with the columns name and caption, one row per caption; other columns are

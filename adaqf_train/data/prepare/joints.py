@@ -1,4 +1,4 @@
-"""Converts arrays of joint positions, single files or packs, to HumanML3D's layout."""
+"""Convert arrays of joint positions, single files or packs, to HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEGS = (0.4, 1.4)  # metres; the plausible range of thigh plus shank
 
 
 def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirror: bool = False) -> dict[str, int]:
-    """Converts joint positions with captions to a HumanML3D folder.
+    """Convert joint positions with captions to a HumanML3D folder.
 
     22 joints may have any unit: they take the standard skeleton's size. 21 joints are in KIT-ML's unit.
 
@@ -54,7 +54,7 @@ def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirr
 
 
 def resample(joints: np.ndarray, source_fps: float, target_fps: float) -> np.ndarray:
-    """Resamples joint positions (T, J, 3) linearly; returns the same array at the same rate."""
+    """Resample joint positions (T, J, 3) linearly; return the same array at the same rate."""
     if source_fps == target_fps:
         return joints
     times = np.arange(0, (len(joints) - 1) / source_fps + 1e-9, 1 / target_fps) * source_fps
@@ -130,7 +130,7 @@ def _plain_joints(path: Path, fps: float | None) -> np.ndarray:
 
 
 def _at_rate(where: str, joints: np.ndarray, fps: float | None) -> np.ndarray:
-    """Resamples joints to their skeleton's rate after checks of their shape and, for KIT-ML, their unit."""
+    """Resample joints to their skeleton's rate after checks of their shape and, for KIT-ML, their unit."""
     if joints.ndim != 3 or joints.shape[-1] != 3:
         raise DataError(f"{where}: shape {joints.shape}, expected joint positions (frames, 22 or 21, 3).")
     if len(joints) < 2:
@@ -145,7 +145,7 @@ def _at_rate(where: str, joints: np.ndarray, fps: float | None) -> np.ndarray:
 
 
 def _check_unit(where: str, joints: np.ndarray, skeleton: Skeleton) -> None:
-    """Raises DataError unless the legs of a body that keeps its size are as long as legs are."""
+    """Raise DataError unless the legs of a body that keeps its size are as long as legs are."""
     thigh, shank = (joint - 1 for joint in skeleton.leg)
     lengths = skeleton.lengths_of(torch.from_numpy(joints[0].astype(np.float64)))
     leg = float(lengths[thigh] + lengths[shank])

@@ -1,4 +1,4 @@
-"""Merges data sets into one folder, with unchanged features and joint statistics."""
+"""Merge data sets into one folder, with unchanged features and joint statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from adaqf_train.errors import DataError
 
 
 def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
-    """Merges HumanML3D folders; clips become LABEL_NAME and keep their split.
+    """Merge HumanML3D folders; clips become LABEL_NAME and keep their split.
 
     Args:
         sources: Folders by label.

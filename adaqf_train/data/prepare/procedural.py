@@ -1,4 +1,4 @@
-"""Writes procedural motions in HumanML3D's layout."""
+"""Write procedural motions in HumanML3D's layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from adaqf_train.procedural import generate
 
 
 def prepare_procedural(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
-    """Writes procedural motions with their parameters as a HumanML3D folder.
+    """Write procedural motions with their parameters as a HumanML3D folder.
 
     Args:
         folder: The new folder.

@@ -1,4 +1,4 @@
-"""Writes motion files of any format with captions as a HumanML3D folder, and reports which were skipped and why."""
+"""Write motion files of any format with captions as a HumanML3D folder, and report which were skipped and why."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Summary:
 
 
 def read_captions(files: Mapping[str, Path], table: Path | None) -> dict[str, tuple[Caption, ...]]:
-    """Reads captions by name, from a JSON or CSV table or from the NAME.txt files beside the motion files."""
+    """Read captions by name, from a JSON or CSV table or from the NAME.txt files beside the motion files."""
     if table is not None:
         return caption_table(table)
     beside = {name: path.with_suffix(".txt") for name, path in files.items()}
@@ -74,7 +74,7 @@ def write_recordings(
     mirror: bool = False,
     made_from: Mapping[str, object],
 ) -> Summary:
-    """Writes the captioned files; long ones become windows NAME_w0, NAME_w1, … in one split.
+    """Write the captioned files; long ones become windows NAME_w0, NAME_w1, … in one split.
 
     Args:
         folder: The new folder.
@@ -136,7 +136,7 @@ def _plan(
 
 
 def _windows(clip: CaptionedMotion, frames: int, window: int) -> Iterator[CaptionedMotion]:
-    """Cuts a clip evenly into the fewest windows, each with the captions of its time."""
+    """Cut a clip evenly into the fewest windows, each with the captions of its time."""
     count = -(-frames // window)
     if count == 1:
         yield clip

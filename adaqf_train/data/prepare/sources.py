@@ -22,13 +22,13 @@ VAL_SHARE, TEST_SHARE = 0.05, 0.15
 
 
 def check_output(folder: Path) -> None:
-    """Raises DataError if `folder` exists and is not empty."""
+    """Raise DataError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: already exists. Give another output folder, or delete this one.")
 
 
 def find_files(source: Path, suffix: str, name_of: Callable[[Path], str]) -> dict[str, Path]:
-    """Finds all files with a suffix at any depth of a folder.
+    """Find all files with a suffix at any depth of a folder.
 
     Args:
         source: The folder.
