@@ -34,7 +34,7 @@ class Push:
         from huggingface_hub.utils import validate_repo_id
 
         from adaqf_train.runs import publish
-        from adaqf_train.runs.folder import RunLayout
+        from adaqf_train.runs.layout import RunLayout
 
         try:
             validate_repo_id(self.repo_id)

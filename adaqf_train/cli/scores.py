@@ -40,7 +40,7 @@ class _OfRun:
         given = peek(arguments, run=None)
         if given.run is None:  # --help, or an error that the parser reports
             return unparsed(cls)
-        from adaqf_train.runs.folder import read_config
+        from adaqf_train.runs.layout import read_config
 
         config, groups = read_config(Path(given.run))[0], cls._groups()
         for setting in given.set:
@@ -52,7 +52,7 @@ class _OfRun:
     @contextmanager
     def scoring(self) -> Iterator[Scoring | None]:
         """The run's scoring on the main process; None on the others."""
-        from adaqf_train.runs.folder import read_config
+        from adaqf_train.runs.layout import read_config
         from adaqf_train.runs.scoring import Scoring
         from adaqf_train.runs.stages import Pipeline
 

@@ -1,4 +1,4 @@
-"""A run's folder: its layout, one writer at a time, finished stages, and settings that changed since."""
+"""Writes a run's folder: one launch at a time, finished stages stay finished, changed settings are refused."""
 
 from __future__ import annotations
 
@@ -12,55 +12,11 @@ from pathlib import Path
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
-from adaclip.files import atomic_folder, read_json, remove_partial, write_json
-from adaqf_train.config import RunConfig, digest, from_dict, to_dict
-from adaqf_train.errors import ConfigError, RunError, RunLocked
+from adaclip.files import atomic_folder, remove_partial, write_json
+from adaqf_train.config import RunConfig, digest, to_dict
+from adaqf_train.errors import RunError, RunLocked
+from adaqf_train.runs.layout import RunLayout
 from adaqf_train.runs.settings import as_stored, differences
-
-
-class RunLayout:
-    """Where a run keeps everything."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path = Path(path)
-        # Records.
-        self.lock, self.owner = path / ".lock", path / ".pid"
-        self.config = path / "run.json"  # the configuration, and where the data are
-        self.records = path / "stages.json"  # finished stages with their settings
-        self.logs = path / "logs"
-        # Stages, a folder each. A stage and its folder have the same name.
-        self.data = path / "data"  # the demo's motions; other runs read their data where they are
-        self.pocket_clip = path / "pocket_clip"  # the base, if the recipe trains it
-        self.extractors = path / "extractors"
-        self.evaluator = path / "evaluator"
-        self.baseline, self.adaqf = path / "baseline", path / "adaqf"  # generators
-        self.adaclip = path / "adaclip"  # AdaQF's encoder: an adapter, or a text model after full tuning
-        self.encoder, self.generator = (
-            path / "encoder",
-            path / "generator",
-        )  # of studies: a frozen encoder, and under it
-        # What comes after training.
-        self.validation = path / "validation"  # pictures
-        self.evaluation = path / "evaluation"  # scores of each replication
-        self.report, self.report_text = path / "report.json", path / "report.md"
-        self.page = path / "motions.html"
-        self.hub = path / "hub"  # what `push --dry-run` would push
-
-    def __truediv__(self, name: str) -> Path:
-        """The folder of a stage."""
-        return self.path / name
-
-    def stages(self) -> dict[str, dict]:
-        """The records of the finished stages: digest, seconds, processes, settings."""
-        return read_json(self.records) if self.records.is_file() else {}
-
-    def log(self, stage: str) -> Path:
-        """The losses of a stage, a JSON line each."""
-        return self.logs / f"{stage}.jsonl"
-
-    def checkpoints(self, stage: str, settings: dict) -> Path:
-        """The checkpoints of a stage under these settings: never resumed under others."""
-        return self.path / "checkpoints" / stage / digest(settings)
 
 
 class RunFolder(RunLayout):
@@ -162,22 +118,3 @@ class RunFolder(RunLayout):
             with atomic_folder(self / part) as staging:
                 shutil.copytree(lender / part, staging, dirs_exist_ok=True)
         return True
-
-
-def read_config(path: Path) -> tuple[RunConfig, Path]:
-    """Read run.json.
-
-    Returns:
-        The configuration of a run, and where its data are.
-
-    Raises:
-        RunError: The folder is not a run, or another version wrote its configuration.
-    """
-    file = RunLayout(path).config
-    if not file.is_file():
-        raise RunError(f"{path}: not a run ({file.name} is missing). Give the --out of an earlier run.")
-    content = read_json(file)
-    try:
-        return from_dict(content["config"]), path / content["data"]
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise RunError(f"{file}: not a configuration this version wrote ({error}). Make the run again.") from error

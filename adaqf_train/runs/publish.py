@@ -12,8 +12,7 @@ from adaclip.card import CardDetails
 from adaclip.files import read_json
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.columns import COLUMNS
-from adaqf_train.runs.folder import RunLayout, read_config
-from adaqf_train.runs.stages import ADAQF
+from adaqf_train.runs.layout import ADAQF, RunLayout, read_config
 
 DATA = {"humanml3d": "HumanML3D", "kit": "KIT-ML", "demo": "procedural-motions"}
 TERMS = (

@@ -27,8 +27,9 @@ from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
 from adaqf_train.render.page import Scene, Take, write_page
-from adaqf_train.runs.folder import RunFolder, RunLayout, read_config
-from adaqf_train.runs.stages import ARMS, Pipeline
+from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.layout import ARMS, RunLayout, read_config
+from adaqf_train.runs.stages import Pipeline
 
 PAGE_PROMPTS = 8
 

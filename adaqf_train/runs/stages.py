@@ -26,12 +26,11 @@ from adaqf_train.judges.base import Judge
 from adaqf_train.judges.official import find_checkpoint
 from adaqf_train.judges.official_feedback import OfficialJudge
 from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import without_incidental
 from adaqf_train.runs.validator import ScoreGenerator, validator
 from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
-
-BASELINE, ADAQF = ARMS = ("baseline", "adaqf")
 
 
 class Pipeline:

@@ -1,4 +1,4 @@
-"""Reports side by side, with what can be told from their intervals, and the paper's rows below."""
+"""Reports side by side: tables with marks of significance, and the paper's rows below."""
 
 from __future__ import annotations
 
@@ -12,34 +12,25 @@ from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, mar
 from adaqf_train.evaluation.real_retrieval import DIRECTIONS
 from adaqf_train.evaluation.retrieval import TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
-from adaqf_train.runs.folder import RunLayout
+from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
 from adaqf_train.studies.paper import RETRIEVAL, PaperTable
 from adaqf_train.studies.statistics import differ, estimate
 
-# Reports that differ in one of these were taken by different protocols: their figures do not belong in one column.
+# Reports that differ in one of these follow different protocols: their figures do not belong in one column.
 PROTOCOL = (
-    "protocol",
-    "split",
-    "data_fingerprint",
-    "evaluator",
-    "official",
-    "samples",
-    "pool",
-    "diversity_pairs",
-    "replications",
-    "multimodality",
+    *("protocol", "split", "data_fingerprint", "evaluator", "official"),
+    *("samples", "pool", "diversity_pairs", "replications", "multimodality"),
 )
-# A report of motions that were there already cannot have them: that takes nothing from the figures beside it.
+# Reports of other programs' motions cannot have these, and their other figures still compare.
 OPTIONAL = ("official", "multimodality")
-ARMS = ("baseline", "adaqf")
-PAIRED = ("fid", "r_precision_3", "mm_dist", "skating")  # of which differences over runs are told
+PAIRED = ("fid", "r_precision_3", "mm_dist", "skating")  # metrics whose differences over runs are shown
 
 Row = Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tables by title, each row its name and its cells as text, and the words that belong under them."""
+    """Tables by title, each row with its name and its cells as text, and the notes below them."""
 
     tables: dict[str, list[dict[str, str]]]
     notes: tuple[str, ...]
@@ -52,34 +43,41 @@ class Comparison:
 
 
 def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: bool = False) -> Comparison:
-    """Puts reports (`report.json` files, or runs that hold one) side by side.
+    """Put reports side by side, with one ground-truth row if they share it.
 
-    One ground-truth row when the reports share it. Figures that differ from the first report's row of the same name
-    bear a *, from their own report's baseline a †: by Welch's test on the replications (`statistics.differ`), which
-    knows nothing of other training seeds. Reports that have both a baseline and AdaQF are also compared in pairs, which
-    does. mix: allow reports of different protocols, and say so. Raises ProtocolError when they differ and `mix` is off,
-    ResultError for what is no report.
+    Figures that differ from the first report's row of the same name are marked *, those that differ from the baseline
+    of their own report †, by Welch's test on the replications (`statistics.differ`). That test does not include the
+    variation over training seeds; the paired differences of reports with both a baseline and AdaQF do.
+
+    Args:
+        paths: `report.json` files, or runs that have one.
+        paper: Tables of the paper to show as well.
+        mix: Allow reports of different protocols; a note says so.
+
+    Raises:
+        ProtocolError: The protocols differ, or there are no reports.
+        ResultError: A file is missing or is not a report.
     """
     if not paths:
         raise ProtocolError("Name at least one report.json.")
     reports = [_read(path) for path in paths]
-    differing, untold = _differences(reports)
+    differing, unknown = _differences(reports)
     if differing and not mix:
         values = "; ".join(f"{key}: {', '.join(str(r.get(key)) for r in reports)}" for key in differing)
-        raise ProtocolError(f"These reports are of different protocols ({values}). Evaluate them alike, or pass --mix.")
+        raise ProtocolError(f"These reports are of different protocols ({values}). Use one protocol, or pass --mix.")
     labels = _labels(paths)
     rows = _rows(reports, labels)
     shared = {key: reports[0][key] for key in PROTOCOL if key not in differing and reports[0].get(key) is not None}
     notes = [f"Protocol: {', '.join(f'{key} {_short(value)}' for key, value in shared.items())}."]
     if differing:
         notes.append(f"**Mixed protocols**: {', '.join(differing)} differ, so columns do not compare across reports.")
-    if untold:
-        notes.append(f"Not every report says its {', '.join(untold)}: whether they are the same is not known.")
+    if unknown:
+        notes.append(f"Not every report states its {', '.join(unknown)}, so they may differ.")
     if any(report.get("comparable") is False for report in reports):
         notes.append("**Not comparable** with the literature: the official evaluators' ground truth is off.")
     notes.append(
         f"\\* differs from {labels[0]}'s row of that name, † from the baseline of its own report: p < 0.05 by Welch's "
-        "t-test over replications; training seeds are noise besides."
+        "t-test over replications, which does not include the variation over training seeds."
     )
     if not differing:
         notes += _over_runs(reports)
@@ -97,21 +95,19 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
 
 
 def _differences(reports: Sequence[dict]) -> tuple[list[str], list[str]]:
-    """Keys of the protocol in which reports differ, and those that some of them, of an older version, do not have."""
-    differing, untold = [], []
+    """Keys of the protocol in which reports differ, and keys that reports of an older version lack."""
+    differing, unknown = [], []
     for key in PROTOCOL:
-        told = [report[key] for report in reports if key in report]
-        if key in OPTIONAL:
-            told = [value for value in told if value is not None]
-        if len({str(value) for value in told}) > 1:
+        values = [report[key] for report in reports if key in report]
+        if len({str(value) for value in values if value is not None or key not in OPTIONAL}) > 1:
             differing.append(key)
-        if len(reports) > 1 and not all(key in report for report in reports):
-            untold.append(key)
-    return differing, untold
+        if len(reports) > 1 and len(values) < len(reports):
+            unknown.append(key)
+    return differing, unknown
 
 
 def _rows(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, Row]:
-    """Every row by its name in the tables, with marks of significance."""
+    """The rows of all reports by their names in the tables, with marks of significance."""
     rows: dict[str, Row] = {}
     first = reports[0]["rows"]
     for number, (label, report) in enumerate(zip(labels, reports, strict=True)):
@@ -119,8 +115,8 @@ def _rows(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, Row]:
             if name == "gt" and number and row == first.get("gt"):
                 continue
             against = {"*": first.get(name) if number else None}
-            if name not in ("gt", "baseline"):
-                against["†"] = report["rows"].get("baseline")
+            if name not in ("gt", BASELINE):
+                against["†"] = report["rows"].get(BASELINE)
             own = "gt" if name == "gt" and not number else f"{label} {name}"
             n = report.get("replications")
             rows[own] = {metric: _marked(metric, figure, against, n) for metric, figure in row.items()}
@@ -139,10 +135,10 @@ def _marked(metric: str, figure: Mapping, against: Mapping[str, Row | None], rep
 def _tables(
     rows: Mapping[str, Row], beside: Sequence[tuple[str, Row]], reports: Sequence[dict], labels: Sequence[str]
 ) -> dict[str, list[dict[str, str]]]:
-    """Learned figures, those of the official evaluators, physics, attributes, retrieval: what there is of them."""
+    """The tables that have any figures. beside: the paper's rows."""
     ours = list(rows.items())
     named = list(dict.fromkeys(name for _, row in ours for name in row))
-    # The paper's figures are by the official evaluators, and stand beside those where there are any.
+    # The paper's figures come from the official evaluators, and stand beside theirs if there are any.
     official = any(name.startswith(OFFICIAL) for name in named)
     theirs = [(name, {OFFICIAL + metric: figure for metric, figure in row.items()}) for name, row in beside]
     groups = {
@@ -185,19 +181,18 @@ def _retrieval(reports: Sequence[dict], labels: Sequence[str]) -> list[tuple[str
 
 
 def _over_runs(reports: Sequence[dict]) -> list[str]:
-    """AdaQF against the baseline in pairs, a pair a run: what other training seeds do is in these intervals."""
+    """AdaQF minus the baseline, paired by run, so that the intervals include the variation over training seeds."""
     both = [report["rows"] for report in reports if all(arm in report["rows"] for arm in ARMS)]
     if len(both) < 2:
         return []
-    told = []
+    differences = []
     for metric in PAIRED:
         if all(metric in rows[arm] for rows in both for arm in ARMS):
-            found = estimate([rows["adaqf"][metric]["mean"] - rows["baseline"][metric]["mean"] for rows in both])
+            found = estimate([rows[ADAQF][metric]["mean"] - rows[BASELINE][metric]["mean"] for rows in both])
             mark = " *" if abs(found.mean) > found.half else ""
-            told.append(f"{COLUMNS[metric]} {found.mean:+.3f} ± {found.half:.3f}{mark}")
-    return [
-        f"AdaQF less its own baseline, paired over {len(both)} runs (mean ± 95 % by Student's t): {'; '.join(told)}."
-    ]
+            differences.append(f"{COLUMNS[metric]} {found.mean:+.3f} ± {found.half:.3f}{mark}")
+    text = "; ".join(differences)
+    return [f"AdaQF minus its own baseline, paired over {len(both)} runs (mean ± 95 % by Student's t): {text}."]
 
 
 def _read(path: Path) -> dict:
@@ -206,27 +201,25 @@ def _read(path: Path) -> dict:
         raise ResultError(f"{path}: missing. Give a report.json, or a run that has one.")
     report = read_json(path)
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
-        raise ResultError(f"{path}: holds no rows, so it is no report. Write it with: adaqf evaluate.")
+        raise ResultError(f"{path}: holds no rows, so it is not a report. Write one with: adaqf evaluate.")
     whole = isinstance(report.get("retrieval", {}), dict) and isinstance(report.get("replications", 1), int)
     for row in report["rows"].values():
         cells = row.values() if isinstance(row, dict) else [None]
         whole = whole and all(isinstance(cell, dict) and {"mean", "ci95"} <= cell.keys() for cell in cells)
     if not whole:
-        raise ResultError(f"{path}: a damaged report, or another program's. Write it again with: adaqf evaluate.")
+        raise ResultError(f"{path}: a damaged report, or another program's. Write a new one with: adaqf evaluate.")
     return report
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:
-    """Short names that tell the reports apart: the run's folder, or the whole path where that is not enough."""
+    """The names of the runs' folders, or whole paths if those are not unique."""
     folders = [(path if path.is_dir() else path.parent).resolve().name for path in paths]
     return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
 
 
 def _short(value: object) -> str:
-    """A value of the protocol, for people: of a hash, its beginning."""
-    if isinstance(value, dict):
-        return "/".join(map(str, value.values()))
-    return str(value)[:16]
+    """A value of the protocol for display: of a hash, its beginning."""
+    return "/".join(map(str, value.values())) if isinstance(value, dict) else str(value)[:16]
 
 
 def _written(figure: Mapping | None) -> str:

@@ -62,9 +62,9 @@ def _sooner(what: str, arm: str, than: str) -> tuple[Claim, ...]:
 
 
 COMPONENTS = Study(
-    name="components",
-    title="What each part contributes",
-    paper="Table 4, Fig. 9",
+    "components",
+    "What each part contributes",
+    "Table 4, Fig. 9",
     tables=(4,),
     arms={
         "baseline": BASELINE,
@@ -75,12 +75,11 @@ COMPONENTS = Study(
         "pooled_baseline": POOLED_BASELINE,
         "pooled_full": POOLED_FULL,
     },
-    reference="baseline",
     claims=(
         Claim("lower FID", "fid", "full", "baseline"),
         Claim("higher R-precision", "r_precision_3", "full", "baseline"),
-        Claim("motions do what the words say (attribute accuracy)", "attributes", "full", "baseline"),
-        Claim("motions are told from their minimal pairs", "minimal_pairs", "full", "baseline"),
+        Claim("motions do what the text says (attribute accuracy)", "attributes", "full", "baseline"),
+        Claim("motions are distinguished from their minimal pairs", "minimal_pairs", "full", "baseline"),
         Claim("feet skate less", "skating", "full", "baseline"),
         Claim("feedback alone lowers FID", "fid", "constraints", "baseline"),
         Claim("LoRA without feedback is worse than the baseline (FID)", "fid", "baseline", "lora"),
@@ -91,9 +90,9 @@ COMPONENTS = Study(
     ),
 )
 WEIGHTS = Study(
-    name="weights",
-    title="The feedback's weights",
-    paper="Table 5, Fig. 4",
+    "weights",
+    "The feedback's weights",
+    "Table 5, Fig. 4",
     tables=(5,),
     arms={
         "baseline": BASELINE,
@@ -103,7 +102,6 @@ WEIGHTS = Study(
             for m, t in PAPER_WEIGHTS
         },
     },
-    reference="baseline",
     claims=tuple(
         Claim(f"λ_M={m}, λ_T={t} beats the baseline (FID)", "fid", f"m{m}_t{t}", "baseline") for m, t in PAPER_WEIGHTS
     ),
@@ -111,9 +109,9 @@ WEIGHTS = Study(
     may_coincide=True,
 )
 FEW_SAMPLES = Study(
-    name="samples",
-    title="Few training samples",
-    paper="Fig. 5-7, Table 6",
+    "samples",
+    "Few training samples",
+    "Fig. 5-7, Table 6",
     tables=(6,),
     arms={
         f"{name}_{count}": Arm(
@@ -130,16 +128,15 @@ FEW_SAMPLES = Study(
     seeds=1,
 )
 FEEDBACK = Study(
-    name="feedback",
-    title="Whose extractors give the feedback",
-    paper="Table 7",
+    "feedback",
+    "Which extractors give the feedback",
+    "Table 7",
     tables=(7,),
     arms={
         "baseline": BASELINE,
         "ours": FULL,
         "margin": Arm("feedback by a margin-loss pair (T2M's)", ("extractors.objective=margin",)),
     },
-    reference="baseline",
     claims=tuple(
         Claim(f"our extractors give the better feedback ({name})", metric, "ours", "margin")
         for metric, name in (("fid", "FID"), ("r_precision_3", "R-precision"))
@@ -147,23 +144,21 @@ FEEDBACK = Study(
     seeds=1,
 )
 CONVERGENCE = Study(
-    name="convergence",
-    title="How fast it learns",
-    paper="Fig. 1",
+    "convergence",
+    "How fast it learns",
+    "Fig. 1",
     arms={"baseline": BASELINE, "full": FULL, "pooled_baseline": POOLED_BASELINE, "pooled_full": POOLED_FULL},
-    reference="baseline",
     claims=(
         *_sooner("AdaQF", "full", "baseline"),
         *_sooner("AdaQF, pooled text", "pooled_full", "pooled_baseline"),
     ),
 )
 TRANSFER = Study(
-    name="transfer",
-    title="AdaCLIP in other generators",
-    paper="Table 3",
+    "transfer",
+    "AdaCLIP in other generators",
+    "Table 3",
     tables=(3,),
     arms=_held(FAMILIES, {"base": (BASE, "base"), "adaclip": (ADACLIP, "AdaCLIP")}),
-    reference="mdm_base",
     claims=tuple(
         claim
         for family, title in FAMILIES.items()
@@ -172,9 +167,9 @@ TRANSFER = Study(
     ),
 )
 DATASETS = Study(
-    name="datasets",
-    title="AdaCLIP of one data set on another",
-    paper="Fig. 8",
+    "datasets",
+    "AdaCLIP of one data set on another",
+    "Fig. 8",
     arms=_held(
         ("mdm", "latent", "masked"),
         {
@@ -183,7 +178,6 @@ DATASETS = Study(
             "own": (ADACLIP, "AdaCLIP of this data set"),
         },
     ),
-    reference="mdm_base",
     claims=tuple(
         Claim(
             f"in {FAMILIES[family]} the other data set's AdaCLIP lowers FID", "fid", f"{family}_other", f"{family}_base"
@@ -193,9 +187,9 @@ DATASETS = Study(
     seeds=1,
 )
 ENCODERS = Study(
-    name="encoders",
-    title="AdaCLIP beside an encoder aligned by contrast",
-    paper="Table 9",
+    "encoders",
+    "AdaCLIP and an encoder aligned contrastively",
+    "Table 9",
     tables=(9,),
     arms=_held(
         ("masked", "mdm"),
@@ -206,7 +200,6 @@ ENCODERS = Study(
             "adaclip_pooled": (Source("adaclip", POOLED), "AdaCLIP trained with pooled text"),
         },
     ),
-    reference="masked_base",
     claims=tuple(
         claim
         for family in ("masked", "mdm")
@@ -216,9 +209,9 @@ ENCODERS = Study(
     ),
 )
 FORGETS = Study(
-    name="forgetting",
-    title="What the encoder keeps of its base",
-    paper="A.7",
+    "forgetting",
+    "What the encoder retains of its base",
+    "A.7",
     arms={
         name: Arm(title, kind="encoder", encoder=source)
         for name, title, source in (
@@ -229,19 +222,18 @@ FORGETS = Study(
             ("moclip", "MoCLIP's way (LoRA)", MOCLIP),
         )
     },
-    reference="base",
     claims=(
-        Claim("LoRA keeps more of the base's similarities", "kept_spearman", "adaclip", "full_tuning"),
-        Claim("LoRA keeps more of what the base knew of poses", "still_r3", "adaclip", "full_tuning"),
+        Claim("LoRA retains more of the base's similarities", "kept_spearman", "adaclip", "full_tuning"),
+        Claim("LoRA retains more of the base's knowledge of poses", "still_r3", "adaclip", "full_tuning"),
     ),
     seeds=1,
     metrics=FORGETTING,
     note="Similarities of a hundred prompts that are not about motion, and still poses of the test split.",
 )
 FINDING = Study(
-    name="retrieval",
-    title="Finding motions by text",
-    paper="Table 8",
+    "retrieval",
+    "Finding motions by text",
+    "Table 8",
     tables=(8,),
     arms={
         "ours": Arm("ours (InfoNCE)", kind="extractors"),
@@ -255,12 +247,12 @@ FINDING = Study(
     ),
     seeds=1,
     metrics=RETRIEVAL,
-    note="Real motions of the test split and their captions, by the extractors themselves.",
+    note="Real motions of the test split and their captions, judged by the extractors themselves.",
 )
 IMPROVEMENTS = Study(
-    name="improvements",
-    title="Beyond the paper",
-    paper="Not part",
+    "improvements",
+    "Beyond the paper",
+    "Not part",
     arms={
         "baseline": BASELINE,
         "full": replace(FULL, title="AdaQF"),
@@ -268,20 +260,19 @@ IMPROVEMENTS = Study(
             name: Arm(title, settings, against="full")
             for name, title, settings in (
                 ("alpha_bar", "feedback weighted by ᾱ_t", ("feedback.weighting=alpha_bar",)),
-                ("minimal_pairs", "extractors that tell minimal pairs", MINIMAL_PAIRS),
+                ("minimal_pairs", "extractors that distinguish minimal pairs", MINIMAL_PAIRS),
                 ("noised", "extractors trained on noised motions", ("extractors.noise=0.5",)),
                 ("heavier", "both λ three times as large", HEAVIER),
                 (
                     "both",
-                    "extractors that tell minimal pairs, both λ three times as large",
-                    (*MINIMAL_PAIRS, *HEAVIER),
+                    "extractors that distinguish minimal pairs, both λ three times as large",
+                    MINIMAL_PAIRS + HEAVIER,
                 ),
             )
         },
     },
-    reference="baseline",
     metrics=ON_VAL,
-    note="Val alone, means of the last three points of each curve: what is chosen here has not seen test.",
+    note="Means of the last three points of each curve on val, so that choices made here do not use the test split.",
 )
 STUDIES = {
     study.name: study

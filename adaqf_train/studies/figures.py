@@ -1,4 +1,4 @@
-"""The figures of a study, drawn from its results."""
+"""Draws the figures of a study from its results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adaclip.files import atomic_file
 from adaqf_train.studies.results import Result, mean_curve
 from adaqf_train.studies.statistics import estimate
 
-# Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 COLOURS = ("#444444", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A700")
 
 
@@ -19,13 +19,16 @@ def draw_curves(
     path: Path,
     arms: Mapping[str, Sequence[Result]],
     metrics: Mapping[str, str],
-    *,
-    marks: Mapping[str, float] | None = None,
 ) -> bool:
-    """Metrics on val over training steps: a line an arm (the mean over seeds), a shade from its worst to its best.
+    """Draw metrics on val over training steps: for each arm the mean over seeds, shaded from the worst to the best.
 
-    arms: {title: results}; metrics: {name: title}, a panel each; marks: {metric: value}, a dotted line such as the
-    ground truth's. Writes a PNG or SVG by the suffix; False, and no file, when no result has a curve.
+    Args:
+        path: PNG or SVG, by its suffix.
+        arms: {title: results}.
+        metrics: {name: title}, a panel each.
+
+    Returns:
+        False, without writing a file, if no result has a curve.
     """
     curves = {
         (arm, metric): found
@@ -44,8 +47,6 @@ def draw_curves(
                 dashed = "--" if list(arms).index(arm) >= len(COLOURS) else "-"
                 axis.plot(steps, values.mean(axis=0), dashed, color=colour, label=arm, linewidth=1.6)
                 axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        if marks and metric in marks:
-            axis.axhline(marks[metric], color="#999999", linestyle=":", linewidth=1)
         axis.set(title=title, xlabel="training steps")
     axes[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
@@ -53,9 +54,15 @@ def draw_curves(
 
 
 def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]], metrics: Mapping[str, str]) -> bool:
-    """Test figures: a row an arm, a panel a metric; mean and interval over seeds, and each seed's own as a small dot.
+    """Draw test figures, a row for each arm: mean and interval over seeds, and every seed as a small dot.
 
-    arms: {title: {metric: a value for each seed}}. False when there is nothing.
+    Args:
+        path: PNG or SVG, by its suffix.
+        arms: {title: {metric: a value for each seed}}.
+        metrics: {name: title}, a panel each.
+
+    Returns:
+        False, without writing a file, if there are no figures.
     """
     if not any(arms.values()):
         return False
@@ -64,9 +71,9 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]]
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         for place, colour, found in zip(places, _colours(len(arms)), arms.values(), strict=True):
             if metric in found:
-                told = estimate(found[metric])
-                axis.errorbar(told.mean, place, xerr=told.half or 0.0, fmt="o", color=colour, capsize=3, markersize=5)
-                seeds = found[metric] if told.seeds > 1 else ()
+                mean = estimate(found[metric])
+                axis.errorbar(mean.mean, place, xerr=mean.half or 0.0, fmt="o", color=colour, capsize=3, markersize=5)
+                seeds = found[metric] if mean.seeds > 1 else ()
                 axis.plot(seeds, [place - 0.22] * len(seeds), ".", color=colour, markersize=4, alpha=0.6)
         axis.set(title=title, ylim=(-0.6, len(arms) - 0.4))
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -91,6 +98,6 @@ def _colours(count: int) -> list[str]:
 def _save(figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as staging:
-        # Without a date in it, the same results give the same file.
+        # Without a date, equal results give equal files.
         metadata = {"Software": None} if path.suffix == ".png" else {"Date": None}
         figure.savefig(staging, format=path.suffix[1:], dpi=110, metadata=metadata)

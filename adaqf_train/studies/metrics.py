@@ -1,8 +1,8 @@
-"""The figures that studies show: what they are called, and which way is better."""
+"""The metrics that studies show: their titles, and which direction is better."""
 
 from __future__ import annotations
 
-# In the order they are shown: title, and whether smaller is better (None: neither).
+# In the order of the columns: title, and whether smaller is better (None: neither).
 METRICS: dict[str, tuple[str, bool | None]] = {
     "fid": ("FID ↓", True),
     "r_precision_1": ("R@1 ↑", False),
@@ -34,12 +34,12 @@ _FOUND = {
     )
 }
 RETRIEVAL = tuple(_FOUND)
-# What improvements are chosen by: means over the last points of a curve on val.
+# Improvements are chosen by the means of the last points of a curve on val.
 VAL, LAST = "val_", 3
 ON_VAL = tuple(
     f"{VAL}{name}" for name in ("fid", "r_precision_3", "gap", "attributes", "minimal_pairs", "mm_dist", "skating")
 )
 METRICS |= {name: METRICS[name.removeprefix(VAL)] for name in ON_VAL}
-METRICS["val_gap"] = ("R@3 by extractors − R@3 ↓", True)  # the ground truth's own on val is not kept
+METRICS["val_gap"] = ("R@3 by extractors − R@3 ↓", True)  # results keep no ground truth on val
 METRICS |= {name: (title, False) for name, title in _KEPT.items()}
 METRICS |= {name: (title, name.endswith("median_rank")) for name, title in _FOUND.items()}

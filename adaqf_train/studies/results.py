@@ -86,8 +86,7 @@ def figure(result: Result, metric: str) -> float | None:
         return None if not points or None in points else sum(points) / len(points)
     test, truth = result.test, result.truth
     if metric == "attributes":
-        values = [value for name, value in test.items() if name.startswith("attribute_")]
-        return sum(values) / len(values) if values else None
+        return mean_attribute(test)
     if metric == "delta":
         return _difference(test, truth, "r_precision_3")
     if metric == "gap":
@@ -95,6 +94,12 @@ def figure(result: Result, metric: str) -> float | None:
         independent = _difference(test, truth, "r_precision_3")
         return None if own is None or independent is None else own - independent
     return test.get(metric)
+
+
+def mean_attribute(figures: Figures) -> float | None:
+    """Mean accuracy over the attributes."""
+    values = [value for name, value in figures.items() if name.startswith("attribute_")]
+    return sum(values) / len(values) if values else None
 
 
 def _difference(ours: Figures, theirs: Figures, metric: str) -> float | None:

@@ -24,8 +24,9 @@ from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.scoring import Scoring
-from adaqf_train.runs.stages import ADAQF, Pipeline
+from adaqf_train.runs.stages import Pipeline
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm
 from adaqf_train.studies.sources import Sources

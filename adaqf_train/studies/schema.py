@@ -57,13 +57,19 @@ class Study:
     title: str
     paper: str  # the paper's tables and figures that it reruns
     arms: dict[str, Arm]
-    reference: str  # arm that differences are taken to
     claims: tuple[Claim, ...] = ()
+    reference: str = ""  # arm that differences are taken to; by default the first
     tables: tuple[int, ...] = ()  # the paper's tables that the page repeats
     seeds: int = 3  # training seeds that a verdict needs
     metrics: tuple[str, ...] = GENERATION  # columns of its tables, from `metrics.METRICS`
     may_coincide: bool = False  # titles state values, so that an arm may repeat what the recipe has already
-    note: str = "Test split, by the independent evaluator; curves on val, those of masked tokens of their base level."
+    note: str = (
+        "Figures are on the test split, by the independent evaluator. Curves are on val; those of masked tokens show "
+        "the base level alone."
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", self.reference or next(iter(self.arms)))
 
     def against(self, arm: str) -> str:
         """The arm that this one's differences are taken to; itself when there is none."""

@@ -14,8 +14,9 @@ from adaqf_train.errors import RunError
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.judges import store
 from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import changes
-from adaqf_train.runs.stages import ADAQF, Pipeline
+from adaqf_train.runs.stages import Pipeline
 from adaqf_train.studies.schema import Arm, Source
 from adaqf_train.studies.workspace import Workspace
 

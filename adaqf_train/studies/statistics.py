@@ -1,4 +1,4 @@
-"""What replications and training seeds say: tests, means with intervals, paired differences, verdicts on claims."""
+"""Statistics over replications and training seeds: tests, means with intervals, paired differences, verdicts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 
 def differ(a: Mapping[str, float | None], b: Mapping[str, float | None], replications: int) -> bool:
-    """Welch's t-test of two figures {"mean", "ci95"} over as many replications each, at `LEVEL`.
+    """Whether two figures differ by Welch's t-test at `LEVEL`.
 
-    ci95 is 1.96 std / sqrt(n) with ddof 0. False where it cannot be told: void figures, or one replication. Figures
-    without any spread differ when they are unequal.
+    Args:
+        a: {"mean", "ci95"}, where ci95 is 1.96 std / sqrt(n) with ddof 0; None for void figures.
+        b: The other.
+        replications: Number of replications behind each.
+
+    Returns:
+        False for void figures or one replication. Figures without any spread differ if they are unequal.
     """
     if replications < 2 or None in (a["mean"], a["ci95"], b["mean"], b["ci95"]):
         return False
     if not a["ci95"] and not b["ci95"]:
         return a["mean"] != b["mean"]
-    # What the test wants is the deviation with ddof 1.
+    # The test takes the deviation with ddof 1.
     deviations = (figure["ci95"] / 1.96 * replications / math.sqrt(replications - 1) for figure in (a, b))
     (mean_a, std_a), (mean_b, std_b) = zip((a["mean"], b["mean"]), deviations, strict=True)
     test = stats.ttest_ind_from_stats(mean_a, std_a, replications, mean_b, std_b, replications, equal_var=False)
@@ -33,42 +38,41 @@ def differ(a: Mapping[str, float | None], b: Mapping[str, float | None], replica
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over training seeds; half is None for one seed, which says nothing of its spread."""
+    """A mean over training seeds."""
 
     mean: float
-    half: float | None  # half width of the interval
+    half: float | None  # half width of the 95 % interval; None for one seed, whose spread is unknown
     seeds: int
 
     def __str__(self) -> str:
-        if self.half is None:
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} ± {self.half:.3f}"
+        return f"{self.mean:.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and 95 % interval of Student's t, over seeds. ValueError for none, or values that are not finite."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+    """Mean and 95 % interval of Student's t over seeds; ValueError without values, or for one that is not finite."""
+    count = len(values)
+    if not count or not np.isfinite(values).all():
         raise ValueError(f"An estimate needs finite values, at least one; got {list(values)}.")
-    if len(array) == 1:
-        return Estimate(float(array[0]), None, 1)
-    half = stats.t.ppf(1 - LEVEL / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
-    return Estimate(float(array.mean()), float(half), len(array))
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1) * stats.sem(values)) if count > 1 else None
+    return Estimate(float(np.mean(values)), half, count)
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate | None:
-    """Ours minus theirs over the seeds that both have, {seed: value} each; None when they share none.
+    """Ours minus theirs, {seed: value} each, over the seeds that both have; None if they share none.
 
-    Runs of one seed share data order, noise and initial weights, so their difference is far steadier than they are.
+    Runs of one seed share data order, noise and initial weights, so differences vary far less than the runs do.
     """
     shared = sorted(ours.keys() & theirs.keys())
     return estimate([ours[seed] - theirs[seed] for seed in shared]) if shared else None
 
 
 def verdict(difference: Estimate | None, *, lower: bool, seeds: int = 2) -> Verdict:
-    """Whether "ours is better than theirs" holds: only where the whole interval lies on one side of zero.
+    """Decide "ours is better than theirs": only if the whole interval lies on one side of zero.
 
-    lower: better means smaller. seeds: fewer decide nothing, and neither does one.
+    Args:
+        difference: Ours minus theirs.
+        lower: Whether smaller is better.
+        seeds: Fewer seeds leave it undecided; so does one.
     """
     if difference is None or difference.half is None or difference.seeds < seeds:
         return "undecided"
@@ -79,9 +83,9 @@ def verdict(difference: Estimate | None, *, lower: bool, seeds: int = 2) -> Verd
 
 
 def verdict_on_votes(votes: Sequence[bool | None], *, seeds: int = 2) -> Verdict:
-    """Whether something holds in every seed, or in none; None is a seed that cannot tell, and counts for neither.
+    """Decide a claim that holds in every seed or in none. A vote of None is undecided and does not count.
 
-    For shares of steps, which have no spread to speak of where some are never reached.
+    For shares of steps, which have no usable spread if some seeds never reach the target.
     """
     cast = {vote for vote in votes if vote is not None}
     if sum(vote is not None for vote in votes) < max(2, seeds) or len(cast) == 2:
@@ -90,20 +94,13 @@ def verdict_on_votes(votes: Sequence[bool | None], *, seeds: int = 2) -> Verdict
 
 
 def first_reaching(curve: Sequence[Mapping[str, float]], metric: str, target: float, *, lower: bool) -> int | None:
-    """The first step of a curve at which a metric is as good as `target`; None when it never is.
-
-    curve: {"step", metric, …} in order of steps; points without the metric are passed over.
-    """
-    for point in curve:
-        value = point.get(metric)
-        if value is not None and (value <= target if lower else value >= target):
-            return int(point["step"])
-    return None
+    """The first step of a curve ({"step", metric, …}, in order) at which a metric is as good as `target`, or None."""
+    sign = 1 if lower else -1
+    reached = (point["step"] for point in curve if metric in point and sign * point[metric] <= sign * target)
+    return next(map(int, reached), None)
 
 
 def best(curve: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> tuple[int, float] | None:
-    """(step, value) of the best point of a curve, the earliest of equals; None when no point has the metric."""
+    """(step, value) of the best point of a curve, the earliest of equals; None if no point has the metric."""
     points = [(int(point["step"]), point[metric]) for point in curve if metric in point]
-    if not points:
-        return None
-    return min(points, key=lambda point: (point[1] if lower else -point[1], point[0]))
+    return min(points, key=lambda point: (point[1] if lower else -point[1], point[0]), default=None)

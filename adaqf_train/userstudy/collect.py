@@ -15,7 +15,7 @@ from adaqf_train.evaluation.motions import read_folder, to_features
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
-from adaqf_train.runs.folder import read_config
+from adaqf_train.runs.layout import read_config
 from adaqf_train.userstudy.study import Question
 
 ARMS = {"baseline": "baseline", "adaqf": "AdaQF"}  # folders of a run that hold generators, and their names in a report

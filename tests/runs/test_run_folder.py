@@ -11,7 +11,8 @@ from adaclip import AdaCLIPError
 from adaclip.files import read_json
 from adaqf_train.config import recipes
 from adaqf_train.errors import RunError
-from adaqf_train.runs.folder import RunFolder, read_config
+from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.layout import read_config
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_reports_of_before_are_shown_with_what_they_have(tmp_path):
     assert list(told.tables) == ["By the independent evaluator", "Physics", "Attribute accuracy"]
     assert "| new adaqf | 1.000 ± 0.100 | 0.800 ± 0.010 | void |" in lines_of(told)
     assert "| old adaqf | 1.000 ± 0.100 | 0.800 ± 0.010 | – |" in lines_of(told)
-    assert "Not every report says its protocol, official, multimodality" in told.markdown()
+    assert "Not every report states its protocol, official, multimodality" in told.markdown()
 
 
 def test_retrieval_stands_beside_table_8(tmp_path):
