@@ -37,7 +37,7 @@ class BuildStudy:
 
     def __call__(self) -> None:
         from adaqf_train.userstudy.collect import collect
-        from adaqf_train.userstudy.study import checked_key, write_study
+        from adaqf_train.userstudy.page import checked_key, write_user_study
 
         if self.seed < 0:
             raise ConfigError(f"--seed must not be negative, got {self.seed}.")
@@ -51,7 +51,7 @@ class BuildStudy:
         questions, fps = collect(
             self.run, folders, prompts=self.prompts, data=self.data, real=self.ground_truth, seed=self.seed
         )
-        key = write_study(page, questions, title=self.title, fps=fps, checks=self.checks, seed=self.seed)
+        key = write_user_study(page, questions, title=self.title, fps=fps, checks=self.checks, seed=self.seed)
         print(f"wrote {page}: {len(questions)} prompts, {len(questions[0].motions)} models; hand this out")
         print(f"wrote {key}: whose motion is whose; keep this")
 

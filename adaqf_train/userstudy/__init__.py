@@ -1,1 +1,1 @@
-"""Which model's motions do people rank first: a page that asks them, blinded, and what their answers say."""
+"""User studies: a page on which people rank motions without the models' names, and the report of their answers."""

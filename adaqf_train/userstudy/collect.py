@@ -16,7 +16,7 @@ from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
 from adaqf_train.runs.layout import read_config
-from adaqf_train.userstudy.study import Question
+from adaqf_train.userstudy.page import Question
 
 ARMS = {"baseline": "baseline", "adaqf": "AdaQF"}  # folders of a run that hold generators, and their names in a report
 REAL = "ground truth"

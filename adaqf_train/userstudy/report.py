@@ -1,4 +1,4 @@
-"""Participants' answers read strictly, and the table they make."""
+"""The report of a user study: participants' answers, strictly checked, and their tables."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ import numpy as np
 
 from adaclip.files import read_json
 from adaqf_train.errors import UserStudyError
+from adaqf_train.evaluation.columns import markdown
+from adaqf_train.userstudy.page import CRITERIA, Key
 from adaqf_train.userstudy.statistics import Estimate, estimate, holm, sign_flip
-from adaqf_train.userstudy.study import CRITERIA, Key
 
 METHOD = (
     "Mean ranks from 1 (best) to {models}; 95 % CIs by bootstrap over participants (10,000 resamples); p of each pair "
-    "by a randomisation test of the participants' mean rank differences, two-sided, adjusted for the number of pairs "
+    "by a two-sided randomisation test of the participants' mean rank differences, adjusted for the number of pairs "
     "(Holm)."
 )
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one participant said."""
+    """The answers of one participant."""
 
     participant: str
     where: Path
-    ranks: Mapping[str, np.ndarray]  # criterion -> (questions, models), 1 = best; attention checks are left out
-    attentive: bool  # every body that stood on its head was ranked last, by every criterion
+    ranks: Mapping[str, np.ndarray]  # criterion -> (questions, models), 1 = best, without the attention checks
+    attentive: bool  # ranked every body that is upside down last, by every criterion
 
 
 @dataclass(frozen=True)
@@ -52,48 +53,56 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class StudyReport:
-    """What all participants said."""
+class UserStudyReport:
+    """The rankings of all participants."""
 
     title: str
     participants: int
-    excluded: tuple[str, ...]  # files of participants who did not pass the attention checks
+    excluded: tuple[str, ...]  # files of participants who failed an attention check
     questions: int
     models: int
     rows: Mapping[str, tuple[Row, ...]]  # criterion -> models, best first
     pairs: Mapping[str, tuple[Pair, ...]]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
         return asdict(self)
 
     def markdown(self) -> str:
+        """Return the tables of each criterion, and the method."""
         people = f"{self.participants} participant{'s' if self.participants != 1 else ''}"
-        left_out = f", {len(self.excluded)} more left out by the attention checks" if self.excluded else ""
-        lines = [f"# {self.title}", "", f"{people}{left_out}; {self.questions} prompts, {self.models} models."]
-        for criterion in self.rows:
-            lines += [
-                "",
-                f"## {criterion.capitalize()}",
-                "",
-                "| model | mean rank ↓ | ranked first ↑ |",
-                "|---|---|---|",
+        failed = f", {len(self.excluded)} more excluded by the attention checks" if self.excluded else ""
+        lines = [f"# {self.title}", "", f"{people}{failed}; {self.questions} prompts, {self.models} models."]
+        for criterion, rows in self.rows.items():
+            ranks = [
+                {"model": r.model, "mean rank ↓": _interval(r.rank, ".2f"), "ranked first ↑": _interval(r.first, ".0%")}
+                for r in rows
             ]
-            lines += [f"| {r.model} | {_ranks(r.rank)} | {_percent(r.first)} |" for r in self.rows[criterion]]
-            lines += ["", "| pair | wins | p |", "|---|---|---|"]
-            lines += [
-                f"| {pair.better} over {pair.worse} | {_percent(pair.wins)} | {_p(pair.p)} |"
+            pairs = [
+                {
+                    "pair": f"{pair.better} over {pair.worse}",
+                    "wins": _interval(pair.wins, ".0%"),
+                    "p": "< 0.001" if pair.p < 0.001 else f"{pair.p:.3f}",
+                }
                 for pair in self.pairs[criterion]
             ]
+            lines += ["", f"## {criterion.capitalize()}", "", *markdown(ranks), "", *markdown(pairs)]
         lines += ["", METHOD.format(models=self.models)]
         if self.participants < 2:
-            lines += ["One participant is no sample: no intervals, and no p below 1."]
+            lines += ["A single participant is not a sample: there are no intervals, and every p is 1."]
         return "\n".join(lines)
 
 
-def report(paths: Sequence[Path], key_path: Path) -> StudyReport:
-    """Reads all answers (files, or folders of them) and sums them up.
+def report(paths: Sequence[Path], key_path: Path) -> UserStudyReport:
+    """Read all answers and summarise them.
 
-    UserStudyError names the file that is not an answer to this study, is incomplete, or is a participant's second one.
+    Args:
+        paths: Files that participants saved, or folders of them.
+        key_path: The key beside the page.
+
+    Raises:
+        UserStudyError: A file is not an answer to this user study, is incomplete, or is the second one of a
+            participant; or all participants failed the attention checks.
     """
     key = Key.read(key_path)
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
@@ -105,17 +114,14 @@ def report(paths: Sequence[Path], key_path: Path) -> StudyReport:
         answers = read_answers(file, key)
         if other := by_participant.get(answers.participant):
             raise UserStudyError(
-                f"{file}: the answers of participant {answers.participant}, which {other.where} holds already. "
-                "Keep one of the two."
+                f"{file}: participant {answers.participant} has already answered in {other.where}. Keep one of the two."
             )
         by_participant[answers.participant] = answers
     kept = [answers for answers in by_participant.values() if answers.attentive]
     if not kept:
-        raise UserStudyError(
-            f"None of the {len(files)} participants passed the attention checks: there is nothing to report."
-        )
+        raise UserStudyError(f"None of the {len(files)} participants passed the attention checks. Collect more.")
     ranks = {name: np.stack([answers.ranks[name] for answers in kept]) for name in CRITERIA}
-    return StudyReport(
+    return UserStudyReport(
         title=key.title,
         participants=len(kept),
         excluded=tuple(str(answers.where) for answers in by_participant.values() if not answers.attentive),
@@ -127,7 +133,7 @@ def report(paths: Sequence[Path], key_path: Path) -> StudyReport:
 
 
 def rows_of(ranks: np.ndarray, models: Sequence[str]) -> tuple[Row, ...]:
-    """Models by mean rank, best first. ranks: (participants, questions, models)."""
+    """Sort models by mean rank, best first. ranks: (participants, questions, models)."""
     rows = [
         Row(model, estimate(ranks[..., m].mean(axis=1)), estimate((ranks[..., m] == 1).mean(axis=1)))
         for m, model in enumerate(models)
@@ -136,7 +142,7 @@ def rows_of(ranks: np.ndarray, models: Sequence[str]) -> tuple[Row, ...]:
 
 
 def pairs_of(ranks: np.ndarray, models: Sequence[str]) -> tuple[Pair, ...]:
-    """Every pair of models, the one with the better mean rank first. ranks: (participants, questions, models)."""
+    """Compare all pairs of models, the better mean rank first. ranks: (participants, questions, models)."""
     order = np.argsort(ranks.mean(axis=(0, 1)), kind="stable")
     pairs = list(itertools.combinations(order, 2))
     p_values = holm(np.array([sign_flip((ranks[..., b] - ranks[..., a]).mean(axis=1)) for a, b in pairs]))
@@ -147,31 +153,31 @@ def pairs_of(ranks: np.ndarray, models: Sequence[str]) -> tuple[Pair, ...]:
 
 
 def read_answers(path: Path, key: Key) -> Answers:
-    """One participant's file, checked against the key; UserStudyError says what is wrong with it."""
+    """Read the file of a participant and check it against the key; UserStudyError says what is wrong with it."""
     if not path.is_file():
         raise UserStudyError(f"{path}: no such file. Give the JSON files that participants saved.")
     content = read_json(path)
     if content.get("study") != key.study:
-        raise UserStudyError(f"{path}: not answers to this study ({key.title}). Leave it out, or give its own key.")
+        raise UserStudyError(f"{path}: does not answer this user study ({key.title}). Remove it, or give its own key.")
     participant, given = content.get("participant"), content.get("answers")
     if not isinstance(participant, str) or not participant or not isinstance(given, list):
-        raise UserStudyError(f"{path}: no participant or no answers in it. Ask for the file as the page saved it.")
-    rankings: dict[str, dict[str, list[str]]] = {}
+        raise UserStudyError(f"{path}: no participant or no answers in it. Get the file as the page saved it.")
+    orders: dict[str, dict[str, list[str]]] = {}  # question -> criterion -> takes, best first
     for answer in given:
         question = answer.get("question") if isinstance(answer, dict) else None
         if not isinstance(question, str) or question not in key.takes:
             raise UserStudyError(f"{path}: question {repr(question)[:60]} is unknown.")
-        if question in rankings:
-            raise UserStudyError(f"{path}: question {question!r} is there twice.")
-        rankings[question] = _checked_ranking(path, answer, key)
-    if missing := [question for question in key.takes if question not in rankings]:
+        if question in orders:
+            raise UserStudyError(f"{path}: question {question!r} is answered twice.")
+        orders[question] = _checked_ranking(path, answer, key)
+    if missing := [question for question in key.takes if question not in orders]:
         text = key.texts[missing[0]]
         raise UserStudyError(f"{path}: {len(missing)} of {len(key.takes)} questions unanswered, such as {text!r}.")
-    real = [question for question in key.takes if question not in key.checks]
-    ranks = {
-        name: np.array([_ranks_of(rankings[q][name], key.takes[q], key.models) for q in real]) for name in CRITERIA
-    }
-    attentive = all(rankings[question][name][-1] == take for question, take in key.checks.items() for name in CRITERIA)
+    ranks = {}
+    for name in CRITERIA:
+        models = [[takes[take] for take in orders[q][name]] for q, takes in key.takes.items() if q not in key.checks]
+        ranks[name] = np.array([[order.index(model) + 1 for model in key.models] for order in models])
+    attentive = all(orders[question][name][-1] == take for question, take in key.checks.items() for name in CRITERIA)
     return Answers(participant, path, ranks, attentive)
 
 
@@ -187,19 +193,6 @@ def _checked_ranking(path: Path, answer: Mapping[str, Any], key: Key) -> dict[st
     return ranking
 
 
-def _ranks_of(ranking: Sequence[str], takes: Mapping[str, str], models: Sequence[str]) -> list[int]:
-    """Rank of each model, from takes in order, best first."""
-    order = [takes[take] for take in ranking]
-    return [order.index(model) + 1 for model in models]
-
-
-def _ranks(value: Estimate) -> str:
-    return f"{value.mean:.2f}" + ("" if value.low is None else f" [{value.low:.2f}, {value.high:.2f}]")
-
-
-def _percent(value: Estimate) -> str:
-    return f"{value.mean:.0%}" + ("" if value.low is None else f" [{value.low:.0%}, {value.high:.0%}]")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _interval(value: Estimate, form: str) -> str:
+    """A mean and its interval, if there is one, in a format such as ".2f"."""
+    return f"{value.mean:{form}}" + ("" if value.low is None else f" [{value.low:{form}}, {value.high:{form}}]")

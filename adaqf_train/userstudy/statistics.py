@@ -1,4 +1,4 @@
-"""What rankings say: means with intervals that treat participants as the sample, and tests of pairs of models."""
+"""Statistics of rankings: means with intervals over participants, and tests of pairs of models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
-EXACT = 14  # participants up to which all 2^n signs are tried; beyond it, RESAMPLES random ones
+EXACT = 14  # up to this number of participants all 2^n signs are tried; for more, RESAMPLES random ones
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over participants and its 95 % interval; without one (None) for a single participant."""
+    """A mean over participants and its 95 % interval; None for a single participant."""
 
     mean: float
     low: float | None = None
@@ -21,9 +21,13 @@ class Estimate:
 
 
 def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
-    """Mean of one value per participant, (P,), and its 95 % percentile bootstrap interval over participants.
+    """Estimate a mean and its 95 % percentile bootstrap interval.
 
-    A participant's answers are not independent of each other, so participants are drawn again, never single answers.
+    Participants are resampled, not answers, because the answers of one participant are not independent.
+
+    Args:
+        values: (P,), one per participant.
+        seed: Draws the resamples.
     """
     values = np.asarray(values, dtype=np.float64)
     mean = float(values.mean())
@@ -35,9 +39,11 @@ def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p of participants' differences (P,) being symmetric about zero: Fisher's randomisation test.
+    """Return the two-sided p of Fisher's randomisation test that differences are symmetric about zero.
 
-    Exact up to EXACT participants, where the smallest p is 2 / 2^P; for more, over random signs and the observed ones.
+    Args:
+        differences: (P,), one per participant. Up to `EXACT`, the test is exact and its smallest p is 2 / 2^P.
+        seed: Draws the signs for more participants; the observed signs are among them.
     """
     differences = np.asarray(differences, dtype=np.float64)
     count = len(differences)
@@ -46,15 +52,14 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     else:
         signs = np.random.default_rng(seed).choice((-1, 1), size=(RESAMPLES, count))
         signs[0] = 1
-    # Sums that are equal but for rounding must count as equal: every sum has its own order of roundings.
+    # Sums that are equal but for rounding must count as equal.
     return float((np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean())
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values (N,) adjusted for their number, in the same order (Holm 1979)."""
+    """Adjust p-values (N,) for their number (Holm 1979), in the same order."""
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values, kind="stable")
-    adjusted = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
-    result = np.empty_like(adjusted)
-    result[order] = np.minimum(adjusted, 1)
-    return result
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)).clip(max=1)
+    return adjusted

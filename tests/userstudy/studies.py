@@ -1,4 +1,4 @@
-"""A small study and participants that answer it."""
+"""A small user study, and participants who answer it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.userstudy.study import CRITERIA, Key, Question, write_study
+from adaqf_train.userstudy.page import CRITERIA, Key, Question, write_user_study
 from tests.render.test_page import walk
 
 MODELS = ("AdaQF", "MDM", "MoMask", "SALAD")
@@ -23,9 +23,9 @@ def questions(count: int = 4, models: tuple[str, ...] = MODELS) -> list[Question
 
 
 def study(folder: Path, count: int = 4, *, checks: int = 0, seed: int = 0) -> tuple[Path, Key]:
-    """A study's page and key."""
+    """Write a small user study; return its page and key."""
     page = folder / "study.html"
-    return page, Key.read(write_study(page, questions(count), title="Walks", fps=20, checks=checks, seed=seed))
+    return page, Key.read(write_user_study(page, questions(count), title="Walks", fps=20, checks=checks, seed=seed))
 
 
 def answer(
@@ -38,10 +38,10 @@ def answer(
     asleep: bool = False,
     **changes: object,
 ) -> Path:
-    """Writes a participant's file; asleep: does not notice who stands on its head."""
+    """Write a participant's file; asleep: the participant fails the attention checks."""
     rng = np.random.default_rng(list(participant.encode()))
     given = []
-    for question in sorted(key.takes, key=key.texts.get):  # the page's own order is drawn anew for each study
+    for question in sorted(key.takes, key=key.texts.get):  # the page's order is random
         takes = key.takes[question]
         by_model = sorted(takes.items(), key=lambda item: item[1])
         ranking = {}

@@ -1,4 +1,4 @@
-"""Motions for a study: of runs, of folders and of the data set, on the same prompts, on one skeleton and floor."""
+"""Motions of a user study: of runs, of folders and of the data set, on the same prompts, skeleton and floor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaqf_train.cli import main
 from adaqf_train.errors import DataError, UserStudyError
 from adaqf_train.motion.features import encode
 from adaqf_train.userstudy.collect import collect
-from adaqf_train.userstudy.study import Key
+from adaqf_train.userstudy.page import Key
 from tests.cli.test_cli import error_of
 from tests.helpers import kit_body
 from tests.render.test_page import walk
@@ -29,7 +29,7 @@ def folder(path: Path, names: str = "abcd", prompt: str = "person {}", seed: int
     return path
 
 
-def test_a_run_gives_both_models_and_the_real_motions(tiny_run):
+def test_collect_takes_both_models_of_a_run_and_the_real_motions(tiny_run):
     questions, fps = collect([tiny_run], {}, prompts=3, real=True, seed=1)
     assert fps == 20
     assert len({question.text for question in questions}) == 3
@@ -46,7 +46,7 @@ def test_a_run_gives_both_models_and_the_real_motions(tiny_run):
     assert [question.text for question in other] != [question.text for question in questions]
 
 
-def test_two_runs_are_told_apart_by_their_folders(tiny_run, tmp_path):
+def test_collect_names_the_models_of_two_runs_by_their_folders(tiny_run, tmp_path):
     link = tmp_path / "second"
     link.mkdir()
     for part in ("adaqf", "run.json"):
@@ -55,7 +55,7 @@ def test_two_runs_are_told_apart_by_their_folders(tiny_run, tmp_path):
     assert set(questions[0].motions) == {"tiny baseline", "tiny AdaQF", "second AdaQF"}
 
 
-def test_folders_are_asked_what_all_of_them_have(tmp_path):
+def test_collect_takes_the_prompts_that_all_folders_have(tmp_path):
     folders = {
         "MDM": folder(tmp_path / "mdm", "abcde"),
         "SALAD": folder(tmp_path / "salad", "bcdef", seed=9, features=True),
@@ -71,7 +71,7 @@ def test_folders_are_asked_what_all_of_them_have(tmp_path):
         collect([], folders, prompts=5)
 
 
-def test_a_run_answers_the_prompts_of_a_folder(tiny_run, tmp_path):
+def test_collect_generates_for_the_prompts_of_a_folder(tiny_run, tmp_path):
     questions, _ = collect([tiny_run], {"MDM": folder(tmp_path / "mdm")}, prompts=2)
     assert {question.text for question in questions} <= {f"person {name}" for name in "abcd"}
     for question in questions:
@@ -80,7 +80,7 @@ def test_a_run_answers_the_prompts_of_a_folder(tiny_run, tmp_path):
         assert {len(joints) for joints in question.motions.values()} == {28}
 
 
-def test_the_data_set_gives_captions_and_real_motions_to_folders(tiny_data, tiny_train, tmp_path):
+def test_collect_takes_captions_and_real_motions_of_folders_from_the_data_set(tiny_data, tiny_train, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (name, *_) = (tiny_data / "test.txt").read_text().split()
@@ -90,7 +90,7 @@ def test_the_data_set_gives_captions_and_real_motions_to_folders(tiny_data, tiny
     assert question.text in (tiny_data / "texts" / f"{name}.txt").read_text()
 
 
-def test_captions_of_a_folder_may_be_one_file(tmp_path):
+def test_collect_reads_captions_json(tmp_path):
     one = folder(tmp_path / "one", "ab")
     for path in one.glob("*.txt"):
         path.unlink()
@@ -101,7 +101,7 @@ def test_captions_of_a_folder_may_be_one_file(tmp_path):
     assert {question.text for question in questions} == {"first", "second"}
 
 
-def test_what_does_not_fit_together_is_refused(tiny_run, tmp_path):
+def test_collect_refuses_what_does_not_fit_together(tiny_run, tmp_path):
     mdm, other = folder(tmp_path / "mdm"), folder(tmp_path / "other", prompt="somebody {}")
     kit = tmp_path / "kit"
     kit.mkdir()
@@ -128,7 +128,7 @@ def test_what_does_not_fit_together_is_refused(tiny_run, tmp_path):
         collect([], {"MDM": mdm}, prompts=1)
 
 
-def test_the_verb_builds_and_reports(tiny_run, tmp_path, capsys):
+def test_userstudy_verb_builds_and_reports(tiny_run, tmp_path, capsys):
     out = tmp_path / "study"
     assert (
         main(["userstudy", "build", "--run", str(tiny_run), "--prompts", "3", "--checks", "1", "--out", str(out)]) == 0
@@ -144,14 +144,14 @@ def test_the_verb_builds_and_reports(tiny_run, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["participants"] == 3
 
 
-def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys):
+def test_userstudy_verb_reports_errors_in_one_line(tiny_run, tmp_path, capsys):
     build = ["userstudy", "build", "--out", str(tmp_path / "s")]
     assert "write it as NAME=FOLDER" in error_of(capsys, [*build, "--motions", "MDM"])
     assert "is not a folder" in error_of(capsys, [*build, "--motions", f"MDM={tmp_path / 'none'}"])
     mdm = f"MDM={folder(tmp_path / 'mdm')}"
     assert "two models have the same name" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
     assert "1 models" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2"])
-    assert "at least one" in error_of(capsys, [*build, "--run", str(tiny_run), "--prompts", "0"])
+    assert "at least 1" in error_of(capsys, [*build, "--run", str(tiny_run), "--prompts", "0"])
     assert "3 attention checks for 2" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2", "--checks", "3"])
     assert "negative" in error_of(capsys, [*build, "--run", str(tiny_run), "--seed", "-1"])
     assert "no such file" in error_of(capsys, ["userstudy", "report", "a.json", "--key", str(_key(tmp_path))])
@@ -159,14 +159,14 @@ def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys):
     assert "none.json: no such file" in missing
 
 
-def test_a_place_that_cannot_take_a_study_is_refused_before_motions_are_made(tmp_path, capsys, monkeypatch):
+def test_userstudy_verb_refuses_an_unusable_out_before_generating(tmp_path, capsys, monkeypatch):
     def never(*_, **__):
         raise AssertionError("motions were made")
 
     monkeypatch.setattr("adaqf_train.userstudy.collect.collect", never)
     _key(tmp_path)
     (tmp_path / "file").write_text("")
-    for out, says in (("made", "key is there already"), ("file/study.html", "cannot be written to")):
+    for out, says in (("made", "already exists"), ("file/study.html", "cannot be written to")):
         assert says in error_of(capsys, ["userstudy", "build", "--out", str(tmp_path / out)])
     with pytest.raises(AssertionError, match="motions were made"):
         main(["userstudy", "build", "--out", str(tmp_path / "new")])

@@ -1,4 +1,4 @@
-"""Answers in, ranks out: what was planted is found, chance is told from it, and files that lie are named."""
+"""The report of a user study: it finds planted orders, does not mistake chance for one, and names broken files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from adaqf_train.errors import UserStudyError
 from adaqf_train.userstudy import report as reporting
-from adaqf_train.userstudy.study import CRITERIA, Key
+from adaqf_train.userstudy.page import CRITERIA, Key
 from tests.userstudy.studies import MODELS, TASTE, answer, study
 
 KEY = "study.key.json"
@@ -22,7 +22,7 @@ def everybody(folder: Path, key: Key, count: int, noise: float, taste=TASTE) -> 
     return [answer(folder / f"{k}.json", key, f"p{k}", taste, noise=noise) for k in range(count)]
 
 
-def test_a_planted_order_is_found(tmp_path):
+def test_report_finds_a_planted_order(tmp_path):
     _, key = study(tmp_path)
     found = reporting.report(everybody(tmp_path, key, 12, noise=0.8), tmp_path / KEY)
     assert (found.participants, found.questions, found.models, found.excluded) == (12, 4, 4, ())
@@ -39,7 +39,7 @@ def test_a_planted_order_is_found(tmp_path):
         assert best_worst.p < 0.01
 
 
-def test_everyone_of_one_mind_gives_exact_figures(tmp_path):
+def test_report_of_unanimous_participants_is_exact(tmp_path):
     _, key = study(tmp_path)
     found = reporting.report(everybody(tmp_path, key, 5, noise=0), tmp_path / KEY)
     assert [row.rank.mean for row in found.rows["realism"]] == [1, 2, 3, 4]
@@ -48,7 +48,7 @@ def test_everyone_of_one_mind_gives_exact_figures(tmp_path):
     assert {pair.p for pair in found.pairs["realism"]} == {6 * 2 / 2**5}  # six pairs, 2^5 signs
 
 
-def test_chance_is_not_taken_for_an_order(tmp_path):
+def test_report_does_not_take_chance_for_an_order(tmp_path):
     _, key = study(tmp_path, 8)
     found = reporting.report(everybody(tmp_path, key, 12, noise=1, taste=dict.fromkeys(MODELS, 0.0)), tmp_path / KEY)
     rows = [row for name in CRITERIA for row in found.rows[name]]
@@ -57,7 +57,7 @@ def test_chance_is_not_taken_for_an_order(tmp_path):
     assert min(pair.p for name in CRITERIA for pair in found.pairs[name]) > 0.05
 
 
-def test_criteria_are_kept_apart(tmp_path):
+def test_report_keeps_criteria_apart(tmp_path):
     _, key = study(tmp_path)
     path = answer(tmp_path / "a.json", key, "p", TASTE)
     content = json.loads(path.read_text())
@@ -69,19 +69,19 @@ def test_criteria_are_kept_apart(tmp_path):
     assert [row.model for row in found.rows["alignment"]] == list(reversed(MODELS))
 
 
-def test_who_does_not_look_is_left_out_and_counted(tmp_path):
+def test_report_excludes_and_counts_participants_who_fail_an_attention_check(tmp_path):
     _, key = study(tmp_path, checks=2)
     people = everybody(tmp_path, key, 3, noise=0)
     sleeper = answer(tmp_path / "z.json", key, "sleeper", {m: -t for m, t in TASTE.items()}, asleep=True)
     found = reporting.report([*people, sleeper], tmp_path / KEY)
     assert (found.participants, found.excluded, found.questions) == (3, (str(sleeper),), 4)
     assert [row.rank.mean for row in found.rows["realism"]] == [1, 2, 3, 4]
-    assert "1 more left out by the attention checks" in found.markdown()
+    assert "1 more excluded by the attention checks" in found.markdown()
     with pytest.raises(UserStudyError, match="None of the 1 participants passed"):
         reporting.report([sleeper], tmp_path / KEY)
 
 
-def test_the_table_says_what_it_is_made_of(tmp_path):
+def test_report_markdown_states_sizes_and_method(tmp_path):
     _, key = study(tmp_path)
     people = everybody(tmp_path, key, 6, noise=0.5)
     text = reporting.report([tmp_path], tmp_path / KEY).markdown()  # the folder, in which the key lies too
@@ -92,7 +92,7 @@ def test_the_table_says_what_it_is_made_of(tmp_path):
     assert json.loads(json.dumps(reporting.report(people, tmp_path / KEY).to_dict()))["participants"] == 6
     alone = reporting.report(people[:1], tmp_path / KEY).markdown()
     assert "[" not in alone.split("Mean ranks")[0]
-    assert "One participant is no sample" in alone
+    assert "A single participant is not a sample" in alone
 
 
 def broken(content: dict, how: str) -> None:
@@ -128,20 +128,20 @@ def broken(content: dict, how: str) -> None:
     ("how", "says"),
     [
         ("missing", "1 of 4 questions unanswered"),
-        ("twice", "is there twice"),
+        ("twice", "is answered twice"),
         ("unknown", "question 'ffff' is unknown"),
         ("many", "question [1] is unknown"),
         ("short", "is not ranked by realism"),
         ("same", "is not ranked by realism"),
         ("numbers", "is not ranked by alignment"),
         ("none", "is not ranked by alignment"),
-        ("foreign", "not answers to this study"),
+        ("foreign", "does not answer this user study"),
         ("nobody", "no participant"),
         ("words", "no answers"),
         ("listed", "question None is unknown"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path, how, says):
+def test_report_names_a_broken_file(tmp_path, how, says):
     _, key = study(tmp_path)
     path = answer(tmp_path / "a.json", key, "p", TASTE)
     reporting.report([path], tmp_path / KEY)
@@ -153,7 +153,7 @@ def test_a_broken_file_is_named(tmp_path, how, says):
     assert str(path) in str(error.value)
 
 
-def test_the_same_participant_twice_names_both_files(tmp_path):
+def test_report_names_both_files_of_one_participant(tmp_path):
     _, key = study(tmp_path)
     first, second = (answer(tmp_path / name, key, "p", TASTE) for name in ("a.json", "b.json"))
     with pytest.raises(UserStudyError, match="Keep one of the two") as error:
@@ -162,18 +162,18 @@ def test_the_same_participant_twice_names_both_files(tmp_path):
     assert str(second) in str(error.value)
 
 
-def test_no_answers_and_no_key(tmp_path):
+def test_report_needs_answers_and_a_key(tmp_path):
     _, key = study(tmp_path)
     path = answer(tmp_path / "a.json", key, "p", TASTE)
     with pytest.raises(UserStudyError, match="No answers"):
         reporting.report([], tmp_path / KEY)
     with pytest.raises(UserStudyError, match="no such file"):
         reporting.report([tmp_path / "none.json"], tmp_path / KEY)
-    with pytest.raises(UserStudyError, match="not the key of a study"):
+    with pytest.raises(UserStudyError, match="not the key of a user study"):
         reporting.report([path], path)
 
 
-def test_ranks_do_not_depend_on_the_order_of_the_files(tmp_path):
+def test_report_does_not_depend_on_the_order_of_files(tmp_path):
     _, key = study(tmp_path)
     people = everybody(tmp_path, key, 5, noise=1)
     forward, backward = (reporting.report(paths, tmp_path / KEY) for paths in (people, people[::-1]))

@@ -1,4 +1,4 @@
-"""The ranking page: no model's name in it, a key that reveals all, and people who can answer it in a browser."""
+"""The page of a user study: it names no model, its key names them all, and people can answer it in a browser."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from adaqf_train.errors import UserStudyError
+from adaqf_train.userstudy.page import CRITERIA, Key, Question, write_user_study
 from adaqf_train.userstudy.report import read_answers, report
-from adaqf_train.userstudy.study import CRITERIA, Key, Question, write_study
 from tests.render.test_page import NASTY, Reader, decoded, walk
 from tests.render.test_player import picture
 from tests.userstudy.studies import MODELS, questions, study
@@ -22,7 +22,7 @@ def data_of(page: Path) -> tuple[dict, dict]:
     return json.loads(scripts[0]), json.loads(scripts[1])
 
 
-def test_the_page_holds_every_motion_and_no_name(tmp_path):
+def test_page_holds_every_motion_and_no_name(tmp_path):
     page, key = study(tmp_path)
     text = page.read_text(encoding="utf-8")
     assert not [model for model in MODELS if model in text]
@@ -37,18 +37,18 @@ def test_the_page_holds_every_motion_and_no_name(tmp_path):
     assert Reader(text).texts["h2"][1:-1] == [key.texts[asked["id"]] for asked in asking["questions"]]
 
 
-def test_nothing_in_the_page_tells_whose_take_is_whose(tmp_path):
-    """Neither the ids, which are drawn anew, nor the places, which follow them."""
-    pages = [study(tmp_path / str(k), 12) for k in range(2)]
+def test_page_does_not_reveal_the_model_of_a_take(tmp_path):
+    """Neither the ids, which are random, nor the places, which follow from them."""
+    pages = [study(tmp_path / str(k), 40) for k in range(2)]  # enough that every place occurs
     names = [{name for takes in key.takes.values() for name in takes} for _, key in pages]
-    assert len(names[0]) == 48
+    assert len(names[0]) == 160
     assert not names[0] & names[1]
     places = [[list(key.takes[q].values()).index("MDM") for q in key.takes] for _, key in pages]
     assert set(places[0]) == {0, 1, 2, 3}
     assert places[0] != places[1]
 
 
-def test_attention_checks_look_like_questions_and_stand_on_their_heads(tmp_path):
+def test_attention_checks_look_like_questions_with_a_body_upside_down(tmp_path):
     page, key = study(tmp_path, checks=2)
     motions, asking = data_of(page)
     assert len(key.checks) == 2
@@ -65,16 +65,16 @@ def test_attention_checks_look_like_questions_and_stand_on_their_heads(tmp_path)
     assert upright == 4 * 6 - 2
 
 
-def test_text_is_text(tmp_path):
+def test_page_escapes_text(tmp_path):
     asked = [Question(NASTY, {"a": walk(), "b": walk(seed=1)})]
-    write_study(tmp_path / "study.html", asked, title=NASTY, fps=20)
+    write_user_study(tmp_path / "study.html", asked, title=NASTY, fps=20)
     reader = Reader((tmp_path / "study.html").read_text(encoding="utf-8"))
     assert reader.texts["h1"] == [NASTY]
     assert reader.texts["h2"][1] == NASTY
     assert len(reader.texts["script"]) == 4
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path):
+def test_page_refuses_questions_that_do_not_fit_together(tmp_path):
     path = tmp_path / "study.html"
     uneven = [*questions(1), Question("another", {"MDM": walk()})]
     alone = [Question("a person", {"MDM": walk()})]
@@ -83,18 +83,18 @@ def test_what_cannot_be_asked_is_refused(tmp_path):
         ([], 0, "No prompts"),
         (uneven, 0, "Every model must have a motion"),
         (alone, 0, "1 models"),
-        (questions(2), 3, "ask for 0 to 2"),
+        (questions(2), 3, "give 0 to 2"),
         (endless, 0, "NaN or infinity"),
     ):
         with pytest.raises(UserStudyError, match=says):
-            write_study(path, asked, title="Walks", fps=20, checks=checks)
+            write_user_study(path, asked, title="Walks", fps=20, checks=checks)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_is_never_overwritten(tmp_path):
+def test_key_is_never_overwritten(tmp_path):
     study(tmp_path)
     key = (tmp_path / "study.key.json").read_bytes()
-    with pytest.raises(UserStudyError, match="a study's key is there already"):
+    with pytest.raises(UserStudyError, match="already exists"):
         study(tmp_path)
     assert (tmp_path / "study.key.json").read_bytes() == key
 
@@ -121,7 +121,7 @@ def rank_all(page, key: Key, order: dict[str, int]) -> list[str]:
 
 
 @pytest.mark.browser
-def test_from_the_page_by_clicks_to_the_report(browse, tmp_path):
+def test_page_answers_by_clicks_reach_the_report(browse, tmp_path):
     path, key = study(tmp_path, 3)
     files = []
     orders = ((1, 2, 3, 4), (1, 2, 4, 3))  # ranks of MODELS, of two people
@@ -150,7 +150,7 @@ def test_from_the_page_by_clicks_to_the_report(browse, tmp_path):
 
 
 @pytest.mark.browser
-def test_a_reload_keeps_the_place_the_order_and_the_ranks(browse, tmp_path):
+def test_page_keeps_place_order_and_ranks_on_reload(browse, tmp_path):
     path, key = study(tmp_path, 3)
     page = browse(path, **STILL)
     page.get_by_role("button", name="Start").click()
@@ -165,7 +165,7 @@ def test_a_reload_keeps_the_place_the_order_and_the_ranks(browse, tmp_path):
 
 
 @pytest.mark.browser
-def test_every_participant_has_an_order_of_their_own(browse, tmp_path):
+def test_page_gives_every_participant_another_order(browse, tmp_path):
     path, _ = study(tmp_path, 6)
     seen = set()
     for _ in range(3):
@@ -182,7 +182,7 @@ def test_every_participant_has_an_order_of_their_own(browse, tmp_path):
 
 
 @pytest.mark.browser
-def test_no_rank_is_given_twice(browse, tmp_path):
+def test_page_gives_no_rank_twice(browse, tmp_path):
     path, _ = study(tmp_path, 1)
     page = browse(path, **STILL)
     page.get_by_role("button", name="Start").click()
@@ -199,11 +199,11 @@ def test_no_rank_is_given_twice(browse, tmp_path):
 
 
 @pytest.mark.browser
-def test_only_the_shown_question_plays_and_for_its_own_time(browse, tmp_path):
+def test_page_plays_only_the_shown_question(browse, tmp_path):
     asked = [Question("short", {m: walk(frames=21, seed=k) for k, m in enumerate("ab")})]
     asked += [Question("long", {m: walk(frames=61, seed=k) for k, m in enumerate("ab")})]
     path = tmp_path / "study.html"
-    key = Key.read(write_study(path, asked, title="Walks", fps=20))
+    key = Key.read(write_user_study(path, asked, title="Walks", fps=20))
     page = browse(path)
     page.get_by_role("button", name="Start").click()
     seen = {}
@@ -221,7 +221,7 @@ def test_only_the_shown_question_plays_and_for_its_own_time(browse, tmp_path):
 
 
 @pytest.mark.browser
-def test_a_file_saved_from_the_page_reads(browse, tmp_path):
+def test_page_saves_a_file_that_reads(browse, tmp_path):
     path, key = study(tmp_path, 1, checks=1)
     page = browse(path, **STILL)
     page.get_by_role("button", name="Start").click()

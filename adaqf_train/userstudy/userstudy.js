@@ -1,7 +1,7 @@
-/* Asks one participant to rank the motions of every question, in an order of their own, and saves the answers.
+/* Lets one participant rank the motions of every question, in an order of their own, and saves the answers.
 
-   study.py writes the questions: {study, criteria, questions: [{id, takes: [id, ...]}, ...]}, in the order of the page's
-   scenes, and documents what report.py reads. player.js, which is part of the same page, plays the motions. */
+   page.py writes the questions, {study, criteria, questions: [{id, takes: [id, ...]}, ...]}, in the order of the page's
+   scenes; report.py reads the saved file. player.js, which is part of the same page, plays the motions. */
 (() => {
 "use strict";
 
@@ -10,7 +10,7 @@ const PLACE = `adaclip-study-${STUDY.study}`;   // in the browser's storage
 const $ = (id) => document.getElementById(id);
 const player = window.adaclipPlayer, scenes = [...document.querySelectorAll(".scene")];
 
-/** The same list in an order that the words give: mulberry32 seeded with FNV-1a, then Fisher and Yates. */
+/** Shuffles a copy of a list, seeded by words: FNV-1a seeds mulberry32, which drives Fisher and Yates. */
 function shuffled(list, ...words) {
   let seed = 0x811c9dc5;
   for (const character of words.join("/")) seed = Math.imul(seed ^ character.codePointAt(0), 0x01000193);
@@ -28,7 +28,7 @@ function shuffled(list, ...words) {
   return result;
 }
 
-// --- What the participant has said ------------------------------------------------------------------------------
+// --- The answers of the participant ------------------------------------------------------------------------------
 
 const newcomer = () => ({
   participant: [...crypto.getRandomValues(new Uint8Array(8))].map((x) => x.toString(16).padStart(2, "0")).join(""),
@@ -36,11 +36,11 @@ const newcomer = () => ({
 });
 
 function remembered() {
-  try { return JSON.parse(localStorage.getItem(PLACE)); } catch { return null; }   // storage may be forbidden
+  try { return JSON.parse(localStorage.getItem(PLACE)); } catch { return null; }   // storage may be disabled
 }
 
 function remember() {
-  try { localStorage.setItem(PLACE, JSON.stringify(state)); } catch { /* then a reload starts over */ }
+  try { localStorage.setItem(PLACE, JSON.stringify(state)); } catch { /* a reload then starts over */ }
 }
 
 let state = remembered() ?? newcomer(), order = [], shownSince = 0;
@@ -51,7 +51,7 @@ const complete = (question) => STUDY.criteria.every((name) => {
   return question.takes.every((take) => ranks[take]);
 });
 
-/** Gives a take a rank; the take that had it gets the other's, so that no rank is given twice. */
+/** Gives a take a rank. The take that had it gets the former rank of this one, so that no rank is given twice. */
 function rank(question, criterion, take, value) {
   const ranks = ranksOf(question, criterion), former = ranks[take];
   const holder = question.takes.find((other) => other !== take && ranks[other] === value);
@@ -81,7 +81,7 @@ function save() {
 
 // --- The page ---------------------------------------------------------------------------------------------------
 
-/** Puts the questions' takes into this participant's order and gives them their letters. */
+/** Puts the takes of each question into this participant's order, and letters them. */
 function arrange() {
   const arranged = STUDY.questions.map((question, index) => {
     const shown = shuffled(question.takes, STUDY.study, state.participant, question.id);
@@ -158,7 +158,7 @@ $("next").addEventListener("click", () => go(state.at + 1));
 $("review").addEventListener("click", () => go(0));
 $("save").addEventListener("click", save);
 $("again").addEventListener("click", () => {
-  if (!confirm("Have you saved these answers? They will be gone from this page.")) return;
+  if (!confirm("Have you saved these answers? This page will delete them.")) return;
   state = newcomer();
   $("code").value = "";
   arrange();
