@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from adaqf_train.generators.base import MotionGenerator
+from adaqf_train import MotionGenerator
 from adaqf_train.render.page import Scene, Take, write_page
 
 PROMPTS = ["a person walks forward slowly", "a person waves with the right hand twice"]
