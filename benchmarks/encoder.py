@@ -1,10 +1,10 @@
-"""Throughput of `AdaCLIP.encode` against the usual ways to encode prompts, at ViT-B/32 text size on random weights.
+"""Throughput of `AdaCLIP.encode` and of the usual ways to encode prompts, at ViT-B/32's text size with random weights.
 
 python benchmarks/encoder.py --prompts captions.txt
 python benchmarks/encoder.py --prompts captions.txt --memory
 
-Every contestant gets the same prompts, from strings to pooled vectors, in turns within one run; medians over the
-rounds. The tokenizer is CLIP's real one when openai-clip is installed (its package carries the vocabulary).
+The contestants encode the same prompts, from strings to pooled vectors, and alternate within one run; the table shows
+medians over the rounds. The tokenizer is CLIP's own, whose vocabulary comes with the package openai-clip.
 """
 
 from __future__ import annotations
@@ -36,13 +36,19 @@ WAYS = ("", "forward", "in a big circle", "and then stops", "while holding both 
 
 @dataclass(frozen=True)
 class Options:
-    prompts: Path | None = None  # one prompt a line; None: made up
-    batch: int = 64  # prompts a call
+    prompts: Path | None = None
+    """File with one prompt per line; None: generated prompts."""
+    batch: int = 64
+    """Prompts per call."""
     rounds: int = 7
-    threads: int | None = None  # None: torch's choice
-    memory: bool = False  # measure the peak memory of a process for each contestant instead of time
-    only: str | None = None  # of --memory: the contestant of this process
-    folder: Path | None = None  # of --memory: the adapter; its base is beside it
+    threads: int | None = None
+    """None: torch's choice."""
+    memory: bool = False
+    """Measure the peak memory of one process per contestant instead of the time."""
+    only: str | None = None
+    """The contestant of this process (used by --memory itself)."""
+    folder: Path | None = None
+    """The adapter, with its base beside it (used by --memory itself)."""
     seed: int = 0
 
 
@@ -60,7 +66,7 @@ def main() -> None:
     if options.only is None:
         return report(measure_time(contestants, prompts, options), options)
     if options.only not in contestants:
-        return None  # why was said where it was left out
+        return None  # `openai_clip` has printed the reason
     for start in range(0, 4 * options.batch, options.batch):
         contestants[options.only](prompts[start : start + options.batch])
     print(peak_memory())
@@ -79,7 +85,7 @@ def read_prompts(options: Options) -> list[str]:
 
 
 def save_models(folder: Path, seed: int) -> Path:
-    """A random base of ViT-B/32's text size, and beside it an adapter of the paper's size, moved off zero."""
+    """Save a random base of ViT-B/32's text size, and beside it an adapter of the paper's size with random weights."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     torch.manual_seed(seed)
@@ -94,10 +100,10 @@ def save_models(folder: Path, seed: int) -> Path:
 
 
 def build(adapter: Path, only: str | None) -> dict[str, Contestant]:
-    """Every way to encode with the same weights, or one of them with nothing else in memory."""
+    """Return all contestants with the same weights, or one of them with nothing else in memory."""
     if only in (None, OURS):
         encoder = AdaCLIP.from_pretrained(adapter)
-        encoder.cache.max_bytes = 0  # remembering answers is not speed
+        encoder.cache.max_bytes = 0  # the benchmark measures encoding, not the cache
 
         def ours(texts: list[str]) -> torch.Tensor:
             return encoder.encode(texts)
@@ -131,7 +137,7 @@ def build(adapter: Path, only: str | None) -> dict[str, Contestant]:
 
 
 def real_tokenizer():
-    """CLIP's byte-pair encoding out of the openai-clip package, read without importing it."""
+    """Read CLIP's byte-pair encoding from the openai-clip package, without importing the package."""
     from transformers import CLIPTokenizer
 
     spec = importlib.util.find_spec("clip")
@@ -148,13 +154,13 @@ def real_tokenizer():
 
 
 def openai_clip(merged: torch.nn.Module) -> Contestant | None:
-    """OpenAI's own model with the same weights; None when its package cannot be imported."""
+    """Return OpenAI's model with the same weights, or None if its package cannot be imported."""
     stubs = {name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms", "pkg_resources")}
     for name in ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize", "InterpolationMode"):
         setattr(stubs["torchvision.transforms"], name, types.SimpleNamespace(BICUBIC=None))
     stubs["pkg_resources"].packaging = packaging
     absent = {name: stub for name, stub in stubs.items() if name not in sys.modules}
-    sys.modules.update(absent)  # it asks for image transforms and a version check, which play no part here
+    sys.modules.update(absent)  # it imports image transforms and a version check, which text encoding does not use
     try:
         import clip
         from clip.model import CLIP
@@ -182,10 +188,10 @@ def measure_time(
     """Seconds of each round, and the largest difference to the padded model's pooled vectors."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     worst = dict.fromkeys(contestants, 0.0)
-    for step in range(options.rounds + 1):  # the first is for warming up
+    for step in range(options.rounds + 1):  # the first round is the warm-up
         texts = [prompts[(step * options.batch + i) % len(prompts)] for i in range(options.batch)]
         vectors = {}
-        for name in sorted(contestants, key=lambda name: hash((name, step))):  # nobody always comes after the same
+        for name in sorted(contestants, key=lambda name: hash((name, step))):  # another order in each round
             start = time.perf_counter()
             vectors[name] = contestants[name](texts)
             if step:
@@ -196,7 +202,7 @@ def measure_time(
 
 
 def report(results: dict[str, tuple[list[float], float]], options: Options) -> None:
-    print(f"{options.batch} prompts a call, {options.rounds} rounds, {torch.get_num_threads()} threads, CPU float32\n")
+    print(f"{options.batch} prompts per call, {options.rounds} rounds, {torch.get_num_threads()} threads, float32\n")
     print(f"| {'encoder':<28} | prompts/s | adaclip is | max difference |")
     print(f"|{'-' * 30}|----------:|-----------:|---------------:|")
     ours = results[OURS][0]

@@ -1,4 +1,4 @@
-"""Seconds that the metrics of a full evaluation take, on embeddings as many and as wide as HumanML3D's.
+"""Seconds that the metrics of a full evaluation take, on random embeddings of HumanML3D's number and width.
 
 python benchmarks/evaluation.py
 """
@@ -18,8 +18,10 @@ from adaqf_train.evaluation.retrieval import retrieval
 
 @dataclass(frozen=True)
 class Options:
-    rows: int = 4640  # the official test pool: 145 batches of 32
-    width: int = 512  # the official evaluators' embeddings
+    rows: int = 4640
+    """The official test pool: 145 batches of 32."""
+    width: int = 512
+    """The official evaluators' embedding size."""
     replications: int = 20
     seed: int = 0
 

@@ -1,11 +1,11 @@
-"""Steps per second of MoMask's own training loop, as its checkout is: vanilla CLIP or AdaCLIP, by ADACLIP_WEIGHTS.
+"""Seconds per step of MoMask's own training loop, with vanilla CLIP or AdaCLIP as ADACLIP_WEIGHTS selects.
 
 cd CHECKOUT; python -m adaclip_integrations momask . --weights ADAPTER
 ADACLIP_WEIGHTS=vanilla adaclip-run --compat …/benchmarks/momask_loop.py train_t2m_transformer.py …
 adaclip-run --compat …/benchmarks/momask_loop.py train_t2m_transformer.py …
 
-Runs the script until its trainer has made some updates, evaluations left out, and prints medians: of whole steps and of
-the text encoding in them. $OPENAI_CLIP names a file that `clip.load` reads instead of downloading one; $STEPS how many.
+The script runs until its trainer has made $STEPS updates, without evaluations. It prints the medians of whole steps and
+of their text encoding. $OPENAI_CLIP names a file that `clip.load` reads instead of downloading one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 
-FIRST = 2  # steps that are not counted
+FIRST = 2  # steps of the warm-up
 
 
 def main() -> None:

@@ -5,12 +5,12 @@ python benchmarks/motion.py --only data --clips 5000
 python benchmarks/motion.py --only features
 
 data: random features of HumanML3D's lengths in a temporary folder (20,000 clips: 2.5 GB, and as much for the cache),
-read by one process on one thread with the files in the page cache. Other programs on the machine show in the seconds,
-not in the core's time.
-features: encoding (joints to features) and decoding procedural clips, one clip a call, against the same pipeline
-written out frame by frame (tests/motion/reference.py, the tests' oracle), so the results are compared too.
+read by one process with one thread and the files in the page cache. Other programs on the machine affect the seconds,
+but not the CPU time.
+features: encoding (joints to features) and decoding of procedural clips, one clip per call. The reference is the same
+pipeline, frame by frame (tests/motion/reference.py); the results are compared too.
 
-Contestants take turns; medians over the rounds.
+Contestants alternate; the tables show medians over the rounds.
 """
 
 from __future__ import annotations
@@ -37,25 +37,30 @@ from adaqf_train.procedural import generate
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "motion" / "reference.py"
 FEATURES = 263
-FRAMES = (40, 197)  # of a random clip: from, and up to but without
+FRAMES = (40, 197)  # lengths of random clips, as a half-open range
 CAPTIONS = ("a person walks forward and turns left", "someone walks, then turns", "the figure walks slowly")
 
 
 @dataclass(frozen=True)
 class Options:
-    only: Literal["data", "features"] | None = None  # None: both
-    clips: int = 20_000  # of data
-    takes: int = 10  # of features: procedural clips
-    batch: int = 64  # clips of data a batch
+    only: Literal["data", "features"] | None = None
+    """None: both."""
+    clips: int = 20_000
+    """Clips of the data measurement."""
+    takes: int = 10
+    """Procedural clips of the features measurement."""
+    batch: int = 64
+    """Clips per batch of the data measurement."""
     rounds: int = 5
     threads: int = 1
-    folder: Path | None = None  # where the temporary folder is made; None: the system's choice
+    folder: Path | None = None
+    """Parent of the temporary folder; None: the system's choice."""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A line of data's table: what was measured each round, and what is asked of it."""
+    """A row of the data table: the value of each round, and the target."""
 
     what: str
     values: list[float]
@@ -65,7 +70,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """A line of features' table: medians in milliseconds a clip, and how far apart the results are."""
+    """A row of the features table: medians in milliseconds per clip, and the largest difference of the results."""
 
     what: str
     ours: float
@@ -92,7 +97,7 @@ def measure_data(options: Options) -> list[Measured]:
         warm, loading, mapped, epoch, core = [], [], [], [], []
         for _ in tqdm(range(options.rounds), desc="Measuring", unit="round"):
             warm.append(seconds(lambda: MotionDataset(folder, "train")))
-            dataset = MotionDataset(folder, "train")  # a map that no page has been read through
+            dataset = MotionDataset(folder, "train")  # a fresh map: none of its pages is read yet
             paths = [f"{folder}/new_joint_vecs/{item.key}.npy" for item in dataset.items]
             loading.append(seconds(lambda paths=paths: load_each(paths)))
             mapped.append(seconds(lambda dataset=dataset: map_each(dataset)))
@@ -104,11 +109,11 @@ def measure_data(options: Options) -> list[Measured]:
     return [
         Measured(f"first open, of {frames} frames", [cold], "s"),
         Measured("later opens", warm, "s", "< 2"),
-        Measured("every clip once, np.load", loading, "s"),
-        Measured("every clip once, from the cache", mapped, "s"),
-        Measured("the cache is faster", times, "×", "> 4"),
+        Measured("read every clip with np.load", loading, "s"),
+        Measured("read every clip from the cache", mapped, "s"),
+        Measured("speed-up by the cache", times, "×", "> 4"),
         Measured(f"epoch in batches of {options.batch}", epoch, "clips/s", "> 2000"),
-        Measured("the same, by the core's time", core, "clips/s", "> 2000"),
+        Measured("the same, per CPU second", core, "clips/s", "> 2000"),
     ]
 
 
@@ -141,7 +146,7 @@ def map_each(dataset: MotionDataset) -> None:
 
 
 def consume(vectors: np.ndarray) -> None:
-    """Reads every value: a view that nobody looks at would read nothing."""
+    """Read every value; creating the view alone reads nothing."""
     vectors.max()
 
 
@@ -174,7 +179,7 @@ def report_data(rows: Sequence[Measured], options: Options) -> None:
 
 
 def measure_features(clips: Sequence[np.ndarray], rounds: int) -> list[Compared]:
-    """Encoding and decoding clips (T, 22, 3), each way once warmed up and then timed in turns."""
+    """Time encoding and decoding of clips (T, 22, 3), alternating with the reference after a warm-up."""
     oracle = load_reference()
     vectors = [oracle.encode(clip) for clip in clips]
     return [
@@ -184,7 +189,7 @@ def measure_features(clips: Sequence[np.ndarray], rounds: int) -> list[Compared]
 
 
 def compare(what: str, ours: Callable, reference: Callable, inputs: Sequence[np.ndarray], rounds: int) -> Compared:
-    """Times two functions on the same inputs, neither always first."""
+    """Time two functions on the same inputs, in alternating order."""
     spent: dict[Callable, list[float]] = {ours: [], reference: []}
     difference = max(float(np.abs(ours(item) - reference(item)).max()) for item in inputs)  # warms up as well
     for step in range(rounds):
@@ -200,7 +205,7 @@ def report_features(rows: Sequence[Compared], clips: Sequence[np.ndarray], optio
     frames = sorted(len(clip) for clip in clips)
     print(f"features: {len(clips)} clips of {frames[0]} to {frames[-1]} frames, {options.rounds} rounds, ", end="")
     print(f"{options.threads} thread(s), float64\n")
-    print(f"| {'':<28} | ms a clip | frame by frame | ratio   | max difference |")
+    print(f"| {'':<28} |   ms/clip | frame by frame | ratio   | max difference |")
     print(f"|{'-' * 30}|----------:|---------------:|--------:|---------------:|")
     for row in rows:
         numbers = f"{row.ours:9.2f} | {row.reference:14.1f} | {row.ratio:5.1f} × | {row.difference:14.1e}"

@@ -1,4 +1,4 @@
-"""What schedulers, steps and guidance cost and what they are worth, on a trained generator.
+"""Speed and quality of schedulers, numbers of steps and guidance, on a trained generator.
 
 python benchmarks/sampling.py --run runs/demo
 python benchmarks/sampling.py --model runs/demo/adaqf --data runs/demo/data --evaluator runs/demo/evaluator
@@ -45,17 +45,17 @@ class Options:
     guidance: float | None = None
     """None: the model's own."""
     settings: tuple[str, ...] = GRID
-    """SCHEDULER:STEPS. The first one, with two passes, is what the others are compared with."""
+    """SCHEDULER:STEPS. The first one, with two passes, is the reference for the others."""
     replications: int = 5
     max_samples: int | None = None
     rounds: int = 7
-    """Of the timing; settings take turns, and medians are compared."""
+    """Rounds of the timing; settings alternate, and medians are compared."""
     batch: int = 64
-    """Prompts of the timing, of two to six seconds."""
+    """Prompts of the timing, for motions of two to six seconds."""
 
 
 class TwoPasses(nn.Module):
-    """A denoiser that takes the two halves of the guidance one after the other, as it is usually written."""
+    """A denoiser that computes the two halves of the guidance one after the other, as most implementations do."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class TwoPasses(nn.Module):
 
 
 def seconds_of(functions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median seconds of each function, called in turns after one call to warm up."""
+    """Median seconds of each function; calls alternate after a warm-up."""
     taken: list[list[float]] = [[] for _ in functions]
     for turn in tqdm(range(rounds + 1), desc="timing", leave=False):
         for function, own in zip(functions, taken, strict=True):

@@ -1,12 +1,14 @@
-"""Seconds of a training step at MDM's size: AdaQF's whole step against a plain one, timed in turn in one run.
+"""Seconds of a training step at MDM's size: AdaQF's complete step and a plain one, alternating in one process.
 
 python benchmarks/training.py
+python benchmarks/training.py --layers 1 --batch 8 --clips 200 --rounds 2    # a quick look
 
-AdaQF: LoRA encoder forward and backward, denoiser, feedback by extractors of T2M's size, optimiser and moving average,
-on bucketed batches padded to their longest clip and caption, with captions' embeddings computed beforehand. Plain: what
-MDM's loop does: a frozen encoder reads 77 tokens, a denoiser of the same size learns on 196 frames, conditioned on the
-pooled vector. Both with random weights, on clips of noise: neither can change the work. Lengths and prompts are those
-of Bandai-Namco's clips and KIT-ML's captions where $ADACLIP_SHARED has them, else the procedural data set's.
+AdaQF's step consists of the LoRA encoder's forward and backward pass, the denoiser, feedback by extractors of T2M's
+size, the optimiser and the moving average. Its batches are bucketed and padded to their longest clip and caption, and
+the captions' embeddings are computed beforehand. The plain step is that of MDM's loop: a frozen encoder reads 77
+tokens, and a denoiser of the same size learns on 196 frames, conditioned on the pooled vector. Weights and motions are
+random, which does not change the work. Lengths and prompts are those of Bandai-Namco's clips and KIT-ML's captions if
+$ADACLIP_SHARED has them, otherwise those of procedural motions.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from __future__ import annotations
 import os
 import resource
 import statistics
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,33 +27,75 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
-from adaqf_train.planning.calibration import activations, adaqf_step, timed
-from adaqf_train.planning.networks import Networks, build
-from adaqf_train.planning.stand_in import StandIn, stand_in
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from adaclip import TextFeatures
-from adaqf_train.config import RunConfig, recipes
+from adaclip import AdaCLIP, LoRASettings, TextFeatures
+from adaclip.adapter import new_adapter
+from adaqf_train.config import RunConfig, TrainingConfig, recipes
 from adaqf_train.data.batches import MotionBatch, StepBatches
+from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.pocket_clip import train_tokenizer
+from adaqf_train.encoders.tuning import tune
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.networks import build_denoiser
+from adaqf_train.generators.mdm.objective import AdaQFObjective
+from adaqf_train.judges.extractors import Extractors
+from adaqf_train.procedural import generate
+from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.losses import masked_mse
+from adaqf_train.training.objective import Losses, Objective
+from adaqf_train.training.step import Step
 
-FRAMES, TOKENS = 196, 77  # what MDM pads to
+FRAMES, TOKENS, FEATURES = 196, 77, 263  # MDM pads to so many frames and tokens
 
 
 @dataclass(frozen=True)
 class Options:
-    rounds: int = 5  # steps of each kind that are timed, in turn; their batches are spread over all lengths
+    """Time AdaQF's training step and a plain one."""
+
+    rounds: int = 5
+    """Timed steps of each kind; their batches cover all lengths."""
     batch: int = 64
-    layers: int = 8  # of the denoiser; fewer for a quick look
-    threads: int | None = None  # none: torch's own choice
-    shared: Path | None = None  # folder with bandai-namco/ and kitml-captions/; none: $ADACLIP_SHARED/data
+    clips: int = 2048
+    layers: int = 8
+    """Layers of the denoiser."""
+    threads: int | None = None
+    """None: torch's choice."""
+    shared: Path | None = None
+    """Folder with bandai-namco/ and kitml-captions/; None: $ADACLIP_SHARED/data."""
 
 
-def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
+class PlainObjective(Objective):
+    """MDM's loss (`train/training_loop.py`, `model/mdm.py`, arch trans_dec): everything padded, nothing cached."""
+
+    def __init__(self, encoder: AdaCLIP, config: RunConfig, device: torch.device) -> None:
+        super().__init__()
+        self.text_model = encoder.merged().requires_grad_(False).to(device)
+        self.tokenizer, self.schedule = encoder.tokenizer, Diffusion(config.diffusion)
+        sizes = replace(config.denoiser, conditioning="pooled")
+        self.denoiser = build_denoiser(encoder, FEATURES, sizes, config.diffusion.steps).to(device).train()
+
+    @property
+    def learns(self) -> Mapping[str, nn.Module]:
+        return {"denoiser": self.denoiser}
+
+    def forward(self, batch: MotionBatch) -> Losses:
+        padding = {"padding": "max_length", "max_length": TOKENS, "truncation": True}
+        ids = self.tokenizer(list(batch.captions), return_tensors="pt", **padding)["input_ids"]
+        with torch.no_grad():
+            pooled = self.text_model(input_ids=ids.to(batch.motion.device)).text_embeds
+        text = TextFeatures(pooled, pooled[:, None], torch.ones_like(pooled[:, :1], dtype=torch.bool))
+        beyond = FRAMES - batch.motion.shape[1]
+        x0, noise = (nn.functional.pad(part, (0, 0, 0, beyond)) for part in (batch.motion, batch.noise))
+        mask = nn.functional.pad(batch.mask, (0, beyond))
+        x_t = self.schedule.noised(x0, batch.timestep, noise)
+        loss = masked_mse(self.denoiser(x_t, batch.timestep, text, mask, batch.keep_text), x0, mask).mean()
+        return loss, {"loss": loss}
+
+
+def main(options: Options) -> None:
+    """Print the seconds of each round, the ratio of the steps, and their memory."""
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -58,118 +105,143 @@ def main() -> None:
         denoiser=replace(recipe.denoiser, layers=options.layers),
         training=replace(recipe.training, batch=options.batch),
     )
-    dataset, said = data(config, options.shared)
-    tokenizer = train_tokenizer(dataset.captions(), 2000)
     accelerator = Accelerator()
-    networks = build(config, dataset.features, tokenizer)
-    bucketed = StepBatches(dataset, options.batch, 0, bucket=config.training.bucket)
-    chance = StepBatches(dataset, options.batch, 0)
-    batches = [(bucketed[step], chance[step]) for step in [0, *spread(bucketed, options.rounds)]]
-    captions = [caption for batch, _ in batches for caption in batch.captions]
+    with tempfile.TemporaryDirectory() as folder:
+        source = write_clips(Path(folder), options, config)
+        dataset = MotionDataset(folder, "train", config.data)
+        print(f"{options.batch} clips, {options.layers} layers, {torch.get_num_threads()} threads; {source}")
+        compare(accelerator, dataset, config, options.rounds)
+    print(f"peak memory of the process {peak_memory(accelerator):.2f} GB")
 
-    plain = Stepper(accelerator, *plain_step(accelerator, networks, config))
-    loss, optimizer, learnt = adaqf_step(accelerator, networks, config, captions)
-    adaqf = Stepper(accelerator, loss, optimizer, learnt, config.training.ema)
-    print(f"{options.batch} clips, {options.layers} layers, {torch.get_num_threads()} threads; {said}")
+
+def compare(accelerator: Accelerator, dataset: MotionDataset, config: RunConfig, rounds: int) -> None:
+    """Time both steps in turn on batches from the shortest to the longest, and print the table."""
+    adaqf, plain = objectives(accelerator, dataset, config)
+    steps = {"AdaQF": step_of(accelerator, adaqf, config.training)}
+    steps["plain"] = step_of(accelerator, plain, replace(config.training, ema=None))
+    drawn = {"diffusion": config.diffusion, "captions": adaqf.captions}
+    bucketed = StepBatches(dataset, config.training.batch, 0, bucket=config.training.bucket, **drawn)
+    shuffled = StepBatches(dataset, config.training.batch, 0, **drawn)
+    first, *others = [(bucketed[step], shuffled[step]) for step in [0, *spread(bucketed, rounds)]]
     kept = {}
-    for name, step, batch in (("adaqf", adaqf, batches[0][0]), ("plain", plain, batches[0][1])):
-        kept[name] = activations(step, batch)
-        step(batch)
-    seconds: dict[str, list[float]] = {"adaqf": [], "plain": []}
-    for round_, (mine, theirs) in enumerate(batches[1:], start=1):
-        for name, step, batch in (("adaqf", adaqf, mine), ("plain", plain, theirs)):
-            seconds[name].append(timed(accelerator, lambda step=step, batch=batch: step(batch)))
-        frames = mine.motion.shape[1]
-        print(
-            f"round {round_}: AdaQF {seconds['adaqf'][-1]:.2f} s ({frames} frames), plain {seconds['plain'][-1]:.2f} s"
-        )
-    ratios = [a / b for a, b in zip(seconds["adaqf"], seconds["plain"], strict=True)]
+    for (name, step), batch in zip(steps.items(), first, strict=True):  # also the warm-up
+        with kept_for_backward(step.objective) as total:
+            step(batch, logged=False)
+        kept[name] = total[0]
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number, batches in enumerate(others, start=1):
+        for (name, step), batch in zip(steps.items(), batches, strict=True):
+            seconds[name].append(timed(accelerator, step, batch))
+        mine, theirs = (seconds[name][-1] for name in steps)
+        print(f"round {number}: AdaQF {mine:.2f} s ({batches[0].motion.shape[1]} frames), plain {theirs:.2f} s")
     print("\n| step | median s | kept for the backward pass, GB |\n|---|--:|--:|")
-    for name, title in (("adaqf", "AdaQF"), ("plain", "plain, 196 frames and 77 tokens")):
-        print(f"| {title} | {statistics.median(seconds[name]):.2f} | {kept[name] / 1e9:.2f} |")
-    whole = sum(seconds["adaqf"]) / sum(seconds["plain"])
+    for name, each in seconds.items():
+        print(f"| {name} | {statistics.median(each):.2f} | {kept[name] / 1e9:.2f} |")
+    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
+    whole = sum(seconds["AdaQF"]) / sum(seconds["plain"])
     print(f"\nmedian ratio {statistics.median(ratios):.2f}, of all rounds together {whole:.2f}")
-    print(f"peak memory of the process {peak(accelerator):.2f} GB")
+
+
+def objectives(
+    accelerator: Accelerator, dataset: MotionDataset, config: RunConfig
+) -> tuple[AdaQFObjective, PlainObjective]:
+    """Both losses with random networks: an encoder of ViT-B/32's text size, extractors of T2M's."""
+    tokenizer = train_tokenizer(dataset.captions(), 2000)
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    model = CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=512, **ids))
+    encoder = AdaCLIP(new_adapter(model, LoRASettings()), tokenizer, "random")
+    tune(encoder, config.encoder.tuning, config.denoiser.conditioning)
+    words = encoder.text_model.get_input_embeddings().weight
+    extractors = Extractors(FEATURES, *words.shape, config.extractors).requires_grad_(False)
+    plain = PlainObjective(encoder, config, accelerator.device)
+    denoiser = build_denoiser(encoder, FEATURES, config.denoiser, config.diffusion.steps).to(accelerator.device)
+    diffusion = Diffusion(config.diffusion)
+    adaqf = AdaQFObjective(accelerator, encoder, denoiser, diffusion, extractors, config, dataset.captions())
+    return adaqf.to(accelerator.device), plain
+
+
+def step_of(accelerator: Accelerator, objective: Objective, training: TrainingConfig) -> Step:
+    """The trainer's own step, with its optimiser and moving average."""
+    for network in objective.learns.values():
+        network.train()
+    learnt = [p for network in objective.learns.values() for p in network.parameters() if p.requires_grad]
+    state = TrainState(objective.learns, torch.optim.AdamW(learnt, lr=1e-4, weight_decay=0.0, fused=True))
+    if training.ema is not None:
+        state.average = [parameter.detach().clone() for parameter in learnt]
+    return Step(accelerator, objective, state, training)
 
 
 def spread(source: StepBatches, rounds: int) -> list[int]:
-    """Steps of the first epoch that stand for all of it: from its shortest batches to its longest."""
+    """Steps of the first epoch from its shortest batches to its longest."""
     rows = source.order(0)[: len(source.dataset) // source.batch_size * source.batch_size]
     frames = np.array([len(source.dataset.items[row].vectors) for row in rows]).reshape(-1, source.batch_size).max(1)
     places = (np.arange(rounds) + 0.5) / rounds * len(frames)
     return np.argsort(frames, kind="stable")[places.astype(int)].tolist()
 
 
-@dataclass
-class Stepper:
-    """A whole step: forward, backward, optimiser, and the moving average if there is one."""
-
-    accelerator: Accelerator
-    loss: Callable[[MotionBatch], Tensor]
-    optimizer: torch.optim.Optimizer
-    learnt: list[nn.Parameter]
-    decay: float | None = None
-
-    def __post_init__(self) -> None:
-        self.average = [p.detach().clone() for p in self.learnt] if self.decay else None
-
-    def __call__(self, batch: MotionBatch) -> None:
-        loss = self.loss(batch.to(self.accelerator.device))
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            with torch.no_grad():
-                torch._foreach_lerp_(self.average, self.learnt, 1 - self.decay)
+def timed(accelerator: Accelerator, step: Step, batch: MotionBatch) -> float:
+    """Seconds of a step, until the device has finished."""
+    start = time.perf_counter()
+    result = step(batch, logged=False)
+    if accelerator.device.type == "cuda":
+        torch.cuda.synchronize()
+    result.loss.item()
+    return time.perf_counter() - start
 
 
-def plain_step(
-    accelerator: Accelerator, networks: Networks, config: RunConfig
-) -> tuple[Callable[[MotionBatch], Tensor], torch.optim.Optimizer, list[nn.Parameter]]:
-    """MDM's step (`train/training_loop.py`, `model/mdm.py`, arch trans_dec): everything padded, nothing remembered."""
-    text_model = networks.encoder.merged().requires_grad_(False).to(accelerator.device)
-    tokenizer, diffusion = networks.encoder.tokenizer, Diffusion(config.diffusion)
-    sizes = replace(config.denoiser, conditioning="pooled")
-    denoiser = build_denoiser(networks.encoder, 263, sizes, config.diffusion.steps).to(accelerator.device).train()
-    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-4, weight_decay=0.0)
+@contextmanager
+def kept_for_backward(objective: nn.Module) -> Iterator[list[int]]:
+    """Count the bytes that a forward pass keeps for its backward pass, without the weights."""
+    total, seen = [0], {parameter.untyped_storage().data_ptr() for parameter in objective.parameters()}
 
-    def loss(batch: MotionBatch) -> Tensor:
-        told = tokenizer(batch.captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
-        with torch.no_grad():
-            pooled = text_model(input_ids=told["input_ids"].to(accelerator.device)).text_embeds
-        text = TextFeatures(pooled, pooled[:, None], torch.ones_like(pooled[:, :1], dtype=torch.bool))
-        beyond = FRAMES - batch.motion.shape[1]
-        x0, noise = (nn.functional.pad(part, (0, 0, 0, beyond)) for part in (batch.motion, batch.noise))
-        mask = nn.functional.pad(batch.mask, (0, beyond))
-        predicted = denoiser(diffusion.noised(x0, batch.timestep, noise), batch.timestep, text, mask, batch.keep_text)
-        return masked_mse(predicted, x0, mask).mean()
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            total[0] += storage.nbytes()
+        return tensor
 
-    return loss, optimizer, list(denoiser.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield total
 
 
-def data(config: RunConfig, shared: Path | None) -> tuple[StandIn, str]:
-    """Clips of noise with real lengths and prompts, and where those are from."""
-    root = shared or Path(os.environ.get("ADACLIP_SHARED", "shared"), "data")
+def write_clips(folder: Path, options: Options, config: RunConfig) -> str:
+    """Write a data set of noise with real lengths and prompts; return where those come from."""
+    rng = np.random.default_rng(0)
+    root = options.shared or Path(os.environ.get("ADACLIP_SHARED", "shared"), "data")
     packs, prompts = root / "bandai-namco" / "train.npz", root / "kitml-captions" / "captions.txt"
-    if not packs.is_file() or not prompts.is_file():
-        dataset, _, _ = stand_in(replace(config, recipe="demo"))
-        return dataset, "lengths and prompts of the procedural data set"
-    with np.load(packs) as archive:
-        frames = np.diff(archive["offsets"]) - 1  # features tell of pairs of frames
-    lengths = frames[(frames >= config.data.min_frames) & (frames < config.data.max_frames)]
-    captions = prompts.read_text(encoding="utf-8").splitlines()
-    chosen = np.random.default_rng(0).choice(len(captions), len(lengths))
-    dataset = StandIn(config.data, 263, lengths, [(captions[i],) for i in chosen])
-    return dataset, f"lengths of {len(lengths)} Bandai-Namco clips, prompts of KIT-ML"
+    if packs.is_file() and prompts.is_file():
+        with np.load(packs) as archive:
+            frames = np.diff(archive["offsets"]) - 1  # features describe pairs of frames
+        captions = prompts.read_text(encoding="utf-8").splitlines()
+        source = "lengths of Bandai-Namco, prompts of KIT-ML"
+    else:
+        clips = list(generate(200, seed=0))
+        frames = np.array([len(clip.joints) - 1 for clip in clips])
+        captions = [caption for clip in clips for caption in clip.captions]
+        source = "lengths and prompts of procedural motions"
+    frames = frames[(frames >= config.data.min_frames) & (frames < config.data.max_frames)]
+    noise = rng.standard_normal((20_000, FEATURES), dtype=np.float32)
+    for part in ("new_joint_vecs", "texts"):
+        (folder / part).mkdir()
+    for index, (length, row) in enumerate(
+        zip(rng.choice(frames, options.clips), rng.integers(len(captions), size=options.clips), strict=True)
+    ):
+        start = rng.integers(len(noise) - length)
+        np.save(folder / "new_joint_vecs" / f"{index:06d}.npy", noise[start : start + length])
+        (folder / "texts" / f"{index:06d}.txt").write_text(f"{captions[row]}#walk/VERB#0.0#0.0\n", encoding="utf-8")
+    np.save(folder / "Mean.npy", np.zeros(FEATURES, np.float32))
+    np.save(folder / "Std.npy", np.ones(FEATURES, np.float32))
+    (folder / "train.txt").write_text("".join(f"{i:06d}\n" for i in range(options.clips)), encoding="utf-8")
+    return source
 
 
-def peak(accelerator: Accelerator) -> float:
-    """GB, of the device or of the process."""
+def peak_memory(accelerator: Accelerator) -> float:
+    """GB of the device, or of the process."""
     if accelerator.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Options))

@@ -1,4 +1,7 @@
-"""How near are two prompts, to the base and to the adapter? `python examples/encode_prompts.py runs/demo/adaclip`"""
+"""Compare the similarity of prompt pairs under the base and under the adapter.
+
+`python examples/encode_prompts.py runs/demo/adaclip`
+"""
 
 import sys
 

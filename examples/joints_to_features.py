@@ -1,4 +1,4 @@
-"""Joint positions to HumanML3D's 263 features and back, on a motion made here. Needs no data and no model."""
+"""Convert joint positions to HumanML3D's 263 features and back, on a procedural motion; needs no data and no model."""
 
 import numpy as np
 

@@ -41,3 +41,12 @@ def test_waiting_benchmark_measures_each_variant_under_both_loads():
     rows = re.findall(r"^\| (.+?) \| (.+?) \| [\d.]+ \|", done.stdout, re.M)
     assert len(rows) == len(set(rows)) == 6
     assert {load for load, _ in rows} == {"no competitors", "2 competitors"}
+
+
+@pytest.mark.slow
+def test_training_benchmark_compares_both_steps(tmp_path):
+    small = ["--layers", "1", "--batch", "4", "--clips", "80", "--rounds", "1", "--shared", str(tmp_path)]
+    done = benchmark("training", *small)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^\| (AdaQF|plain) \| [\d.]+ \| [\d.]+ \|$", done.stdout, re.M) == ["AdaQF", "plain"]
+    assert "procedural motions" in done.stdout
