@@ -15,7 +15,7 @@ __all__ = ["AdaQFError", "MotionDataset", "MotionGenerator", "Report", "evaluate
 _HOME = {
     "AdaQFError": "adaqf_train.errors",
     "MotionDataset": "adaqf_train.data.dataset",
-    "MotionGenerator": "adaqf_train.generators.mdm.generator",
+    "MotionGenerator": "adaqf_train.generators.base",
     "Report": "adaqf_train.evaluation.report",
     "evaluate": "adaqf_train.evaluation.api",
     "save_motion": "adaqf_train.files",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from adaqf_train.evaluation.api import evaluate
     from adaqf_train.evaluation.report import Report
     from adaqf_train.files import save_motion
-    from adaqf_train.generators.mdm.generator import MotionGenerator
+    from adaqf_train.generators.base import MotionGenerator
 
 
 def __getattr__(name: str) -> object:

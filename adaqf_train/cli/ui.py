@@ -26,7 +26,7 @@ class Ui:
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a finished run, whose baseline and AdaQF are shown. Repeatable."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a generator. Repeatable."""
+    """Folder of a generator of any family. Repeatable."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in, without a password."""
     port: int = 7860
@@ -51,13 +51,7 @@ class Ui:
     def studio(self, folder: Path) -> Studio:
         """The models that were asked for, writing their files into that folder."""
         from adaqf_train.files.save import save_motion
-        from adaqf_train.generators.base import MotionGenerator
         from adaqf_train.ui.app import Studio
         from adaqf_train.userstudy.collect import generators_of
 
-        generators = generators_of(self.run)
-        for path in self.model:
-            if path.resolve().name in generators:
-                raise ConfigError(f"--model {path}: there is a model of that name already. Rename its folder.")
-            generators[path.resolve().name] = MotionGenerator.from_pretrained(path)
-        return Studio(generators, dict.fromkeys(FORMATS, save_motion), folder)
+        return Studio(generators_of(self.run, self.model), dict.fromkeys(FORMATS, save_motion), folder)

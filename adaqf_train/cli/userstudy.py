@@ -20,6 +20,8 @@ class BuildStudy:
     """FILE.html, or a folder for study.html. The key is written beside it; keep it to yourself."""
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a finished run, whose baseline and AdaQF take part. Repeatable."""
+    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Folder of a generator of any family, which takes part under the folder's name. Repeatable."""
     motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=FOLDER")] = ()
     """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it. Repeatable."""
     data: Path | None = None
@@ -49,7 +51,13 @@ class BuildStudy:
         if len(folders) < len(self.motions):
             raise ConfigError("--motions: two models have the same name. Give each its own.")
         questions, fps = collect(
-            self.run, folders, prompts=self.prompts, data=self.data, real=self.ground_truth, seed=self.seed
+            self.run,
+            folders,
+            prompts=self.prompts,
+            generators=self.model,
+            data=self.data,
+            real=self.ground_truth,
+            seed=self.seed,
         )
         key = write_user_study(page, questions, title=self.title, fps=fps, checks=self.checks, seed=self.seed)
         print(f"wrote {page}: {len(questions)} prompts, {len(questions[0].motions)} models; hand this out")

@@ -26,7 +26,7 @@ A model of the family `{family}` ({title}) that makes human motion from a senten
 ## Use
 
 ```python
-from adaqf_train.generators.base import MotionGenerator
+from adaqf_train import MotionGenerator
 
 generator = MotionGenerator.from_pretrained("{name}")
 joints = generator.generate(["a person waves twice"], seconds={example:g}, seed=0)[0]  # (T, {joints}, 3), metres
@@ -89,5 +89,5 @@ def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: st
         encoder_arguments=f'"{where}", subfolder="encoder"' if repo_id else f'"{where}/encoder"',
         sampling=", ".join(f"{name} {value}" for name, value in asdict(generator.sampling).items()),
         base_files=", `base/` (the CLIP text model that it adapts)" if local else "",
-        licence=" ".join(filter(None, (f"{details.license}." if details.license else "", inherited))),
+        licence=" ".join(filter(None, (f"{details.license}." if details.license else "", inherited, details.terms))),
     )

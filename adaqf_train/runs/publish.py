@@ -1,4 +1,4 @@
-"""A finished run's adapter, ready for the Hub: its model card quotes the run's report."""
+"""A finished run's adapter, whose model card quotes the run's report, or a generator, ready for the Hub."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
 from adaclip.files import read_json
+from adaqf_train.artefacts import CONFIG
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.columns import COLUMNS
+from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.runs.layout import ADAQF, RunLayout, read_config
 
 DATA = {"humanml3d": "HumanML3D", "kit": "KIT-ML", "demo": "procedural-motions"}
@@ -75,6 +77,45 @@ class Finished:
             f"```json\n{manifest}\n```\n\n</details>"
         )
         return CardDetails(licence, names, self.metrics, more, terms)
+
+
+@dataclass(frozen=True)
+class Publishable:
+    """An adapter or a generator, with what its card says."""
+
+    model: AdaCLIP | MotionGenerator
+    details: CardDetails
+    folder: Path  # where the model lies
+    hub: Path  # where a dry run writes
+
+    def write(self, repo_id: str) -> Path:
+        """Write the folder that would be pushed to that repository."""
+        if isinstance(self.model, AdaCLIP):
+            return self.model.save_for_hub(self.hub, repo_id, details=self.details)
+        return self.model.save_pretrained(self.hub, details=self.details, repo_id=repo_id)
+
+
+def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = ()) -> Publishable:
+    """The adapter of a run's folder, or the generator of a generator's folder.
+
+    Args:
+        folder: Of a finished run, or of a generator of any family.
+        licence: Of the weights, by the Hub's name for it.
+        data: Names of the training data; none: the recipe's, or those that the generator's encoder records.
+
+    Raises:
+        RunError: The run is not finished, or the folder is neither.
+        ArtefactError: The generator is incomplete.
+    """
+    run = RunLayout(folder)
+    if run.config.is_file() or not (folder / CONFIG).is_file():
+        finished = Finished.read(folder)
+        return Publishable(finished.encoder, finished.details(licence, data), run.adaclip, run.hub)
+    generator = MotionGenerator.from_pretrained(folder)
+    known = generator.encoder.details
+    details = CardDetails(licence or known.license, tuple(data) or known.datasets, known.metrics, terms=TERMS)
+    whole = folder.resolve()
+    return Publishable(generator, details, folder, whole.with_name(f"{whole.name}-hub"))
 
 
 def _without_folders(content: object) -> object:

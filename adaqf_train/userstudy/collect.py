@@ -27,6 +27,7 @@ def collect(
     folders: Mapping[str, Path],
     *,
     prompts: int,
+    generators: Sequence[Path] = (),
     data: Path | None = None,
     real: bool = False,
     seed: int = 0,
@@ -41,6 +42,7 @@ def collect(
         folders: Folders of NAME.npy by model, features or joints as `evaluate --motions` reads them, with their
             prompts. The prompts are then drawn from the names that all folders have, else from the first run's split.
         prompts: Number of questions.
+        generators: Folders of further generators, of any family.
         data: Folder of the data set; None: the one that the first run names.
         real: Include the data set's own motions as another model.
         seed: Draws the prompts, and the noise of the generators.
@@ -71,8 +73,11 @@ def collect(
         lengths = [len(motion) for motion in motions]
         models = {REAL: motions} if real else {}
     else:
-        raise UserStudyError("No models: name runs with --run, or folders with --motions NAME=FOLDER.")
-    models |= _generated(generators_of(runs), captions, lengths, seed)
+        raise UserStudyError(
+            "No models: name runs with --run, folders with --motions NAME=FOLDER, or generators with --model and "
+            "their data with --data."
+        )
+    models |= _generated(generators_of(runs, generators), captions, lengths, seed)
     skeleton = _one_skeleton(models)
     questions = []
     for i, caption in enumerate(captions):
@@ -82,10 +87,16 @@ def collect(
     return questions, skeleton.fps
 
 
-def generators_of(runs: Sequence[Path]) -> dict[str, MotionGenerator]:
-    """The generators of finished runs by name: baseline and AdaQF, after the run's name where there are several runs.
+def generators_of(runs: Sequence[Path], folders: Sequence[Path] = ()) -> dict[str, MotionGenerator]:
+    """Loads generators by name.
 
-    UserStudyError for a run without any, and for runs of one name.
+    Args:
+        runs: Finished runs; their generators are called baseline and AdaQF, after the run's name if there are several.
+        folders: Generators of any family, called by their folders' names.
+
+    Raises:
+        UserStudyError: A run without a generator, or two generators of one name.
+        ArtefactError: A folder that is no generator's.
     """
     found: dict[str, MotionGenerator] = {}
     for run in runs:
@@ -97,6 +108,11 @@ def generators_of(runs: Sequence[Path]) -> dict[str, MotionGenerator]:
             if label in found:
                 raise UserStudyError(f"{run}: another run is called {run.resolve().name} as well. Rename one of them.")
             found[label] = MotionGenerator.from_pretrained(run / arm)
+    for folder in folders:
+        name = folder.resolve().name
+        if name in found:
+            raise UserStudyError(f"--model {folder}: there is a model called {name} already. Rename its folder.")
+        found[name] = MotionGenerator.from_pretrained(folder)
     return found
 
 
