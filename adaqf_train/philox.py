@@ -59,7 +59,7 @@ def _pairs(seed: int, items: Tensor, count: int, stream: int, step: int | Tensor
     if items.device.type == "cpu":
         drawn = torch.from_numpy(numpy_words(seed, stream, items.tolist(), int(step), count))
     else:
-        drawn = _compiled_words(signed(seed), stream, items, step, -(-count // WORDS))[:, :count]
+        drawn = words(signed(seed), stream, items, step, -(-count // WORDS))[:, :count]
     return tuple(((drawn >> shift & _MANTISSA).float() + 0.5) * 2.0**-24 for shift in (8, 40))
 
 
@@ -85,9 +85,10 @@ def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int
     Returns:
         (B, blocks * 4) long with the bits of numpy's unsigned words, on every device.
     """
-    counter = torch.arange(1, blocks + 1, device=items.device)[None].expand(len(items), blocks)
+    counter = torch.arange(1, blocks + 1, device=items.device).repeat(len(items), 1)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
-    return torch.stack(rounds(state, [seed, stream]), dim=-1).flatten(1)
+    mix = rounds if items.device.type == "cpu" else _compiled_rounds
+    return torch.stack(mix(state, [seed, stream]), dim=-1).flatten(1)
 
 
 def rounds(state: list[Tensor], keys: list[int]) -> list[Tensor]:
@@ -100,7 +101,7 @@ def rounds(state: list[Tensor], keys: list[int]) -> list[Tensor]:
     return state
 
 
-_compiled_words = torch.compile(words)  # one kernel in place of five hundred
+_compiled_rounds = torch.compile(rounds, dynamic=True)  # one kernel in place of five hundred
 
 
 def _product(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:
