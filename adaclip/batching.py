@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int) -> list[list[int]]:
-    """Positions of `lengths`, grouped for encoding: neighbours in length together, the longest first.
+def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> list[list[int]]:
+    """Groups prompts of similar length, the longest first, so that a lack of memory shows at once.
 
-    lengths: tokens of each prompt. A group has at most `rows` prompts, and at most `tokens` tokens when padded to
-    its longest (a single prompt may exceed that). Longest first, so that running out of memory shows at once.
+    Args:
+        lengths: Number of tokens of each prompt.
+        rows: Largest number of prompts in a group.
+        tokens: Largest number of tokens in a group padded to its longest prompt; a single prompt may exceed it. None
+            sets no limit.
+
+    Returns:
+        Positions in `lengths` for each group.
     """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     groups: list[list[int]] = []
-    for position in order:
-        # The first of a group is its longest: it is what the others are padded to.
-        if groups and len(groups[-1]) < rows and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= tokens:
-            groups[-1].append(position)
-        else:
-            groups.append([position])
+    for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        # The first prompt of a group is its longest, to whose length the others are padded.
+        full = not groups or len(groups[-1]) == rows
+        if full or (tokens is not None and lengths[groups[-1][0]] * (len(groups[-1]) + 1) > tokens):
+            groups.append([])
+        groups[-1].append(position)
     return groups

@@ -1,4 +1,4 @@
-"""From any number of prompts to their features: each distinct one once, neighbours in length together."""
+"""Encoding of any number of prompts: each distinct one once, prompts of similar length together."""
 
 from __future__ import annotations
 
@@ -15,33 +15,43 @@ from adaclip.text import pad
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection
 
-CPU_TOKENS = 384  # computed at once: best of 128 to 4096, on one and on two threads; more leaves the cache and pads
-TOKENS_PER_THREAD = 128  # but many threads want work each
-ACCELERATOR_TOKENS = 8192  # an accelerator wants to be filled
-BAR_FROM = 1000  # prompts to encode from which a progress bar is shown unasked
+CPU_TOKENS = 384  # per pass on a CPU: best of 128 to 4096 on one and two threads; more leaves the cache and pads
+TOKENS_PER_THREAD = 128  # per pass on a CPU with many threads
+LENGTHS = 16  # on an accelerator, a batch is padded to a multiple of this, so that few shapes occur
+BAR_FROM = 1000  # prompts from which a progress bar is shown by default
 
 
 class TextFeatures(NamedTuple):
-    """What a generator is conditioned on."""
+    """Text features that a generator is conditioned on."""
 
     pooled: Tensor  # (B, P): projected state of the end token
     tokens: Tensor  # (B, L, H): last hidden states, zero where mask is False
     mask: Tensor  # (B, L) bool, True = real token, start and end token included
 
     def to(self, device: torch.device | str) -> TextFeatures:
-        """Move all three tensors to a device."""
+        """Moves all three to a device."""
         return TextFeatures(*(part.to(device) for part in self))
 
 
 def end_positions(ids: Tensor, mask: Tensor, eos_token_id: int) -> Tensor:
-    """Where CLIP reads a prompt's summary: the first real end token, or the last real token if there is none; (B,)."""
+    """Returns the positions (B,) of the pooled state: the first real end token, else the last real token."""
     is_end = (ids == eos_token_id) & mask
     last_real = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=-1)
     return torch.where(is_end.any(dim=-1), is_end.int().argmax(dim=-1), last_real)
 
 
 class PromptEncoder:
-    """Encodes rows of token ids with plain (merged) weights, remembering what it has encoded."""
+    """Encodes rows of token ids with plain (merged) weights, and caches the results.
+
+    Args:
+        model: The merged text model.
+        state: Number that identifies the weights in the cache.
+        cache: Where results are kept.
+        padding: Token id for padding.
+        eos_token_id: Id of the end token.
+        with_tokens: Return token states, not only pooled vectors.
+        place: Device of the results; None means the CPU.
+    """
 
     def __init__(
         self,
@@ -52,80 +62,124 @@ class PromptEncoder:
         padding: int,
         eos_token_id: int,
         with_tokens: bool,
+        place: torch.device | None = None,
     ) -> None:
-        """state: stands for the weights in the cache's keys."""
         self.model, self.state, self.cache = model, state, cache
         self.padding, self.eos_token_id, self.with_tokens = padding, eos_token_id, with_tokens
+        self.place = place or torch.device("cpu")
+
+    def features(
+        self,
+        prompts: Sequence[Sequence[Sequence[int]]],
+        batch_size: int,
+        *,
+        normalize: bool = False,
+        show_progress_bar: bool | None = None,
+    ) -> TextFeatures:
+        """Returns the features of prompts, each given as pieces of token ids; without token states L is 0."""
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
+        rows = [ids for pieces in prompts for ids in pieces]
+        encoded = iter(self(rows, batch_size=batch_size, show_progress_bar=show_progress_bar))
+        entries = [join_pieces([next(encoded) for _ in pieces]) for pieces in prompts]
+        sizes = self.model.config.projection_dim, self.model.config.hidden_size
+        features = stack(entries, *sizes, self.place, with_tokens=self.with_tokens)
+        return features._replace(pooled=nn.functional.normalize(features.pooled, dim=-1)) if normalize else features
 
     def __call__(
         self, rows: Sequence[Sequence[int]], *, batch_size: int, show_progress_bar: bool | None
     ) -> list[CachedPrompt]:
-        """Features of each row, in order; float32 on the CPU."""
-        rows = [tuple(row) for row in rows]
-        known = {ids: self.cache.get((self.state, ids), with_tokens=self.with_tokens) for ids in set(rows)}
-        missing = [ids for ids in dict.fromkeys(rows) if known[ids] is None]
-        device = self.model.device
-        on_cpu = max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
-        tokens = on_cpu if device.type == "cpu" else ACCELERATOR_TOKENS
-        groups = sub_batches([len(ids) for ids in missing], rows=batch_size, tokens=tokens)
-        bar = self._progress(len(missing), show_progress_bar)
-        for group in groups:
-            batch = [missing[i] for i in group]
-            for ids, entry in zip(batch, self._encode(batch), strict=True):
-                known[ids] = entry
-                self.cache.put((self.state, ids), entry)
-            bar.update(len(batch))
-        bar.close()
-        return [known[ids] for ids in rows]
+        """Returns the features of each row, in order, as float32."""
+        keys = [(self.state, self.place, tuple(row)) for row in rows]
+        known = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in set(keys)}
+        missing = [key for key in dict.fromkeys(keys) if known[key] is None]
+        if missing:
+            found = self._encode([ids for *_, ids in missing], batch_size, show_progress_bar)
+            for key, entry in zip(missing, found, strict=True):
+                known[key] = entry
+                self.cache.put(key, entry)
+        return [known[key] for key in keys]
 
-    def _encode(self, batch: list[tuple[int, ...]]) -> list[CachedPrompt]:
-        device = self.model.device
-        ids, mask = (part.to(device) for part in pad(batch, self.padding))
-        # What is remembered must not depend on who asked first: the weights' own precision counts, not autocast's.
-        with torch.autocast(device.type, enabled=False):
-            # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed inside.
-            states = self.model(input_ids=ids).last_hidden_state
-            ends = end_positions(ids, mask, self.eos_token_id)
-            pooled = self.model.text_projection(states[torch.arange(len(batch), device=device), ends]).float().cpu()
-        # Rows are cloned: a view would keep its whole batch in memory as long as it is cached.
-        if not self.with_tokens:
-            return [CachedPrompt(len(row), vector.clone(), None) for row, vector in zip(batch, pooled, strict=True)]
-        states = states.float().cpu()
-        return [CachedPrompt(len(row), pooled[i].clone(), states[i, : len(row)].clone()) for i, row in enumerate(batch)]
-
-    @staticmethod
-    def _progress(prompts: int, show: bool | None) -> object:
+    def _encode(self, rows: list[tuple[int, ...]], batch_size: int, show: bool | None) -> list[CachedPrompt]:
         from tqdm.auto import tqdm
 
-        hidden = not show if show is not None else prompts < BAR_FROM
-        return tqdm(total=prompts, desc="Encoding", unit="prompt", disable=hidden)
+        lengths = [len(ids) for ids in rows]
+        one_pass = is_accelerator(self.model.device)
+        # An accelerator takes a whole batch in one pass; a CPU is faster with small groups of similar length.
+        tokens = None if one_pass else max(CPU_TOKENS, TOKENS_PER_THREAD * torch.get_num_threads())
+        groups = sub_batches(lengths, rows=batch_size, tokens=tokens)
+        pooled: list[Tensor] = []
+        states: dict[int, Tensor] = {}
+        hidden = not show if show is not None else len(rows) < BAR_FROM
+        with tqdm(total=len(rows), desc="Encoding", unit="prompt", disable=hidden) as bar:
+            for group in groups:
+                vectors, hidden_states = self._forward([rows[i] for i in group], LENGTHS if one_pass else 1)
+                pooled.append(vectors)
+                if self.with_tokens:
+                    hidden_states = hidden_states.float().to(self.place)
+                    # Clones: a view would keep the padding of its batch in memory as long as it is cached.
+                    states |= {i: hidden_states[row, : lengths[i]].clone() for row, i in enumerate(group)}
+                bar.update(len(group))
+        if self.place != self.model.device:
+            # The vectors of all batches are copied at once: the device would be idle during one copy per batch.
+            copied = torch.cat(pooled).to(self.place)
+            pooled = [part.clone() for part in copied.split([len(group) for group in groups])]
+        order = [i for group in groups for i in group]
+        vectors_of = dict(zip(order, (row for part in pooled for row in part.unbind()), strict=True))
+        return [CachedPrompt(lengths[i], vectors_of[i], states.get(i)) for i in range(len(rows))]
+
+    def _forward(self, batch: list[tuple[int, ...]], multiple: int) -> tuple[Tensor, Tensor]:
+        """Returns pooled vectors (B, P) float32 and last hidden states (B, L, H) on the model's device."""
+        device, limit = self.model.device, self.model.config.max_position_embeddings
+        ids, mask = (part.to(device) for part in pad(batch, self.padding, multiple=multiple, limit=limit))
+        # Cached results must not depend on the first caller: the weights' own precision applies, not autocast's.
+        with torch.autocast(device.type, enabled=False):
+            # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed.
+            states = self.model(input_ids=ids).last_hidden_state
+            ends = end_positions(ids, mask, self.eos_token_id)
+            pooled = self.model.text_projection(states[torch.arange(len(batch), device=device), ends])
+        return pooled.float(), states
+
+
+def is_accelerator(device: torch.device) -> bool:
+    """Tells whether a device prefers few large passes to many small ones."""
+    return device.type != "cpu"
 
 
 def join_pieces(pieces: Sequence[CachedPrompt]) -> CachedPrompt:
-    """One prompt from the pieces it was divided into.
+    """Combines the pieces of one prompt.
 
-    Pooled: the mean of the pieces' vectors weighted by their tokens, at the mean of their lengths (averaging
-    directions alone would shorten the vector). Tokens: one piece after another, each with its start and end token.
+    Pooled: the mean of the pieces' vectors weighted by their tokens, scaled to the mean of their lengths (a mean of
+    directions alone would be shorter). Tokens: one piece after another, each with its start and end token.
     """
     if len(pieces) == 1:
         return pieces[0]
     lengths = [piece.length for piece in pieces]
-    weights = torch.tensor(lengths, device="cpu") / sum(lengths)
     vectors = torch.stack([piece.pooled for piece in pieces])
+    weights = torch.tensor(lengths, device=vectors.device) / sum(lengths)
     direction = nn.functional.normalize(weights @ vectors, dim=-1)
     tokens = None if pieces[0].tokens is None else torch.cat([piece.tokens for piece in pieces])
     return CachedPrompt(sum(lengths), direction * (weights @ vectors.norm(dim=-1)), tokens)
 
 
-def stack(entries: Sequence[CachedPrompt], projection_size: int, hidden_size: int) -> TextFeatures:
-    """Prompts of different lengths as one batch, zero-padded; on the CPU, whatever torch's default device."""
-    if not entries:
-        empty = (torch.zeros(shape, device="cpu") for shape in ((0, projection_size), (0, 0, hidden_size), (0, 0)))
-        pooled, tokens, mask = empty
+def stack(
+    entries: Sequence[CachedPrompt],
+    projection_size: int,
+    hidden_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    with_tokens: bool = True,
+) -> TextFeatures:
+    """Returns prompts of different lengths, all of them on `device`, as one batch, zero-padded."""
+    if not entries or not with_tokens:
+        pooled = [entry.pooled for entry in entries]
+        pooled = torch.stack(pooled) if entries else torch.zeros(0, projection_size, device=device)
+        tokens, mask = (torch.zeros(len(entries), 0, *size, device=device) for size in ((hidden_size,), ()))
         return TextFeatures(pooled, tokens, mask.bool())
-    lengths = torch.tensor([entry.length for entry in entries], device="cpu")
+    lengths = torch.tensor([entry.length for entry in entries], device="cpu")  # whatever torch's default device
+    mask = torch.arange(int(lengths.max()), device="cpu") < lengths[:, None]
     return TextFeatures(
         torch.stack([entry.pooled for entry in entries]),
         nn.utils.rnn.pad_sequence([entry.tokens for entry in entries], batch_first=True),
-        torch.arange(int(lengths.max()), device="cpu") < lengths[:, None],
+        mask.to(device),
     )

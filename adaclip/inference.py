@@ -1,15 +1,17 @@
-"""What makes repeated encoding fast: weights with the adapter folded in, and prompts already encoded.
+"""Caches for repeated encoding: weights with the adapter merged, and encoded prompts.
 
-Both are kept only as long as the weights stay the same. The adapter's state is told from its bytes, so that every edit
-counts, also one through `.data`. The base's is told from version counters, which every in-place operation raises but
-an edit through `.data` does not: after such an edit of the base call `AdaCLIP.forget()`.
+Both are valid as long as the weights stay the same. Every call compares cheap facts of all parameters: the tensor
+object, its address, and torch's version counter, which every in-place operation raises (optimiser steps,
+`load_state_dict`, `copy_`). Only an edit through `.data` does not raise it. Of an adapter on the CPU, a few values of
+each matrix are compared as well, which reveals such edits too; after an edit of the base, or of an adapter on another
+device, through `.data`, call `AdaCLIP.forget()`.
 """
 
 from __future__ import annotations
 
 import copy
+import operator
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,16 +23,23 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import CLIPTextModelWithProjection
 
-MERGED_COPIES = 2  # adapters whose merged weights are kept: a person compares two
+MERGED_COPIES = 2  # adapters whose merged weights are kept, for comparisons of two
+SAMPLED = 8  # values of each adapter matrix that are compared
 CACHE_BYTES = 32 * 2**20  # about 10,000 pooled vectors of ViT-B/32, or 1,200 prompts with their token states
-ENTRY_BYTES = 1024  # what a cached prompt costs beside its tensors: its ids as the key, and Python's objects
+ENTRY_BYTES = 1024  # cost of a cached prompt besides its tensors: its ids as the key, and Python objects
 
 
 def merge(text_model: PeftModel, adapter: str | None, *, share: bool) -> CLIPTextModelWithProjection:
-    """A plain transformers model with an adapter folded into its weights, in eval mode; `text_model` stays as it is.
+    """Merges an adapter into a copy of the model; `text_model` stays unchanged.
 
-    adapter: its name; None gives the base. share: the tensors that the adapter does not touch are the same ones as
-    in `text_model`, not copies (at ViT-B/32 that leaves 138 of 254 MB to copy).
+    Args:
+        text_model: The peft-wrapped model.
+        adapter: Name of the adapter; None gives the base.
+        share: Share the tensors that the adapter does not change instead of copying them (at ViT-B/32, 138 of 254 MB
+            are copied then).
+
+    Returns:
+        A plain transformers model in eval mode.
     """
     memo: dict[int, object] = {}
     if share:
@@ -42,37 +51,95 @@ def merge(text_model: PeftModel, adapter: str | None, *, share: bool) -> CLIPTex
     return plain.eval()
 
 
+class _Watch:
+    """The parameters that merged weights depend on, found by one walk over the modules."""
+
+    def __init__(self, text_model: PeftModel) -> None:
+        from peft.tuners.lora import LoraLayer
+
+        self.text_model = text_model
+        self._children = [(m._modules, tuple(m._modules.values())) for m in text_model.modules()]
+        self._layers = [m for m in text_model.modules() if isinstance(m, LoraLayer)]
+        # Tables and keys instead of tensors, because `load_state_dict(assign=True)` and others replace the tensors.
+        self._slots = [
+            (f"{prefix}.{key}", module._parameters, key)
+            for prefix, module in text_model.named_modules()
+            for key in module._parameters
+        ]
+        self._slots_of: dict[str | None, list[tuple[dict, str]]] = {}
+
+    def covers(self, text_model: PeftModel) -> bool:
+        """Tells whether the model has the modules that were found."""
+        same = self.text_model is text_model
+        return same and all(tuple(now.values()) == found for now, found in self._children)
+
+    def facts(self, adapter: str | None) -> tuple[list[Tensor], list[object]]:
+        """Returns the tensors that the merged weights of `adapter` depend on, and facts that change with them."""
+        if adapter not in self._slots_of:
+            own = [slot for slot in self._slots if is_base(slot[0]) or is_of(slot[0], adapter)]
+            self._slots_of[adapter] = [(table, key) for _, table, key in own]
+        tensors = [table[key] for table, key in self._slots_of[adapter] if table.get(key) is not None]
+        facts: list[object] = [layer.scaling.get(adapter) for layer in self._layers]
+        facts += [tuple(layer.merged_adapters) for layer in self._layers]
+        for tensor in tensors:
+            # An inference tensor has no counter, and cannot be edited in place outside inference mode.
+            facts += (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.dtype)
+        return tensors, facts
+
+    def sampled(self, adapter: str | None) -> list[Tensor]:
+        """Returns views of some values of each matrix of the adapter on the CPU."""
+        found = [table[key] for name, table, key in self._slots if is_of(name, adapter)]
+        own = [tensor.detach().flatten() for tensor in found if tensor is not None]
+        return [flat[:: max(1, len(flat) // SAMPLED)] for flat in own if flat.device.type == "cpu" and len(flat)]
+
+
+class _Merged:
+    """Merged weights with the facts that they were made from."""
+
+    def __init__(self, watch: _Watch, adapter: str | None, state: int) -> None:
+        self.state = state
+        self.tensors, self.facts = watch.facts(adapter)  # the tensors, so that no other can take their addresses
+        self.views = watch.sampled(adapter)
+        self.sample = torch.cat(self.views) if self.views else None
+        self.model = merge(watch.text_model, adapter, share=True)
+
+    def current(self, tensors: list[Tensor], facts: list[object]) -> bool:
+        """Tells whether the weights are still those that were merged."""
+        if facts != self.facts or not all(map(operator.is_, tensors, self.tensors)):
+            return False
+        return self.sample is None or torch.equal(torch.cat(self.views), self.sample)
+
+
 class InferenceWeights:
-    """Merged weights of the adapters in use, made anew when an adapter has changed. Threads may share one."""
+    """Merged weights of the adapters in use, merged again after a change. Threads may share an instance."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str | None, tuple[tuple, int, CLIPTextModelWithProjection]] = OrderedDict()
+        self._kept: OrderedDict[str | None, _Merged] = OrderedDict()
         self._state = 0
+        self._watch: _Watch | None = None
         self._lock = threading.Lock()
 
     def get(self, text_model: PeftModel, adapter: str | None) -> tuple[CLIPTextModelWithProjection, int]:
-        """The merged model (None: the base), and a number that stands for this state of the weights and no other."""
+        """Returns the merged model (None: the base), and a number that identifies this state of the weights."""
         with self._lock:
-            return self._get(text_model, adapter)
+            if self._watch is None or not self._watch.covers(text_model):
+                self._watch = _Watch(text_model)
+            if adapter not in self._kept or not self._kept[adapter].current(*self._watch.facts(adapter)):
+                self._kept.pop(adapter, None)  # first, so that the old and the new copy never exist together
+                while len(self._kept) >= MERGED_COPIES:
+                    self._kept.popitem(last=False)
+                self._state += 1
+                self._kept[adapter] = _Merged(self._watch, adapter, self._state)
+            self._kept.move_to_end(adapter)
+            return self._kept[adapter].model, self._kept[adapter].state
 
     def clear(self) -> None:
+        """Drops all merged weights."""
         with self._lock:
             self._kept.clear()
 
-    def _get(self, text_model: PeftModel, adapter: str | None) -> tuple[CLIPTextModelWithProjection, int]:
-        fingerprint = _fingerprint(text_model, adapter)
-        if adapter not in self._kept or self._kept[adapter][0] != fingerprint:
-            self._kept.pop(adapter, None)  # first, so that the old and the new copy never exist together
-            while len(self._kept) >= MERGED_COPIES:
-                self._kept.popitem(last=False)
-            self._state += 1
-            self._kept[adapter] = (fingerprint, self._state, merge(text_model, adapter, share=True))
-        self._kept.move_to_end(adapter)
-        _, state, model = self._kept[adapter]
-        return model, state
-
     def __deepcopy__(self, memo: dict) -> InferenceWeights:
-        return InferenceWeights()  # what is kept belongs to the original's parameters
+        return InferenceWeights()  # merged weights belong to the original's parameters
 
     def __reduce__(self) -> tuple:
         return InferenceWeights, ()
@@ -91,7 +158,7 @@ class CachedPrompt(NamedTuple):
 
 
 class PromptCache:
-    """The prompts used last, up to a number of bytes; set `max_bytes` to 0 to keep none. Threads may share one."""
+    """The prompts used last, up to `max_bytes` (0 keeps none). Threads may share an instance."""
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self.max_bytes = max_bytes
@@ -138,27 +205,11 @@ def _adapted_parameters(text_model: PeftModel) -> set[int]:
     return {id(parameter) for layer in layers for parameter in layer.get_base_layer().parameters()}
 
 
-def _fingerprint(text_model: PeftModel, adapter: str | None) -> tuple:
-    named = list(text_model.named_parameters())
-    # An inference tensor has no counter, and cannot be edited in place outside inference mode.
-    base = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for name, p in named if is_base(name)]
-    adapted = [p.detach() for name, p in named if is_of(name, adapter)]
-    content = [(p.dtype, p.device) for p in adapted], _checksum(adapted)
-    scaling = [m.scaling[adapter] for m in text_model.modules() if adapter in getattr(m, "scaling", ())]
-    return base, content, scaling
-
-
-def _checksum(tensors: list[Tensor]) -> int:
-    """Of all their bytes; 2.4 ms for the 6 MB of an adapter of ViT-B/32, where a prompt takes 60."""
-    raw = [tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in tensors]
-    return zlib.crc32(torch.cat(raw).cpu().numpy()) if raw else 0
-
-
 def is_base(parameter: str) -> bool:
-    """Whether that name in a peft-wrapped model belongs to the base."""
+    """Tells whether a parameter of a peft-wrapped model belongs to the base, by its name."""
     return ".lora_" not in parameter
 
 
 def is_of(parameter: str, adapter: str | None) -> bool:
-    """Whether that name in a peft-wrapped model belongs to the adapter of that name (`….lora_A.kit.weight`)."""
+    """Tells whether a parameter belongs to the adapter, by its name (`….lora_A.kit.weight`)."""
     return not is_base(parameter) and f".{adapter}." in parameter.partition(".lora_")[2]

@@ -1,8 +1,7 @@
-"""The encoder: CLIP's text tower, a LoRA adapter around it, and two ways to read text features from it."""
+"""The encoder: CLIP's text tower with a LoRA adapter, and two ways to compute text features."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from adaclip import adapter as adapter_files
 from adaclip import hub
 from adaclip.adapter import first_line
-from adaclip.card import CardDetails, model_card
+from adaclip.card import CardDetails
 from adaclip.config import DEFAULT_BASE, LoRASettings
-from adaclip.encoding import PromptEncoder, TextFeatures, end_positions, join_pieces, stack
+from adaclip.encoding import PromptEncoder, TextFeatures, end_positions
 from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
+from adaclip.saving import SavingMixin
 from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
 
 if TYPE_CHECKING:
@@ -26,24 +26,28 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
 
-class AdaCLIP(nn.Module):
-    """CLIP's text encoder with a motion-aware LoRA adapter.
+class AdaCLIP(SavingMixin, nn.Module):
+    """CLIP's text encoder with a LoRA adapter for motion.
 
-    Make one with `from_pretrained` (a trained adapter) or `from_base` (a fresh adapter, identical to the base).
+    Create one with `from_pretrained` (a trained adapter) or `from_base` (a fresh adapter, identical to the base).
     Only the adapter's parameters require gradients.
+
+    Args:
+        text_model: A peft-wrapped CLIPTextModelWithProjection.
+        tokenizer: Its tokenizer.
+        base: Hub id or folder of the base weights.
     """
 
     def __init__(self, text_model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str) -> None:
-        """text_model: a peft-wrapped CLIPTextModelWithProjection; base: Hub id or folder its weights came from."""
         super().__init__()
         self.text_model = text_model
         self.tokenizer = tokenizer
         self.base = base
-        # OpenAI's configs on the Hub name token 2 as the end token; the tokenizer knows the real one.
+        # OpenAI's configs on the Hub name token 2 as the end token; the tokenizer has the real one.
         self.eos_token_id: int = tokenizer.eos_token_id
         self.details = CardDetails()  # licence, data sets and metrics, for the model card
         self.cache = PromptCache()
-        self.base_options = hub.LoadOptions()  # how the base was found, to find its vision tower for an export
+        self.base_options = hub.LoadOptions()  # options of the base, with which an export loads its vision tower
         self._weights = InferenceWeights()
         self._disabled = False
 
@@ -58,11 +62,22 @@ class AdaCLIP(nn.Module):
         modules: Sequence[str] = LoRASettings.modules,
         **load: object,
     ) -> AdaCLIP:
-        """A fresh adapter on a CLIP text encoder: B = 0, so it equals its base exactly until trained.
+        """Makes a fresh adapter on a CLIP text encoder; it equals its base exactly until it is trained (B = 0).
 
-        base: Hub id or folder of a CLIP model. rank, alpha, dropout, modules: see `LoRASettings`. load: dtype,
-        device, revision, token, cache_dir, local_files_only, as in `from_pretrained`. A is drawn from torch's
-        global generator.
+        Args:
+            base: Hub id or folder of a CLIP model.
+            rank: Rank of the LoRA matrices. A is drawn from torch's global generator.
+            alpha: Scale; the change of a weight is multiplied by alpha / rank.
+            dropout: LoRA dropout.
+            modules: Adapted modules; see `LoRASettings`.
+            **load: dtype, device, revision, token, cache_dir, local_files_only, as in `from_pretrained`.
+
+        Returns:
+            The encoder, in training mode.
+
+        Raises:
+            AdaCLIPError: The base cannot be loaded.
+            ValueError: A setting is out of its range, or the device cannot be used.
         """
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
         load, base = hub.LoadOptions(**load), hub.located(base)
@@ -71,14 +86,23 @@ class AdaCLIP(nn.Module):
 
     @classmethod
     def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
-        """A trained adapter from a folder or a Hub repository, every tensor of it, or AdaCLIPError.
+        """Loads a trained adapter and its base; every tensor of it, or none.
 
-        base: Hub id or folder of the base to use instead of the recorded one. load: dtype, device, revision,
-        token, cache_dir, local_files_only, subfolder. Starts in eval mode.
+        Args:
+            repo_or_path: Folder or Hub repository of the adapter.
+            base: Hub id or folder of the base to use instead of the recorded one.
+            **load: dtype, device, revision, token, cache_dir, local_files_only, subfolder; see `hub.LoadOptions`.
+
+        Returns:
+            The encoder, in eval mode.
+
+        Raises:
+            AdaCLIPError: The adapter or its base cannot be loaded, or they do not fit together.
+            ValueError: The device cannot be used.
         """
         load = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), load)
-        adapter_files.adapter_config(folder)  # a damaged one is refused before a base is fetched for it
+        adapter_files.adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
         base = hub.located(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
         encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, load.for_base())
@@ -97,18 +121,25 @@ class AdaCLIP(nn.Module):
             raise ValueError(f"The device {load.device} cannot be used: {first_line(error)}") from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
-        """Text features of token ids, right-padded.
+        """Computes text features with gradients into the adapter.
 
-        input_ids: (B, L) long. attention_mask: (B, L), nonzero = real token; None: everything up to the first
-        end token. Returns pooled (B, P), tokens (B, L, H), mask (B, L). Gradients flow into the adapter.
+        Args:
+            input_ids: Token ids (B, L), long, right-padded.
+            attention_mask: (B, L), nonzero = real token; None: everything up to the first end token.
+
+        Returns:
+            Pooled vectors (B, P), token states (B, L, H) and their mask (B, L).
+
+        Raises:
+            ValueError: There is no mask, and a row has no end token.
         """
         mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
         B, L = mask.shape  # prompts, tokens
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
             return TextFeatures(*(self._projection.weight.new_zeros(size) for size in sizes), mask)
-        # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed,
-        # and no mask is needed inside. To look for it on a GPU is to wait for all that was asked of it before.
+        # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed, and
+        # the model needs no mask. On a GPU a search for padding would wait for all queued work, so it is computed.
         longest = L
         if mask.device.type == "cpu":
             filled = mask.any(dim=0).nonzero()
@@ -121,7 +152,14 @@ class AdaCLIP(nn.Module):
         return TextFeatures(pooled, tokens, mask)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask of prompts on this model's device: (B, L) long, (B, L) bool, padded to the longest."""
+        """Tokenises prompts on this encoder's device.
+
+        Args:
+            texts: Prompts; one that is too long loses its end, with a warning.
+
+        Returns:
+            Ids (B, L) long and mask (B, L) bool (True = real token), padded to the longest prompt.
+        """
         ids, mask = tokenize(self.tokenizer, texts)
         return ids.to(self.device), mask.to(self.device)
 
@@ -134,58 +172,52 @@ class AdaCLIP(nn.Module):
         batch_size: int = 64,
         normalize: bool = False,
         convert_to_numpy: bool = False,
+        convert_to_tensor: bool = False,
         show_progress_bar: bool | None = None,
         long: LongPrompts = "warn",
         adapter: str | None = None,
     ) -> Tensor | np.ndarray | TextFeatures:
-        """Features of prompts, without dropout or gradients, as float32 on the CPU.
+        """Encodes prompts without dropout or gradients, as float32.
 
-        texts: prompts; a single string is a batch of one. output: "pooled" gives (B, P), a numpy array with
-        convert_to_numpy; "tokens" and "both" give TextFeatures padded to the longest prompt. batch_size: prompts
-        encoded together at most; long ones go in smaller groups. normalize: unit length pooled vectors.
-        show_progress_bar: None shows one for a thousand prompts or more. adapter: one of `adapters` to use in this
-        call; None: the active one.
+        Each distinct prompt is encoded once, with the adapter merged into the weights. Recent prompts are cached
+        (`self.cache`) until the weights change. On a CPU, prompts of similar length form small groups; on an
+        accelerator, each batch is one pass.
 
-        long: for prompts over CLIP's 77 tokens. "warn" cuts the end off and names the words lost; "error" raises
-        ValueError instead; "chunk" encodes the prompt in pieces that end where sentences or actions do: pooled is
-        then the mean of the pieces' vectors weighted by their tokens (at the mean of their lengths), tokens are the
-        pieces' tokens one after another, so L may exceed 77.
+        Args:
+            texts: Prompts; a single string is a batch of one.
+            output: "pooled" gives vectors; "tokens" and "both" give vectors, token states and their mask.
+            batch_size: Largest number of prompts per pass.
+            normalize: Scale pooled vectors to unit length.
+            convert_to_numpy: Return a numpy array; with output "pooled" only.
+            convert_to_tensor: Leave the results on the encoder's device; by default they are copied to the CPU.
+            show_progress_bar: None shows one for a thousand prompts or more.
+            long: Treatment of prompts over CLIP's 77 tokens. "warn" cuts the end off and names the lost words; "error"
+                raises ValueError instead; "chunk" encodes pieces that end where sentences or actions do. Pooled is
+                then the pieces' mean weighted by their tokens (scaled to the mean of their lengths), and tokens are
+                the pieces' tokens one after another, so L may exceed 77.
+            adapter: One of `adapters` for this call; None uses the active one.
 
-        Each distinct prompt is encoded once, neighbours in length together, with the adapter merged into the
-        weights; prompts encoded last are remembered (`self.cache`) until the weights change. Raises TypeError for
-        anything but strings.
+        Returns:
+            Pooled vectors (B, P), or `TextFeatures` padded to the longest prompt.
+
+        Raises:
+            TypeError: A prompt is not a string.
+            ValueError: An argument is out of its range, or a prompt is too long with `long="error"`.
         """
         if output not in ("pooled", "tokens", "both"):
             raise ValueError(f"output must be 'pooled', 'tokens' or 'both', got {output!r}.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
+        if convert_to_numpy and (convert_to_tensor or output != "pooled"):
+            raise ValueError("convert_to_numpy goes with output='pooled' only, and not with convert_to_tensor.")
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
-        model, state = self._weights.get(self.text_model, self._adapter_in_use(adapter))
-        encode = PromptEncoder(
-            model,
-            state,
-            self.cache,
-            padding=self.tokenizer.pad_token_id,
-            eos_token_id=self.eos_token_id,
-            with_tokens=output != "pooled",
-        )
-        rows = [ids for prompt in pieces for ids in prompt]
-        encoded = iter(encode(rows, batch_size=batch_size, show_progress_bar=show_progress_bar))
-        prompts = [join_pieces([next(encoded) for _ in prompt]) for prompt in pieces]
+        encoder = self._prompt_encoder(adapter, with_tokens=output != "pooled", on_device=convert_to_tensor)
+        features = encoder.features(pieces, batch_size, normalize=normalize, show_progress_bar=show_progress_bar)
         if output != "pooled":
-            features = stack(prompts, self.projection_size, self.hidden_size)
-            pooled = features.pooled
-        else:
-            pooled = torch.stack([p.pooled for p in prompts]) if prompts else torch.zeros(0, self.projection_size)
-        if normalize:
-            pooled = nn.functional.normalize(pooled, dim=-1)
-        if output != "pooled":
-            return features._replace(pooled=pooled)
-        return pooled.numpy() if convert_to_numpy else pooled
+            return features
+        return features.pooled.numpy() if convert_to_numpy else features.pooled
 
     def forget(self) -> None:
-        """Drops what `encode` remembers. Needed only after an edit of the base's weights through `.data`."""
+        """Drops cached prompts and merged weights; call it after an edit of weights through `.data`."""
         self.cache.clear()
         self._weights.clear()
 
@@ -196,15 +228,20 @@ class AdaCLIP(nn.Module):
 
     @property
     def active_adapter(self) -> str:
-        """The adapter that `forward` and `encode` use, that learns, and that is saved and merged."""
+        """The adapter that is used, trained, saved and merged."""
         return self.text_model.active_adapter
 
     def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: object) -> None:
-        """Adds a trained adapter of the same base under a name; the active one stays active.
+        """Adds a trained adapter of the same base; the active adapter stays active.
 
-        check_base: refuse an adapter that was made for another base. load: revision, token, cache_dir,
-        local_files_only, subfolder, as in `from_pretrained`. AdaCLIPError when it does not fit this base or the
-        name is taken or impossible.
+        Args:
+            repo_or_path: Folder or Hub repository of the adapter.
+            name: Name for it in this encoder.
+            check_base: Refuse an adapter that was made for another base.
+            **load: revision, token, cache_dir, local_files_only, subfolder, as in `from_pretrained`.
+
+        Raises:
+            AdaCLIPError: The adapter does not fit this base, or the name is taken or invalid.
         """
         folder = hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load))
         if check_base:
@@ -213,23 +250,37 @@ class AdaCLIP(nn.Module):
         self.to(self.device)
 
     def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
-        """Adds an adapter that changes the base by the weighted sum of what others change; the active one stays active.
+        """Adds an adapter whose change of the base is the weighted sum of others'; the active adapter stays active.
 
-        weights: of `adapters`, by name; their ranks add up in the mix. It is a snapshot: it does not follow when the
-        others learn on. ValueError for an unknown adapter, AdaCLIPError for a name that is taken or impossible.
+        The mix is a snapshot: further training of the others does not affect it.
+
+        Args:
+            weights: Weight of each of `adapters`, by name; their ranks add up in the mix.
+            name: Name of the mix in this encoder.
+
+        Raises:
+            ValueError: An adapter is unknown.
+            AdaCLIPError: The name is taken or invalid.
         """
         for adapter in weights:
             self._check_adapter(adapter)
         adapter_files.mix_adapters(self.text_model, weights, name)
 
     def set_adapter(self, name: str) -> None:
-        """Makes an adapter the active one; ValueError if there is none of that name."""
+        """Makes one of `adapters` the active one.
+
+        Args:
+            name: Name of the adapter.
+
+        Raises:
+            ValueError: There is no such adapter.
+        """
         self._check_adapter(name)
         self.text_model.set_adapter(name)
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Within this context `forward` and `encode` use the base alone."""
+        """Makes `forward` and `encode` use the base alone within the context."""
         learns = {name: p.requires_grad for name, p in self.named_parameters()}
         before, self._disabled = self._disabled, True
         try:
@@ -241,76 +292,16 @@ class AdaCLIP(nn.Module):
                 parameter.requires_grad_(learns[name])
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
-        """The active adapter's LoRA matrices, and nothing else."""
+        """Iterates over the active adapter's LoRA matrices, the parameters to train."""
         return (p for name, p in self.text_model.named_parameters() if is_of(name, self.active_adapter))
 
     def merged(self) -> CLIPTextModelWithProjection:
-        """A plain transformers model with the active adapter folded into its weights; this encoder is left as it is."""
+        """Returns a plain transformers model with the active adapter merged; this encoder stays unchanged."""
         return merge(self.text_model, self.active_adapter, share=False)
-
-    def save_pretrained(
-        self, folder: str | Path, *, base: str | Path | None = None, details: CardDetails | None = None
-    ) -> Path:
-        """Writes the active adapter as a standard PEFT folder (weights, config, model card, tokenizer); its path.
-
-        base: what to record as the base; by default what this encoder was made from. A local folder is recorded
-        by its path relative to `folder`. details: licence, data sets and metrics for the card; by default those it
-        was loaded with. The folder appears whole or not at all.
-        """
-        return self._save(Path(folder), base, details)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        base: str | Path | None = None,
-        details: CardDetails | None = None,
-        subfolder: str = "",
-        token: str | bool | None = None,
-        private: bool | None = None,
-        revision: str | None = None,
-        commit_message: str = "Upload AdaCLIP adapter",
-    ) -> str:
-        """Uploads the active adapter to the Hugging Face Hub, with its base if that is a local folder.
-
-        repo_id: owner/name, made if it does not exist. base, details: as in `save_pretrained`. subfolder: where in
-        the repository. revision: branch to push to. Returns the commit's address; AdaCLIPError when it fails.
-        """
-        with tempfile.TemporaryDirectory() as staging:
-            folder = self.save_for_hub(
-                Path(staging) / "adapter", repo_id, base=base, details=details, subfolder=subfolder
-            )
-            return hub.push_folder(
-                folder,
-                repo_id,
-                subfolder=subfolder,
-                token=token,
-                private=private,
-                revision=revision,
-                message=commit_message,
-            )
-
-    def save_for_hub(
-        self,
-        folder: str | Path,
-        repo_id: str,
-        *,
-        base: str | Path | None = None,
-        details: CardDetails | None = None,
-        subfolder: str = "",
-    ) -> Path:
-        """Write the files that `push_to_hub` uploads, so that you can inspect them first.
-
-        The card names the repository. A base that is a local folder is included.
-        """
-        folder = self._save(Path(folder), base, details, with_base=True)
-        card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
-        (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
-        return folder
 
     @property
     def device(self) -> torch.device:
-        """Device of the parameters."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
@@ -334,24 +325,21 @@ class AdaCLIP(nn.Module):
         ends_before = is_end.cumsum(dim=-1) - is_end.long()
         return ends_before == 0
 
-    def _save(
-        self, folder: Path, base: str | Path | None, details: CardDetails | None, *, with_base: bool = False
-    ) -> Path:
-        return adapter_files.save_adapter(
-            self.text_model,
-            self.tokenizer,
-            str(base or self.base),
-            folder,
-            details=details or self.details,
-            with_base=with_base,
+    def _prompt_encoder(self, adapter: str | None, *, with_tokens: bool, on_device: bool) -> PromptEncoder:
+        if adapter is not None:
+            self._check_adapter(adapter)
+        elif not self._disabled:
+            adapter = self.active_adapter
+        model, state = self._weights.get(self.text_model, adapter)
+        return PromptEncoder(
+            model,
+            state,
+            self.cache,
+            padding=self.tokenizer.pad_token_id,
+            eos_token_id=self.eos_token_id,
+            with_tokens=with_tokens,
+            place=model.device if on_device else None,
         )
-
-    def _adapter_in_use(self, name: str | None) -> str | None:
-        """The adapter of a call; None when adapters are disabled."""
-        if name is not None:
-            self._check_adapter(name)
-            return name
-        return None if self._disabled else self.active_adapter
 
     def _check_adapter(self, name: str) -> None:
         if name not in self.adapters:

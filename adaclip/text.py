@@ -50,11 +50,25 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
     return pad([ids for (ids,) in pieces], tokenizer.pad_token_id)
 
 
-def pad(rows: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
-    """Rows of ids as one rectangle, padded on the right: (B, L) long, (B, L) bool, True = real token."""
+def pad(
+    rows: Sequence[Sequence[int]], padding: int, *, multiple: int = 1, limit: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pads rows of ids on the right to one length.
+
+    Args:
+        rows: Token ids of each prompt.
+        padding: Token id for padding.
+        multiple: The length is rounded up to a multiple of this number.
+        limit: The rounded length does not exceed this number.
+
+    Returns:
+        Ids (B, L) long, and mask (B, L) bool, True = real token; both on the CPU.
+    """
     options = {"dtype": torch.long, "device": "cpu"}  # whatever torch's default device
     lengths = torch.tensor([len(row) for row in rows], **options)
     longest = int(lengths.max()) if rows else 0
+    rounded = -(-longest // multiple) * multiple
+    longest = max(longest, rounded if limit is None else min(rounded, limit))
     ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], **options)
     return ids.view(len(rows), longest), torch.arange(longest, device="cpu") < lengths[:, None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import warnings
@@ -149,10 +150,19 @@ def test_the_cache_is_bounded(encoder: AdaCLIP) -> None:
     assert len(encoder.cache) == 0
 
 
-@pytest.mark.parametrize(
-    "edit", ["in place", "through .data", "sign", "load_state_dict", "optimizer", "replaced", "base"]
-)
-def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
+def step(encoder: AdaCLIP, **options: object) -> None:
+    """One optimiser step on the adapter."""
+    optimizer = torch.optim.AdamW(encoder.adapter_parameters(), lr=0.1, **options)
+    encoder(*encoder.tokenize(tiny.PROMPTS)).pooled.sum().backward()
+    optimizer.step()
+
+
+EDITS = ["in place", "through .data", "sign", "load_state_dict", "assign", "optimizer", "fused", "loop", "replaced"]
+EDITS += ["base", "scale", "parameter", "average", "deleted and added"]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_encode_follows_an_edited_weight(encoder: AdaCLIP, adapter: Path, edit: str) -> None:
     before = encoder.encode(tiny.PROMPTS)
     weight = next(p for name, p in encoder.named_parameters() if "q_proj.lora_A" in name)
     if edit == "in place":
@@ -165,9 +175,31 @@ def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
     elif edit == "load_state_dict":
         encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()})
     elif edit == "optimizer":
-        optimizer = torch.optim.AdamW(encoder.adapter_parameters(), lr=0.1)
-        encoder(*encoder.tokenize(tiny.PROMPTS)).pooled.sum().backward()
-        optimizer.step()
+        step(encoder, foreach=True)
+    elif edit == "fused":
+        step(encoder, fused=True)
+    elif edit == "loop":
+        step(encoder, foreach=False)
+    elif edit == "assign":
+        encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()}, assign=True)
+    elif edit == "scale":
+        for module in encoder.modules():
+            if "default" in getattr(module, "scaling", ()):
+                module.scaling["default"] *= 2
+    elif edit == "parameter":
+        layer = encoder.text_model.get_submodule("base_model.model.text_model.encoder.layers.0.self_attn.q_proj")
+        layer.lora_A["default"].weight = torch.nn.Parameter(2 * weight.detach())
+    elif edit == "average":  # as moving averages are copied into a model
+        torch._foreach_copy_(
+            [p.data for p in encoder.adapter_parameters()], [p * 2 for p in encoder.adapter_parameters()]
+        )
+    elif edit == "deleted and added":
+        encoder.load_adapter(adapter, "other")
+        encoder.set_adapter("other")
+        encoder.text_model.delete_adapter("default")
+        tiny.perturb(encoder, seed=5)
+        encoder.load_adapter(encoder.save_pretrained(adapter.parent / "second"), "default")
+        encoder.set_adapter("default")
     elif edit == "replaced":
         weight.data = 2 * weight.data
     elif edit == "base":
@@ -178,6 +210,48 @@ def test_an_edited_weight_is_seen(encoder: AdaCLIP, edit: str) -> None:
     with torch.no_grad():
         forward = encoder.eval()(*encoder.tokenize(tiny.PROMPTS)).pooled
     assert deviation(after, forward) < FLOAT32
+
+
+def test_encode_follows_every_training_step(encoder: AdaCLIP) -> None:
+    optimizer = torch.optim.SGD(encoder.adapter_parameters(), lr=0.1)
+    vectors = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        encoder(*encoder.tokenize(tiny.PROMPTS)).pooled.sum().backward()
+        optimizer.step()
+        vectors.append(encoder.encode(tiny.PROMPTS))
+        torch.testing.assert_close(vectors[-1], encoder(*encoder.tokenize(tiny.PROMPTS)).pooled, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(vectors[0], vectors[1])
+    assert not torch.equal(vectors[1], vectors[2])
+
+
+def test_encode_follows_the_choice_of_adapters(encoder: AdaCLIP, adapter: Path) -> None:
+    own = encoder.encode(tiny.PROMPTS)
+    encoder.load_adapter(adapter, "other")
+    encoder.set_adapter("other")
+    tiny.perturb(encoder, seed=7)
+    other = encoder.encode(tiny.PROMPTS)
+    encoder.mix_adapters({"default": 0.5, "other": 0.5}, "mix")
+    mix = encoder.encode(tiny.PROMPTS, adapter="mix")
+    with encoder.disable_adapter():
+        base = encoder.encode(tiny.PROMPTS)
+    assert torch.equal(encoder.encode(tiny.PROMPTS, adapter="default"), own)
+    assert torch.equal(encoder.encode(tiny.PROMPTS), other)
+    encoder.text_model.delete_adapter("mix")
+    encoder.text_model.add_weighted_adapter(["default", "other"], [1.0, 2.0], "mix", combination_type="cat")
+    remixed = encoder.encode(tiny.PROMPTS, adapter="mix")
+    found = (own, other, mix, base, remixed)
+    assert all(not torch.allclose(a, b, atol=1e-3) for i, a in enumerate(found) for b in found[:i])
+
+
+def test_encode_keeps_what_is_valid(encoder: AdaCLIP, adapter: Path) -> None:
+    encoder.encode(tiny.PROMPTS)
+    kept = encoder._weights.get(encoder.text_model, "default")
+    encoder.load_adapter(adapter, "other")  # which changes nothing about the first
+    assert encoder._weights.get(encoder.text_model, "default") == kept
+    encoder.train()
+    encoder(*encoder.tokenize(tiny.PROMPTS))
+    assert encoder._weights.get(encoder.text_model, "default") == kept
 
 
 def test_an_edit_of_the_base_that_cannot_be_seen_is_forgotten_on_request(encoder: AdaCLIP) -> None:
@@ -249,6 +323,43 @@ def test_only_what_the_adapter_touches_is_copied(encoder: AdaCLIP) -> None:
         for module in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc1", "mlp.fc2")
         for kind in ("weight", "bias")
     }
+
+
+@pytest.mark.parametrize("output", ["pooled", "both"])
+def test_encode_takes_one_padded_pass_per_batch_on_an_accelerator(
+    encoder: AdaCLIP, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    texts = [f"{prompt} {i}" for prompt in [*tiny.PROMPTS, "walks " * 72] for i in range(8)]
+    expected = encoder.encode(texts, output=output)
+    encoder.cache.clear()
+    monkeypatch.setattr("adaclip.encoding.is_accelerator", lambda device: True)
+    model, _ = encoder._weights.get(encoder.text_model, "default")
+    shapes: list[tuple[int, ...]] = []
+    model.register_forward_pre_hook(lambda _, __, x: shapes.append(tuple(x["input_ids"].shape)), with_kwargs=True)
+    found = encoder.encode(texts, output=output, batch_size=16)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.float(), b.float(), rtol=1e-5, atol=1e-5)
+    assert [rows for rows, _ in shapes] == [16, 16, 8]
+    assert {length for _, length in shapes} <= {16, 32, 48, 64, 77}
+    assert len(encoder.encode(texts, batch_size=16)) == len(texts)
+    assert len(shapes) == 3  # cached
+
+
+def test_encode_leaves_results_on_the_device_on_request(encoder: AdaCLIP, monkeypatch: pytest.MonkeyPatch) -> None:
+    for output in ("pooled", "both"):
+        found = encoder.encode(tiny.PROMPTS, output=output, convert_to_tensor=True, normalize=True)
+        expected = encoder.encode(tiny.PROMPTS, output=output, normalize=True)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which meta does not have
+    meta = copy.deepcopy(encoder).to("meta")  # a device whose results cannot be copied to the CPU
+    assert meta.encode(["hi"], convert_to_tensor=True).device.type == "meta"
+    features = meta.encode(["hi", "a person walks"], output="both", convert_to_tensor=True)
+    assert {part.device.type for part in features} == {"meta"}
+    assert meta.encode([], output="both", convert_to_tensor=True).tokens.device.type == "meta"
+    with pytest.raises(ValueError, match="convert_to_numpy"):
+        encoder.encode(["hi"], convert_to_numpy=True, convert_to_tensor=True)
+    with pytest.raises(ValueError, match="convert_to_numpy"):
+        encoder.encode(["hi"], convert_to_numpy=True, output="both")
 
 
 def test_little_padding_is_computed(encoder: AdaCLIP) -> None:
