@@ -1,4 +1,4 @@
-"""The command `adaclip`: encode prompts, look into adapters, compare them, export and publish them."""
+"""The command `adaclip`: encode prompts, and inspect, compare, export and publish adapters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adaclip.model import AdaCLIP
 
-# Prompts that differ in what a still image does not show.
+# Prompts that differ in what a still image cannot show.
 PAIRS = (
     ("a person walks", "a person runs"),
     ("a person walks slowly", "a person walks quickly"),
@@ -36,24 +36,24 @@ PAIRS = (
 
 @dataclass(frozen=True, kw_only=True)
 class _OfAdapter:
-    """What every verb about one adapter is told."""
+    """Options of every verb that takes one adapter."""
 
     adapter: tyro.conf.Positional[str]
     """Folder or Hub id of the adapter."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
     subfolder: str = ""
-    """Where in the repository or folder the adapter lies."""
+    """Folder of the adapter in the repository or folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Loading(_OfAdapter):
-    """What every verb that loads the encoder is told."""
+    """Options of every verb that loads the encoder."""
 
     base: str | None = None
     """Folder or Hub id of the base to use instead of the recorded one."""
     device: str = "cpu"
-    """Where to compute, such as cuda."""
+    """Device, such as cuda."""
 
     def load(self) -> AdaCLIP:
         from adaclip.model import AdaCLIP
@@ -66,23 +66,22 @@ class _Loading(_OfAdapter):
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(_Loading):
-    """Vectors of prompts: given as words, in a file (one a line), or on standard input."""
+    """Encode prompts from the command line, a file or standard input (one prompt per line)."""
 
     prompts: tyro.conf.Positional[tuple[str, ...]] = ()
-    """The prompts; none: read them from --file or from standard input."""
+    """Prompts; by default they are read from --file or standard input."""
     file: Path | None = None
-    """Text file with one prompt a line."""
+    """Text file with one prompt per line."""
     out: Path | None = None
-    """.npy: pooled vectors; .safetensors: with the output asked for, and the prompts; .jsonl; none: JSONL on the
-    screen."""
+    """.npy (pooled vectors), .safetensors (everything, and the prompts) or .jsonl; by default JSON lines on stdout."""
     output: Literal["pooled", "both"] = "pooled"
-    """both adds the token states and their mask (.safetensors only)."""
+    """both adds token states and their mask (.safetensors only)."""
     normalize: bool = False
-    """Vectors of unit length."""
+    """Scale vectors to unit length."""
     batch_size: int = 64
-    """Prompts encoded together at most."""
+    """Largest number of prompts per pass."""
     long: Literal["warn", "error", "chunk"] = "warn"
-    """What becomes of prompts over 77 tokens."""
+    """Treatment of prompts over 77 tokens: cut with a warning, error, or several pieces."""
 
     def __call__(self) -> None:
         kind = ".jsonl" if self.out is None else self.out.suffix
@@ -101,7 +100,7 @@ class Encode(_Loading):
 
     def _read(self) -> list[str]:
         if self.prompts and self.file:
-            raise ValueError("Give prompts as words or with --file, not both.")
+            raise ValueError("Give prompts on the command line or with --file, not both.")
         if self.prompts:
             return list(self.prompts)
         try:
@@ -110,7 +109,7 @@ class Encode(_Loading):
             raise ValueError(f"{self.file or 'standard input'}: not UTF-8 text ({error}).") from error
         prompts = [line.strip() for line in text.splitlines() if line.strip()]
         if not prompts:
-            raise ValueError(f"{self.file or 'standard input'}: no prompts in it; expected one a line.")
+            raise ValueError(f"{self.file or 'standard input'}: no prompts found. Write one prompt per line.")
         return prompts
 
     def _write(self, prompts: list[str], tensors: dict[str, Tensor], kind: str) -> None:
@@ -140,7 +139,7 @@ class Encode(_Loading):
 
 @dataclass(frozen=True, kw_only=True)
 class Info(_OfAdapter):
-    """What an adapter is: base, rank, tensors, size, licence, metrics. Loads no model."""
+    """Show base, rank, tensors, size, licence and metrics of an adapter, without loading a model."""
 
     def __call__(self) -> None:
         from adaclip.inspection import describe
@@ -158,8 +157,7 @@ class Compare:
     base: str | None = None
     """Folder or Hub id of the base to use instead of the recorded one."""
     file: Path | None = None
-    """Pairs to compare, one a line, the two prompts divided by a tab; none: pairs that differ in speed, side, count
-    and order."""
+    """Text file with one pair per line, separated by a tab; by default a list of seven."""
 
     def __call__(self) -> None:
         from adaclip.inspection import compare, read_pairs
@@ -173,40 +171,37 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class Export(_Loading):
-    """The adapted encoder, merged, in another program's format."""
+    """Write the encoder, with the adapter merged, in another program's format."""
 
     out: tyro.conf.Positional[Path]
     """File or folder to write."""
-    to: str = "hf"
-    """hf (a full CLIP folder), openai (for clip.load), text-encoder (CLIPTextModelWithProjection) or onnx."""
+    to: Annotated[str, tyro.conf.arg(help=f"Format: {', '.join(exports.FORMATS)}.")] = "hf"
 
     def __call__(self) -> None:
-        if self.to not in exports.FORMATS:
-            raise ValueError(f"--to {self.to}: no such format. Choose from {', '.join(exports.FORMATS)}.")
         exports.write(self.load(), self.out, self.to)
         print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Push(_Loading):
-    """Publishes an adapter on the Hugging Face Hub, with its base if that is a local folder."""
+    """Publish an adapter on the Hugging Face Hub, with its base if that is a local folder."""
 
     repo_id: tyro.conf.Positional[str]
-    """owner/name; made if it does not exist."""
+    """Repository (owner/name); it is created if necessary."""
     to_subfolder: str = ""
-    """Where in the repository."""
+    """Folder in the repository."""
     branch: str | None = None
-    """Branch to push to; none: main."""
+    """Branch to push to; main by default."""
     private: bool = False
-    """A new repository is private."""
+    """Make a new repository private."""
     token: str | None = field(default=None, repr=False)
-    """Access token; none: the one of `hf auth login`."""
+    """Access token; by default that of `hf auth login`."""
     license: str | None = None
-    """The Hub's identifier of the licence, such as cc-by-nc-4.0; none: what the adapter records."""
+    """Licence as the Hub names it, such as cc-by-nc-4.0; by default the one that the adapter records."""
     dataset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Data set it was trained on. Repeatable."""
+    """Data set of the training. Repeatable."""
     metric: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=VALUE measured on the first data set, such as fid=0.1. Repeatable."""
+    """Metric on the first data set as NAME=VALUE, such as fid=0.1. Repeatable."""
 
     def __call__(self) -> None:
         from adaclip.card import CardDetails
@@ -233,7 +228,14 @@ VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit code: 0, 1 for a failure said in one line on stderr, 2 for a wrong command line."""
+    """Runs the command.
+
+    Args:
+        arguments: The command line without the program's name; None reads `sys.argv`.
+
+    Returns:
+        The exit code: 0, or 1 after an error message of one line on stderr. A wrong command line exits with 2.
+    """
     wait_passively()
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
@@ -252,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _json_line(content: dict[str, object]) -> str:
-    """One line of JSON lines. A command line that is not UTF-8 gives surrogates, which only an escape can say."""
+    """Returns one line of JSON lines, with surrogates (from a command line that is not UTF-8) as escapes."""
     line = json.dumps(content, ensure_ascii=False) + "\n"
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -268,7 +270,7 @@ def _metric(text: str) -> tuple[str, float]:
 
 
 def _quiet_libraries() -> None:
-    """The command speaks for itself: progress of loading and advice to programmers only hide it."""
+    """Silences progress bars and warnings for programmers, which would hide the command's output."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
     from transformers.utils import logging

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
-from adaclip.cli import main
+from adaclip.cli import VERBS, main
 from tests.helpers import FLOAT32, deviation
 
 
@@ -115,14 +115,20 @@ def test_export_looks_the_format_up(adapter: Path, tmp_path: Path, monkeypatch: 
     assert main(["export", str(adapter), str(tmp_path / "out"), "--to", "word"]) == 1
 
 
-def test_the_package_is_the_command_and_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
+def test_help_is_shown_at_once_and_imports_nothing_heavy(verb: list[str]) -> None:
     script = (
-        "import sys, adaclip.cli; heavy = {'torch', 'transformers', 'peft', 'huggingface_hub'} & set(sys.modules);"
-        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+        "import sys, time, runpy, atexit; start = time.process_time();"
+        f"sys.argv = ['adaclip', *{verb}, '--help'];"
+        "heavy = {'torch', 'transformers', 'peft', 'huggingface_hub', 'numpy', 'ftfy', 'safetensors'};"
+        "atexit.register(lambda: print('\\n', sorted(heavy & set(sys.modules)), time.process_time() - start));"
+        "runpy.run_module('adaclip', run_name='__main__')"
     )
-    subprocess.run([sys.executable, "-c", script], check=True)
-    shown = subprocess.run([sys.executable, "-m", "adaclip", "--help"], check=True, capture_output=True, text=True)
-    assert shown.stdout.startswith("usage: adaclip")
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert shown.startswith("usage: adaclip")
+    heavy, _, seconds = shown.splitlines()[-1].rpartition(" ")
+    assert heavy.strip() == "[]"
+    assert float(seconds) < 1  # of processor time, about 0.2: a busy machine does not count
 
 
 def test_importing_the_encoder_adds_little_to_torch() -> None:
