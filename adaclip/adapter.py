@@ -1,4 +1,4 @@
-"""The adapter's own files: made, loaded whole or refused, saved whole. Safetensors only."""
+"""Adapters and their files: creation, complete loading, complete saving. Safetensors only."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-SETTINGS = "adaclip.json"  # ours: the folder must hold no config.json, which breaks plain transformers
-BASE = "base"  # folder of a base that travels inside the adapter's
+SETTINGS = "adaclip.json"  # this package's settings: a config.json would break plain transformers
+BASE = "base"  # folder of a base inside the adapter's folder
 BASE_FILES = ("*.json", "*.safetensors", "*.txt")
 CARD = "README.md"
 TOKENIZER = "tokenizer_config.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-FILES = (CONFIG, WEIGHTS, SETTINGS, CARD, *TOKENIZER_FILES)  # all that an adapter's folder holds, but for its base
-# What this package itself reads of adapter_config.json; the rest is peft's.
+FILES = (CONFIG, WEIGHTS, SETTINGS, CARD, *TOKENIZER_FILES)  # files of an adapter's folder, apart from its base
+# Fields of adapter_config.json that this package reads; peft reads the rest.
 _FIELDS = {"r": int, "lora_alpha": int | float, "base_model_name_or_path": str | None}
 
 
 def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> PeftModel:
-    """The model wrapped with a fresh adapter: A drawn from torch's global generator, B = 0."""
+    """Wrap the model with a fresh adapter: A is drawn from torch's global generator, B = 0."""
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(
@@ -49,7 +49,7 @@ def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> P
 
 
 def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftModel:
-    """The model wrapped with the adapter in `folder`. Every tensor arrives with its value, or AdaCLIPError."""
+    """Wrap the model with the adapter in `folder`, with all its tensors, or raise AdaCLIPError."""
     from peft import get_peft_model
 
     stored = read_weights(folder)
@@ -60,7 +60,7 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
 
 
 def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
-    """Puts a further adapter of the same base, named `name`, beside those `wrapped` has. Whole, or AdaCLIPError."""
+    """Add an adapter of the same base under a name, with all its tensors, or raise AdaCLIPError."""
     stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
     with _adding(wrapped, name):
         with _naming(folder, base):
@@ -69,17 +69,17 @@ def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
 
 
 def mix_adapters(wrapped: PeftModel, weights: Mapping[str, float], name: str) -> None:
-    """Puts an adapter beside the others whose change of the base is the weighted sum of theirs."""
+    """Add an adapter whose change of the base is the weighted sum of others'."""
     if not weights:
         raise AdaCLIPError(f"{name}: a mix needs at least one adapter.")
     with _adding(wrapped, name):
-        # "cat" sets the matrices side by side, which is the exact sum; "linear" would multiply A's and B's mixtures.
+        # "cat" concatenates the matrices, which is the exact sum; "linear" multiplies the mixture of A by that of B.
         wrapped.add_weighted_adapter(list(weights), list(weights.values()), name, combination_type="cat")
 
 
 @contextmanager
 def _adding(wrapped: PeftModel, name: str) -> Iterator[None]:
-    """Checks the name of a new adapter, undoes a failure, and keeps which adapter is active and which learns."""
+    """Check the name of a new adapter, undo a failure, and restore the active adapter and gradients."""
     if name in wrapped.peft_config or not re.fullmatch(r"[\w-]+", name):
         taken = ", ".join(wrapped.peft_config)
         raise AdaCLIPError(f"{name!r} cannot name another adapter: use letters, digits, _ and -; taken: {taken}.")
@@ -100,18 +100,18 @@ def _lora_config(folder: Path, base: str) -> LoraConfig:
     from peft import LoraConfig
 
     config = LoraConfig.from_pretrained(str(folder))
-    config.task_type = None  # whatever was recorded: peft's wrapper for FEATURE_EXTRACTION breaks CLIP's forward
-    config.inference_mode = False  # training may go on; AdaCLIP itself decides what requires gradients
-    config.base_model_name_or_path = base  # the base in use may be another than the recorded one
+    config.task_type = None  # peft's wrapper for a recorded FEATURE_EXTRACTION breaks CLIP's forward
+    config.inference_mode = False  # AdaCLIP itself sets which parameters require gradients
+    config.base_model_name_or_path = base  # the base in use may differ from the recorded one
     return config
 
 
 @contextmanager
 def _naming(folder: Path, base: str) -> Iterator[None]:
-    """Turns what peft raises for a configuration it cannot apply into an error that names the file."""
+    """Turn what peft raises for a configuration it cannot apply into an error that names the file."""
     try:
         yield
-    except Exception as error:  # peft checks little: a wrong type or pattern fails wherever it is first used
+    except Exception as error:  # peft checks little: a wrong type or pattern fails at its first use
         raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {first_line(error)}") from error
 
 
@@ -129,13 +129,13 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if not tensor.isfinite().all():
             raise AdaCLIPError(
                 f"{path}: tensor {name} holds NaN or infinity, so its training diverged or the file is damaged. "
-                "Take an earlier checkpoint, or download it again."
+                "Use an earlier checkpoint, or download it again."
             )
     return _as_with_projection(stored)
 
 
 def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder: Path) -> None:
-    """Copies the tensors into the adapter called `name` and checks that each arrived."""
+    """Copy the tensors into the adapter `name`, and check each of them."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     path = folder / WEIGHTS
@@ -159,10 +159,10 @@ def save_adapter(
     details: CardDetails,
     with_base: bool = False,
 ) -> Path:
-    """Writes the active adapter's folder, whole or not at all, in the place of an earlier save and of nothing else.
+    """Write the active adapter's folder, complete or not at all; it replaces an earlier save only.
 
-    A local base is recorded relative to the folder; with_base copies it into the folder, so that the two travel
-    together, as does a base that lies in the folder already.
+    A local base is recorded relative to the folder. `with_base` copies it into the folder; so does a base that lies
+    there already.
     """
     from adaclip import __version__
 
@@ -188,7 +188,7 @@ def save_adapter(
 
 
 def saved_details(folder: Path) -> CardDetails:
-    """Licence, data sets and metrics that an adapter folder records; empty when it was not saved by this package."""
+    """Return the licence, data sets and metrics that an adapter folder records; empty if another program saved it."""
     if not (folder / SETTINGS).is_file():
         return CardDetails()
     try:
@@ -200,14 +200,14 @@ def saved_details(folder: Path) -> CardDetails:
 def _save_active(model: PeftModel, folder: Path) -> None:
     active = model.active_adapter
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, selected_adapters=[active])
-    if (folder / active).is_dir():  # where peft puts every adapter not called "default"
+    if (folder / active).is_dir():  # peft's place for adapters with a name other than "default"
         for path in (folder / active).iterdir():
             path.rename(folder / path.name)
         (folder / active).rmdir()
 
 
 def adapter_config(folder: Path) -> dict:
-    """adapter_config.json as a dictionary; AdaCLIPError when it is not one."""
+    """Read and check adapter_config.json; raise AdaCLIPError if it is damaged."""
     try:
         config = read_json(folder / CONFIG)
     except (OSError, ValueError) as error:
@@ -222,17 +222,17 @@ def adapter_config(folder: Path) -> dict:
 
 
 def _as_with_projection(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Adapter tensors under the names they have in CLIPTextModelWithProjection.
+    """Rename adapter tensors to the names of CLIPTextModelWithProjection.
 
-    transformers 5.6 flattened CLIPTextModel: an adapter made on one names its tensors `encoder.…`, and peft would
-    load none of them, with a warning. Earlier versions and full CLIP models say `text_model.encoder.…`, as here.
+    transformers 5.6 flattened CLIPTextModel: its adapters have tensors `encoder.…`, of which peft would load none, with
+    a warning. Earlier versions and full CLIP models use `text_model.encoder.…`, as here.
     """
     flat, nested = "base_model.model.encoder.", "base_model.model.text_model.encoder."
     return {nested + name.removeprefix(flat) if name.startswith(flat) else name: t for name, t in stored.items()}
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message: what a person needs of a traceback."""
+    """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> list[list[int]]:
-    """Groups prompts of similar length, the longest first, so that a lack of memory shows at once.
+    """Group prompts of similar length, the longest first, so that a lack of memory shows at once.
 
     Args:
         lengths: Number of tokens of each prompt.

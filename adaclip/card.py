@@ -5,72 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _UNNAMED = "path/or/hub-id/of/this/adapter"
 
-_CARD = """\
----
-{metadata}---
-
-# AdaCLIP
-
-A LoRA adapter (rank {rank}, alpha {alpha}) for the text encoder of {base}, trained with motion quality feedback
-while a text-to-motion diffusion model learnt (AdaQF). It encodes prompts for motion: speed, count, order, side.
-{training}
-## Use
-
-With this project's package:
-
-```python
-from adaclip import AdaCLIP
-
-encoder = AdaCLIP.from_pretrained({arguments})
-vectors = encoder.encode(["a person slowly walks backwards"])
-```
-
-With plain peft:
-
-```python
-from peft import PeftModel
-from transformers import CLIPTextModelWithProjection
-
-base = CLIPTextModelWithProjection.from_pretrained({base_arguments})
-model = PeftModel.from_pretrained(base, {arguments})
-```
-
-With plain transformers:
-
-```python
-from transformers import CLIPTextModelWithProjection
-
-model = CLIPTextModelWithProjection.from_pretrained({base_arguments})
-model.load_adapter({transformers_arguments})
-```
-
-In the place of the CLIP that another program loads, without changes to its code:
-
-```sh
-adaclip-run --weights {name} path/to/script.py ...
-```
-
-Prompts are cleaned as OpenAI's CLIP does (`adaclip.text.clean`); the package does it by itself, plain peft and
-transformers do not. A generator must be trained with the encoder it is used with.
-{note}{more}
-## Licence
-
-{licence}
-"""
+_CARD = Path(__file__).with_name("card_template.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class CardDetails:
-    """What nobody can tell from the weights: given when an adapter is saved or pushed, kept with it."""
+    """Licence, data sets and metrics of an adapter, stored with it."""
 
     license: str | None = None  # the Hub's identifier, such as "cc-by-nc-4.0"
-    datasets: tuple[str, ...] = ()  # what it was trained on
-    metrics: Mapping[str, float] = field(default_factory=dict)  # measured on the first data set, such as {"fid": 0.1}
-    more: str = ""  # Markdown before the licence: sections of how it was made, and what else there is to say
-    terms: str = ""  # of the data, a sentence or two for the licence section
+    datasets: tuple[str, ...] = ()  # data sets of the training
+    metrics: Mapping[str, float] = field(default_factory=dict)  # on the first data set, such as {"fid": 0.1}
+    more: str = ""  # further sections, Markdown, before the licence
+    terms: str = ""  # terms of the data, for the licence section
 
     def __post_init__(self) -> None:
         if isinstance(self.datasets, str) or not all(isinstance(name, str) for name in self.datasets):
@@ -79,7 +29,7 @@ class CardDetails:
             raise TypeError(f"metrics must be numbers by name, got {self.metrics!r}.")
 
     def training(self) -> str:
-        """Data sets and metrics as Markdown for a card; empty when neither is known."""
+        """Return data sets and metrics as Markdown; empty if there are none."""
         trained = f"\nTrained on: {', '.join(self.datasets)}.\n" if self.datasets else ""
         figures = "".join(f"| {metric} | {value:g} |\n" for metric, value in self.metrics.items())
         return trained + (f"\n| metric | value |\n|---|---|\n{figures}" if figures else "")
@@ -97,9 +47,13 @@ class CardDetails:
 def model_card(
     config: Mapping[str, object], details: CardDetails | None = None, name: str = _UNNAMED, subfolder: str = ""
 ) -> str:
-    """README.md of an adapter with that adapter_config.json.
+    """Return the README.md of an adapter.
 
-    name, subfolder: the Hub repository it can be loaded from, and where in it.
+    Args:
+        config: Its adapter_config.json.
+        details: Licence, data sets and metrics.
+        name: Hub repository of the adapter.
+        subfolder: Folder in the repository.
     """
     details = details or CardDetails()
     base = str(config["base_model_name_or_path"])
@@ -110,8 +64,8 @@ def model_card(
         inside = "/".join(filter(None, (subfolder, base.removeprefix("./"))))
         base_arguments = f'"{_UNNAMED}/{inside}"' if name == _UNNAMED else f'"{name}", subfolder="{inside}"'
     notes = {
-        (True, True): f"\nThe base is a small model of its own and travels with the adapter, in `{base}`.\n",
-        (True, False): "\nThe base is a local model: its path is relative to this folder and both move together.\n",
+        (True, True): f"\nThe base is a small model in the folder `{base}` of this adapter.\n",
+        (True, False): "\nThe base is a local model. Its path is relative to this folder: move both together.\n",
     }
     inherited = "The adapter inherits the licence terms of its base and of the motion data it was trained on."
     return _CARD.format(
@@ -137,9 +91,13 @@ def _metadata(base: str, local: bool, details: CardDetails) -> str:
 
 
 def yaml_header(content: Mapping[str, object], tags: Sequence[str], details: CardDetails, model: str) -> str:
-    """A card's YAML header; every value is written as JSON, which is YAML too and needs no further escaping.
+    """Return a card's YAML header; its values are JSON, which is valid YAML.
 
-    content: the fields of the kind of model; tags, licence, data sets and metrics of the model of that name follow.
+    Args:
+        content: Fields of this kind of model.
+        tags: Its tags.
+        details: Licence, data sets and metrics.
+        model: Name of the model in the list of results.
     """
     content = {**content, "tags": list(tags)}
     if details.license:

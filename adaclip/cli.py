@@ -228,7 +228,7 @@ VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
         arguments: The command line without the program's name; None reads `sys.argv`.
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _json_line(content: dict[str, object]) -> str:
-    """Returns one line of JSON lines, with surrogates (from a command line that is not UTF-8) as escapes."""
+    """Return one line of JSON lines, with surrogates (from a command line that is not UTF-8) as escapes."""
     line = json.dumps(content, ensure_ascii=False) + "\n"
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -270,7 +270,7 @@ def _metric(text: str) -> tuple[str, float]:
 
 
 def _quiet_libraries() -> None:
-    """Silences progress bars and warnings for programmers, which would hide the command's output."""
+    """Silence progress bars and warnings for programmers, which would hide the command's output."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
     from transformers.utils import logging

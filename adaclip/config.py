@@ -1,4 +1,4 @@
-"""Settings of the encoder that are not weights."""
+"""Settings of the encoder other than weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ DEFAULT_BASE = "openai/clip-vit-base-patch32"
 
 
 class AdaCLIPError(Exception):
-    """An adapter or its base cannot be loaded or saved; the message says which file, why, and what to do."""
+    """An adapter or its base cannot be loaded or saved. The message says which file, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class LoRASettings:
-    """Shape of the adapter. At ViT-B/32 the defaults make 1,572,864 trainable parameters."""
+    """Shape of the adapter. At ViT-B/32 the defaults give 1,572,864 trainable parameters.
+
+    Raises:
+        ValueError: A setting is out of its range.
+    """
 
     rank: int = 16  # section 4.1: 16 for all modules
     alpha: int = 16  # scale alpha / rank = 1; not given in the paper
@@ -35,7 +39,7 @@ class LoRASettings:
 
     @property
     def target_modules(self) -> str:
-        """Pattern of module names for peft; it leaves a vision tower alone."""
+        """Pattern of module names for peft, which excludes a vision tower."""
         attention = "|".join(m.removesuffix("_proj") for m in self.modules if m.endswith("_proj"))
         mlp = "|".join(m for m in self.modules if not m.endswith("_proj"))
         groups = [rf"self_attn\.(?:{attention})_proj"] if attention else []

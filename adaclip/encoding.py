@@ -29,19 +29,19 @@ class TextFeatures(NamedTuple):
     mask: Tensor  # (B, L) bool, True = real token, start and end token included
 
     def to(self, device: torch.device | str) -> TextFeatures:
-        """Moves all three to a device."""
+        """Move all three to a device."""
         return TextFeatures(*(part.to(device) for part in self))
 
 
 def end_positions(ids: Tensor, mask: Tensor, eos_token_id: int) -> Tensor:
-    """Returns the positions (B,) of the pooled state: the first real end token, else the last real token."""
+    """Return the positions (B,) of the pooled state: the first real end token, else the last real token."""
     is_end = (ids == eos_token_id) & mask
     last_real = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=-1)
     return torch.where(is_end.any(dim=-1), is_end.int().argmax(dim=-1), last_real)
 
 
 class PromptEncoder:
-    """Encodes rows of token ids with plain (merged) weights, and caches the results.
+    """Encoder of token ids with plain (merged) weights and a cache.
 
     Args:
         model: The merged text model.
@@ -76,7 +76,7 @@ class PromptEncoder:
         normalize: bool = False,
         show_progress_bar: bool | None = None,
     ) -> TextFeatures:
-        """Returns the features of prompts, each given as pieces of token ids; without token states L is 0."""
+        """Return the features of prompts, each given as pieces of token ids; without token states L is 0."""
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size!r}.")
         rows = [ids for pieces in prompts for ids in pieces]
@@ -89,7 +89,7 @@ class PromptEncoder:
     def __call__(
         self, rows: Sequence[Sequence[int]], *, batch_size: int, show_progress_bar: bool | None
     ) -> list[CachedPrompt]:
-        """Returns the features of each row, in order, as float32."""
+        """Return the features of each row, in order, as float32."""
         keys = [(self.state, self.place, tuple(row)) for row in rows]
         known = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in set(keys)}
         missing = [key for key in dict.fromkeys(keys) if known[key] is None]
@@ -129,7 +129,7 @@ class PromptEncoder:
         return [CachedPrompt(lengths[i], vectors_of[i], states.get(i)) for i in range(len(rows))]
 
     def _forward(self, batch: list[tuple[int, ...]], multiple: int) -> tuple[Tensor, Tensor]:
-        """Returns pooled vectors (B, P) float32 and last hidden states (B, L, H) on the model's device."""
+        """Return pooled vectors (B, P) float32 and last hidden states (B, L, H) on the model's device."""
         device, limit = self.model.device, self.model.config.max_position_embeddings
         ids, mask = (part.to(device) for part in pad(batch, self.padding, multiple=multiple, limit=limit))
         # Cached results must not depend on the first caller: the weights' own precision applies, not autocast's.
@@ -142,12 +142,12 @@ class PromptEncoder:
 
 
 def is_accelerator(device: torch.device) -> bool:
-    """Tells whether a device prefers few large passes to many small ones."""
+    """Tell whether a device prefers few large passes to many small ones."""
     return device.type != "cpu"
 
 
 def join_pieces(pieces: Sequence[CachedPrompt]) -> CachedPrompt:
-    """Combines the pieces of one prompt.
+    """Combine the pieces of one prompt.
 
     Pooled: the mean of the pieces' vectors weighted by their tokens, scaled to the mean of their lengths (a mean of
     directions alone would be shorter). Tokens: one piece after another, each with its start and end token.
@@ -170,7 +170,7 @@ def stack(
     *,
     with_tokens: bool = True,
 ) -> TextFeatures:
-    """Returns prompts of different lengths, all of them on `device`, as one batch, zero-padded."""
+    """Return prompts of different lengths, all of them on `device`, as one batch, zero-padded."""
     if not entries or not with_tokens:
         pooled = [entry.pooled for entry in entries]
         pooled = torch.stack(pooled) if entries else torch.zeros(0, projection_size, device=device)

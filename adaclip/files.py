@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PARTIAL = ".partial"
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `folder`, which takes its name, replacing an older one, if nothing fails.
+    """Yield a temporary folder that replaces `folder` if nothing fails.
 
-    A symbolic link goes on pointing where it did. FileError for the working directory, which cannot be replaced.
+    A symbolic link keeps its target. Raises FileError for the working directory, which cannot be replaced.
     """
     folder = _replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -35,10 +35,16 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def resumable_folder(folder: Path, key: str) -> Iterator[Path]:
-    """As `atomic_folder`, but what an interruption leaves in the temporary folder is there at the next attempt.
+    """Act like `atomic_folder`, but keep the temporary folder of an interrupted attempt for the next one.
 
-    key: stands for all that the content depends on, as part of a file name; attempts with another key start anew. An
-    error removes the temporary folder: only being stopped (Ctrl-C, a signal, a power cut) keeps it.
+    An error removes the temporary folder; only an interruption (Ctrl-C, a signal, a power cut) keeps it.
+
+    Args:
+        folder: Folder to write.
+        key: Part of a file name that identifies everything the content depends on.
+
+    Yields:
+        The temporary folder, with the files of an interrupted attempt with the same key.
     """
     folder = _replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +61,7 @@ def resumable_folder(folder: Path, key: str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` to write to, which takes its name if nothing fails."""
+    """Yield a temporary path whose file replaces `path` if nothing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(handle)
@@ -69,28 +75,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """`content` as indented JSON, atomically."""
+    """Write `content` as indented JSON, atomically."""
     with atomic_file(path) as staging:
         staging.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 class FileError(AdaCLIPError, ValueError):
-    """A file that does not hold what it should; the message names it."""
+    """A file has the wrong content. The message names it."""
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object from a file; FileError names the file when it is not one."""
+    """Read a JSON object from a file; raise FileError if it holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FileError(f"{path}: not valid JSON ({error}). Restore the file, or make it again.") from error
+        raise FileError(f"{path}: not valid JSON ({error}). Restore the file, or create it again.") from error
     if not isinstance(content, dict):
         raise FileError(f"{path}: expected a JSON object, found {type(content).__name__}. Restore the file.")
     return content
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes what writers that were killed left behind directly in `folder`."""
+    """Remove the temporary files in `folder` that interrupted writers left."""
     for path in folder.glob(f".*{PARTIAL}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -99,10 +105,13 @@ def remove_partial(folder: Path) -> None:
 
 
 def check_replaceable(folder: Path, names: Collection[str], marks: Collection[str], what: str) -> None:
-    """AdaCLIPError unless `folder` is free, or holds what this package saved there and nothing beside it.
+    """Raise AdaCLIPError unless `folder` is free, or contains an earlier save of this package and nothing else.
 
-    names: all that such a folder may hold; marks: those of them that only this package writes, one of which must be
-    there; what: the thing that is saved, with its article.
+    Args:
+        folder: Folder to replace.
+        names: All names that such a folder may contain.
+        marks: Names that only this package writes, one of which must be there.
+        what: What is saved, with its article, for messages.
     """
     if not folder.exists():
         return
@@ -123,18 +132,18 @@ def _replaceable(folder: Path) -> Path:
 
 
 def _open_to_all(staging: Path) -> None:
-    """The permissions that files made in the usual way would have."""
-    staging.chmod(0o777 & ~_umask())  # mkdtemp's 0700 would lock out everybody else
+    """Set the permissions that files usually get."""
+    staging.chmod(0o777 & ~_umask())  # mkdtemp sets 0700, which excludes other users
     for path in staging.rglob("*"):
         if path.is_file():
-            path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and so would the 0600 of safetensors' files
+            path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and safetensors sets 0600
 
 
 def _replace_folder(staging: Path, folder: Path) -> None:
     if not folder.exists():
         os.replace(staging, folder)
         return
-    # A folder cannot be replaced by a rename while it has content: it is set aside first.
+    # A folder with content cannot be replaced by a rename, so it is moved away first.
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     os.replace(folder, old / folder.name)
     try:

@@ -1,4 +1,4 @@
-"""Where adapters and their bases come from and go to: folders, and repositories of the Hugging Face Hub."""
+"""Loading adapters and bases from folders and the Hugging Face Hub, and publishing them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="PreTrainedModel")
 
-BYTES = 256  # every byte is an entry of CLIP's vocabulary: one with fewer was not read
+BYTES = 256  # CLIP's vocabulary has an entry for every byte, so a smaller one was not read
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How weights are found and where they go; the keyword arguments of `AdaCLIP.from_pretrained`."""
+    """Options for loading weights: the keyword arguments of `AdaCLIP.from_pretrained`."""
 
     dtype: torch.dtype | None = None  # None: as stored; torch.float16 or bfloat16 for speed on an accelerator
     device: torch.device | str | None = None  # None: CPU
@@ -34,7 +34,7 @@ class LoadOptions:
     token: str | bool | None = None
     cache_dir: str | Path | None = None
     local_files_only: bool = False
-    subfolder: str = ""  # of the repository or folder, when it holds several adapters
+    subfolder: str = ""  # of a repository or folder with several adapters
 
     def __post_init__(self) -> None:
         try:
@@ -43,11 +43,11 @@ class LoadOptions:
             raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {self.device!r}.") from error
 
     def for_base(self) -> LoadOptions:
-        """The same options for the base model: the adapter's revision and place say nothing about the base's."""
+        """Return the options for the base model, to which the adapter's revision and subfolder do not apply."""
         return replace(self, revision=None, subfolder="")
 
     def without_secrets(self) -> LoadOptions:
-        """The same options without the token: what an object may carry along when it is pickled."""
+        """Return the options without the token, so that they can be pickled."""
         return replace(self, token=None)
 
     def download(self) -> dict[str, object]:
@@ -56,7 +56,7 @@ class LoadOptions:
 
 
 def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
-    """The folder of an adapter, downloaded if it is a Hub id. AdaCLIPError when it is not an adapter."""
+    """Return the folder of an adapter, downloaded if it is a Hub id; raise AdaCLIPError if it is no adapter."""
     folder = Path(repo_or_path).expanduser()
     if not folder.is_dir():
         if folder.exists() or repo_or_path.startswith((".", "/", "~")) or repo_or_path.count("/") != 1:
@@ -70,19 +70,19 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
             other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
             hint = f" It holds {', '.join(other)}, which is refused: only safetensors are read." if other else ""
             if not other and (folder / "config.json").is_file():
-                hint = " It holds a whole model: AdaCLIP.from_base reads that of a CLIP text encoder."
+                hint = " It holds a whole model: load a CLIP text encoder with AdaCLIP.from_base."
             raise AdaCLIPError(f"{folder}: {name} is missing, so this is not an adapter folder.{hint}")
     return folder
 
 
 def located(base: str | Path) -> str:
-    """A base as it is remembered: a Hub id as it is, a folder by its whole path, wherever the program goes later."""
+    """Return a base that is valid in any working directory: a folder's whole path, a Hub id as it is."""
     folder = Path(base).expanduser()
     return str(folder.absolute()) if folder.is_dir() else str(base)
 
 
 def recorded_base(folder: Path) -> str:
-    """The base an adapter was trained on: a Hub id, or a folder (recorded relative to the adapter's)."""
+    """Return the base that an adapter records: a Hub id, or a folder (recorded relative to the adapter's)."""
     base = adapter_config(folder).get("base_model_name_or_path")
     if not base:
         raise AdaCLIPError(f"{folder / CONFIG}: base_model_name_or_path is empty. Pass base=.")
@@ -95,14 +95,14 @@ def recorded_base(folder: Path) -> str:
 
 
 def check_same_base(folder: Path, base: str) -> None:
-    """AdaCLIPError if the adapter in `folder` was surely made for another base than `base`.
+    """Raise AdaCLIPError if the adapter in `folder` was certainly made for another base than `base`.
 
-    Two Hub ids are compared by name, two folders by their weights; of a Hub id and a folder nothing can be told.
+    Two Hub ids are compared by name, two folders by their weights; a Hub id and a folder cannot be compared.
     """
     try:
         recorded = recorded_base(folder)
     except AdaCLIPError:
-        return  # not recorded, or not there any more
+        return  # not recorded, or no longer there
     local = [Path(name).is_dir() for name in (recorded, base)]
     if all(local):
         weights = [Path(name) / "model.safetensors" for name in (recorded, base)]
@@ -116,7 +116,7 @@ def check_same_base(folder: Path, base: str) -> None:
 def load_base(
     base: str, load: LoadOptions, *, tokenizer_folder: Path | None = None
 ) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
-    """CLIP's text tower with its projection, and its tokenizer (the adapter's own, if its folder has one)."""
+    """Load CLIP's text tower with its projection, and the tokenizer (the adapter's own, if its folder has one)."""
     from transformers import CLIPTextModelWithProjection
 
     model, missing = load_clip(CLIPTextModelWithProjection, base, load)
@@ -131,7 +131,7 @@ def load_base(
 
 
 def load_clip(kind: type[M], base: str, load: LoadOptions) -> tuple[M, list[str]]:
-    """A CLIP model of transformers' class `kind`, and which of its tensors `base` does not hold. Safetensors only."""
+    """Load a CLIP model of class `kind`; return it and the tensors that `base` lacks. Safetensors only."""
     from safetensors import SafetensorError
 
     def read(**changes: object) -> tuple[M, list[str]]:
@@ -156,10 +156,10 @@ def load_clip(kind: type[M], base: str, load: LoadOptions) -> tuple[M, list[str]
 
 
 def _cached_conversion(base: str, load: LoadOptions) -> str | None:
-    """The pull request, such as "refs/pr/3", whose safetensors of `base` are in the cache.
+    """Return the pull request, such as "refs/pr/3", whose safetensors of `base` are in the cache.
 
-    Where a repository holds pickles only, as OpenAI's may, transformers takes the safetensors out of a pull request of
-    the Hub's own conversion bot. It looks for that request on the Hub every time, in vain without a connection.
+    For a repository with pickles only, such as OpenAI's, transformers reads safetensors from a pull request of the
+    Hub's conversion bot. It searches the Hub for that request every time, which fails without a connection.
     """
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
@@ -182,7 +182,7 @@ def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
             f"The tokenizer of {source} cannot be loaded: {first_line(error)} "
             "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
         ) from error
-    if len(tokenizer) < BYTES:  # transformers makes an empty one, without a word, where the files are missing
+    if len(tokenizer) < BYTES:  # transformers silently makes an empty one if the files are missing
         raise AdaCLIPError(
             f"The tokenizer of {source} has {len(tokenizer)} entries, so its vocabulary is missing. "
             "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
@@ -191,7 +191,7 @@ def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
 
 
 def _check_fit(tokenizer: PreTrainedTokenizerBase, model: CLIPTextModelWithProjection, base: str) -> None:
-    """AdaCLIPError for a tokenizer whose ids the model cannot look up; a prompt's limit becomes the model's."""
+    """Raise AdaCLIPError if the tokenizer has ids that the model lacks; limit prompts to the model's length."""
     highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
     if highest >= rows:
         raise AdaCLIPError(
@@ -212,7 +212,7 @@ def push_folder(
     message: str,
     what: str = "adapter",
 ) -> str:
-    """Uploads a folder, making the repository if need be; returns the address of the commit."""
+    """Upload a folder to a repository, created if necessary; return the address of the commit."""
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
@@ -238,9 +238,20 @@ def push_folder(
 def fetch_files(
     repo_id: str, patterns: Sequence[str], load: LoadOptions, *, what: str = "adapter", **changes: object
 ) -> Path:
-    """The snapshot folder of a repository with the files of those patterns, its weights compared with their digests.
+    """Download files of a repository, and compare its weights with their digests.
 
-    what: the thing to name when it is not there. changes: of the options, such as another revision.
+    Args:
+        repo_id: The repository.
+        patterns: Patterns of the files.
+        load: Options for loading.
+        what: Name of the content, for messages.
+        **changes: Changes of the options, such as another revision.
+
+    Returns:
+        The snapshot folder.
+
+    Raises:
+        AdaCLIPError: The files are not available, or damaged.
     """
     from huggingface_hub import snapshot_download
 
@@ -259,21 +270,21 @@ def fetch_files(
 
 
 def _download(repo_id: str, load: LoadOptions) -> Path:
-    """The snapshot folder of a repository with one adapter's files, and its base's if that lies beside it."""
+    """Download one adapter of a repository, with its base if that is in the repository; return the snapshot folder."""
     snapshot = fetch_files(repo_id, [posixpath.join(load.subfolder, name) for name in FILES], load)
     if (snapshot / load.subfolder / CONFIG).is_file():
         base = str(adapter_config(snapshot / load.subfolder).get("base_model_name_or_path"))
         inside = posixpath.normpath(posixpath.join(load.subfolder, base))
         if base.startswith(".") and not inside.startswith(".."):
-            # The snapshot's name is its commit: both halves are of one version, whatever is pushed in between.
+            # The snapshot's name is its commit, so that both parts have the same version.
             fetch_files(repo_id, [posixpath.join(inside, name) for name in BASE_FILES], load, revision=snapshot.name)
     return snapshot
 
 
 def _check_digest(path: Path) -> None:
-    """Compares a downloaded file with the digest under which the Hub's cache keeps it."""
+    """Compare a downloaded file with the digest under which the Hub's cache keeps it."""
     if not path.is_file() or not path.is_symlink():
-        return  # missing is for others to say; without symbolic links the cache knows no digest
+        return  # missing files are reported elsewhere; without symbolic links the cache has no digests
     blob = path.resolve()
     if len(blob.name) == 64:  # a large file: its SHA-256
         with blob.open("rb") as file:
@@ -288,9 +299,9 @@ def _check_digest(path: Path) -> None:
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises when the Hub cannot be reached, refuses, or does not know a name."""
+    """Return the exceptions of huggingface_hub for a Hub that is unreachable or refuses a request."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    # huggingface_hub 1 talks through httpx, 2 through httpx2; whichever it is has been imported by now.
+    # huggingface_hub 1 uses httpx, version 2 uses httpx2; the right one has been imported by now.
     clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
     return HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, *(c.HTTPError for c in clients)

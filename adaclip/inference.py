@@ -30,7 +30,7 @@ ENTRY_BYTES = 1024  # cost of a cached prompt besides its tensors: its ids as th
 
 
 def merge(text_model: PeftModel, adapter: str | None, *, share: bool) -> CLIPTextModelWithProjection:
-    """Merges an adapter into a copy of the model; `text_model` stays unchanged.
+    """Merge an adapter into a copy of the model; `text_model` stays unchanged.
 
     Args:
         text_model: The peft-wrapped model.
@@ -69,12 +69,12 @@ class _Watch:
         self._slots_of: dict[str | None, list[tuple[dict, str]]] = {}
 
     def covers(self, text_model: PeftModel) -> bool:
-        """Tells whether the model has the modules that were found."""
+        """Tell whether the model has the modules that were found."""
         same = self.text_model is text_model
         return same and all(tuple(now.values()) == found for now, found in self._children)
 
     def facts(self, adapter: str | None) -> tuple[list[Tensor], list[object]]:
-        """Returns the tensors that the merged weights of `adapter` depend on, and facts that change with them."""
+        """Return the tensors that the merged weights of `adapter` depend on, and facts that change with them."""
         if adapter not in self._slots_of:
             own = [slot for slot in self._slots if is_base(slot[0]) or is_of(slot[0], adapter)]
             self._slots_of[adapter] = [(table, key) for _, table, key in own]
@@ -87,7 +87,7 @@ class _Watch:
         return tensors, facts
 
     def sampled(self, adapter: str | None) -> list[Tensor]:
-        """Returns views of some values of each matrix of the adapter on the CPU."""
+        """Return views of some values of each matrix of the adapter on the CPU."""
         found = [table[key] for name, table, key in self._slots if is_of(name, adapter)]
         own = [tensor.detach().flatten() for tensor in found if tensor is not None]
         return [flat[:: max(1, len(flat) // SAMPLED)] for flat in own if flat.device.type == "cpu" and len(flat)]
@@ -104,7 +104,7 @@ class _Merged:
         self.model = merge(watch.text_model, adapter, share=True)
 
     def current(self, tensors: list[Tensor], facts: list[object]) -> bool:
-        """Tells whether the weights are still those that were merged."""
+        """Tell whether the weights are still those that were merged."""
         if facts != self.facts or not all(map(operator.is_, tensors, self.tensors)):
             return False
         return self.sample is None or torch.equal(torch.cat(self.views), self.sample)
@@ -120,7 +120,7 @@ class InferenceWeights:
         self._lock = threading.Lock()
 
     def get(self, text_model: PeftModel, adapter: str | None) -> tuple[CLIPTextModelWithProjection, int]:
-        """Returns the merged model (None: the base), and a number that identifies this state of the weights."""
+        """Return the merged model (None: the base), and a number that identifies this state of the weights."""
         with self._lock:
             if self._watch is None or not self._watch.covers(text_model):
                 self._watch = _Watch(text_model)
@@ -134,7 +134,7 @@ class InferenceWeights:
             return self._kept[adapter].model, self._kept[adapter].state
 
     def clear(self) -> None:
-        """Drops all merged weights."""
+        """Drop all merged weights."""
         with self._lock:
             self._kept.clear()
 
@@ -206,10 +206,10 @@ def _adapted_parameters(text_model: PeftModel) -> set[int]:
 
 
 def is_base(parameter: str) -> bool:
-    """Tells whether a parameter of a peft-wrapped model belongs to the base, by its name."""
+    """Tell whether a parameter of a peft-wrapped model belongs to the base, by its name."""
     return ".lora_" not in parameter
 
 
 def is_of(parameter: str, adapter: str | None) -> bool:
-    """Tells whether a parameter belongs to the adapter, by its name (`….lora_A.kit.weight`)."""
+    """Tell whether a parameter belongs to the adapter, by its name (`….lora_A.kit.weight`)."""
     return not is_base(parameter) and f".{adapter}." in parameter.partition(".lora_")[2]

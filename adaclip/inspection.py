@@ -1,4 +1,4 @@
-"""What an adapter is, and what it changed: for people to look at."""
+"""Descriptions and comparisons of adapters for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def describe(repo_or_path: str, revision: str | None = None, subfolder: str = "") -> dict[str, str]:
-    """Facts about an adapter by name, from its files alone. AdaCLIPError when they are damaged."""
+    """Return facts about an adapter from its files; raise AdaCLIPError if they are damaged."""
     folder = hub.resolve_adapter(repo_or_path, hub.LoadOptions(revision=revision, subfolder=subfolder))
     config, details, tensors = adapter_config(folder), saved_details(folder), read_weights(folder)
     layers = {name.rpartition(".lora_")[0] for name in tensors}
@@ -38,7 +38,7 @@ def describe(repo_or_path: str, revision: str | None = None, subfolder: str = ""
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Pairs of prompts, one a line, divided by a tab; ValueError names the line that is none."""
+    """Read pairs of prompts, one per line, separated by a tab; raise ValueError for another line."""
     pairs = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -49,19 +49,19 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
             continue
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) != 2 or not all(parts):
-            raise ValueError(f"{path}, line {number}: expected two prompts divided by a tab.")
+            raise ValueError(f"{path}, line {number}: expected two prompts separated by a tab.")
         pairs.append((parts[0], parts[1]))
     if not pairs:
-        raise ValueError(f"{path}: no pairs in it; expected two prompts a line, divided by a tab.")
+        raise ValueError(f"{path}: no pairs found. Write two prompts per line, separated by a tab.")
     return pairs
 
 
 def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str | None = None) -> str:
-    """A table of cosine similarities of pairs under the base and each adapter, and what was kept of the base.
+    """Return a table of cosine similarities of prompt pairs under the base and each adapter.
 
-    Kept geometry: the correlation, over all pairs of prompts named, between similarities under the base and under
-    the adapter (1: the same neighbours at the same relative distances); drift: the mean cosine distance of a
-    prompt's vector from where the base puts it.
+    Kept geometry is the correlation between similarities under the base and under the adapter, over all pairs of the
+    prompts (1: the same neighbours at the same relative distances). Drift is the mean cosine distance between a
+    prompt's vectors under the base and under the adapter.
     """
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     encoder = _with_all(adapters, base)
@@ -84,7 +84,7 @@ def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str
 
 
 def _columns(adapters: Sequence[str]) -> list[str]:
-    """The adapters' names, in full where the last part does not tell them apart."""
+    """Return the last parts of the adapters' names, or whole names if the last parts are not distinct."""
     short = [Path(name).name or name for name in adapters]
     return short if len(set(short)) == len(short) else list(adapters)
 
@@ -99,7 +99,7 @@ def _with_all(adapters: Sequence[str], base: str | None) -> AdaCLIP:
 
 
 def _correlation(before: Tensor, after: Tensor) -> float:
-    """Of the similarities of every two rows, (N, P) both; nan for fewer than three rows."""
+    """Return the correlation of the similarities of every two rows, (N, P) both; nan for fewer than three rows."""
     upper = torch.triu_indices(len(before), len(before), 1)
     similarities = torch.stack([(v @ v.T)[upper[0], upper[1]] for v in (before, after)])
     return float(torch.corrcoef(similarities)[0, 1]) if similarities.shape[1] > 1 else float("nan")

@@ -62,7 +62,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         modules: Sequence[str] = LoRASettings.modules,
         **load: object,
     ) -> AdaCLIP:
-        """Makes a fresh adapter on a CLIP text encoder; it equals its base exactly until it is trained (B = 0).
+        """Make a fresh adapter on a CLIP text encoder; it equals its base exactly until it is trained (B = 0).
 
         Args:
             base: Hub id or folder of a CLIP model.
@@ -86,7 +86,7 @@ class AdaCLIP(SavingMixin, nn.Module):
 
     @classmethod
     def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
-        """Loads a trained adapter and its base; every tensor of it, or none.
+        """Load a trained adapter and its base; every tensor of it, or none.
 
         Args:
             repo_or_path: Folder or Hub repository of the adapter.
@@ -121,7 +121,7 @@ class AdaCLIP(SavingMixin, nn.Module):
             raise ValueError(f"The device {load.device} cannot be used: {first_line(error)}") from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
-        """Computes text features with gradients into the adapter.
+        """Compute text features with gradients into the adapter.
 
         Args:
             input_ids: Token ids (B, L), long, right-padded.
@@ -152,7 +152,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         return TextFeatures(pooled, tokens, mask)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenises prompts on this encoder's device.
+        """Tokenise prompts on this encoder's device.
 
         Args:
             texts: Prompts; one that is too long loses its end, with a warning.
@@ -177,7 +177,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         long: LongPrompts = "warn",
         adapter: str | None = None,
     ) -> Tensor | np.ndarray | TextFeatures:
-        """Encodes prompts without dropout or gradients, as float32.
+        """Encode prompts without dropout or gradients, as float32.
 
         Each distinct prompt is encoded once, with the adapter merged into the weights. Recent prompts are cached
         (`self.cache`) until the weights change. On a CPU, prompts of similar length form small groups; on an
@@ -217,7 +217,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         return features.pooled.numpy() if convert_to_numpy else features.pooled
 
     def forget(self) -> None:
-        """Drops cached prompts and merged weights; call it after an edit of weights through `.data`."""
+        """Drop cached prompts and merged weights; call it after an edit of weights through `.data`."""
         self.cache.clear()
         self._weights.clear()
 
@@ -232,7 +232,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         return self.text_model.active_adapter
 
     def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: object) -> None:
-        """Adds a trained adapter of the same base; the active adapter stays active.
+        """Add a trained adapter of the same base; the active adapter stays active.
 
         Args:
             repo_or_path: Folder or Hub repository of the adapter.
@@ -250,7 +250,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         self.to(self.device)
 
     def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
-        """Adds an adapter whose change of the base is the weighted sum of others'; the active adapter stays active.
+        """Add an adapter whose change of the base is the weighted sum of others'; the active adapter stays active.
 
         The mix is a snapshot: further training of the others does not affect it.
 
@@ -267,7 +267,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         adapter_files.mix_adapters(self.text_model, weights, name)
 
     def set_adapter(self, name: str) -> None:
-        """Makes one of `adapters` the active one.
+        """Make one of `adapters` the active one.
 
         Args:
             name: Name of the adapter.
@@ -280,7 +280,7 @@ class AdaCLIP(SavingMixin, nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Makes `forward` and `encode` use the base alone within the context."""
+        """Make `forward` and `encode` use the base alone within the context."""
         learns = {name: p.requires_grad for name, p in self.named_parameters()}
         before, self._disabled = self._disabled, True
         try:
@@ -292,11 +292,11 @@ class AdaCLIP(SavingMixin, nn.Module):
                 parameter.requires_grad_(learns[name])
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
-        """Iterates over the active adapter's LoRA matrices, the parameters to train."""
+        """Iterate over the active adapter's LoRA matrices, the parameters to train."""
         return (p for name, p in self.text_model.named_parameters() if is_of(name, self.active_adapter))
 
     def merged(self) -> CLIPTextModelWithProjection:
-        """Returns a plain transformers model with the active adapter merged; this encoder stays unchanged."""
+        """Return a plain transformers model with the active adapter merged; this encoder stays unchanged."""
         return merge(self.text_model, self.active_adapter, share=False)
 
     @property

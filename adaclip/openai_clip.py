@@ -1,4 +1,4 @@
-"""The surface of OpenAI's `clip` package over AdaCLIP, for code that was written for that package.
+"""AdaCLIP with the interface of OpenAI's `clip` package, for code that was written for that package.
 
 from adaclip import openai_clip as clip
 model, _ = clip.load("path/or/hub-id/of/an/adapter", device="cpu")
@@ -34,7 +34,7 @@ _loaded_tokenizer: PreTrainedTokenizerBase | None = None  # of the model that `l
 
 
 class LayerNorm(nn.LayerNorm):
-    """Computes in float32, whatever the precision around it: half-precision models keep their accuracy."""
+    """Compute in float32, whatever the precision around it: half-precision models keep their accuracy."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.float(), self.bias.float()
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The layers. Takes and returns (L, B, D), length first, as OpenAI's does; any L up to the context length."""
+    """The layers: (L, B, D) -> (L, B, D), length first like OpenAI's; any L up to the context length."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
@@ -86,10 +86,13 @@ class Transformer(nn.Module):
 
 
 class TextTower(nn.Module):
-    """A CLIP text encoder whose parts and weights are named as in OpenAI's package; the adapter is merged in."""
+    """A CLIP text encoder with the adapter merged, whose parts and weights have the names of OpenAI's package.
+
+    Args:
+        adaclip: The encoder to copy, on its device and in its precision; it stays unchanged.
+    """
 
     def __init__(self, adaclip: AdaCLIP) -> None:
-        """Takes a copy of the weights, on their device and in their precision; `adaclip` is left as it is."""
         from transformers.activations import ACT2FN
 
         super().__init__()
@@ -120,13 +123,13 @@ class TextTower(nn.Module):
         return self.text_projection.dtype
 
     def hidden_states(self, text: Tensor) -> Tensor:
-        """Last hidden states (B, L, D), normalised, of token ids (B, L), start token first."""
+        """Return the normalised last hidden states (B, L, D) of token ids (B, L)."""
         positions = self.positional_embedding[: text.shape[1]]
         x = self.token_embedding(text).type(self.dtype) + positions.type(self.dtype)
         return self.ln_final(self.transformer(x.transpose(0, 1)).transpose(0, 1)).type(self.dtype)
 
     def encode_text(self, text: Tensor) -> Tensor:
-        """Pooled vectors (B, P) of token ids (B, L) from `tokenize`: the state of the end token, projected."""
+        """Return pooled vectors (B, P) of token ids (B, L) from `tokenize`: the projected state of the end token."""
         ends = text.argmax(dim=-1)
         if len(text):
             text = text[:, : int(ends.max()) + 1]  # attention is causal: what follows the end token changes nothing
@@ -134,12 +137,12 @@ class TextTower(nn.Module):
         return states[torch.arange(len(text), device=text.device), ends] @ self.text_projection
 
     def encode_image(self, image: object) -> Tensor:
-        """Always raises NotImplementedError: AdaCLIP encodes text."""
+        """Raise NotImplementedError: AdaCLIP encodes text only."""
         raise NotImplementedError("AdaCLIP has no vision tower: it encodes text only. For images load CLIP itself.")
 
 
 def available_models() -> list[str]:
-    """Names that `load` knows beside folders and Hub ids: none."""
+    """Return an empty list: `load` accepts folders and Hub ids only."""
     return []
 
 
@@ -151,11 +154,20 @@ def load(
     *,
     base: str | None = None,
 ) -> tuple[TextTower, Callable[[object], Tensor]]:
-    """The encoder and, in the place of image preprocessing, a function that refuses.
+    """Load an adapter with its base.
 
-    name: folder or Hub id of an adapter. device: None takes CUDA if there is any; on anything but a CPU the matrices
-    become float16, as OpenAI's do. jit: accepted and ignored, the model is always a plain module. download_root:
-    where Hub files are cached. base: the base to use instead of the recorded one. AdaCLIPError when it cannot load.
+    Args:
+        name: Folder or Hub id of an adapter.
+        device: None uses CUDA if available. Except on a CPU the matrices become float16, like OpenAI's.
+        jit: Has no effect: the model is always a plain module.
+        download_root: Cache folder for files from the Hub.
+        base: The base to use instead of the recorded one.
+
+    Returns:
+        The encoder and, in the place of image preprocessing, a function that raises.
+
+    Raises:
+        AdaCLIPError: The adapter cannot be loaded.
     """
     global _loaded_tokenizer
     from adaclip.model import AdaCLIP
@@ -166,7 +178,7 @@ def load(
 
 
 def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTower:
-    """An encoder that is already loaded, as `load` returns it. AdaCLIPError when OpenAI's interface cannot hold it."""
+    """Return a loaded encoder in the form of `load`; raise AdaCLIPError if it does not fit OpenAI's interface."""
     check_end_token(adaclip)
     device = usual_device(device)
     model = TextTower(adaclip).float().to(device)
@@ -176,7 +188,7 @@ def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTow
 
 
 def usual_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for; None: CUDA if there is any, as OpenAI's `load` chooses."""
+    """Return the device; None chooses like OpenAI's `load`: CUDA if available."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -187,17 +199,26 @@ def tokenize(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Tensor:
-    """Token ids (B, context_length) int32, zero-padded; a single string is a batch of one.
+    """Tokenise prompts.
 
-    truncate: cut prompts that are too long, keeping the end token; otherwise they raise RuntimeError, as OpenAI's.
-    tokenizer: None takes that of the model loaded last, or before any is loaded that of OpenAI's CLIP.
+    Args:
+        texts: Prompts; a single string is a batch of one.
+        context_length: Length of the result.
+        truncate: Cut prompts that are too long, and keep the end token.
+        tokenizer: None uses that of the model loaded last, or OpenAI's before any is loaded.
+
+    Returns:
+        Token ids (B, context_length) int32, zero-padded.
+
+    Raises:
+        RuntimeError: A prompt is too long and `truncate` is False, as in OpenAI's package.
     """
     if tokenizer is None:
         tokenizer = _loaded_tokenizer or _openai_tokenizer()
     texts = [texts] if isinstance(texts, str) else check_texts(_listed(texts))
     rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
     for row, text in zip(rows, texts, strict=True):
-        # Lowered here: the tokenizers library lowers letter by letter, which Greek's final sigma tells from Python's.
+        # Case is lowered by Python, which treats a Greek final sigma differently from the tokenizers library.
         ids = tokenizer(clean(text).lower(), verbose=False)["input_ids"]
         if len(ids) > context_length:
             if not truncate:
@@ -211,7 +232,7 @@ def tokenize(
 
 
 def convert_weights(model: nn.Module) -> None:
-    """Makes the matrices of a `TextTower` float16, in place; embeddings and layer norms keep their precision."""
+    """Convert the matrices of a `TextTower` to float16 in place; embeddings and layer norms keep their precision."""
     for module in model.modules():
         if isinstance(module, nn.Linear | Attention):
             for parameter in module.parameters():
@@ -221,7 +242,7 @@ def convert_weights(model: nn.Module) -> None:
 
 
 def check_end_token(adaclip: AdaCLIP) -> None:
-    """AdaCLIPError unless the end token has the highest id: OpenAI's pooling finds it by the argmax of the ids."""
+    """Raise AdaCLIPError unless the end token has the highest id, by which OpenAI's pooling finds it."""
     highest = max(adaclip.tokenizer.get_vocab().values())
     if adaclip.eos_token_id != highest:
         raise AdaCLIPError(
@@ -235,12 +256,12 @@ model = types.SimpleNamespace(convert_weights=convert_weights, CLIP=TextTower)
 
 
 def refuse_image(image: object) -> Tensor:
-    """Stands where OpenAI's `load` returns image preprocessing; always raises NotImplementedError."""
+    """Raise NotImplementedError, in the place of the image preprocessing of OpenAI's `load`."""
     raise NotImplementedError("AdaCLIP has no vision tower, so there is no image preprocessing. Load CLIP for images.")
 
 
 def _listed(texts: object) -> object:
-    """Arrays and tuples of prompts, which data loaders hand out, as a list; anything else as it is."""
+    """Convert arrays of prompts, which some data loaders return, to lists."""
     return texts.tolist() if hasattr(texts, "tolist") else texts
 
 

@@ -16,7 +16,7 @@ class SavingMixin:
     def save_pretrained(
         self, folder: str | Path, *, base: str | Path | None = None, details: CardDetails | None = None
     ) -> Path:
-        """Writes the active adapter as a standard PEFT folder: weights, config, model card, tokenizer.
+        """Write the active adapter as a standard PEFT folder: weights, config, model card, tokenizer.
 
         The folder appears complete or not at all.
 
@@ -46,7 +46,7 @@ class SavingMixin:
         revision: str | None = None,
         commit_message: str = "Upload AdaCLIP adapter",
     ) -> str:
-        """Uploads the active adapter to the Hugging Face Hub, with its base if that is a local folder.
+        """Upload the active adapter to the Hugging Face Hub, with its base if that is a local folder.
 
         Args:
             repo_id: Repository (owner/name); it is created if necessary.
@@ -86,7 +86,7 @@ class SavingMixin:
         details: CardDetails | None = None,
         subfolder: str = "",
     ) -> Path:
-        """Writes what `push_to_hub` uploads, for inspection.
+        """Write what `push_to_hub` uploads, for inspection.
 
         The card names the repository, and a base that is a local folder lies inside.
 

@@ -1,4 +1,4 @@
-"""From a prompt to token ids, exactly as OpenAI's CLIP does it."""
+"""Tokenisation of prompts, exactly as OpenAI's CLIP does it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ if TYPE_CHECKING:
 
 LongPrompts = Literal["warn", "error", "chunk"]
 
-# Ends of sentences, and the words with which a motion prompt goes on to its next action.
+# Ends of sentences, and words that introduce the next action in a motion prompt.
 _PIECE = re.compile(r"(?<=[.!?;])\s+|\s+(?=(?:and )?then\b)")
 
 
 def clean(text: str) -> str:
-    """Repairs mojibake, unescapes HTML twice, collapses white space and lowers case, as openai/CLIP does it.
+    """Clean a prompt as openai/CLIP does (`clip/simple_tokenizer.py`).
 
-    Source: `clip/simple_tokenizer.py`. Case is lowered here, by Python's rules: the tokenizers library has others for
-    a few characters, such as a Greek sigma at the end of a word.
+    Case is lowered by Python's rules, because the tokenizers library has others for a few characters, such as a Greek
+    sigma at the end of a word.
+
+    Args:
+        text: The prompt.
+
+    Returns:
+        The prompt with mojibake repaired, HTML unescaped twice, white space collapsed, in lower case.
     """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip().lower()
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """The prompts as a list of strings; TypeError names the first that is none."""
+    """Return the prompts as a list; raise TypeError if one is not a string."""
     if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
         raise TypeError(f"Expected a sequence of prompts (str), got {type(texts).__name__}.")
     for position, text in enumerate(texts):
@@ -42,9 +48,14 @@ def check_texts(texts: Sequence[str]) -> list[str]:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, padded to the longest prompt: (B, L) long, (B, L) bool, True = real token.
+    """Tokenise prompts and pad them to the longest.
 
-    Start and end token included. A prompt over the tokenizer's limit (CLIP: 77) loses its end and warns.
+    Args:
+        tokenizer: CLIP's tokenizer.
+        texts: Prompts. One over the tokenizer's limit (CLIP: 77 tokens) loses its end, with a warning.
+
+    Returns:
+        Ids (B, L) long with start and end token, and mask (B, L) bool, True = real token.
     """
     pieces = token_ids(tokenizer, texts, "warn", stacklevel=4)
     return pad([ids for (ids,) in pieces], tokenizer.pad_token_id)
@@ -53,7 +64,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 def pad(
     rows: Sequence[Sequence[int]], padding: int, *, multiple: int = 1, limit: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Pads rows of ids on the right to one length.
+    """Pad rows of ids on the right to one length.
 
     Args:
         rows: Token ids of each prompt.
@@ -76,12 +87,22 @@ def pad(
 def token_ids(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], long: LongPrompts = "warn", *, stacklevel: int = 2
 ) -> list[list[list[int]]]:
-    """Every prompt as pieces of token ids that the encoder can hold, start and end token included.
+    """Tokenise prompts into pieces that the encoder can read.
 
-    long: what becomes of a prompt over the tokenizer's limit (CLIP: 77). "warn" cuts its end off and names the
-    words lost, "error" raises ValueError with the same words, "chunk" gives several pieces, divided where a
-    sentence ends or an action follows another, within a sentence only where it is too long by itself. A prompt
-    that fits is always one piece. TypeError for anything but strings.
+    Args:
+        tokenizer: CLIP's tokenizer.
+        texts: Prompts.
+        long: Treatment of a prompt over the tokenizer's limit (CLIP: 77 tokens). "warn" cuts its end off and names the
+            lost words; "error" raises ValueError with the same words; "chunk" makes several pieces, divided at ends of
+            sentences and between actions, and within a sentence only if it is too long by itself.
+        stacklevel: Of the warning.
+
+    Returns:
+        For each prompt its pieces, with start and end token; a prompt that fits is one piece.
+
+    Raises:
+        TypeError: A prompt is not a string.
+        ValueError: `long` is unknown, or a prompt is too long with "error".
     """
     if long not in ("warn", "error", "chunk"):
         raise ValueError(f"long must be 'warn', 'error' or 'chunk', got {long!r}.")
@@ -89,8 +110,8 @@ def token_ids(
     if not cleaned:
         return []
     limit = tokenizer.model_max_length
-    # Truncation is done here, so that what is cut can be named.
-    rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning says less than ours
+    # Truncation is done here, so that the lost words can be named.
+    rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning does not name the words
     too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
     if long == "chunk":
         return [
@@ -112,7 +133,7 @@ def token_ids(
 
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[list[int]]:
-    """As few pieces as whole sentences allow; a sentence that is too long falls into words, a word into tokens."""
+    """Return few pieces of whole sentences; a sentence that is too long is divided into words, a word into tokens."""
     room = limit - 2  # the start and the end token
     parts: list[list[int]] = []
     for sentence in _PIECE.split(text):

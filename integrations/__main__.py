@@ -1,4 +1,4 @@
-"""Puts AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and removes it again.
+"""Put AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and remove it again.
 
 python -m adaclip_integrations momask PATH --weights ADAPTER
 python -m adaclip_integrations momask PATH --check
@@ -21,7 +21,7 @@ CODEBASES = ("mdm", "momask", "salad")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Args:
         arguments: The command line without the program's name; None reads `sys.argv`.
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def located(weights: str) -> str:
-    """Returns a location that is valid in any working directory: a folder's whole path, a Hub id as it is.
+    """Return a location that is valid in any working directory: a folder's whole path, a Hub id as it is.
 
     A folder need not exist yet if it is written as one: it starts with ./, ../, ~ or a root, or has several slashes.
     """

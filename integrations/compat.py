@@ -36,7 +36,7 @@ OPTIONAL = {
 
 @contextmanager
 def compatible() -> Iterator[None]:
-    """Supplies everything that old code misses."""
+    """Supply everything that old code misses."""
     with ExitStack() as undo:
         for supply in (_numpy, transformers_names, _matplotlib, _packages, _openai_clip):
             undo.enter_context(supply())
@@ -44,12 +44,12 @@ def compatible() -> Iterator[None]:
 
 
 def move_cache(*_: object, **__: object) -> None:
-    """Does nothing: transformers 5 has dropped the old cache that its `move_cache` moved."""
+    """Do nothing: transformers 5 has dropped the old cache that its `move_cache` moved."""
 
 
 @contextmanager
 def transformers_names() -> Iterator[None]:
-    """Supplies `transformers.utils.move_cache`, which SALAD calls before it loads CLIP."""
+    """Supply `transformers.utils.move_cache`, which SALAD calls before it loads CLIP."""
     import transformers.utils
 
     with ExitStack() as undo:
@@ -162,7 +162,7 @@ def _smplx() -> list[types.ModuleType]:
 
 @contextmanager
 def _openai_clip() -> Iterator[None]:
-    """Supplies `pkg_resources` and torchvision, which openai-clip imports and its text encoder does not use.
+    """Supply `pkg_resources` and torchvision, which openai-clip imports and its text encoder does not use.
 
     A stand-in for torchvision would mislead transformers, so it exists only while clip is imported.
     """

@@ -1,4 +1,4 @@
-"""Records in checkpoints which text encoder they were trained with, and compares the record when they are loaded.
+"""Record in checkpoints which text encoder they were trained with, and compare the record when they are loaded.
 
 A generator works with its own encoder only, and checkpoints of the field do not name it: they leave the encoder's
 weights out. The record is part of the metadata that torch keeps for every module in a state dict
@@ -35,7 +35,7 @@ _KEY = "adaclip"  # in the metadata of the encoder's module
 
 
 def of(adaclip: AdaCLIP) -> dict[str, str]:
-    """Describes an encoder with its active adapter by a hash of all weights, its base and its settings.
+    """Describe an encoder with its active adapter by a hash of all weights, its base and its settings.
 
     The hash covers the base and the adapter separately, because the last digits of their sum depend on the device.
 
@@ -68,7 +68,7 @@ def of(adaclip: AdaCLIP) -> dict[str, str]:
 
 
 def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
-    """Adds the record to checkpoints of the model that contains `encoder`, and compares it when they are loaded.
+    """Add the record to checkpoints of the model that contains `encoder`, and compare it when they are loaded.
 
     Copies of the module are guarded too.
 
@@ -83,7 +83,7 @@ def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
 
 
 def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
-    """Finds the record in a checkpoint.
+    """Find the record in a checkpoint.
 
     Args:
         checkpoint: What `torch.load` returned: a state dict, or a dict that contains one.
@@ -105,7 +105,7 @@ def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
 
 @contextmanager
 def saves_noted() -> Iterator[None]:
-    """Makes `torch.save` also write a checkpoint's record to `adaclip_encoder.json` beside it."""
+    """Make `torch.save` also write a checkpoint's record to `adaclip_encoder.json` beside it."""
     original = torch.save
 
     def save(obj, f, *args, **kwargs):
@@ -121,7 +121,7 @@ def saves_noted() -> Iterator[None]:
 
 @functools.cache
 def note_saves() -> ExitStack:
-    """Enters `saves_noted` for the rest of the process, once; codebases with edits use it."""
+    """Enter `saves_noted` for the rest of the process, once; codebases with edits use it."""
     entered = ExitStack()
     entered.enter_context(saves_noted())
     return entered

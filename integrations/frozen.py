@@ -61,7 +61,7 @@ class FrozenEncoder(nn.Module):
         fingerprint.guard(self, self.record)
 
     def encode_text(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Encodes prompts or token ids.
+        """Encode prompts or token ids.
 
         Args:
             text: Prompts, or token ids (B, L).
@@ -74,7 +74,7 @@ class FrozenEncoder(nn.Module):
         return (torch.stack(pooled) if pooled else torch.zeros(0, self.projection_size)).to(device)
 
     def hidden_states(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Returns last hidden states (B, L, H), float32, of token ids (B, L) or prompts; zero after the end token."""
+        """Return last hidden states (B, L, H), float32, of token ids (B, L) or prompts; zero after the end token."""
         ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
         states = torch.zeros(*ids.shape, self.width)
         for row, entry in zip(states, self._entries(ids, with_tokens=True), strict=True):
@@ -82,11 +82,11 @@ class FrozenEncoder(nn.Module):
         return states.to(text.device if isinstance(text, Tensor) else self.device)
 
     def forward(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Calls `encode_text`."""
+        """Call `encode_text`."""
         return self.encode_text(text)
 
     def encode_image(self, image: object) -> Tensor:
-        """Raises NotImplementedError: AdaCLIP encodes text only."""
+        """Raise NotImplementedError: AdaCLIP encodes text only."""
         return refuse_image(image)
 
     @property
@@ -120,7 +120,7 @@ class FrozenEncoder(nn.Module):
         return encode(rows, batch_size=64, show_progress_bar=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenEncoder:
-        """Moves to another device with the surrounding model, and keeps its precision."""
+        """Move to another device with the surrounding model, and keep its precision."""
         moved = fn(torch.zeros(1, device=self.device))
         if moved.device != self.device:
             for part in self._hidden.values():
@@ -140,7 +140,7 @@ class FrozenEncoder(nn.Module):
 
 
 class PromptIds:
-    """Tokenises like OpenAI's `clip.tokenize`, caches the ids, and warns once when prompts lose words."""
+    """Tokenise like OpenAI's `clip.tokenize`, cache the ids, and warn once when prompts lose words."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -148,7 +148,7 @@ class PromptIds:
         self._known: OrderedDict[str, tuple[int, ...]] = OrderedDict()
 
     def __call__(self, texts: str | Sequence[str], context_length: int = CONTEXT, truncate: bool = False) -> Tensor:
-        """Returns token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
+        """Return token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         length = kept_tokens(context_length)
         rows = [self._ids(text) for text in texts]
@@ -186,7 +186,7 @@ class PromptIds:
 
 
 def kept_tokens(asked: int) -> int:
-    """Returns the number of tokens to keep of a prompt: the environment's limit, else the caller's."""
+    """Return the number of tokens to keep of a prompt: the environment's limit, else the caller's."""
     wanted = os.environ.get(fingerprint.TOKENS, "")
     if not wanted:
         return asked

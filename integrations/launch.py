@@ -40,7 +40,7 @@ _TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; the script's exit status becomes this command's.
+    """Run the command; the script's exit status becomes this command's.
 
     Args:
         arguments: The command line without the program's name; None reads `sys.argv`.
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
-    """Replaces the class or function that makes a script's text encoder.
+    """Replace the class or function that makes a script's text encoder.
 
     Args:
         seam: `module:attribute`, such as `models.t2m:Model.load_clip`, a class or a function that returns the encoder.
@@ -127,7 +127,7 @@ def _load(options: argparse.Namespace) -> object:
 
 @contextmanager
 def _program(options: argparse.Namespace) -> Iterator[None]:
-    """Sets `sys.argv` and `sys.path` as `python` does for a script or module."""
+    """Set `sys.argv` and `sys.path` as `python` does for a script or module."""
     argv, path = sys.argv[:], sys.path[:]
     sys.argv[:] = [options.target, *options.arguments]
     sys.path.insert(0, str(Path(options.target).resolve().parent) if options.module is None else os.getcwd())
@@ -150,7 +150,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Parses the options before the script or module; all arguments behind it belong to the script."""
+    """Parse the options before the script or module; all arguments behind it belong to the script."""
     parser = argparse.ArgumentParser(
         prog=COMMAND,
         description="Run a script as it is, with AdaCLIP in the place of the CLIP that it loads.",

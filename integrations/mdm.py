@@ -28,12 +28,12 @@ TOKENS = 22  # start, 20 tokens, end: `clip_encode_text`, for humanml and kit
 
 
 def served(weights: str) -> Clip:
-    """Returns the object that the edited file names `clip`."""
+    """Return the object that the edited file names `clip`."""
     return Clip(weights)
 
 
 def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
-    """Replaces the CLIP of an MDM by AdaCLIP.
+    """Replace the CLIP of an MDM by AdaCLIP.
 
     Call it before you load a checkpoint, which is then compared with the encoder.
 

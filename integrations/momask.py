@@ -26,12 +26,12 @@ EDITS = (
 
 
 def served(weights: str) -> Clip:
-    """Returns the object that the edited file names `clip`; both transformers share one encoder."""
+    """Return the object that the edited file names `clip`; both transformers share one encoder."""
     return Clip(weights)
 
 
 def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
-    """Replaces the CLIP of a mask or residual transformer by AdaCLIP.
+    """Replace the CLIP of a mask or residual transformer by AdaCLIP.
 
     Call it before you load a checkpoint, which is then compared with the encoder.
 

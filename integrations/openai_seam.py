@@ -40,7 +40,7 @@ class Clip:
         self._frozen: FrozenEncoder | None = None
 
     def load(self, name: str, device: object = None, jit: bool = False, download_root: str | None = None) -> tuple:
-        """Returns the encoder and, in the place of image preprocessing, a function that raises."""
+        """Return the encoder and, in the place of image preprocessing, a function that raises."""
         weights = selection.selected(self.weights)
         if weights is None:
             model, preprocess = _openai().load(name, device=device, jit=jit, download_root=download_root)
@@ -52,19 +52,19 @@ class Clip:
         return self._frozen.to(usual_device(device)), refuse_image
 
     def tokenize(self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
-        """Returns token ids for the model that was loaded last; warns once when prompts are cut."""
+        """Return token ids for the model that was loaded last; warn once when prompts are cut."""
         if self._frozen is None:
             return _openai().tokenize(texts, context_length, truncate)
         return self._frozen.tokenize(texts, context_length, truncate)
 
     def _convert_weights(self, model: nn.Module) -> None:
-        """Converts OpenAI's matrices to half precision; AdaCLIP keeps its precision."""
+        """Convert OpenAI's matrices to half precision; AdaCLIP keeps its precision."""
         if self._frozen is None:
             _openai().model.convert_weights(model)
 
 
 def import_edit(file: str, served: str) -> Edit:
-    """Returns the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`.
+    """Return the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`.
 
     Args:
         file: Path in the checkout.
@@ -84,7 +84,7 @@ def import_edit(file: str, served: str) -> Edit:
 
 
 def unused_import_edit(file: str) -> Edit:
-    """Returns the edit of a file that imports CLIP and does not use it."""
+    """Return the edit of a file that imports CLIP and does not use it."""
 
     def misses(tree: ast.Module) -> str | None:
         return "no use of the imported clip" if uses(tree, "clip") else None
@@ -93,7 +93,7 @@ def unused_import_edit(file: str) -> Edit:
 
 
 def require(model: object, codebase: str, expected: dict[str, str]) -> None:
-    """Raises TypeError unless the model has the expected attributes, each with the file that defines it."""
+    """Raise TypeError unless the model has the expected attributes, each with the file that defines it."""
     for name, file in expected.items():
         if not hasattr(model, name):
             raise TypeError(
@@ -103,7 +103,7 @@ def require(model: object, codebase: str, expected: dict[str, str]) -> None:
 
 
 def check_width(name: str, width: int | None, weights: str, ours: int) -> None:
-    """Raises IntegrationError if `name` is known to have another width than the adapter."""
+    """Raise IntegrationError if `name` is known to have another width than the adapter."""
     if width not in (None, ours):
         raise IntegrationError(
             f"{name} has text features of {width} numbers, and AdaCLIP {weights} of {ours}. "
@@ -114,7 +114,7 @@ def check_width(name: str, width: int | None, weights: str, ours: int) -> None:
 def frozen_for(
     adaclip: AdaCLIP, layer: nn.Module, codebase: str, kind: type[FrozenEncoder] = FrozenEncoder
 ) -> FrozenEncoder:
-    """Returns the encoder on the device of the layer that reads its output; TypeError when the widths differ."""
+    """Return the encoder on the device of the layer that reads its output; TypeError when the widths differ."""
     encoder = frozen(adaclip, kind)
     if layer.in_features != encoder.output_size:
         raise TypeError(
@@ -125,7 +125,7 @@ def frozen_for(
 
 
 def frozen(adaclip: AdaCLIP, kind: type[FrozenEncoder] = FrozenEncoder) -> FrozenEncoder:
-    """Returns the encoder for a training loop, whose checkpoints are noted from now on."""
+    """Return the encoder for a training loop, whose checkpoints are noted from now on."""
     note_saves()
     return kind(adaclip)
 

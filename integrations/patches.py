@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 
 @contextmanager
 def attribute(owner: object, name: str, value: object) -> Iterator[None]:
-    """Sets an attribute of a module or class."""
+    """Set an attribute of a module or class."""
     own = name in vars(owner)
     before = vars(owner).get(name)
     setattr(owner, name, value)
@@ -26,7 +26,7 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
 
 @contextmanager
 def entries(mapping: MutableMapping, changes: dict) -> Iterator[None]:
-    """Sets entries of a mapping, such as `os.environ`."""
+    """Set entries of a mapping, such as `os.environ`."""
     before = {key: mapping[key] for key in changes if key in mapping}
     mapping.update(changes)
     try:
@@ -39,14 +39,14 @@ def entries(mapping: MutableMapping, changes: dict) -> Iterator[None]:
 
 @contextmanager
 def modules(*stand_ins: types.ModuleType) -> Iterator[None]:
-    """Makes modules importable under their names."""
+    """Make modules importable under their names."""
     with entries(sys.modules, {module.__name__: module for module in stand_ins}):
         yield
 
 
 @contextmanager
 def package(*stand_ins: types.ModuleType) -> Iterator[None]:
-    """Makes modules importable, and hides all other modules of the package that the first one stands for."""
+    """Make modules importable, and hide all other modules of the package that the first one stands for."""
     name = stand_ins[0].__name__
     hidden = forget(name)
     with ExitStack() as undo:
@@ -57,13 +57,13 @@ def package(*stand_ins: types.ModuleType) -> Iterator[None]:
 
 
 def forget(name: str) -> dict[str, types.ModuleType]:
-    """Removes a package and its submodules from `sys.modules`; returns what was there."""
+    """Remove a package and its submodules from `sys.modules`; return what was there."""
     found = [key for key in sys.modules if key.partition(".")[0] == name]
     return {key: sys.modules.pop(key) for key in found}
 
 
 def module(name: str, **content: object) -> types.ModuleType:
-    """Makes a module; without a dot in its name it is a package whose other submodules cannot be imported."""
+    """Make a module; without a dot in its name it is a package whose other submodules cannot be imported."""
     made = types.ModuleType(name, "A stand-in from adaclip_integrations.")
     made.__spec__ = ModuleSpec(name, None, is_package="." not in name)
     if "." not in name:

@@ -55,7 +55,7 @@ class Patch:
     edits: tuple[Edit, ...]
 
     def check(self, root: str | Path) -> dict[str, State]:
-        """Inspects a checkout without writing.
+        """Inspect a checkout without writing.
 
         Args:
             root: Folder of the checkout.
@@ -69,7 +69,7 @@ class Patch:
         return {file: found.state for file, found in _read(Path(root), self.edits).items()}
 
     def apply(self, root: str | Path, weights: str) -> list[str]:
-        """Edits all files of a checkout, or none.
+        """Edit all files of a checkout, or none.
 
         Args:
             root: Folder of the checkout.
@@ -90,7 +90,7 @@ class Patch:
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
-        """Restores every line that `apply` replaced.
+        """Restore every line that `apply` replaced.
 
         Args:
             root: Folder of the checkout.
@@ -111,7 +111,7 @@ class Patch:
 
 
 def uses(tree: ast.Module, name: str) -> set[str]:
-    """Returns the attributes of a name that a file uses, import statements aside.
+    """Return the attributes of a name that a file uses, import statements aside.
 
     Examples: 'load' for name.load, 'model.convert' for name.model.convert, '' for the name alone.
     """
@@ -131,7 +131,7 @@ def uses(tree: ast.Module, name: str) -> set[str]:
 
 
 def sets_attribute(tree: ast.Module, name: str) -> bool:
-    """Tells whether a file assigns to `….name`."""
+    """Tell whether a file assigns to `….name`."""
     return any(
         isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
         for node in ast.walk(tree)
@@ -190,7 +190,7 @@ def _edited(content: bytes, edit: Edit, literal: str) -> bytes:
 
 
 def _lines(content: bytes) -> tuple[bytes, list[bytes]]:
-    """Splits a file into its byte order mark (or nothing) and its lines with their line breaks."""
+    """Split a file into its byte order mark (or nothing) and its lines with their line breaks."""
     bom = _BOM if content.startswith(_BOM) else b""
     return bom, content.removeprefix(_BOM).splitlines(keepends=True)
 
@@ -205,7 +205,7 @@ def _restored(content: bytes) -> bytes:
 
 
 def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
-    """Writes new contents for (old, new) pairs; if anything stops it, all files get their old content back."""
+    """Write new contents for (old, new) pairs; if anything stops it, all files get their old content back."""
     for file in contents:
         for leftover in (root / file).parent.glob(f".*{PARTIAL}"):
             leftover.unlink()
@@ -229,7 +229,7 @@ def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replaces the content atomically; the file keeps its permissions and a symbolic link its target."""
+    """Replace the content atomically; the file keeps its permissions and a symbolic link its target."""
     path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     try:

@@ -63,10 +63,10 @@ class Replacement:
         return fingerprint.of(self.adaclip)
 
     def clip_module(self) -> types.ModuleType:
-        """Makes a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
+        """Make a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
 
         def load(name, device=None, jit=False, download_root=None):
-            """Acts like `adaclip.openai_clip.load`, and accepts the name of the replaced base only."""
+            """Act like `adaclip.openai_clip.load`, and accept the name of the replaced base only."""
             if str(name) != self.openai_name and Path(name).name != f"{self.openai_name.replace('/', '-')}.pt":
                 raise RuntimeError(
                     f"The script loads CLIP {name}, and {COMMAND} serves {self.openai_name} with {self.weights}. "
@@ -76,11 +76,11 @@ class Replacement:
             return self.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
 
         def tokenize(texts, context_length=77, truncate=False):
-            """Acts like `adaclip.openai_clip.tokenize` with the encoder's vocabulary."""
+            """Act like `adaclip.openai_clip.tokenize` with the encoder's vocabulary."""
             return self.frozen.tokenize(texts, context_length, truncate)
 
         def available_models():
-            """Returns the one name that can be loaded."""
+            """Return the one name that can be loaded."""
             return [self.openai_name]
 
         functions = {"load": load, "tokenize": tokenize, "available_models": available_models}
@@ -88,7 +88,7 @@ class Replacement:
         return patches.module("clip", clip=patches.module("clip.clip", **functions), model=model, **functions)
 
     def redirect(self, name: object, cls: type) -> object:
-        """Returns the folder to load from if `name` is the base's, otherwise `name`."""
+        """Return the folder to load from if `name` is the base's, otherwise `name`."""
         if not isinstance(name, str | os.PathLike) or Path(name).name != self.hf_name:
             return name
         if self._folder is None:
@@ -105,13 +105,13 @@ class Replacement:
         return self.frozen
 
     def report(self, what: str) -> None:
-        """Reports a replacement on stderr, once."""
+        """Report a replacement on stderr, once."""
         if what not in self.reported:
             self.reported.append(what)
             say(f"{what} is served by AdaCLIP {self.weights} (base {self.adaclip.base})")
 
     def close(self) -> None:
-        """Removes the temporary folder."""
+        """Remove the temporary folder."""
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -119,7 +119,7 @@ class Replacement:
 
 @contextmanager
 def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
-    """Replaces `import clip` and transformers' CLIP in this process. Loaded objects still work after the context.
+    """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context.
 
     Args:
         adaclip: The encoder that takes their place.
@@ -143,13 +143,13 @@ def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
 
 
 def say(message: str) -> None:
-    """Prints a line on stderr."""
+    """Print a line on stderr."""
     print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
-    """Redirects `cls.from_pretrained`, except for callers that adapt the base themselves."""
+    """Redirect `cls.from_pretrained`, except for callers that adapt the base themselves."""
     from torch import nn
 
     original: Callable = cls.from_pretrained.__func__

@@ -66,7 +66,7 @@ EDITS = (
 
 
 def served(weights: str) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
-    """Returns the objects that the edited file names AutoModel and AutoTokenizer."""
+    """Return the objects that the edited file names AutoModel and AutoTokenizer."""
     return (
         types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoModel")),
         types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoTokenizer")),
@@ -74,7 +74,7 @@ def served(weights: str) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
 
 
 class StatesEncoder(FrozenEncoder):
-    """Stands for transformers' CLIPModel, as far as SALAD uses it."""
+    """Stand for transformers' CLIPModel, as far as SALAD uses it."""
 
     @property
     def output_size(self) -> int:
@@ -82,7 +82,7 @@ class StatesEncoder(FrozenEncoder):
         return self.width
 
     def text_model(self, input_ids: Tensor) -> types.SimpleNamespace:
-        """Returns `last_hidden_state` (B, L, H) of token ids (B, L); zero after the end token."""
+        """Return `last_hidden_state` (B, L, H) of token ids (B, L); zero after the end token."""
         return types.SimpleNamespace(last_hidden_state=self.hidden_states(input_ids))
 
 
@@ -103,7 +103,7 @@ class CleaningTokenizer:
 
 
 def swap_encoder(model: nn.Module, adaclip: AdaCLIP) -> nn.Module:
-    """Replaces the CLIP of a denoiser by AdaCLIP.
+    """Replace the CLIP of a denoiser by AdaCLIP.
 
     Call it before you load a checkpoint, which is then compared with the encoder.
 

@@ -1,4 +1,4 @@
-"""Selects the text encoder of a codebase with edits: the environment's, else the one named in the edit.
+"""Select the text encoder of a codebase with edits: the environment's, else the one named in the edit.
 
 ADACLIP_WEIGHTS   folder or Hub id of an adapter; "vanilla" or empty: the codebase's own CLIP
 ADACLIP_BASE      base to use instead of the one that the adapter records
@@ -20,14 +20,14 @@ VANILLA = "vanilla"
 
 
 def selected(default: str) -> str | None:
-    """Returns the adapter to run with, or None for the codebase's own CLIP. The edit names the default."""
+    """Return the adapter to run with, or None for the codebase's own CLIP. The edit names the default."""
     weights = os.environ.get(WEIGHTS, default).strip()
     return None if weights in ("", VANILLA) else weights
 
 
 @functools.cache
 def encoder(weights: str) -> AdaCLIP:
-    """Loads an adapter once in a process and reports it on stderr. Raises AdaCLIPError when that fails."""
+    """Load an adapter once in a process and report it on stderr. Raises AdaCLIPError when that fails."""
     from adaclip.model import AdaCLIP
 
     adaclip = AdaCLIP.from_pretrained(weights, base=os.environ.get(BASE) or None)

@@ -34,7 +34,7 @@ def __getattr__(name: str) -> object:
 
 
 def write(adaclip: AdaCLIP, out: str | Path, form: str) -> Path:
-    """Writes the encoder in one of `FORMATS`.
+    """Write the encoder in one of `FORMATS`.
 
     Args:
         adaclip: The encoder.

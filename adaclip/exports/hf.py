@@ -44,7 +44,7 @@ _IMAGES = {  # CLIP's: `_transform` in `clip/clip.py` of openai/CLIP
 
 
 def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
-    """Writes a complete Hugging Face CLIP folder: CLIPModel and tokenizer.
+    """Write a complete Hugging Face CLIP folder: CLIPModel and tokenizer.
 
     The vision tower is the base's, or a stub if the base has none; config.json (`adaclip.vision`)
     and README.md name it.
@@ -73,7 +73,7 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
 
 
 def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
-    """Writes a CLIPTextModelWithProjection folder with its tokenizer.
+    """Write a CLIPTextModelWithProjection folder with its tokenizer.
 
     Args:
         adaclip: The encoder.
@@ -94,7 +94,7 @@ def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
 
 @contextmanager
 def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> Iterator[Path]:
-    """Yields a temporary folder that takes the place of `folder`, which may be an earlier export only."""
+    """Yield a temporary folder that takes the place of `folder`, which may be an earlier export only."""
     if folder.exists() and not folder.is_dir():
         raise AdaCLIPError(f"{folder}: is a file; --to {form} writes a folder. Give another name.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
@@ -108,7 +108,7 @@ def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> It
 
 
 def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
-    """Writes the four files that every version of transformers reads; save_pretrained writes the newest format only."""
+    """Write the four files that every version of transformers reads; save_pretrained writes the newest format only."""
     tokenizer = adaclip.tokenizer
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])

@@ -48,7 +48,7 @@ class _Graph(nn.Module):
 
 
 def to_onnx(adaclip: AdaCLIP, path: str | Path) -> Path:
-    """Writes an ONNX model: input_ids, attention_mask (B, L) int64 -> pooled (B, P), tokens (B, L, H), float32.
+    """Write an ONNX model: input_ids, attention_mask (B, L) int64 -> pooled (B, P), tokens (B, L, H), float32.
 
     B and L (up to the context length) are dynamic; the outputs are those of `AdaCLIP.forward`.
 
@@ -111,7 +111,7 @@ def _compare(encoder: AdaCLIP, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the exporter's messages; its errors are exceptions."""
+    """Silence the exporter's messages; its errors are exceptions."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:
-    """Writes a TorchScript archive under OpenAI's weight names, float32, for `clip.load(path, jit=False)`.
+    """Write a TorchScript archive under OpenAI's weight names, float32, for `clip.load(path, jit=False)`.
 
     The vision tower is the base's, or a stub if the base has none; `adaclip_export.json` in the archive names it.
     openai-clip rounds the matrices to float16 when it loads them. For full precision, load them again afterwards:
@@ -53,7 +53,7 @@ def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:
 
 
 def _check_openai_shape(config: object, whose: str) -> None:
-    """Raises AdaCLIPError unless the sizes are those that OpenAI's loader assumes: the format stores weights only."""
+    """Raise AdaCLIPError unless the sizes are those that OpenAI's loader assumes: the format stores weights only."""
     width = config.hidden_size
     needed = {
         "num_attention_heads": width // 64,
@@ -70,7 +70,7 @@ def _check_openai_shape(config: object, whose: str) -> None:
 
 
 def _tree(state: dict[str, Tensor]) -> nn.Module:
-    """Returns modules without code whose state dict is `state`."""
+    """Return modules without code whose state dict is `state`."""
     root = nn.Module()
     for name, value in state.items():
         *path, leaf = name.split(".")

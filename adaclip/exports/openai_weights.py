@@ -70,7 +70,7 @@ _HF, _OPENAI = 0, 1
 
 
 def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames a Hugging Face state dict to OpenAI's names.
+    """Rename a Hugging Face state dict to OpenAI's names.
 
     Args:
         state: State dict of CLIPTextModelWithProjection or CLIPModel, adapters merged.
@@ -85,7 +85,7 @@ def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Renames an OpenAI state dict to Hugging Face's names; the inverse of `to_openai`.
+    """Rename an OpenAI state dict to Hugging Face's names; the inverse of `to_openai`.
 
     Args:
         state: State dict of OpenAI's model.
@@ -121,7 +121,7 @@ def _convert(state: Mapping[str, Tensor], source: int) -> dict[str, Tensor]:
 
 
 def _convert_tower(left: dict[str, Tensor], tower: _Tower, source: int) -> dict[str, Tensor]:
-    """Moves one tower's tensors out of `left`, under their new names."""
+    """Move one tower's tensors out of `left`, under their new names."""
     target = 1 - source
     converted = {pair[target]: _take(left, pair[source], source).clone() for pair in tower.names}
     projection = _take(left, tower.projection[source], source)

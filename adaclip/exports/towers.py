@@ -27,7 +27,7 @@ STUB_NOTE = "a stub without layers, because the base has none: every image becom
 
 
 def merged_text(adaclip: AdaCLIP) -> CLIPTextModelWithProjection:
-    """Returns the merged text model on the CPU with the tokenizer's special tokens, which OpenAI's configs lack."""
+    """Return the merged text model on the CPU with the tokenizer's special tokens, which OpenAI's configs lack."""
     merged = adaclip.merged().cpu()
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(merged.config, name, getattr(adaclip.tokenizer, name))
@@ -35,7 +35,7 @@ def merged_text(adaclip: AdaCLIP) -> CLIPTextModelWithProjection:
 
 
 def full_clip(adaclip: AdaCLIP, merged: CLIPTextModelWithProjection) -> tuple[CLIPModel, bool]:
-    """Returns both towers with the adapted text tower, and whether the vision tower is the base's."""
+    """Return both towers with the adapted text tower, and whether the vision tower is the base's."""
     full = _base_clip(adaclip, merged.dtype)
     real = full is not None
     if full is None:
@@ -53,7 +53,7 @@ def full_clip(adaclip: AdaCLIP, merged: CLIPTextModelWithProjection) -> tuple[CL
 
 
 def _base_clip(adaclip: AdaCLIP, dtype: torch.dtype) -> CLIPModel | None:
-    """Loads the base with both towers; None if it has a text tower only."""
+    """Load the base with both towers; None if it has a text tower only."""
     from transformers import CLIPConfig, CLIPModel
 
     base, load = adaclip.base, replace(adaclip.base_options, dtype=dtype)
@@ -87,7 +87,7 @@ def _with_stub(merged: CLIPTextModelWithProjection) -> CLIPModel:
 
 
 def export_record(adaclip: AdaCLIP, form: str, vision: str) -> dict[str, str]:
-    """Returns what an export records of its origin."""
+    """Return what an export records of its origin."""
     from adaclip import __version__
 
     # A local base is recorded by name: its path has no meaning on other machines.
@@ -96,7 +96,7 @@ def export_record(adaclip: AdaCLIP, form: str, vision: str) -> dict[str, str]:
 
 
 def free_file(path: Path) -> Path:
-    """Returns the path unless it is a folder, which raises AdaCLIPError."""
+    """Return the path unless it is a folder, which raises AdaCLIPError."""
     if path.is_dir():
         raise AdaCLIPError(f"{path}: is a folder; this format is one file. Give a file name.")
     return path
