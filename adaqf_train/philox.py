@@ -88,16 +88,16 @@ def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int
     counter = torch.arange(1, blocks + 1, device=items.device).repeat(len(items), 1)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
     mix = rounds if items.device.type == "cpu" else _compiled_rounds
-    return torch.stack(mix(state, [seed, stream]), dim=-1).flatten(1)
+    return torch.stack(mix(state, [counter.new_full((), seed), counter.new_full((), stream)]), dim=-1).flatten(1)
 
 
-def rounds(state: list[Tensor], keys: list[int]) -> list[Tensor]:
+def rounds(state: list[Tensor], keys: list[Tensor]) -> list[Tensor]:
     """Apply Philox's ten rounds to four counter words under two key words, all as signed 64-bit integers."""
     for _ in range(ROUNDS):
         high0, low0 = _product(MULTIPLIERS[0], state[0])
         high1, low1 = _product(MULTIPLIERS[1], state[2])
         state = [high1 ^ state[1] ^ keys[0], low1, high0 ^ state[3] ^ keys[1], low0]
-        keys = [signed((key + growth) % 2**64) for key, growth in zip(keys, WEYL, strict=True)]
+        keys = [key + signed(growth) for key, growth in zip(keys, WEYL, strict=True)]
     return state
 
 
