@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar
@@ -83,7 +83,7 @@ class RunOptions(WithSettings):
     reuse: Path | None = None
     """Earlier run whose finished stages are copied if their settings are the same."""
     settings: Overrides = ()
-    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
+    config: Annotated[RunConfig, Flags] = recipes.RECIPES["pocket"]
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from adaqf_train.cli.options import Flags, Overrides, Recipe, WithSettings, new_accelerator
-from adaqf_train.config import RunConfig
+from adaqf_train.config import RunConfig, recipes
 from adaqf_train.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ class PlanVerb(WithSettings):
     json: bool = False
     """Print the plan as JSON, and nothing else."""
     settings: Overrides = ()
-    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
+    config: Annotated[RunConfig, Flags] = recipes.RECIPES["humanml3d"]
 
     def __call__(self) -> None:
         config = self.config

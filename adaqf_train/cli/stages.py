@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from adaqf_train.cli.options import (
     opened_pipeline,
     report_on,
 )
-from adaqf_train.config import RunConfig
+from adaqf_train.config import RunConfig, recipes
 
 if TYPE_CHECKING:
     from adaqf_train.runs.stages import Pipeline
@@ -30,7 +30,7 @@ class Demo(WithSettings):
     out: Path = Path("runs/demo")
     """Folder of the run."""
     settings: Overrides = ()
-    config: Annotated[RunConfig, Flags] = field(default_factory=RunConfig)
+    config: Annotated[RunConfig, Flags] = recipes.RECIPES["demo"]
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare import is_procedural, prepare_procedural

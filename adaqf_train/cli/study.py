@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
-from adaqf_train.cli.options import Overrides, Recipe, new_accelerator
-from adaqf_train.config import override, recipes
+from adaqf_train.cli.options import Flags, Overrides, Recipe, new_accelerator, peek, unparsed
+from adaqf_train.config import RunConfig, override, recipes, settings_between
 from adaqf_train.errors import ConfigError
 from adaqf_train.studies.definitions import STUDIES, load
 
@@ -25,12 +26,14 @@ SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as l
 
 @dataclass(frozen=True)
 class StudyVerb:
-    """Runs a study of the paper, every trial once, and writes its tables and figures. Started again, it continues where
-    it stopped; started twice, two processes share the trials."""
+    """Run a study of the paper, every trial once, and write its tables and figures.
+
+    The same command, started again, continues where it stopped; started twice, two processes share the trials.
+    """
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of: {', '.join(STUDIES)}.")]
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
-    """A data set and what to call it. Repeatable."""
+    """A data set and its label. Repeatable."""
     out: Path = Path("runs/studies")
     """Folder of the run folders."""
     results: Path = Path("results")
@@ -39,16 +42,23 @@ class StudyVerb:
     """Folder of the study's page with its tables and figures."""
     recipe: Recipe = "pocket"
     seeds: int | None = None
-    """Training seeds; none: as many as the study's verdicts need."""
+    """Training seeds; None: as many as the study's verdicts need."""
     arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Only these arms. Repeatable."""
     base: Path | None = None
-    """Folder of a CLIP text model to use as the base, in place of the recipe's."""
+    """Folder of a CLIP text model that replaces the recipe's base."""
     report_only: bool = False
     """Run nothing: write the page from the results that exist."""
     settings: Overrides = ()
-    """For every arm. Settings of the other generators and of the rival encoder begin with families.
-    (families.latent.training.steps=1000)."""
+    """Change a setting of every arm. Those of the other generators and of the rival encoder begin with families., such
+    as families.latent.training.steps=1000, and have no flags. Repeatable."""
+    config: Annotated[RunConfig, Flags] = recipes.RECIPES["pocket"]
+
+    @classmethod
+    def start(cls, arguments: Sequence[str]) -> Self:
+        """The verb before its flags are parsed: with the settings of the recipe, changed by --set."""
+        given = peek(arguments, recipe=cls.recipe)
+        return unparsed(cls, config=override(recipes.load(given.recipe), _split(given.set)[0]))
 
     def __call__(self) -> None:
         study, setup = load(self.name), self.setup()
@@ -72,8 +82,8 @@ class StudyVerb:
         from adaqf_train.studies.transfer import families_of
         from adaqf_train.studies.trial import Setup
 
-        ours = [setting for setting in self.settings if not setting.startswith(FAMILIES)]
-        theirs = [setting.removeprefix(FAMILIES) for setting in self.settings if setting.startswith(FAMILIES)]
+        given = self.given()
+        ours, theirs = _split(given)
         config = override(recipes.load(self.recipe), ours)
         every = config.validation.every or max(1, config.training.steps // POINTS)
         common = (f"validation.every={every}", *CURVES, *SHORTER)
@@ -84,11 +94,16 @@ class StudyVerb:
         pairs = [_labelled(entry) for entry in self.data]
         data = dict(pairs)
         if len(data) < len(pairs):
-            raise ConfigError("--data: two data sets have one label. Give each its own.")
+            raise ConfigError("--data: two data sets have the same label. Give each its own.")
         if not data:
             raise ConfigError("--data is missing: give LABEL=FOLDER, such as procedural=runs/demo/data.")
         config = override(config, [*common, *ours])
-        return Setup(self.recipe, config, families, (*common, *self.settings), data, self.base)
+        return Setup(self.recipe, config, families, (*common, *given), data, self.base)
+
+    def given(self) -> list[str]:
+        """The changes to the recipe, by --set and by flags, in the form of --set."""
+        by_set = override(recipes.load(self.recipe), _split(self.settings)[0])
+        return [*self.settings, *settings_between(by_set, self.config)]
 
     def _command(self) -> str:
         """The command that makes the page, without the user's folders."""
@@ -96,7 +111,13 @@ class StudyVerb:
         words += [f"--data {_labelled(entry)[0]}=FOLDER" for entry in self.data]
         words += ["--base BASE"] * (self.base is not None)
         words += [] if self.seeds is None else [f"--seeds {self.seeds}"]
-        return " ".join([*words, *(f"--set {setting}" for setting in self.settings)])
+        return " ".join([*words, *(f"--set {setting}" for setting in self.given())])
+
+
+def _split(settings: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Settings of the run, and those of the families without their prefix."""
+    ours = [setting for setting in settings if not setting.startswith(FAMILIES)]
+    return ours, [setting.removeprefix(FAMILIES) for setting in settings if setting.startswith(FAMILIES)]
 
 
 def _labelled(entry: str) -> tuple[str, Path]:

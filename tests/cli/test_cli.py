@@ -1,4 +1,4 @@
-"""The command line: one line for what is wrong, the whole road on a tiny data set, verbs that find their way."""
+"""The command line on a tiny data set: every stage, and one line for every error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def error_of(capsys, arguments: list[str]) -> str:
     return lines[0]
 
 
-def test_a_run_folder_holds_what_the_readme_says(run):
+def test_run_folder_holds_what_the_readme_says(run):
     present = {path.name for path in run.iterdir() if not path.name.startswith(".")}
     assert {"adaclip", "adaqf", "baseline", "pocket_clip", "extractors", "evaluator"} <= present
     assert {"run.json", "report.json", "report.md", "motions.html"} <= present
@@ -56,7 +56,7 @@ def test_a_run_folder_holds_what_the_readme_says(run):
     assert not list(run.rglob("*.partial"))
 
 
-def test_the_adapter_encodes_wherever_the_run_is_moved(run, tmp_path):
+def test_adapter_encodes_wherever_the_run_is_moved(run, tmp_path):
     expected = AdaCLIP.from_pretrained(run / "adaclip").encode(PROMPTS)
     moved = Path(shutil.copytree(run, tmp_path / "moved" / "elsewhere"))
     shutil.move(run, run.with_name("hidden"))  # so that nothing is found at the old place
@@ -69,7 +69,7 @@ def test_the_adapter_encodes_wherever_the_run_is_moved(run, tmp_path):
     assert (base - expected).abs().max() > 1e-6  # control: it was trained
 
 
-def test_plain_peft_gives_the_same_vectors(run):
+def test_adapter_gives_the_same_vectors_in_plain_peft(run):
     encoder = AdaCLIP.from_pretrained(run / "adaclip")
     base = CLIPTextModelWithProjection.from_pretrained(run / "pocket_clip")
     model = PeftModel.from_pretrained(base, run / "adaclip").eval()
@@ -79,7 +79,7 @@ def test_plain_peft_gives_the_same_vectors(run):
     assert deviation(plain, encoder.encode(PROMPTS)) < FLOAT32
 
 
-def test_the_same_command_again_does_nothing_twice(run, tiny_data, tiny_config):
+def test_train_again_repeats_nothing(run, tiny_data, tiny_config):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")}
     assert (
         main(["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(run), *settings_of(tiny_config)])
@@ -88,7 +88,7 @@ def test_the_same_command_again_does_nothing_twice(run, tiny_data, tiny_config):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.safetensors")} == before
 
 
-def test_other_settings_in_the_same_folder_are_refused(run, tiny_data, tiny_config, capsys):
+def test_train_refuses_other_settings_in_the_same_folder(run, tiny_data, tiny_config, capsys):
     before = (run / "run.json").read_text()
     command = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(run), *settings_of(tiny_config)]
     message = error_of(capsys, [*command, "--set", "training.learning_rate=0.5"])
@@ -119,7 +119,7 @@ def test_evaluate_takes_neither_other_training_nor_other_data(run, tiny_data, tm
     )
 
 
-def test_single_stages_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_config, tmp_path, capsys):
+def test_stages_one_by_one_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_config, tmp_path, capsys):
     out = tmp_path / "steps"
     options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), *settings_of(tiny_config)]
     assert main(["extractors", *options]) == 0
@@ -129,7 +129,7 @@ def test_single_stages_make_a_run_that_can_be_evaluated(run, tiny_data, tiny_con
     assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "adaqf"}
 
 
-def test_a_base_by_itself_serves_another_run(run, tiny_data, tiny_config, tmp_path, capsys):
+def test_base_alone_serves_another_run(run, tiny_data, tiny_config, tmp_path, capsys):
     options = ["--recipe", "pocket", "--data", str(tiny_data), *settings_of(tiny_config)]
     assert main(["base", "--out", str(tmp_path / "base"), *options]) == 0
     base = tmp_path / "base" / "pocket_clip"
@@ -138,7 +138,7 @@ def test_a_base_by_itself_serves_another_run(run, tiny_data, tiny_config, tmp_pa
     assert main(["extractors", "--out", str(tmp_path / "other"), "--base", str(base), *options]) == 0
 
 
-def test_a_stage_begun_with_other_settings_is_not_gone_on_with(run, tiny_data, tiny_config, tmp_path):
+def test_stage_begun_with_other_settings_starts_over(run, tiny_data, tiny_config, tmp_path):
     out = Path(shutil.copytree(run, tmp_path / "copy"))
     stages = json.loads((out / "stages.json").read_text())
     del stages["baseline"]  # as if it had been killed near its end
@@ -167,7 +167,7 @@ def test_sample_needs_only_a_generator(run, tmp_path, suffix):
         assert all(prompt in out.read_text() for prompt in PROMPTS)
 
 
-def test_a_reused_run_lends_what_fits_and_trains_the_rest(run, tiny_data, tiny_config, tmp_path):
+def test_reuse_copies_what_fits_and_trains_the_rest(run, tiny_data, tiny_config, tmp_path):
     out = tmp_path / "seed1"
     arguments = ["train", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out), "--reuse", str(run)]
     changes = ["--set", "training.seed=1", "--set", "evaluator.seed=9"]
@@ -178,7 +178,7 @@ def test_a_reused_run_lends_what_fits_and_trains_the_rest(run, tiny_data, tiny_c
     assert (out / weights).read_bytes() != (run / weights).read_bytes()
 
 
-def test_a_base_of_ones_own_is_used_as_it_is(run, tiny_data, tiny_config, tmp_path):
+def test_base_option_is_used_as_it_is(run, tiny_data, tiny_config, tmp_path):
     out = tmp_path / "own"
     arguments = ["extractors", "--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
     assert main([*arguments, "--base", str(run / "pocket_clip"), *settings_of(tiny_config)]) == 0
@@ -244,7 +244,7 @@ def few_train_motions(data: Path, name: str) -> None:
         (few_train_motions, "5 items, fewer than extractors.batch (8). Lower it: --set extractors.batch=5"),
     ],
 )
-def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config, tmp_path, capsys, damage, says):
+def test_pipeline_reports_bad_data_and_writes_nothing(tiny_data, tiny_config, tmp_path, capsys, damage, says):
     data, out = Path(shutil.copytree(tiny_data, tmp_path / "data")), tmp_path / "run"
     damage(data, (data / "train.txt").read_text().split()[0])
     message = error_of(capsys, ["pipeline", "--data", str(data), "--out", str(out), *settings_of(tiny_config)])
@@ -270,13 +270,13 @@ def test_bad_data_is_one_line_and_nothing_is_half_written(tiny_data, tiny_config
         (["prepare", "joints", "nowhere", "OUT"], "nowhere: no such folder"),
     ],
 )
-def test_wrong_arguments_are_one_line(tiny_data, tmp_path, capsys, arguments, says):
+def test_main_reports_wrong_arguments_in_one_line(tiny_data, tmp_path, capsys, arguments, says):
     places = {"OUT": str(tmp_path / "out"), "DATA": str(tiny_data)}
     assert says in error_of(capsys, [places.get(a, a) for a in arguments])
 
 
 @pytest.mark.parametrize("arguments", [["--out", "x"], ["walk"], ["pipeline"], ["train", "--arm", "both"]])
-def test_only_the_bare_command_leaves_out_the_verb(arguments, capsys):
+def test_main_needs_a_verb_unless_it_is_bare(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code != 0
@@ -301,7 +301,7 @@ def test_prepare_takes_its_options_and_names_the_bad_file(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_kit_data_goes_the_whole_road(tiny_config, tmp_path):
+def test_pipeline_runs_on_kit_data(tiny_config, tmp_path):
     clips = (
         CaptionedMotion(f"{i}", kit_body(60, seed=i), (Caption(f"a person sways {i} times"),), split)
         for i, split in enumerate(["train"] * 16 + ["val"] * 8 + ["test"] * 8)
@@ -316,7 +316,7 @@ def test_kit_data_goes_the_whole_road(tiny_config, tmp_path):
     assert np.abs(joints[0]).max() < 20  # metres
 
 
-def test_no_arguments_run_the_demo(monkeypatch):
+def test_main_runs_the_demo_without_arguments(monkeypatch):
     from adaqf_train import cli
 
     called = []
@@ -328,8 +328,8 @@ def test_no_arguments_run_the_demo(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_kit_recipe_trains_on_21_joints(tiny_config, tmp_path):
-    """The whole road of `--recipe kit` but for its sizes: extractors, evaluator, both arms, evaluation, page."""
+def test_recipe_kit_trains_on_21_joints(tiny_config, tmp_path):
+    """All stages of `--recipe kit`, at tiny sizes: extractors, evaluator, both arms, evaluation, page."""
     data, out = tmp_path / "data", tmp_path / "run"
     assert main(["prepare", "synthetic", str(data), "--clips", "100", "--skeleton", "kit"]) == 0
     kit = recipes.load("kit")

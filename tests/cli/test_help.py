@@ -145,6 +145,15 @@ def test_flags_that_do_not_hold_together_are_one_line(capsys):
     assert capsys.readouterr().err == "error: sampling.steps (60) must not exceed diffusion.steps (50).\n"
 
 
+def test_study_records_flags_as_settings_of_its_trials(tmp_path):
+    command = ["study", "weights", "--data", f"tiny={tmp_path}", "--set", "training.seed=3"]
+    setup = parse([*command, "--set", "families.latent.training.steps=7", "--training.steps", "20"]).setup()
+    assert setup.settings[-3:] == ("training.seed=3", "families.latent.training.steps=7", "training.steps=20")
+    assert (setup.config.training.steps, setup.config.training.seed) == (20, 3)
+    by_set = parse([*command, "--set", "families.latent.training.steps=7", "--set", "training.steps=20"]).setup()
+    assert (by_set.settings, by_set.config) == (setup.settings, setup.config)
+
+
 def test_evaluate_takes_the_runs_settings_and_flags_of_two_groups(tiny_run):
     config = RunConfig()
     verb = parse(["evaluate", "--run", str(tiny_run), "--sampling.guidance", "3.5", "--set", "evaluation.pool=8"])

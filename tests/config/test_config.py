@@ -1,4 +1,4 @@
-"""Configurations check themselves, take overrides, and come back from JSON as they were."""
+"""Configurations check themselves, take overrides, and return from JSON unchanged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_recipes_come_back_from_json(name):
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
-def test_the_papers_setting():
+def test_recipe_humanml3d_is_the_papers_setting():
     """Section 4.1 and 4.4 of the paper; MDM where the paper refers to it."""
     config = recipes.load("humanml3d")
     assert (config.diffusion.steps, config.sampling.guidance) == (50, 2.5)
@@ -45,7 +45,7 @@ def test_the_papers_setting():
     assert config.encoder.base == "openai/clip-vit-base-patch32"
 
 
-def test_the_baseline_differs_in_two_things_only():
+def test_baseline_differs_in_two_groups_only():
     config = recipes.load("demo")
     a, b = to_dict(config), to_dict(config.baseline())
     changed = {
@@ -58,7 +58,7 @@ def test_the_baseline_differs_in_two_things_only():
     assert changed == {"feedback.motion", "feedback.text", "encoder.tuning"}
 
 
-def test_overrides_all_count_in_order():
+def test_override_applies_all_settings_in_order():
     config = override(
         RunConfig(),
         [
@@ -139,13 +139,13 @@ def test_overrides_all_count_in_order():
         ("validation.metric=skating", "must be one of fid, r_precision_3, mm_dist"),
     ],
 )
-def test_a_setting_that_does_not_hold_is_named(setting, message):
+def test_override_names_a_setting_that_does_not_hold(setting, message):
     with pytest.raises(ConfigError, match=message) as caught:
         override(RunConfig(), [setting])
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_recipes_and_saved_fields_are_named():
+def test_load_and_from_dict_name_what_does_not_exist():
     with pytest.raises(ConfigError, match="no recipe 'tiny': choose from demo, pocket, humanml3d, kit"):
         recipes.load("tiny")
     content = to_dict(RunConfig())
@@ -190,7 +190,7 @@ def test_settings_between_are_what_override_takes():
     assert settings_between(before, before) == []
 
 
-def test_every_setting_is_documented_in_a_full_phrase():
+def test_settings_are_all_documented_in_full_phrases():
     """Attribute docstrings are the help of the command line's flags."""
     for module in (networks, run, training):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
@@ -203,7 +203,7 @@ def test_every_setting_is_documented_in_a_full_phrase():
                     assert following.value.value.endswith("."), f"{node.name}.{field.target.id}"
 
 
-def test_digests_differ_with_any_setting():
+def test_digest_differs_with_any_setting():
     config = to_dict(RunConfig())
     assert digest(config) == digest(to_dict(RunConfig()))
     assert digest(config) != digest(to_dict(override(RunConfig(), ["training.seed=1"])))

@@ -205,7 +205,7 @@ def test_what_fails_does_not_keep_the_others_from_being_run(command, study, caps
         (["--arms", "fuller"], "There is no arm"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--data", "nameless"], "expected LABEL=FOLDER"),
-        (["--data", "procedural=elsewhere"], "two data sets have one label"),
+        (["--data", "procedural=elsewhere"], "two data sets have the same label"),
         (["--set", "families.latent.widht=3"], "There is no setting"),
     ],
 )
