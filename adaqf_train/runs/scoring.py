@@ -23,13 +23,13 @@ from adaqf_train.evaluation.real_retrieval import JUDGES, retrieve_real
 from adaqf_train.evaluation.report import Report
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
-from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
 from adaqf_train.render.page import Scene, Take, write_page
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import ARMS, RunLayout, read_config
 from adaqf_train.runs.stages import Pipeline
+from adaqf_train.runs.validator import load_evaluator, load_extractors
 
 PAGE_PROMPTS = 8
 
@@ -146,15 +146,13 @@ class Scoring:
             raise RunError(f"{self.data}: not the data this run was trained on. Give their new place with --data.")
         extractors = None  # a run without feedback has none
         if "extractors" in stages:
-            towers, tokenizer = store.load_extractors(self.run.extractors)
-            extractors = Evaluator(towers.to(self.device), tokenizer, self.dataset.mean, self.dataset.std)
-        matcher, tokenizer, statistics = store.load_evaluator(self.evaluator)
-        if len(statistics[0]) != self.dataset.features:
+            extractors = load_extractors(self.run.extractors, self.dataset, self.device)
+        evaluator = load_evaluator(self.evaluator, self.device)
+        if len(evaluator.mean) != self.dataset.features:
             raise DataError(
-                f"{self.evaluator}: reads {len(statistics[0])} features a frame, but {self.data} has "
+                f"{self.evaluator}: reads {len(evaluator.mean)} features a frame, but {self.data} has "
                 f"{self.dataset.features}. Give an evaluator that was trained on such data."
             )
-        evaluator = Evaluator(matcher.to(self.device), tokenizer, *statistics)
         return Judges(evaluator, extractors, self.official and load_official(self.official, self.data, self.device))
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from adaqf_train.judges.official_feedback import OfficialJudge
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import without_incidental
-from adaqf_train.runs.validator import ScoreGenerator, validator
+from adaqf_train.runs.validator import validator
 from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
 
@@ -104,98 +105,77 @@ class Pipeline:
         if name != POCKET_BASE:
             name = str(self.base_folder or name)
             return name, hash_of_weights(Path(name)) if Path(name).is_dir() else name
-        folder, settings = self.run.pocket_clip, self._depends("pocket_clip")
 
-        def make() -> None:
+        def fit(place: Place) -> Callable[[Path], None]:
             if self.base_folder:
                 hub.load_base(str(self.base_folder), hub.LoadOptions(local_files_only=True))
-                if self.accelerator.is_main_process:
-                    with atomic_folder(folder) as staging:
-                        shutil.copytree(self.base_folder, staging, dirs_exist_ok=True)
-                return
-            self._say("Pocket CLIP: a text encoder trained against still poses")
-            model, tokenizer = fit_pocket_clip(
-                self.accelerator,
-                self.dataset("train"),
-                self.config.pocket_clip,
-                Place(self.run.log("pocket_clip")),
-                self.config.training.trackers,
-            )
-            if self.accelerator.is_main_process:
-                store.save_clip(folder, model, tokenizer)
+                return self._copy_base
+            data, config, trackers = self.dataset("train"), self.config.pocket_clip, self.config.training.trackers
+            model, tokenizer = fit_pocket_clip(self.accelerator, data, config, Place(place.log), trackers)
+            return lambda folder: store.save_clip(folder, model, tokenizer)
 
-        return str(folder), self.run.stage("pocket_clip", settings, make)
+        message = "Base: copied" if self.base_folder else "Pocket CLIP: a text encoder trained against still poses"
+        return str(self.run.pocket_clip), self._stage("pocket_clip", message, fit)
 
     def extractors(self) -> str:
         """Train the feedback's extractors; their digest."""
-        settings = self._depends("extractors")
 
-        def make() -> None:
-            self._say("Extractors: text and motion into one space (Eq. 2)")
+        def fit(place: Place) -> Callable[[Path], None]:
             model, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
-            train = self._extractors_data()
-            extractors = contrastive.fit_extractors(
-                self.accelerator,
-                train,
-                tokenizer,
-                model.get_input_embeddings().weight.detach(),
-                self.config.extractors,
-                self.place("extractors", settings),
-                self.config.training.trackers,
-            )
-            if self.accelerator.is_main_process:
-                store.save_extractors(
-                    self.run.extractors, extractors, train.features, self.config.extractors, tokenizer
-                )
+            data, config, trackers = self._extractors_data(), self.config.extractors, self.config.training.trackers
+            words = model.get_input_embeddings().weight.detach()
+            fitted = contrastive.fit_extractors(self.accelerator, data, tokenizer, words, config, place, trackers)
+            return lambda folder: store.save_extractors(folder, fitted, data.features, config, tokenizer)
 
-        return self.run.stage("extractors", settings, make)
+        return self._stage("extractors", "Extractors: text and motion into one space (Eq. 2)", fit)
 
     def evaluator(self) -> str:
         """Train the independent evaluator; its digest."""
-        settings = self._depends("evaluator")
 
-        def make() -> None:
-            self._say("Evaluator: independent of the extractors")
+        def fit(place: Place) -> Callable[[Path], None]:
             _, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
-            train = self.dataset("train")
-            matcher = contrastive.fit_evaluator(
-                self.accelerator,
-                train,
-                tokenizer,
-                self.config.evaluator,
-                self.place("evaluator", settings),
-                self.config.training.trackers,
-            )
-            if self.accelerator.is_main_process:
-                statistics = train.mean, train.std
-                store.save_evaluator(self.run.evaluator, matcher, statistics, self.config.evaluator, tokenizer)
+            data, config, trackers = self.dataset("train"), self.config.evaluator, self.config.training.trackers
+            fitted = contrastive.fit_evaluator(self.accelerator, data, tokenizer, config, place, trackers)
+            return lambda folder: store.save_evaluator(folder, fitted, (data.mean, data.std), config, tokenizer)
 
-        return self.run.stage("evaluator", settings, make)
+        return self._stage("evaluator", "Evaluator: independent of the extractors", fit)
 
     def train(self, arm: str) -> str:
         """Train the baseline or AdaQF; its digest.
 
         AdaQF's encoder is also written to adaclip/: an adapter, or a text model after full tuning.
         """
-        config, settings = self._arm_config(arm), self._depends(arm)
+        config = self._arm_config(arm)
 
-        def make() -> None:
-            self._say(f"{NAMES[arm]}: training the generator")
-            generator = fit_adaqf(
-                self.accelerator,
-                self.dataset("train", few=True),
-                self.base()[0],
-                self._feedback_judge(config),
-                config,
-                self.place(arm, settings),
-                self._validator(arm) if config.validation.every is not None else None,
-            )
-            if self.accelerator.is_main_process:
+        def fit(place: Place) -> Callable[[Path], None]:
+            data, base, judge = self.dataset("train", few=True), self.base()[0], self._feedback_judge(config)
+            scored = config.validation.every is not None
+            score = validator(self.run, self.config, self.dataset("val"), arm) if scored else None
+            generator = fit_adaqf(self.accelerator, data, base, judge, config, place, score)
+
+            def save(folder: Path) -> None:
                 if arm == ADAQF:
                     self._save_encoder(generator.encoder)
-                generator.save_pretrained(self.run / arm)
+                generator.save_pretrained(folder)
 
-        return self.run.stage(arm, settings, make, also=(self.run.adaclip.name,) if arm == ADAQF else ())
+            return save
+
+        also = (self.run.adaclip.name,) if arm == ADAQF else ()
+        return self._stage(arm, f"{NAMES[arm]}: training the generator", fit, also)
+
+    def _stage(
+        self, name: str, message: str, fit: Callable[[Place], Callable[[Path], None]], also: Sequence[str] = ()
+    ) -> str:
+        """Run a stage unless it is done. `fit` runs on every process, and what it returns saves on the main one."""
+        settings = self._depends(name)
+
+        def make() -> None:
+            self._say(message)
+            save = fit(self.place(name, settings))
+            if self.accelerator.is_main_process:
+                save(self.run / name)
+
+        return self.run.stage(name, settings, make, also)
 
     def place(self, name: str, settings: dict) -> Place:
         """Where a stage with these settings writes its log and its checkpoints."""
@@ -255,15 +235,9 @@ class Pipeline:
         self._say(f"{folder}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
         self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
 
-    def _validator(self, arm: str) -> ScoreGenerator:
-        return validator(
-            self.dataset("val"),
-            self.config,
-            self.run.evaluator,
-            self.run.extractors if "extractors" in self.run.stages() else None,
-            pictures=self.run.validation / arm,
-            device=self.accelerator.device,
-        )
+    def _copy_base(self, folder: Path) -> None:
+        with atomic_folder(folder) as staging:
+            shutil.copytree(self.base_folder, staging, dirs_exist_ok=True)
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")

@@ -19,29 +19,32 @@ from adaqf_train.judges import store
 from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.motion.features import decode
 from adaqf_train.render.pictures import strip
+from adaqf_train.runs.folder import RunFolder
 
 # A generator, and the step whose weights it has -> its figures.
 ScoreGenerator = Callable[[MotionGenerator, int], Mapping[str, float]]
 
 
-def validator(
-    dataset: MotionDataset,
-    config: RunConfig,
-    evaluator: Path,
-    extractors: Path | None,
-    *,
-    pictures: Path,
-    device: torch.device,
-) -> ScoreGenerator:
+def load_evaluator(folder: Path, device: torch.device) -> Evaluator:
+    """The independent evaluator, ready to score."""
+    matcher, tokenizer, statistics = store.load_evaluator(folder)
+    return Evaluator(matcher.to(device), tokenizer, *statistics)
+
+
+def load_extractors(folder: Path, dataset: MotionDataset, device: torch.device) -> Evaluator:
+    """The feedback's extractors, ready to score motions of a data set."""
+    towers, tokenizer = store.load_extractors(folder)
+    return Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std)
+
+
+def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: str) -> ScoreGenerator:
     """Make the function that scores a generator during training, each time with the same captions, lengths and noise.
 
     Args:
-        dataset: The val split.
+        run: It has the evaluator, and the extractors if there is feedback.
         config: Of the run.
-        evaluator: Folder of the independent evaluator.
-        extractors: Folder of the feedback's extractors, whose R-precision is reported beside the evaluator's.
-        pictures: Each validation writes PICTURES_STEP.png, a few of its motions.
-        device: Where the judges run.
+        dataset: The val split.
+        stage: What is trained; each validation writes a picture of a few of its motions.
 
     Returns:
         score(generator, step) -> {metric: mean}.
@@ -56,12 +59,9 @@ def validator(
         multimodality_texts=None,
         seed=validation.seed,
     )
-    matcher, tokenizer, statistics = store.load_evaluator(evaluator)
-    own = None
-    if extractors is not None:
-        towers, words = store.load_extractors(extractors)
-        own = Evaluator(towers.to(device), words, dataset.mean, dataset.std)
-    judges = Judges(Evaluator(matcher.to(device), tokenizer, *statistics), own)
+    device, trained = run.accelerator.device, "extractors" in run.stages()
+    own = load_extractors(run.extractors, dataset, device) if trained else None
+    judges = Judges(load_evaluator(run.evaluator, device), own)
     drawn, few = protocol.draw(dataset, once, 0), slice(validation.strips)
     captions, lengths = drawn.captions[few], drawn.lengths[few]
 
@@ -73,7 +73,7 @@ def validator(
             made = sample(captions, lengths, (validation.seed,))
             metres = dataset.skeleton.units_per_metre
             picture = strip([decode(motion) / metres for motion in made], captions, dataset.fps)
-            with atomic_file(pictures.with_name(f"{pictures.name}_{step:08d}.png")) as staging:
+            with atomic_file(run.validation / f"{stage}_{step:08d}.png") as staging:
                 picture.save(staging, format="PNG")
         row = protocol.evaluate(sample, dataset, judges, once)
         return {name: figure["mean"] for name, figure in row.items() if figure["mean"] is not None}

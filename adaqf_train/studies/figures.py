@@ -22,13 +22,7 @@ def draw_curves(
 ) -> bool:
     """Draw metrics on val over training steps: for each arm the mean over seeds, shaded from the worst to the best.
 
-    Args:
-        path: PNG or SVG, by its suffix.
-        arms: {title: results}.
-        metrics: {name: title}, a panel each.
-
-    Returns:
-        False, without writing a file, if no result has a curve.
+    Returns False, without writing a file, if no result has a curve. metrics: {name: title}, a panel each.
     """
     curves = {
         (arm, metric): found
@@ -56,13 +50,7 @@ def draw_curves(
 def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]], metrics: Mapping[str, str]) -> bool:
     """Draw test figures, a row for each arm: mean and interval over seeds, and every seed as a small dot.
 
-    Args:
-        path: PNG or SVG, by its suffix.
-        arms: {title: {metric: a value for each seed}}.
-        metrics: {name: title}, a panel each.
-
-    Returns:
-        False, without writing a file, if there are no figures.
+    Returns False, without writing a file, if there are none. arms: {title: {metric: a value for each seed}}.
     """
     if not any(arms.values()):
         return False

@@ -23,10 +23,10 @@ from adaqf_train.evaluation.report import Report
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.judges import store
-from adaqf_train.judges.evaluators import Evaluator
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.scoring import Scoring
 from adaqf_train.runs.stages import Pipeline
+from adaqf_train.runs.validator import load_extractors
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm
 from adaqf_train.studies.sources import Sources
@@ -42,17 +42,9 @@ class TrialRunner:
     workspace: Workspace
 
     def run(self, label: str, arm: Arm, seed: int) -> Result:
-        """Train and score a trial.
+        """Train and score a trial; RunLocked if another process is running it.
 
         All processes of a launch train, and the main one scores: only its result has figures.
-
-        Args:
-            label: The data set.
-            arm: What is trained.
-            seed: Training seed.
-
-        Raises:
-            RunLocked: Another process is running this trial.
         """
         workspace, setup = self.workspace, self.workspace.setup
         trial = setup.trial(label, arm, seed)
@@ -114,9 +106,8 @@ def _retrieval(pipeline: Pipeline) -> Figures:
     """How well the feedback's extractors find real motions by text, and texts by motion."""
     if not pipeline.accelerator.is_main_process:
         return {}
-    towers, tokenizer = store.load_extractors(pipeline.run.extractors)
     dataset = pipeline.dataset(pipeline.config.evaluation.split)
-    judge = Evaluator(towers.to(pipeline.accelerator.device), tokenizer, dataset.mean, dataset.std)
+    judge = load_extractors(pipeline.run.extractors, dataset, pipeline.accelerator.device)
     sets = retrieve_real(dataset, {"extractors": judge}, pipeline.config.evaluation)["extractors"]
     return {f"{which}_{name}": figure["mean"] for which, row in sets.items() for name, figure in row.items()}
 

@@ -30,16 +30,7 @@ class Sources:
     workspace: Workspace
 
     def adapted(self, label: str, source: Source, seed: int) -> Path | None:
-        """Train an encoder unless it exists.
-
-        Args:
-            label: The data set of the trial that needs it.
-            source: What is trained, with which settings, on which data set.
-            seed: Training seed.
-
-        Returns:
-            Its folder; None for the base, which is not trained.
-        """
+        """The folder of an encoder, trained unless it exists; None for the base, which is not trained."""
         if source.kind == "base":
             return None
         setup, workspace, arm = self.workspace.setup, self.workspace, Arm("", source.settings)

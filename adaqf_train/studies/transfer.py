@@ -106,14 +106,7 @@ class Transfer:
         pipeline = self.pipeline
         if pipeline.config.validation.every is None:
             return None, None
-        score = validator(
-            pipeline.dataset("val"),
-            pipeline.config,
-            pipeline.run / "evaluator",
-            pipeline.run / "extractors",
-            pictures=pipeline.run / "validation" / GENERATOR,
-            device=pipeline.accelerator.device,
-        )
+        score = validator(pipeline.run, pipeline.config, pipeline.dataset("val"), GENERATOR)
         return pipeline.config.validation, score
 
 
