@@ -16,7 +16,7 @@ import numpy as np
 from adaclip.files import atomic_file
 from adaqf_train.motion.physics import skating
 from adaqf_train.motion.skeleton import skeleton_of
-from adaqf_train.render.html import asset, document
+from adaqf_train.render.html import document
 from adaqf_train.render.payload import Scene, Take, checked, payload
 
 __all__ = ["Scene", "Take", "write_page"]
@@ -80,15 +80,3 @@ def _with_figures(scene: Scene, motions: Sequence[np.ndarray], fps: float) -> Sc
         for take, joints in zip(scene.takes, motions, strict=True)
     )
     return replace(scene, takes=tuple(takes))
-
-
-# Used by the page of the user study until it extends templates/base.html.
-LEGEND = document("legend.html")
-
-
-def packaged(name: str) -> str:
-    return asset("stage.js") + asset(name) if name == "player.js" else asset(name)
-
-
-def transport() -> str:
-    return document("transport.html")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,12 +105,6 @@ def pack(joints: np.ndarray) -> str:
     last = (zigzag[:, None] >= 128 ** place[1:]).sum(axis=1, keepdims=True)
     groups = (zigzag[:, None] >> (7 * place)) & 127 | np.where(place < last, 128, 0)
     return base64.b64encode(groups[place <= last].astype(np.uint8).tobytes()).decode("ascii")
-
-
-def script_json(value: Any) -> str:
-    """JSON that is safe inside a script element: nothing in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any]:
