@@ -10,7 +10,7 @@ RECIPES = {module.RECIPE.recipe: module.RECIPE for module in (demo, pocket, huma
 
 
 def load(name: str) -> RunConfig:
-    """The recipe of that name, or ConfigError with the names there are."""
+    """Returns the recipe of that name; ConfigError lists the names if there is none."""
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}: choose from {', '.join(RECIPES)}.")
     return RECIPES[name]

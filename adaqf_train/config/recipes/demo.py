@@ -1,4 +1,4 @@
-"""What `adaqf` does with no arguments: procedural motions, pocket sizes, under ten minutes on two cores."""
+"""The demo, which `adaqf` runs without arguments: the pocket recipe with fewer steps, on procedural motions."""
 
 from dataclasses import replace
 

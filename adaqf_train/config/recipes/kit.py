@@ -1,4 +1,4 @@
-"""The paper's setting on KIT-ML: half the batch, shorter clips (12.5 frames a second)."""
+"""The paper's setting on KIT-ML: half the batch size, and shorter clips (12.5 frames per second)."""
 
 from dataclasses import replace
 

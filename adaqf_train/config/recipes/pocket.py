@@ -1,7 +1,7 @@
 """The paper in miniature, for machines without a GPU: any data set, a still-pose CLIP, minutes on two cores.
 
-Two things fix the sizes: a step should take about 0.1 s on two cores, and embeddings may be at most a quarter as wide
-as there are test items, so that FID's covariances have full rank. Feedback weights, the adapter's learning rate and
+Two limits determine the sizes: a step takes about 0.1 s on two cores, and embeddings are at most a quarter as wide as
+there are test items, so that FID's covariances have full rank. Feedback weights, the adapter's learning rate and
 guidance were chosen on the validation split of the procedural motions (docs/results.md has the comparison).
 """
 
@@ -34,22 +34,22 @@ RECIPE = replace(
         width=96, layers=2, feedforward=192, embedding=64, steps=1000, learning_rate=1e-3, flipped=True
     ),
     denoiser=DenoiserConfig(width=128, layers=4, feedforward=256, frames_per_token=4),
-    # The paper's 10 and 2 belong to 600,000 steps: here they outweigh the reconstruction and slow it down.
+    # The paper's 10 and 2 suit 600,000 steps; here they would outweigh the reconstruction loss and slow it down.
     feedback=FeedbackConfig(motion=0.02, text=0.1),
     training=TrainingConfig(
-        steps=800,  # about two minutes; the baseline's FID on val falls no more after 500
+        steps=800,  # about two minutes; the baseline's FID on val stops falling after 500
         batch=32,
         learning_rate=1e-3,
         drop_at=None,  # a drop tied to the end would hide how fast a model learns
-        bucket=16,  # a third less to compute: of procedural clips, 107 frames with their padding become 72
+        bucket=16,  # saves a third: procedural clips have 72 frames with their padding instead of 107
         cache_text=False,  # the pocket encoder takes milliseconds
         ema=0.99,  # a horizon of 100 steps; MDM's 0.9999 would still hold the random start
         workers=0,
         checkpoint_every=100,
         log_every=10,
     ),
-    validation=ValidationConfig(every=None),  # sampling for a score would take longer than the training between two
+    validation=ValidationConfig(every=None),  # sampling for a validation would take longer than the training before it
     sampling=SamplingConfig(guidance=1.5, scheduler="ddim", steps=10),
-    # The official 100 texts x 30 motions would sample several times as much as all the rest.
+    # The standard 100 texts × 30 motions would sample several times as many motions as everything else.
     evaluation=EvaluationConfig(replications=3, multimodality_texts=20, multimodality_repeats=5, multimodality_pairs=5),
 )
