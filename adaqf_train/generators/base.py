@@ -51,6 +51,8 @@ class MotionGenerator(nn.Module, ABC):
     segments: ClassVar[bool] = False  # whether a motion may be made of several prompts
     group: int = 1  # frames that the networks handle together; unit_frames is a multiple
     own_base: bool = False  # the encoder's base was trained too: it is saved with the generator, not copied
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,

@@ -17,6 +17,8 @@ from adaqf_train.errors import PaperError
 
 @dataclass(frozen=True)
 class PaperRow:
+    """A method's figures in a table of the paper."""
+
     method: str
     source: str  # whose figures they are
     cells: dict[str, dict[str, float | None]]  # {metric: {"mean", "ci95"}}; ci95 None if none is printed
@@ -24,6 +26,8 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
+    """A table of the paper on one data set."""
+
     number: int
     dataset: str
     rows: tuple[PaperRow, ...]

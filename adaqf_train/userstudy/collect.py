@@ -151,7 +151,7 @@ def _generated(
 
 
 def _read(folder: Path, dataset: MotionDataset | None) -> dict[str, tuple[str, np.ndarray]]:
-    """name -> prompt and features of every motion in a folder."""
+    """Read every motion of a folder: {name: (prompt, features)}."""
     found = {}
     for path, prompt, array in read_folder(folder, dataset):
         vectors = to_features(path, array).astype(np.float64)

@@ -125,8 +125,11 @@ def write_user_study(
 def _entries(
     questions: Sequence[Question], checks: int, rng: np.random.Generator, secret: str
 ) -> tuple[dict[str, tuple[str, dict[str, tuple[str, np.ndarray]]]], dict[str, str]]:
-    """Identify questions and attention checks: {question: (sentence, {take: (model, joints)})} in the order of their
-    ids, and {attention check: the take that must rank last}.
+    """Assign identifiers to questions and attention checks.
+
+    Returns:
+        {question: (sentence, {take: (model, joints)})} in the order of the identifiers, and
+        {attention check: the take that must rank last}.
     """
     failing = [_check(questions[i], rng) for i in rng.permutation(len(questions))[:checks]]
     entries, spoiled = {}, {}

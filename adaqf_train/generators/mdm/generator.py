@@ -90,7 +90,13 @@ class MDMGenerator(MotionGenerator):
             prompt: One sentence, without segments.
             keep: "upper_body"; "lower_body", which includes the root's path; or slices of frames, such as
                 [slice(0, 20), slice(60, 80)] to make what lies between.
-            guidance: This and the other arguments as in `generate`.
+            guidance: As in `generate`.
+            steps: As in `generate`.
+            scheduler: As in `generate`.
+            seed: As in `generate`.
+            num_samples: As in `generate`.
+            long: As in `generate`.
+            output: As in `generate`.
 
         Returns:
             The edited motions, as `generate` returns them.

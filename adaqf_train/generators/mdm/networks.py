@@ -28,8 +28,14 @@ class Denoiser(nn.Module):
     def __init__(
         self, features: int, text_width: int, config: DenoiserConfig, timesteps: int, pooled_width: int | None = None
     ) -> None:
-        """features: D; text_width: of the token states, or of the pooled vector if that alone is read; timesteps: of
-        the diffusion; pooled_width: of the pooled vector, with conditioning "both".
+        """Set up the layers.
+
+        Args:
+            features: Width D of the motion features.
+            text_width: Width of the token states; with conditioning "pooled", of the pooled vector.
+            config: Sizes and conditioning.
+            timesteps: Number of the diffusion's timesteps.
+            pooled_width: Width of the pooled vector, with conditioning "both".
         """
         super().__init__()
         self.config = config
