@@ -35,8 +35,9 @@ class Demo(WithSettings):
     def __call__(self) -> None:
         from adaqf_train.data.prepare import is_procedural, prepare_procedural
 
-        config, data = self.config, self.out / "data"
+        config = self.config
         with open_run(self.out, config.training.precision) as run:
+            data = run.data
             settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
 
             def make() -> None:

@@ -51,6 +51,10 @@ class RunLayout:
         """The losses of a stage, a JSON line each."""
         return self.logs / f"{stage}.jsonl"
 
+    def curve(self, stage: str) -> Path:
+        """The scores of a generator on val during its training, a JSON line each."""
+        return self.logs / f"{stage}_validation.jsonl"
+
     def checkpoints(self, stage: str, settings: dict) -> Path:
         """The checkpoints of a stage under these settings: never resumed under others."""
         return self.path / "checkpoints" / stage / digest(settings)

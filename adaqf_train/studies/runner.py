@@ -30,7 +30,7 @@ from adaqf_train.runs.validator import load_extractors
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm
 from adaqf_train.studies.sources import Sources
-from adaqf_train.studies.transfer import GENERATOR, Transfer, curve_of, read_curve
+from adaqf_train.studies.transfer import GENERATOR, Transfer, read_curve
 from adaqf_train.studies.workspace import Workspace
 from adaqf_train.training.loop import Place
 
@@ -60,7 +60,7 @@ class TrialRunner:
                 test, truth = _forgetting(pipeline, encoder), {}
             else:
                 test, truth = self._generation(pipeline, arm, encoder)
-            curve = read_curve(curve_of(run.path, ADAQF if arm.encoder is None else GENERATOR))
+            curve = read_curve(run.curve(ADAQF if arm.encoder is None else GENERATOR))
             return Result(trial, test, truth, curve, self._manifest(pipeline, started))
 
     def _manifest(self, pipeline: Pipeline, started: float) -> dict[str, object]:

@@ -71,7 +71,7 @@ class Transfer:
         return pipeline.run.stage(codec.stage, settings, make)
 
     def train(self, family: str, encoder: Path) -> MotionGenerator:
-        """Trains a generator, with a curve on val if the configuration asks for one (`curve_of`).
+        """Trains a generator, with a curve on val if the configuration asks for one (`RunLayout.curve`).
 
         Args:
             family: Name of the family.
@@ -108,11 +108,6 @@ class Transfer:
             return None, None
         score = validator(pipeline.run, pipeline.config, pipeline.dataset("val"), GENERATOR)
         return pipeline.config.validation, score
-
-
-def curve_of(run: Path, stage: str = GENERATOR) -> Path:
-    """The file with a generator's scores on val during its training, a JSON line each."""
-    return run / "logs" / f"{stage}_validation.jsonl"
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
