@@ -14,18 +14,33 @@ from adaqf_train.errors import ConfigError
 WINDOW = 196  # as in data.prepare, whose import would load torch
 
 
-@dataclass(frozen=True)
-class PrepareJoints:
-    """Convert joint positions with captions to HumanML3D's layout, on the standard skeleton."""
-
+@dataclass(frozen=True, kw_only=True)
+class _Source:
     source: tyro.conf.Positional[Path]
-    """Folder of NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or a pack of .npz splits."""
+    """Folder of the source files; train.txt, val.txt and test.txt in it define the splits."""
     folder: tyro.conf.Positional[Path]
     """Folder of the data set to write; must not exist yet."""
-    fps: float | None = None
-    """Frame rate of the source; None: the pack's, or that of the skeleton (22 joints: 20, 21 joints: 12.5)."""
     mirror: bool = False
     """Add a mirrored copy of every training clip, with left and right swapped in its captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recordings(_Source):
+    captions: Path | None = None
+    """JSON {name: [captions]} or CSV with the columns name and caption; None: NAME.txt beside each file."""
+    window: int = WINDOW
+    """Longer clips are cut evenly into windows of at most this many frames, at 20 frames per second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJoints(_Source):
+    """Convert joint positions with captions to HumanML3D's layout, on the standard skeleton.
+
+    The source has NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or is a pack of .npz splits.
+    """
+
+    fps: float | None = None
+    """Frame rate of the source; None: the pack's, or that of the skeleton (22 joints: 20, 21 joints: 12.5)."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_joints
@@ -33,16 +48,13 @@ class PrepareJoints:
         _wrote(self.folder, prepare_joints(**vars(self)))
 
 
-@dataclass(frozen=True)
-class PrepareBvh:
-    """Convert BVH files of any skeleton with captions to HumanML3D's layout, on the standard skeleton."""
+@dataclass(frozen=True, kw_only=True)
+class PrepareBvh(_Recordings):
+    """Convert BVH files of any skeleton with captions to HumanML3D's layout, on the standard skeleton.
 
-    source: tyro.conf.Positional[Path]
-    """Folder of NAME.bvh files, at any depth; train.txt, val.txt and test.txt beside them define the splits."""
-    folder: tyro.conf.Positional[Path]
-    """Folder of the data set to write; must not exist yet."""
-    captions: Path | None = None
-    """JSON {name: [captions]} or CSV with the columns name and caption; None: NAME.txt beside each file."""
+    The source has NAME.bvh files, at any depth.
+    """
+
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
     """humanml3d, cmu, mixamo, lafan1, bandai-namco, or your own JSON file; None: the preset that fits the names."""
     fps: float | None = None
@@ -52,10 +64,6 @@ class PrepareBvh:
     skip: int | None = None
     """Frames to skip at the start of each file, such as 1 for CMU's rest pose; None: 0, and files that start
     with a rest pose are refused."""
-    window: int = WINDOW
-    """Longer clips are cut evenly into windows of at most this many frames, at 20 frames per second."""
-    mirror: bool = False
-    """Add a mirrored copy of every training clip, with left and right swapped in its captions."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_bvh
@@ -64,22 +72,15 @@ class PrepareBvh:
         _wrote(self.folder, summary.clips, summary.lines())
 
 
-@dataclass(frozen=True)
-class PrepareAmass:
-    """Convert AMASS's SMPL-H files with captions to HumanML3D's layout; needs `pip install smplx` and body models."""
+@dataclass(frozen=True, kw_only=True)
+class PrepareAmass(_Recordings):
+    """Convert AMASS's SMPL-H files with captions to HumanML3D's layout; needs `pip install smplx` and body models.
 
-    source: tyro.conf.Positional[Path]
-    """Folder of .npz files, at any depth; the path of a file inside it is the name of the clip."""
-    folder: tyro.conf.Positional[Path]
-    """Folder of the data set to write; must not exist yet."""
+    The source has .npz files, at any depth; the path of a file inside it is the name of the clip.
+    """
+
     body_models: Path
     """Folder of the SMPL-H models: SMPLH_MALE.npz or .pkl and so on."""
-    captions: Path | None = None
-    """JSON {name: [captions]} or CSV with the columns name and caption; None: a .txt beside each file."""
-    window: int = WINDOW
-    """Longer clips are cut evenly into windows of at most this many frames, at 20 frames per second."""
-    mirror: bool = False
-    """Add a mirrored copy of every training clip, with left and right swapped in its captions."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_amass

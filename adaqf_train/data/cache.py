@@ -86,18 +86,10 @@ def load(files: ClipFiles, features: int) -> CachedClips | None:
 
 
 def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips | None:
-    """Write the cache and open it. Of several processes one builds it, and the others wait.
+    """Write the cache and open it; None, with a warning, where it cannot be written.
 
-    Args:
-        files: The files of the data folder.
-        features: Width D of the features.
-        wanted: Clips that must be usable.
-
-    Returns:
-        The clips; None, with a warning, where the cache cannot be written.
-
-    Raises:
-        DataError: A wanted clip cannot be used; nothing is stored then.
+    wanted: clips that must be usable; DataError for the first that is not, and nothing is stored. Of several processes
+    one builds the cache, and the others wait.
     """
     place = place_of(files.folder)
     try:

@@ -55,18 +55,7 @@ class CaptionedMotion:
 
 
 def parse_lines(content: bytes, where: str) -> list[Caption]:
-    """Parse the captions in the content of a text file.
-
-    Args:
-        content: The bytes of the file.
-        where: The file, for messages.
-
-    Returns:
-        The captions, in order.
-
-    Raises:
-        DataError: The content is not UTF-8, a line is malformed, or there is no caption.
-    """
+    """Parse the captions in the content of a text file; `where` names it in errors."""
     captions = []
     for number, line in enumerate(_decoded(content, where).splitlines(), start=1):
         if not line.strip():

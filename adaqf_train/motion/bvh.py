@@ -7,6 +7,7 @@ usually repeat. Readers that add the two double every limb of files with six cha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,20 +126,16 @@ class _Words:
 
     def __init__(self, path: Path, lines: Sequence[str]) -> None:
         self.path, self.line = path, 1
-        self._words = self._split(lines)
+        self.all = self._split(lines)
 
     def _split(self, lines: Sequence[str]) -> Iterator[str]:
         for self.line, line in enumerate(lines, start=1):
-            yield from line.replace("{", " { ").replace("}", " } ").split()
-
-    def __iter__(self) -> Iterator[str]:
-        return self._words
+            yield from re.findall(r"[{}]|[^{}\s]+", line)
 
     def next(self) -> str:
-        word = next(self._words, None)
-        if word is None:
-            raise self.error(f"the hierarchy ends in the middle. {AGAIN}")
-        return word
+        for word in self.all:
+            return word
+        raise self.error(f"the hierarchy ends in the middle. {AGAIN}")
 
     def number(self) -> float:
         word = self.next()
@@ -160,7 +157,7 @@ def _hierarchy(path: Path, lines: Sequence[str]):
     inside: list[int] = []  # joints whose braces are open
     if words.next().upper() != "HIERARCHY":
         raise words.error("a BVH file starts with HIERARCHY. Export the motion as BVH.")
-    for word in words:
+    for word in words.all:
         keyword = word.upper()
         if keyword in ("ROOT", "JOINT", "END"):
             if (keyword == "ROOT") != (not names):

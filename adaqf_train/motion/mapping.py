@@ -57,17 +57,9 @@ PRESETS: Mapping[str, JointMap] = {
 
 
 def recognise(names: Sequence[str], where: object = "skeleton") -> str:
-    """Find the preset for a skeleton.
+    """The preset whose joints are all among `names`; of several, the one with the most joints.
 
-    Args:
-        names: The skeleton's joints.
-        where: The file, for messages.
-
-    Returns:
-        The preset whose joints all exist in the skeleton; of several, the one with the most joints.
-
-    Raises:
-        DataError: No preset fits; the message lists the joints and shows how to write a map.
+    DataError, which names `where`, lists the joints and shows how to write a map.
     """
     known = set(_plain(names)) | set(names)
     complete = [preset for preset, points in PRESETS.items() if _joints_of(points) <= known]
@@ -95,18 +87,10 @@ def checked(content: object, where: object = "joint map") -> JointMap:
 
 
 def weights(names: Sequence[str], points: JointMap, where: object = "skeleton") -> Tensor:
-    """Turn a map into a matrix.
+    """A map as a matrix (22, J), float64, to multiply with joint positions (..., J, 3).
 
-    Args:
-        names: The skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:").
-        points: The map.
-        where: The file, for messages.
-
-    Returns:
-        A matrix (22, J), float64, to multiply with joint positions (..., J, 3).
-
-    Raises:
-        DataError: The map names a joint that the skeleton does not have.
+    names: the skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:"). DataError, which
+    names `where`, for a joint that the skeleton does not have.
     """
     index = {name: joint for joint, name in enumerate(_plain(names))} | {name: j for j, name in enumerate(names)}
     matrix = torch.zeros(len(HUMANML3D), len(names), dtype=torch.float64)

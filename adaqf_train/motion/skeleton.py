@@ -90,15 +90,9 @@ class Skeleton:
         return flipped
 
     def pose_from_directions(self, root: Tensor, directions: Tensor, lengths: Tensor) -> Tensor:
-        """Add up bones from the root.
+        """Add up bones from the root: positions (..., J, 3).
 
-        Args:
-            root: Positions of the root (..., 3).
-            directions: Unit directions (..., J-1, 3) of the bones that end in joints 1..J-1.
-            lengths: Their lengths, broadcastable to (..., J-1).
-
-        Returns:
-            Joint positions (..., J, 3).
+        root: (..., 3); directions: unit vectors (..., J-1, 3); lengths: broadcastable to (..., J-1).
         """
         bones = directions * lengths[..., None]
         joints: list[Tensor] = [root]
@@ -155,17 +149,7 @@ KIT = Skeleton(
 
 
 def skeleton_of(joints: int) -> Skeleton:
-    """Find the standard skeleton of a number of joints.
-
-    Args:
-        joints: 22 (HumanML3D) or 21 (KIT-ML).
-
-    Returns:
-        The skeleton.
-
-    Raises:
-        ValueError: No standard skeleton has that many joints.
-    """
+    """Find the standard skeleton of 22 (HumanML3D) or 21 (KIT-ML) joints, else raise ValueError."""
     for skeleton in (HUMANML3D, KIT):
         if len(skeleton) == joints:
             return skeleton

@@ -83,17 +83,7 @@ def facing(yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def solve(
     channels: dict[str, np.ndarray], path: np.ndarray, heading: np.ndarray, feet: dict[str, FootTrack]
 ) -> np.ndarray:
-    """Solve the rig for the joints.
-
-    Args:
-        channels: Tracks (T,) by name, see `CHANNELS`.
-        path: World x and z of the root (T, 2).
-        heading: Yaw of the body (T,).
-        feet: The track of each side's foot.
-
-    Returns:
-        Joint positions (T, 22, 3) in metres.
-    """
+    """Joints (T, 22, 3) from tracks (T,) by channel, root path (T, 2) as world x and z, heading (T,) and feet."""
     forward, left = facing(heading)
     pelvis = np.stack((path[:, 0], STANDING_HEIGHT + channels["lift"], path[:, 1]), -1)
     pelvis += channels["shift_forward"][:, None] * forward + channels["shift_left"][:, None] * left

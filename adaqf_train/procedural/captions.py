@@ -130,15 +130,7 @@ def _sequence(actions: tuple[dict, ...], count: int, rng: np.random.Generator) -
 
 
 def describe(actions: tuple[dict, ...], rng: np.random.Generator) -> tuple[str, ...]:
-    """Three or four different captions of a clip's actions.
-
-    Args:
-        actions: Facts of each action, in order.
-        rng: Draws templates and synonyms.
-
-    Returns:
-        The captions.
-    """
+    """Three or four different captions of a clip's actions, in order."""
     count = int(rng.integers(3, 5))
     if len(actions) == 1:
         return tuple(_single(actions[0], count, rng))

@@ -28,18 +28,8 @@ def locomotion(
 ) -> Segment:
     """Step in one direction for about `seconds`.
 
-    Args:
-        style: The walker's traits.
-        rng: Draws pace, first foot and angle.
-        action: "walk" or "run".
-        direction: "forward", "backward", "left" or "right".
-        speed: "slow", "normal" or "fast".
-        seconds: The approximate duration.
-        **bend: `path` ("curve" spreads the turn over the whole way, "corner" puts it in the middle), `side` and
-            `angle_deg`.
-
-    Returns:
-        The action.
+    action: "walk" or "run"; direction: "forward", "backward", "left" or "right". bend: `path` ("curve" spreads the turn
+    over the whole way, "corner" puts it in the middle), `side` and `angle_deg`.
     """
     kind = {"backward": "walk_backward", "left": "sidestep", "right": "sidestep"}.get(direction, action)
     pace = float(rng.uniform(*SPEEDS[kind][speed]))

@@ -15,16 +15,9 @@ def heading(joints: np.ndarray) -> np.ndarray:
 
 
 def measure(joints: np.ndarray, facts: dict, start: int, end: int) -> dict[str, float]:
-    """Measure the speed, displacement and turn of an action, as far as they apply to it.
+    """Measure the speed, displacement and turn of an action between two frames of joints (T, 22, 3).
 
-    Args:
-        joints: Joint positions (T, 22, 3) of the clip, metres.
-        facts: The action's facts.
-        start: Its first frame.
-        end: Its last frame.
-
-    Returns:
-        Quantities by name; `speed_mps` is the median over the middle half, without start and stop.
+    speed_mps is the median over the middle half, without start and stop.
     """
     action, found = facts["action"], {}
     root = joints[:, 0][:, (0, 2)]

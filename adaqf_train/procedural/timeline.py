@@ -7,7 +7,7 @@ another without seams, and one may fade in while another fades out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -32,37 +32,30 @@ FREE_CHANNELS = ("ahead", "rise", "point")  # of a foot that leaves its plant an
 Keys = Sequence[tuple[float, float]]
 
 
+def _within(low: float, high: float) -> float:
+    return field(metadata={"bounds": (low, high)})
+
+
 @dataclass(frozen=True)
 class Style:
     """The traits in which two people differ who do the same thing."""
 
-    half_width: float  # metres between a foot and the midline
-    turn_out: float  # degrees the feet point outward
-    posture: float  # degrees of forward lean of the trunk
-    arm_gain: float  # of the arm swing
-    elbow: float  # degrees of bend of a hanging arm
-    abduct: float  # degrees a hanging arm stands off
-    stride: float  # factor on step length
-    tempo: float  # factor on durations
-    breath: float  # seconds per breath
-    phase: float  # of breath and sway, radians
-    sway: float  # metres of idle weight shift
+    half_width: float = _within(0.085, 0.11)  # metres between a foot and the midline
+    turn_out: float = _within(4, 10)  # degrees the feet point outward
+    posture: float = _within(-1, 4)  # degrees of forward lean of the trunk
+    arm_gain: float = _within(0.75, 1.25)  # of the arm swing
+    elbow: float = _within(12, 26)  # degrees of bend of a hanging arm
+    abduct: float = _within(7, 12)  # degrees a hanging arm stands off
+    stride: float = _within(0.94, 1.06)  # factor on step length
+    tempo: float = _within(0.96, 1.04)  # factor on durations
+    breath: float = _within(2.8, 4.2)  # seconds per breath
+    phase: float = _within(0, 2 * np.pi)  # of breath and sway, radians
+    sway: float = _within(0.004, 0.011)  # metres of idle weight shift
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Style:
-        return cls(
-            half_width=rng.uniform(0.085, 0.11),
-            turn_out=rng.uniform(4, 10),
-            posture=rng.uniform(-1, 4),
-            arm_gain=rng.uniform(0.75, 1.25),
-            elbow=rng.uniform(12, 26),
-            abduct=rng.uniform(7, 12),
-            stride=rng.uniform(0.94, 1.06),
-            tempo=rng.uniform(0.96, 1.04),
-            breath=rng.uniform(2.8, 4.2),
-            phase=rng.uniform(0, 2 * np.pi),
-            sway=rng.uniform(0.004, 0.011),
-        )
+        """Draw every trait uniformly within its bounds."""
+        return cls(*(rng.uniform(*trait.metadata["bounds"]) for trait in fields(cls)))
 
 
 @dataclass(frozen=True)

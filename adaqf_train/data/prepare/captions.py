@@ -45,17 +45,9 @@ def plain_captions(path: Path) -> tuple[Caption, ...]:
 
 
 def caption_table(path: Path) -> dict[str, tuple[Caption, ...]]:
-    """Read the captions of each clip from a table.
+    """Read captions by clip name from JSON {name: [captions]} or CSV with the columns name and caption.
 
-    Args:
-        path: JSON {name: [captions]}, or CSV with the columns name and caption, one row per caption; other columns are
-            ignored.
-
-    Returns:
-        Captions by clip name.
-
-    Raises:
-        DataError: The table cannot be used; the message names the line or the clip.
+    CSV may have more columns and several rows per name. DataError names the line or the clip.
     """
     readers = {".json": _json_table, ".csv": _csv_table}
     if path.suffix.lower() not in readers:

@@ -76,21 +76,8 @@ def write_recordings(
 ) -> Summary:
     """Write the captioned files; long ones become windows NAME_w0, NAME_w1, … in one split.
 
-    Args:
-        folder: The new folder.
-        source: The folder of the files; its split lists decide, else splits are drawn from the names.
-        files: Motion files by name.
-        captions: Captions by name.
-        look: Checks a file.
-        window: Largest number of frames of a window, at 20 fps.
-        mirror: Add a mirrored copy M... of every training clip.
-        made_from: As in `write_folder`.
-
-    Returns:
-        What was written and what was skipped.
-
-    Raises:
-        DataError: A file to be used is damaged, no file is left, or a split is empty; nothing is written then.
+    look: checks a file; made_from: as in `write_folder`. Split lists in `source` decide, else splits are drawn from the
+    names. DataError, and no output, if a file to be used is damaged, no file is left, or a split is empty.
     """
     check_output(folder)
     if not 2 * SHORTEST <= window <= DataConfig.max_frames:

@@ -28,18 +28,9 @@ def check_output(folder: Path) -> None:
 
 
 def find_files(source: Path, suffix: str, name_of: Callable[[Path], str]) -> dict[str, Path]:
-    """Find all files with a suffix at any depth of a folder.
+    """Find all files with a suffix at any depth of a folder, by name and in a fixed order.
 
-    Args:
-        source: The folder.
-        suffix: The suffix, such as ".bvh".
-        name_of: Gives the clip's name for a path relative to `source`.
-
-    Returns:
-        Paths by name, in a fixed order.
-
-    Raises:
-        DataError: There are no files, or two have the same name.
+    name_of: gives the clip's name for a path relative to `source`. DataError without files or for equal names.
     """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give a folder of {suffix} files.")
