@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def kit_body(frames: int, seed: int = 0) -> np.ndarray:
             rest[joint] = rest[parent] + 250 * np.array(KIT.rest_directions[joint], float)
     sway = np.random.default_rng(seed).uniform(0, 6, (1, 21, 3))
     return rest + 20 * np.sin(np.arange(frames)[:, None, None] / 4 + sway)
+
+
+def cut_pack(source: Path, folder: Path, clips: int) -> Path:
+    """A pack with the first clips of each split of another."""
+    folder.mkdir()
+    for split in ("train", "val", "test"):
+        with np.load(source / f"{split}.npz") as pack:
+            offsets = pack["offsets"][: clips + 1]
+            arrays = {"positions": pack["positions"][: offsets[-1]], "offsets": offsets, "names": pack["names"][:clips]}
+            np.savez(folder / f"{split}.npz", scale=pack["scale"], fps=pack["fps"], **arrays)
+    shutil.copyfile(source / "captions.json", folder / "captions.json")
+    return folder
 
 
 def write_clips(folder: Path, lengths: Mapping[str, int], features: int = 263) -> Path:

@@ -72,7 +72,7 @@ def uncached(data: Path, monkeypatch) -> MotionDataset:
             return MotionDataset(data, "train")
 
 
-def test_a_second_open_reads_no_clip_and_gives_the_same(data, reads, monkeypatch):
+def test_dataset_opened_again_reads_no_clip(data, reads, monkeypatch):
     first = MotionDataset(data, "train")
     assert sorted(reads) == sorted(LENGTHS)
     reads.clear()
@@ -84,7 +84,7 @@ def test_a_second_open_reads_no_clip_and_gives_the_same(data, reads, monkeypatch
     assert second.left_out == 1
 
 
-def test_motions_are_plain_read_only_views(data, monkeypatch):
+def test_items_are_plain_read_only_views(data, monkeypatch):
     for dataset in (MotionDataset(data, "train"), uncached(data, monkeypatch)):
         for item in dataset.items:
             assert type(item.vectors) is np.ndarray
@@ -128,7 +128,7 @@ def another_caption(data: Path) -> None:
     "change",
     [touched, other_values_of_the_same_size, other_values_under_the_old_times, added, removed, another_caption],
 )
-def test_a_folder_that_changed_is_read_again(data, reads, monkeypatch, change):
+def test_cache_is_rebuilt_after_a_change(data, reads, monkeypatch, change):
     before = MotionDataset(data, "train")
     reads.clear()
     change(data)
@@ -141,13 +141,13 @@ def test_a_folder_that_changed_is_read_again(data, reads, monkeypatch, change):
     assert reads == []
 
 
-def test_a_change_right_after_the_build_is_seen(data):
+def test_cache_detects_a_change_right_after_the_build(data):
     for value in range(5):  # as fast as the clock that stamps files allows
         np.save(motion(data, "a"), np.full((50, 263), value, np.float32))
         assert MotionDataset(data, "train").items[0].vectors[0, 0] == value
 
 
-def test_a_build_waits_while_a_change_could_still_get_the_same_stamp(data, monkeypatch):
+def test_build_waits_until_a_change_gets_another_stamp(data, monkeypatch):
     changed, waits = ClipFiles(data).last_change(), []
     monkeypatch.setattr(time, "sleep", waits.append)
     for age in (0.001, 1.0, -100.0):  # the last: files from a machine whose clock is ahead are not waited for
@@ -157,7 +157,7 @@ def test_a_build_waits_while_a_change_could_still_get_the_same_stamp(data, monke
     assert waits == pytest.approx([cache.TICK - 0.001], abs=1e-4)
 
 
-def test_split_lists_filters_and_statistics_share_one_cache(data, reads):
+def test_cache_is_shared_by_lists_filters_and_statistics(data, reads):
     MotionDataset(data, "train")
     reads.clear()
     (data / "few.txt").write_text("c\na\n")
@@ -204,7 +204,7 @@ def an_index_that_was_edited(place: Path) -> None:
     "damage",
     [truncated_vectors, a_flipped_byte, lost_vectors, truncated_index, empty_index, an_index_that_was_edited],
 )
-def test_a_damaged_cache_is_built_again(data, reads, damage):
+def test_cache_is_rebuilt_when_damaged(data, reads, damage):
     fingerprint = MotionDataset(data, "train").fingerprint()
     time.sleep(cache.TICK)  # damage takes longer to come about than the clock's resolution
     damage(data / cache.HIDDEN)
@@ -216,7 +216,7 @@ def test_a_damaged_cache_is_built_again(data, reads, damage):
     assert len(list((data / cache.HIDDEN).glob("vectors-*"))) == 1
 
 
-def test_another_version_of_the_format_is_built_again(data, reads, monkeypatch):
+def test_cache_of_another_version_is_rebuilt(data, reads, monkeypatch):
     MotionDataset(data, "train")
     reads.clear()
     monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
@@ -225,7 +225,7 @@ def test_another_version_of_the_format_is_built_again(data, reads, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_build_leaves_nothing(data, monkeypatch, error):
+def test_build_leaves_nothing_when_interrupted(data, monkeypatch, error):
     read = ClipFiles.read
 
     def interrupted(self: ClipFiles, name: str, features: int):
@@ -241,7 +241,7 @@ def test_an_interrupted_build_leaves_nothing(data, monkeypatch, error):
     assert len(MotionDataset(data, "train")) == 4
 
 
-def test_what_a_killed_build_left_is_cleared_away(data, reads):
+def test_build_removes_the_remains_of_a_killed_one(data, reads):
     place = data / cache.HIDDEN
     place.mkdir()
     (place / "vectors-0123.npy").write_bytes(b"half")
@@ -252,7 +252,7 @@ def test_what_a_killed_build_left_is_cleared_away(data, reads):
     assert names == {cache.INDEX, cache.LOCK, "notes.txt", vectors_of(data).name}
 
 
-def test_a_bad_clip_is_never_cached_as_good(data, reads):
+def test_cache_never_contains_a_bad_clip(data, reads):
     good = np.load(motion(data, "c"))
     np.save(motion(data, "c"), np.full((50, 263), np.nan, np.float32))
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_a_bad_clip_is_never_cached_as_good(data, reads):
     assert len(MotionDataset(data, "train")) == 4
 
 
-def test_a_bad_clip_that_no_list_names_fails_only_who_asks_for_it(data, reads):
+def test_cache_omits_a_bad_clip_that_no_list_contains(data, reads):
     np.save(motion(data, "c"), np.zeros((50, 66), np.float32))
     (data / "texts" / "d.txt").write_text("no separators\n")
     (data / "train.txt").write_text("a\nb\n")
@@ -283,7 +283,7 @@ def test_a_bad_clip_that_no_list_names_fails_only_who_asks_for_it(data, reads):
         MotionDataset(data, "val")
 
 
-def test_clips_of_any_float_type_and_length_are_cached_as_float32(data, monkeypatch):
+def test_cache_stores_any_float_type_as_float32(data, monkeypatch):
     for name, array in {
         "a": np.random.default_rng(1).standard_normal((50, 263)),
         "b": np.asfortranarray(np.load(motion(data, "b"))),
@@ -321,7 +321,7 @@ def a_full_disk(data: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("obstacle", [a_file_in_the_way, a_read_only_folder, a_full_disk])
-def test_where_no_cache_can_be_written_it_works_without(data, monkeypatch, obstacle):
+def test_dataset_works_without_a_cache(data, monkeypatch, obstacle):
     expected = uncached(data, monkeypatch)
     with monkeypatch.context() as patch:
         obstacle(data, patch)
@@ -333,7 +333,7 @@ def test_where_no_cache_can_be_written_it_works_without(data, monkeypatch, obsta
     assert not list(data.glob(f"{cache.HIDDEN}/vectors-*"))
 
 
-def test_the_cache_can_be_elsewhere(data, tmp_path, monkeypatch, reads):
+def test_cache_can_be_elsewhere(data, tmp_path, monkeypatch, reads):
     monkeypatch.setenv(cache.PLACE, str(tmp_path / "caches"))
     twin = write_clips(tmp_path / "twin" / "data", {"a": 77})
     before = {path.name for path in data.iterdir()}
@@ -347,14 +347,14 @@ def test_the_cache_can_be_elsewhere(data, tmp_path, monkeypatch, reads):
     assert reads == []
 
 
-def test_builders_at_the_same_time_build_once_and_agree(data, reads):
+def test_build_runs_once_for_concurrent_processes(data, reads):
     with ThreadPoolExecutor(4) as pool:  # each with a lock of its own, as processes have
         opened = list(pool.map(lambda _: MotionDataset(data, "train"), range(4)))
     assert sorted(reads) == sorted(LENGTHS)
     assert all(same(dataset, opened[0]) for dataset in opened)
 
 
-def test_a_dataset_pickles_as_the_place_of_its_motions(data, monkeypatch):
+def test_dataset_pickles_as_the_place_of_its_motions(data, monkeypatch):
     dataset = MotionDataset(data, "train", DataConfig(min_frames=20))
     assert len(pickle.dumps(dataset)) < 10_000
     assert len(pickle.dumps(uncached(data, monkeypatch))) > 350_000  # control: one that holds its motions
@@ -365,7 +365,7 @@ def test_a_dataset_pickles_as_the_place_of_its_motions(data, monkeypatch):
     assert (one.motion == other.motion).all()
 
 
-def test_segments_pickle_too(data):
+def test_dataset_pickles_segments(data):
     (data / "texts" / "d.txt").write_text("all#all/DET#0.0#0.0\npart#part/NOUN#1.0#6.5\n")
     dataset = MotionDataset(data, "train")
     copy = pickle.loads(pickle.dumps(dataset))
@@ -373,7 +373,7 @@ def test_segments_pickle_too(data):
     assert same(copy, dataset)
 
 
-def test_a_worker_says_when_the_cache_went_away(data):
+def test_dataset_reports_a_cache_that_was_removed(data):
     pickled = pickle.dumps(MotionDataset(data, "train"))
     shutil.rmtree(data / cache.HIDDEN)
     with pytest.raises(DataError, match="Start the command again"):
@@ -391,13 +391,13 @@ def an_unlisted_clip(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "differs"), [(last_value, True), (an_unlisted_clip, False), (touched, False)])
-def test_the_fingerprint_is_of_what_the_split_holds(data, change: Callable[[Path], None], differs):
+def test_fingerprint_covers_the_content_of_the_split(data, change: Callable[[Path], None], differs):
     before = MotionDataset(data, "train").fingerprint()
     change(data)
     assert (MotionDataset(data, "train").fingerprint() != before) == differs
 
 
-def test_the_fingerprint_reads_no_features(data, monkeypatch):
+def test_fingerprint_reads_no_features(data, monkeypatch):
     dataset = MotionDataset(data, "train")
     expected = dataset.fingerprint()
     assert all(item.digest == digest_of(np.load(motion(data, item.key))) for item in dataset.items)

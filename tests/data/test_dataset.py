@@ -29,7 +29,7 @@ def write_texts(data: Path, name: str, *lines: str) -> None:
     (data / "texts" / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
-def test_every_usable_clip_is_one_item_with_all_its_captions(tiny_data):
+def test_dataset_has_one_item_per_clip_with_all_captions(tiny_data):
     dataset = MotionDataset(tiny_data, "val")
     names = (tiny_data / "val.txt").read_text().split()
     assert [item.key for item in dataset.items] == names
@@ -39,7 +39,7 @@ def test_every_usable_clip_is_one_item_with_all_its_captions(tiny_data):
         assert len(item.captions) == len((tiny_data / "texts" / f"{item.key}.txt").read_text().splitlines())
 
 
-def test_training_features_are_normalised_to_the_groups_deviation(tiny_train):
+def test_normalise_gives_the_groups_unit_deviation(tiny_train):
     values = tiny_train.normalise(np.concatenate([item.vectors for item in tiny_train.items]))
     assert np.abs(values.mean(axis=0)).max() < 1e-3
     spread = values.std(axis=0)
@@ -47,7 +47,7 @@ def test_training_features_are_normalised_to_the_groups_deviation(tiny_train):
     assert spread[4:67].std() > 0.1  # averaged within the group, not per feature
 
 
-def test_captioned_segments_become_items_of_their_own(data):
+def test_segments_become_items(data):
     name = first(data)
     frames = len(np.load(data / "new_joint_vecs" / f"{name}.npy"))
     write_texts(data, name, "all of it#all/DET#0.0#0.0", "the end#end/NOUN#0.0#2.0", "a bit#bit/NOUN#0.5#1.0")
@@ -60,7 +60,7 @@ def test_captioned_segments_become_items_of_their_own(data):
     assert sum(key.startswith(name) for key in short) == 3  # the half second counts when the filter allows it
 
 
-def test_nan_in_a_segment_means_the_whole_clip(tmp_path):
+def test_segments_with_nan_mean_the_whole_clip(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("walks#walk/VERB#nan#nan\nruns#run/VERB#1.5#3\n")
     assert parse_lines(path.read_bytes(), "a.txt") == [Caption("walks"), Caption("runs", (1.5, 3.0))]
@@ -73,7 +73,7 @@ def test_caption_lines_round_trip(tmp_path):
     assert parse_lines(path.read_bytes(), "a.txt") == captions
 
 
-def test_lengths_outside_the_filter_are_left_out(tiny_data, tiny_train):
+def test_dataset_omits_lengths_outside_the_filter(tiny_data, tiny_train):
     lengths = sorted(len(item.vectors) for item in tiny_train.items)
     config = DataConfig(min_frames=lengths[3] + 1, max_frames=lengths[-3])
     kept = [len(item.vectors) for item in MotionDataset(tiny_data, "train", config).items]
@@ -83,7 +83,7 @@ def test_lengths_outside_the_filter_are_left_out(tiny_data, tiny_train):
     assert max(kept) < config.max_frames
 
 
-def test_the_official_nan_clips_are_skipped_and_named(data):
+def test_dataset_skips_and_names_the_official_nan_clips(data):
     with (data / "train.txt").open("a") as file:
         file.write("007975\n")
     with pytest.warns(UserWarning, match="007975"):
@@ -91,7 +91,7 @@ def test_the_official_nan_clips_are_skipped_and_named(data):
     assert "007975" not in [item.key for item in dataset.items]
 
 
-def test_the_fingerprint_sees_captions_features_and_statistics(data):
+def test_fingerprint_covers_captions_features_and_statistics(data):
     original = MotionDataset(data, "train").fingerprint()
     assert MotionDataset(data, "train").fingerprint() == original
     write_texts(data, first(data), "something else#something/NOUN#0.0#0.0")
@@ -151,7 +151,7 @@ def integers(path: Path) -> None:
         (Path.unlink, "captions without a motion.*Restore"),
     ],
 )
-def test_a_bad_motion_file_is_named_with_the_remedy(data, damage, message):
+def test_dataset_names_a_bad_motion_file_and_the_remedy(data, damage, message):
     path = data / "new_joint_vecs" / f"{first(data)}.npy"
     damage(path)
     with pytest.raises(DataError, match=message) as caught:
@@ -160,13 +160,13 @@ def test_a_bad_motion_file_is_named_with_the_remedy(data, damage, message):
     assert "\n" not in str(caught.value)
 
 
-def test_captions_without_a_motion_are_an_error_listed_or_not(data):
+def test_dataset_refuses_captions_without_a_motion(data):
     write_texts(data, "stray", "a person waves#wave/VERB#0.0#0.0")
     with pytest.raises(DataError, match=r"stray\.txt: captions without a motion"):
         MotionDataset(data, "train")
 
 
-def test_a_motion_without_captions_is_an_error(data):
+def test_dataset_refuses_a_motion_without_captions(data):
     (data / "texts" / f"{first(data)}.txt").unlink()
     with pytest.raises(DataError, match=rf"{first(data)}\.txt: missing, though train.txt lists"):
         MotionDataset(data, "train")
@@ -181,13 +181,13 @@ def test_a_motion_without_captions_is_an_error(data):
         (" #w/V#0.0#0.0", "line 2: the caption is empty"),
     ],
 )
-def test_a_malformed_caption_line_is_named(data, line, message):
+def test_dataset_names_a_malformed_caption_line(data, line, message):
     write_texts(data, first(data), "fine#fine/ADJ#0.0#0.0", line)
     with pytest.raises(DataError, match=message):
         MotionDataset(data, "train")
 
 
-def test_split_lists_that_are_missing_or_empty(data):
+def test_dataset_refuses_missing_and_empty_lists(data):
     (data / "val.txt").write_text("\n")
     with pytest.raises(DataError, match=r"val\.txt: the val split is empty"):
         MotionDataset(data, "val")
@@ -209,14 +209,14 @@ def test_split_lists_that_are_missing_or_empty(data):
         ("Std.npy", np.ones(251, np.float32), "differ in width"),
     ],
 )
-def test_statistics_that_cannot_normalise(data, name, array, message):
+def test_dataset_refuses_statistics_that_cannot_normalise(data, name, array, message):
     np.save(data / name, array)
     with pytest.raises(DataError, match=message):
         MotionDataset(data, "train")
 
 
 @pytest.mark.data
-def test_official_files_are_read_as_distributed(shared, tmp_path):
+def test_dataset_reads_official_files_as_distributed(shared, tmp_path):
     folder = tmp_path / "official"
     shutil.copytree(shared("humanml3d-samples"), folder)
     (folder / "train.txt").write_text("000000\n")

@@ -58,7 +58,7 @@ def test_zipped_texts_are_the_texts(data, monkeypatch, prefix):
         assert MotionDataset(data, "train").fingerprint() == plain.fingerprint()
 
 
-def test_another_archive_is_read_again(data):
+def test_zipped_texts_are_read_again_after_a_change(data):
     before = MotionDataset(data, "train")
     zip_texts(data)
     (data / "texts").mkdir()
@@ -78,7 +78,7 @@ def test_unzipped_texts_come_first(data):
     assert MotionDataset(data, "train").captions() == plain
 
 
-def test_what_is_wrong_in_an_archive_is_named(data):
+def test_zipped_texts_name_the_fault_of_an_archive(data):
     archive = zip_texts(data, stray=b"waves#wave/VERB#0.0#0.0\n")
     with pytest.raises(DataError, match=r"texts\.zip: texts/stray\.txt: captions without a motion"):
         MotionDataset(data, "train")
@@ -100,20 +100,20 @@ def test_what_is_wrong_in_an_archive_is_named(data):
         MotionDataset(data, "train")
 
 
-def test_a_latin_1_byte_is_named_and_not_guessed(data):
+def test_captions_with_a_latin_1_byte_are_refused(data):
     (data / "texts" / "000001.txt").write_bytes("in a café#in/ADP#0.0#0.0\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"000001\.txt: not UTF-8 \(byte 8 is 0xe9\)\. Save the file as UTF-8"):
         MotionDataset(data, "train")
 
 
-def test_what_macs_leave_beside_files_is_no_clip(data):
+def test_clip_files_ignore_files_of_macos(data):
     (data / "texts" / "._000000.txt").write_bytes(b"\x00\xe9")
     (data / "new_joint_vecs" / "._000000.npy").write_bytes(b"\x00\xe9")
     assert len(MotionDataset(data, "train")) == 3
 
 
 @pytest.mark.parametrize("inside", [".", "HumanML3D", "dataset/HumanML3D", "dataset/KIT-ML", "somewhere"])
-def test_the_data_folder_is_found_where_codebases_keep_it(tmp_path, inside):
+def test_locate_finds_the_folder_where_codebases_keep_it(tmp_path, inside):
     root = tmp_path / "root"
     folder = write_clips(root / inside, {"a": 50})
     (root / "utils").mkdir()
@@ -123,13 +123,13 @@ def test_the_data_folder_is_found_where_codebases_keep_it(tmp_path, inside):
     assert len(MotionDataset(locate(root), "train")) == 1
 
 
-def test_a_link_to_a_data_folder_counts_once(data, tmp_path):
+def test_locate_counts_a_link_once(data, tmp_path):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "HumanML3D").symlink_to(data, target_is_directory=True)
     assert locate(tmp_path).samefile(data)
 
 
-def test_of_several_data_folders_none_is_guessed(tmp_path, capsys):
+def test_locate_refuses_to_guess_between_folders(tmp_path, capsys):
     for name in ("HumanML3D", "KIT-ML"):
         write_clips(tmp_path / "dataset" / name, {"a": 50})
     with pytest.raises(DataError, match=r"contains 2 data sets\. Give one of .*HumanML3D, .*KIT-ML"):
@@ -139,7 +139,7 @@ def test_of_several_data_folders_none_is_guessed(tmp_path, capsys):
     assert locate(tmp_path / "dataset" / "KIT-ML").name == "KIT-ML"
 
 
-def test_a_run_finds_data_as_mdm_keeps_them(tiny_data, tiny_config, tmp_path):
+def test_locate_serves_runs_on_mdms_layout(tiny_data, tiny_config, tmp_path):
     folder = tmp_path / "mdm" / "dataset" / "HumanML3D"
     shutil.copytree(tiny_data, folder, ignore=shutil.ignore_patterns(cache.HIDDEN))
     zip_texts(folder)
@@ -149,7 +149,7 @@ def test_a_run_finds_data_as_mdm_keeps_them(tiny_data, tiny_config, tmp_path):
     assert json.loads((out / "run.json").read_text())["data"] == str(folder)
 
 
-def test_folders_without_data_say_what_is_missing(data, tmp_path):
+def test_locate_says_what_is_missing(data, tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         locate(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -167,7 +167,7 @@ def write_statistics(mean: Path, std: Path, features: int, value: float) -> None
     np.save(std, np.full(features, float(value)))
 
 
-def test_the_evaluators_statistics_are_those_of_the_datas_kind(tmp_path):
+def test_evaluator_statistics_match_the_kind_of_data(tmp_path):
     folder = write_clips(tmp_path / "dataset" / "KIT-ML", {"a": 50}, features=251)
     assert evaluator_statistics(folder) is None
     for prefix, features in (("t2m", 263), ("kit", 251)):
@@ -180,7 +180,7 @@ def test_the_evaluators_statistics_are_those_of_the_datas_kind(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Comp_v6_KLD005", "Comp_v6_KLD01"])
-def test_momasks_statistics_lie_with_the_checkpoints(tmp_path, name):
+def test_evaluator_statistics_are_found_beside_momasks_checkpoints(tmp_path, name):
     folder = write_clips(tmp_path / "dataset" / "HumanML3D", {"a": 50})
     meta = tmp_path / "checkpoints" / "t2m" / name / "meta"
     write_statistics(meta / "mean.npy", meta / "std.npy", 263, value=2)
@@ -189,7 +189,7 @@ def test_momasks_statistics_lie_with_the_checkpoints(tmp_path, name):
     assert evaluator_statistics(folder)[1].tolist() == [3] * 263  # what lies with the data was put there on purpose
 
 
-def test_statistics_that_no_evaluator_can_use_are_refused(data):
+def test_evaluator_statistics_refuse_unusable_values(data):
     mean, std = data / "t2m_mean.npy", data / "t2m_std.npy"
     write_statistics(mean, std, 251, value=1)
     with pytest.raises(DataError, match=r"t2m_mean\.npy: shape \(251,\), expected \(263,\)"):
@@ -200,7 +200,7 @@ def test_statistics_that_no_evaluator_can_use_are_refused(data):
 
 
 @pytest.mark.data
-def test_the_official_statistics_differ_from_the_datas_own_as_published(shared):
+def test_evaluator_statistics_differ_from_the_datas_as_published(shared):
     folder = shared("humanml3d-samples")
     _, std = evaluator_statistics(folder)
     ratio = np.load(folder / "Std.npy") / std
@@ -222,7 +222,7 @@ def test_segments_are_cut_to_whole_frames_and_filtered_after_the_clip(tmp_path):
     assert MotionDataset(folder, "train", DataConfig(min_frames=40)).items[0].key == "a#1:37-1237"
 
 
-def test_names_that_kit_ml_lists_without_a_motion_are_skipped_and_told(tmp_path):
+def test_dataset_skips_and_reports_kit_names_without_a_motion(tmp_path):
     body = [
         CaptionedMotion(f"{i:05d}", kit_body(60, seed=i), (Caption("a person sways"),), split)
         for i, split in enumerate(("train", "train", "train", "val", "test"))
@@ -238,7 +238,7 @@ def test_names_that_kit_ml_lists_without_a_motion_are_skipped_and_told(tmp_path)
         MotionDataset(tmp_path / "kit", "test")
 
 
-def test_the_doctor_finds_zipped_texts_in_a_nested_folder(data):
+def test_doctor_finds_zipped_texts_in_a_nested_folder(data):
     shutil.rmtree(data / ".adaclip_cache", ignore_errors=True)
     archive = zip_texts(data)
     before = examine(data.parent)

@@ -16,7 +16,7 @@ from adaqf_train.errors import DataError
 from adaqf_train.motion.features import canonicalise, encode
 from adaqf_train.motion.skeleton import KIT
 from adaqf_train.procedural import generate
-from tests.helpers import kit_body
+from tests.helpers import cut_pack, kit_body
 
 CLIPS = list(generate(12, seed=9))
 SPLIT = ("train", "train", "val", "test")
@@ -56,7 +56,7 @@ def nothing_left(folder: Path) -> bool:
     return not folder.exists() and not list(folder.parent.glob(".*partial*"))
 
 
-def test_a_plain_folder_becomes_a_readable_data_set(plain, tmp_path):
+def test_prepare_joints_writes_a_readable_data_set(plain, tmp_path):
     out = tmp_path / "out"
     assert prepare_joints(plain, out) == {"train": 6, "val": 3, "test": 3}
     dataset = MotionDataset(out, "test")
@@ -70,7 +70,7 @@ def test_a_plain_folder_becomes_a_readable_data_set(plain, tmp_path):
     assert len((out / "train_val.txt").read_text().split()) == 9
 
 
-def test_a_pack_gives_the_same_within_its_resolution(plain, pack, tmp_path):
+def test_packs_give_the_same_within_their_resolution(plain, pack, tmp_path):
     prepare_joints(plain, tmp_path / "a")
     prepare_joints(pack, tmp_path / "b")
     for path in sorted((tmp_path / "a" / "new_joints").glob("*.npy")):
@@ -78,7 +78,7 @@ def test_a_pack_gives_the_same_within_its_resolution(plain, pack, tmp_path):
         assert np.abs(np.load(path) - other).max() < 5e-3
 
 
-def test_any_unit_and_any_frame_rate_of_the_source(plain, tmp_path):
+def test_prepare_joints_accepts_any_unit_and_frame_rate(plain, tmp_path):
     prepare_joints(plain, tmp_path / "metres")
     for clip in CLIPS:
         np.save(plain / f"{clip.name}.npy", resample(clip.joints * 100, 20, 40))  # centimetres at 40 frames a second
@@ -97,7 +97,7 @@ def test_segments_of_official_caption_lines_are_kept(plain, tmp_path):
     assert [line.split("#")[2:] for line in lines] == [["0.0", "0.0"], ["0.5", "2.0"]]
 
 
-def test_mirroring_adds_training_clips_with_sides_swapped(plain, tmp_path):
+def test_mirror_adds_training_clips_with_sides_swapped(plain, tmp_path):
     assert prepare_joints(plain, tmp_path / "out", mirror=True) == {"train": 12, "val": 3, "test": 3}
     name = (plain / "train.txt").read_text().split()[0]
     joints, mirrored = (np.load(tmp_path / "out" / "new_joints" / f"{n}.npy") for n in (name, f"M{name}"))
@@ -174,7 +174,7 @@ def unknown_in_list(path: Path, name: str) -> None:
         (unknown_in_list, "lists somebody_else, which has no"),
     ],
 )
-def test_bad_sources_are_named_and_leave_nothing_behind(plain, tmp_path, damage, message):
+def test_prepare_joints_names_bad_sources_and_writes_nothing(plain, tmp_path, damage, message):
     damage(plain, CLIPS[4].name)
     out = tmp_path / "out"
     with pytest.raises(DataError, match=message) as caught:
@@ -183,7 +183,7 @@ def test_bad_sources_are_named_and_leave_nothing_behind(plain, tmp_path, damage,
     assert nothing_left(out)
 
 
-def test_packs_that_are_damaged(pack, tmp_path):
+def test_packs_that_are_damaged_are_refused(pack, tmp_path):
     captions = json.loads((pack / "captions.json").read_text())
     missing = captions.pop(CLIPS[0].name)
     (pack / "captions.json").write_text(json.dumps(captions))
@@ -204,7 +204,7 @@ def test_packs_that_are_damaged(pack, tmp_path):
 @pytest.mark.parametrize(
     "arrays", [{"scale": np.ones(3)}, {"offsets": np.array([0, 5])}, {"offsets": np.array(["a", "b"])}]
 )
-def test_packs_whose_arrays_do_not_fit(pack, tmp_path, arrays):
+def test_packs_with_arrays_that_do_not_fit_are_refused(pack, tmp_path, arrays):
     with np.load(pack / "test.npz") as archive:
         content = dict(archive)
     np.savez(pack / "test.npz", **(content | arrays))
@@ -239,7 +239,7 @@ def test_names_with_spaces_and_other_letters_are_read_back(plain, tmp_path):
         prepare_joints(plain, tmp_path / "again")
 
 
-def test_a_number_sign_in_a_caption_is_not_a_separator(plain, tmp_path):
+def test_captions_may_contain_a_number_sign(plain, tmp_path):
     name = (plain / "train.txt").read_text().split()[0]
     (plain / f"{name}.txt").write_text("person #1 walks\n")
     prepare_joints(plain, tmp_path / "out")
@@ -259,7 +259,7 @@ def test_kit_positions_in_metres_are_refused(tmp_path):
         prepare_joints(source, tmp_path / "out")
 
 
-def test_a_skeletons_own_frame_rate_is_the_default(tmp_path):
+def test_fps_defaults_to_the_skeletons_rate(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for name in ("a", "b", "c"):
@@ -271,7 +271,7 @@ def test_a_skeletons_own_frame_rate_is_the_default(tmp_path):
     assert np.load(tmp_path / "out" / "new_joint_vecs" / "a.npy").shape == (29, 251)
 
 
-def test_an_existing_output_is_never_overwritten(plain, tmp_path):
+def test_prepare_never_overwrites_an_existing_output(plain, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious.txt").write_text("mine")
@@ -282,13 +282,13 @@ def test_an_existing_output_is_never_overwritten(plain, tmp_path):
     assert (out / "precious.txt").read_text() == "mine"
 
 
-def test_a_name_may_not_come_twice(tmp_path):
+def test_names_may_not_occur_twice(tmp_path):
     clip = CaptionedMotion("same", CLIPS[0].joints, (Caption("a"),), "train")
     with pytest.raises(DataError, match="two clips are named same"):
         write_folder(tmp_path / "out", [clip, clip])
 
 
-def test_synthetic_motions_as_kit_ml_writes_them(tmp_path):
+def test_prepare_procedural_writes_kit_mls_skeleton(tmp_path):
     prepare_procedural(tmp_path / "kit", clips=40, seed=0, skeleton=KIT)
     for clip in generate(3, 0):
         joints = np.load(tmp_path / "kit" / "new_joints" / f"{clip.name}.npy") / KIT.units_per_metre
@@ -305,7 +305,7 @@ def test_synthetic_motions_as_kit_ml_writes_them(tmp_path):
     assert is_procedural(tmp_path / "kit", clips=40, seed=0) is False  # the demo does not take it for its own
 
 
-def test_synthetic_folders_keep_each_clips_parameters(tmp_path):
+def test_prepare_procedural_keeps_each_clips_parameters(tmp_path):
     counts = prepare_procedural(tmp_path / "out", clips=100, seed=0)
     assert sum(counts.values()) == 100
     names = (tmp_path / "out" / "all.txt").read_text().split()
@@ -326,7 +326,7 @@ def test_running_statistics_equal_those_of_everything_at_once():
     np.testing.assert_allclose(std[4:67], whole.std(0)[4:67].mean(), atol=1e-5)
 
 
-def test_resampling_keeps_the_path_and_the_duration():
+def test_resample_keeps_path_and_duration():
     joints = np.linspace(0, 1, 31)[:, None, None] * np.ones((31, 22, 3))  # one second at 30 frames a second
     half = resample(joints, 30, 20)
     assert len(half) == 21
@@ -335,22 +335,9 @@ def test_resampling_keeps_the_path_and_the_duration():
 
 
 @pytest.mark.data
-def test_bandai_namco_clips_convert(shared, tmp_path):
-    source, cut = shared("bandai-namco"), tmp_path / "pack"
-    cut.mkdir()
-    for split in ("train", "val", "test"):
-        with np.load(source / f"{split}.npz") as archive:
-            offsets = archive["offsets"][:7]
-            np.savez(
-                cut / f"{split}.npz",
-                positions=archive["positions"][: offsets[-1]],
-                scale=archive["scale"],
-                offsets=offsets,
-                names=archive["names"][:6],
-                fps=archive["fps"],
-            )
-    (cut / "captions.json").write_bytes((source / "captions.json").read_bytes())
-    assert prepare_joints(cut, tmp_path / "out") == {"train": 6, "val": 6, "test": 6}
+def test_prepare_joints_converts_bandai_namco(shared, tmp_path):
+    pack = cut_pack(shared("bandai-namco"), tmp_path / "pack", clips=6)
+    assert prepare_joints(pack, tmp_path / "out") == {"train": 6, "val": 6, "test": 6}
     dataset = MotionDataset(tmp_path / "out", "test")
     assert len(dataset) > 0
     heights = [item.vectors[:, 3].mean() for item in dataset.items]
@@ -390,7 +377,7 @@ def interrupted(folder: Path, after: int = 7, **made_from: object) -> None:
     assert not folder.exists()
 
 
-def test_an_interrupted_folder_is_completed_and_equals_an_uninterrupted_one(tmp_path):
+def test_write_folder_completes_an_interrupted_folder(tmp_path):
     interrupted(tmp_path / "out", seed=1)
     reads: list[str] = []
     counts = write_folder(tmp_path / "out", lazily(reads), made_from={"seed": 1})
@@ -400,7 +387,7 @@ def test_an_interrupted_folder_is_completed_and_equals_an_uninterrupted_one(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
-def test_nothing_of_other_settings_or_of_clips_that_went_is_taken_over(tmp_path):
+def test_write_folder_reuses_nothing_of_other_settings_or_clips(tmp_path):
     interrupted(tmp_path / "out", seed=1)
     reads: list[str] = []
     write_folder(tmp_path / "out", lazily(reads), made_from={"seed": 2})
@@ -412,7 +399,7 @@ def test_nothing_of_other_settings_or_of_clips_that_went_is_taken_over(tmp_path)
     assert contents(tmp_path / "fewer") == contents(tmp_path / "whole")
 
 
-def test_a_source_that_changed_after_the_interruption_is_read_again(plain, tmp_path, monkeypatch):
+def test_write_folder_reads_a_changed_source_again(plain, tmp_path, monkeypatch):
     first = sorted(CLIPS, key=lambda clip: clip.name)[0]
 
     def encode_two(joints, seen=[]):  # noqa: B006  counts its calls
@@ -430,7 +417,7 @@ def test_a_source_that_changed_after_the_interruption_is_read_again(plain, tmp_p
     assert len(np.load(tmp_path / "out" / "new_joints" / f"{first.name}.npy")) == len(first.joints) - 11
 
 
-def test_a_second_writer_is_refused_and_harms_nothing(tmp_path):
+def test_write_folder_refuses_a_second_writer(tmp_path):
     def meanwhile():
         for index, clip in enumerate(lazily([])):
             if index == 3:

@@ -93,7 +93,7 @@ def options(source: Path) -> dict[str, Path]:
     return {"captions": source / "captions.json", "body_models": source.parent / "models"}
 
 
-def test_joints_are_where_the_body_model_has_them(source, tmp_path):
+def test_prepare_amass_gives_the_body_models_joints(source, tmp_path):
     summary = prepare_amass(source, tmp_path / "out", **options(source))
     assert summary.clips == {"train": 1, "val": 1, "test": 1}
     assert summary.skipped == {"no caption": ["KIT_3_shape"]}
@@ -109,7 +109,7 @@ def test_joints_are_where_the_body_model_has_them(source, tmp_path):
         assert body[-1, 0, 2] > 0.5  # it goes where it faces
 
 
-def test_genders_stored_as_bytes_and_other_rates_are_understood(source, tmp_path):
+def test_prepare_amass_reads_genders_as_bytes_and_any_rate(source, tmp_path):
     content = parameters(0, frames=250, rate=100.0) | {"gender": np.array(b"female")}
     np.savez(source / "KIT/3/walk_poses.npz", **content)
     prepare_amass(source, tmp_path / "out", **options(source))
@@ -133,23 +133,23 @@ def without(key: str):
         (lambda c: c | {"gender": np.array({}, dtype=object)}, "not an SMPL-H file"),
     ],
 )
-def test_bad_takes_are_one_line_and_nothing_is_written(source, tmp_path, capsys, change, says):
+def test_prepare_amass_reports_bad_files_in_one_line(source, tmp_path, capsys, change, says):
     np.savez(source / "KIT/3/walk_poses.npz", **change(parameters()))
     assert says in error_of(capsys, source, tmp_path)
 
 
-def test_damaged_files_are_named(source, tmp_path, capsys):
+def test_prepare_amass_names_damaged_files(source, tmp_path, capsys):
     path = source / "KIT/3/walk_poses.npz"
     path.write_bytes(path.read_bytes()[:5000])
     assert "walk_poses.npz: not an SMPL-H file" in error_of(capsys, source, tmp_path)
 
 
-def test_two_paths_that_make_one_name_are_refused(source, tmp_path, capsys):
+def test_prepare_amass_refuses_paths_with_equal_names(source, tmp_path, capsys):
     np.savez(source / "KIT_3_walk_poses.npz", **parameters())
     assert "has the name of" in error_of(capsys, source, tmp_path)
 
 
-def test_a_missing_package_or_missing_models_say_where_to_get_them(source, tmp_path, capsys, monkeypatch):
+def test_prepare_amass_says_where_to_get_package_and_models(source, tmp_path, capsys, monkeypatch):
     (tmp_path / "models" / "smplh" / "SMPLH_FEMALE.npz").unlink()
     message = error_of(capsys, source, tmp_path)
     assert "no SMPL-H model of gender female" in message
@@ -159,7 +159,7 @@ def test_a_missing_package_or_missing_models_say_where_to_get_them(source, tmp_p
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'chumpy'"), KeyError("hands_meanl")])
-def test_models_that_smplx_cannot_read_are_named(source, tmp_path, capsys, monkeypatch, error):
+def test_prepare_amass_names_unreadable_models(source, tmp_path, capsys, monkeypatch, error):
     def refusing(*_, **__):
         raise error
 

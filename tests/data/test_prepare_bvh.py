@@ -18,7 +18,7 @@ from adaqf_train.doctor import examine
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.mapping import PRESETS
-from tests.helpers import bvh_body
+from tests.helpers import FLOAT32, bvh_body, deviation
 
 SPLITS = {"train": ["walk", "turn"], "val": ["sway"], "test": ["bow"]}
 NAMES = [name for names in SPLITS.values() for name in names]
@@ -47,7 +47,7 @@ def joints(folder: Path, name: str) -> np.ndarray:
     return np.load(folder / "new_joints" / f"{name}.npy")
 
 
-def test_captures_become_a_data_set_that_loads(source, tmp_path):
+def test_prepare_bvh_writes_a_data_set_that_loads(source, tmp_path):
     summary = prepared(source, tmp_path / "out")
     assert summary.clips == {"train": 2, "val": 1, "test": 1}
     assert not list(summary.lines())
@@ -64,7 +64,7 @@ def test_captures_become_a_data_set_that_loads(source, tmp_path):
     assert examine(tmp_path / "out").ok
 
 
-def test_captions_come_from_csv_and_from_text_files_alike(source, tmp_path):
+def test_prepare_bvh_reads_captions_from_csv_and_text_files(source, tmp_path):
     prepared(source, tmp_path / "json")
     with (source / "captions.csv").open("w", newline="", encoding="utf-8-sig") as file:
         rows = csv.writer(file)
@@ -80,7 +80,7 @@ def test_captions_come_from_csv_and_from_text_files_alike(source, tmp_path):
             assert (tmp_path / kind / path).read_text() == (tmp_path / "json" / path).read_text()
 
 
-def test_what_cannot_be_used_is_skipped_and_named_and_the_exit_code_is_0(source, tmp_path, capsys):
+def test_prepare_bvh_skips_and_names_unusable_files(source, tmp_path, capsys):
     (source / "short.bvh").write_text(bvh_body(frames=40))
     (source / "silent.bvh").write_text("not even BVH")
     (source / "unlisted.bvh").write_text(bvh_body())
@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_skipped_and_named_and_the_exit_code_is_0(source,
 
 
 @pytest.mark.parametrize(("frames", "windows"), [(196, 1), (197, 2), (400, 3)])
-def test_long_captures_are_cut_evenly_and_stay_in_one_split(source, tmp_path, frames, windows):
+def test_windows_are_even_and_stay_in_one_split(source, tmp_path, frames, windows):
     (source / "walk.bvh").write_text(bvh_body(frames=frames))
     prepared(source, tmp_path / "out")
     train = (tmp_path / "out" / "train.txt").read_text().split()
@@ -114,7 +114,7 @@ def test_long_captures_are_cut_evenly_and_stay_in_one_split(source, tmp_path, fr
         assert (tmp_path / "out" / "texts" / f"{name}.txt").read_text().count("\n") == 2
 
 
-def test_segments_follow_their_window(source, tmp_path):
+def test_windows_keep_their_segments(source, tmp_path):
     for name, texts in CAPTIONS.items():
         (source / ("more" if name == "bow" else ".") / f"{name}.txt").write_text("\n".join(texts))
     (source / "walk.bvh").write_text(bvh_body(frames=400))  # 20 s in windows of 6.65, 6.7 and 6.65 s
@@ -128,7 +128,7 @@ def test_segments_follow_their_window(source, tmp_path):
     assert found[2] == [("moves", 0, 0)]
 
 
-def test_any_unit_rate_and_skeleton_gives_the_same_joints(source, tmp_path):
+def test_prepare_bvh_is_independent_of_unit_rate_and_skeleton(source, tmp_path):
     prepared(source, tmp_path / "plain")
     for seed, name in enumerate(NAMES):
         path = source / ("more" if name == "bow" else ".") / f"{name}.bvh"
@@ -138,12 +138,12 @@ def test_any_unit_rate_and_skeleton_gives_the_same_joints(source, tmp_path):
         assert np.abs(joints(tmp_path / "other", name) - joints(tmp_path / "plain", name)).max() < 1e-4
 
 
-def test_a_frame_rate_given_replaces_that_of_the_files(source, tmp_path):
+def test_fps_replaces_the_rate_of_the_files(source, tmp_path):
     prepared(source, tmp_path / "out", fps=24)
     assert len(joints(tmp_path / "out", "walk")) == int(59 * 20 / 24)
 
 
-def test_a_map_of_ones_own_and_a_preset_by_name(source, tmp_path):
+def test_joint_map_may_be_a_file_or_a_preset(source, tmp_path):
     prepared(source, tmp_path / "known", joint_map="lafan1")
     for path in source.rglob("*.bvh"):
         path.write_text(path.read_text().replace("Spine1", "Belly"))
@@ -151,7 +151,7 @@ def test_a_map_of_ones_own_and_a_preset_by_name(source, tmp_path):
     (source / "map.json").write_text(json.dumps(points))
     prepared(source, tmp_path / "mapped", joint_map=str(source / "map.json"))
     for name in NAMES:
-        np.testing.assert_allclose(joints(tmp_path / "mapped", name), joints(tmp_path / "known", name), atol=1e-6)
+        assert deviation(joints(tmp_path / "mapped", name), joints(tmp_path / "known", name)) < FLOAT32
 
 
 def lying(text: str) -> str:
@@ -162,7 +162,7 @@ def lying(text: str) -> str:
     return f"{head}Frame Time: 0.05\n" + "".join(f"90 {row}\n" for row in motion.splitlines())
 
 
-def test_files_with_z_up_are_noticed_and_turned(source, tmp_path):
+def test_up_z_is_required_and_rotates_files(source, tmp_path):
     prepared(source, tmp_path / "plain")
     for path in source.rglob("*.bvh"):
         path.write_text(lying(path.read_text()))
@@ -171,12 +171,12 @@ def test_files_with_z_up_are_noticed_and_turned(source, tmp_path):
     prepared(source, tmp_path / "turned", up="z")
     prepared(source, tmp_path / "sleeping", up="y")
     for name in NAMES:
-        np.testing.assert_allclose(joints(tmp_path / "turned", name), joints(tmp_path / "plain", name), atol=1e-5)
+        assert deviation(joints(tmp_path / "turned", name), joints(tmp_path / "plain", name)) < FLOAT32
         sleeper = joints(tmp_path / "sleeping", name)
         assert np.abs(sleeper[:, 15, 1] - sleeper[:, 7, 1]).max() < 0.8  # head no higher than feet
 
 
-def test_a_rest_pose_at_the_start_is_noticed_and_left_out(source, tmp_path):
+def test_skip_is_required_for_a_rest_pose(source, tmp_path):
     prepared(source, tmp_path / "plain")
     for path in source.rglob("*.bvh"):
         head, _, motion = path.read_text().partition("Frame Time: 0.05\n")
@@ -195,7 +195,7 @@ def test_a_rest_pose_at_the_start_is_noticed_and_left_out(source, tmp_path):
         prepared(source, tmp_path / "none", skip=100)
 
 
-def test_without_lists_splits_are_drawn_from_the_names(source, tmp_path):
+def test_splits_without_lists_are_drawn_from_the_names(source, tmp_path):
     for split in SPLITS:
         (source / f"{split}.txt").unlink()
     names = [f"clip{number}" for number in range(40)]
@@ -208,7 +208,7 @@ def test_without_lists_splits_are_drawn_from_the_names(source, tmp_path):
     assert (tmp_path / "out" / "texts" / f"M{(tmp_path / 'out' / 'train.txt').read_text().split()[-1]}.txt").is_file()
 
 
-def test_an_interrupted_run_goes_on_and_reads_each_file_once(source, tmp_path, monkeypatch):
+def test_prepare_bvh_continues_after_an_interruption(source, tmp_path, monkeypatch):
     from adaqf_train.data.prepare import bvh
 
     (source / "walk.bvh").write_text(bvh_body(frames=400))
@@ -327,17 +327,9 @@ BAD = {
     "an empty list": (replaced("val.txt", ""), JSON, "val.txt: the val split is empty"),
     "a split without clips": (lambda source: (source / "val.txt").unlink(), JSON, "of 3 clips is in split val"),
     "no captions file": (lambda source: None, ["--captions", "SRC/none.json"], "none.json: missing"),
-    "captions of another kind": (
-        replaced("c.yaml", "a: b"),
-        ["--captions", "SRC/c.yaml"],
-        "c.yaml: expected captions as",
-    ),
+    "captions of another kind": (replaced("c.yaml", "a"), ["--captions", "SRC/c.yaml"], "c.yaml: expected captions as"),
     "no captions at all": (lambda source: None, [], "Give --captions FILE, or put a .txt beside each file"),
-    "captions of others": (
-        replaced("captions.json", '{"x": ["a"]}'),
-        JSON,
-        "source: no file can be used. skipped 4",
-    ),
+    "captions of others": (replaced("captions.json", '{"x": ["a"]}'), JSON, "source: no file can be used. skipped 4"),
     "captions that are no JSON": (replaced("captions.json", '{"walk": [\n"a",]}'), JSON, "line 2"),
     "captions in a list": (replaced("captions.json", '["a"]'), JSON, "captions.json: holds a list"),
     "a name twice": (replaced("captions.json", '{"a": ["x"], "a": ["y"]}'), JSON, "'a' occurs twice"),
@@ -350,11 +342,7 @@ BAD = {
     "empty CSV": (replaced("captions.csv", ""), CSV, "line 1: expected a header"),
     "CSV with a header only": (replaced("captions.csv", "name,caption\n"), CSV, "captions.csv: no captions"),
     "a comma too many": (replaced("captions.csv", "name,caption\nwalk,a,b\n"), CSV, "line 2: 3 columns, expected 2"),
-    "a row without a caption": (
-        replaced("captions.csv", "name,caption\nwalk, \n"),
-        CSV,
-        "line 2: the caption is empty",
-    ),
+    "a row without a caption": (replaced("captions.csv", "name,caption\nwalk, \n"), CSV, "2: the caption is empty"),
     "a row without a name": (replaced("captions.csv", "name,caption\n\n,a\n"), CSV, "line 3: the name is empty"),
     "a quote never closed": (replaced("captions.csv", 'name,caption\nwalk,"a\n'), CSV, "not CSV"),
     "an empty text file": (replaced("walk.txt", "\n"), [], "walk.txt: no captions"),
@@ -366,7 +354,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_nothing_is_half_written(source, tmp_path, capsys, case):
+def test_prepare_bvh_reports_bad_input_in_one_line_and_writes_nothing(source, tmp_path, capsys, case):
     damage, options, says = BAD[case]
     damage(source)
     out = source if "OUT=SRC" in options else tmp_path / "out"
@@ -382,7 +370,7 @@ def test_bad_input_is_one_line_and_nothing_is_half_written(source, tmp_path, cap
 
 
 @pytest.mark.data
-def test_shared_captures_and_shared_joints_give_the_same_data_set(shared, tmp_path):
+def test_prepare_bvh_equals_prepare_joints_on_shared_captures(shared, tmp_path):
     """The same takes by two roads: from the files, and from the positions somebody else made of them."""
     folder = shared("bandai-namco")
     whole = {path.stem for path in (folder / "bvh").glob("*.bvh")}

@@ -29,7 +29,7 @@ def merged(two, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_every_clip_is_there_unchanged(two, merged, split):
+def test_prepare_merged_keeps_every_clip_unchanged(two, merged, split):
     both = {item.key: item for item in MotionDataset(merged, split).items}
     parts = {f"{label}_{item.key}": item for label, d in two.items() for item in MotionDataset(d, split).items}
     assert both.keys() == parts.keys()
@@ -39,7 +39,7 @@ def test_every_clip_is_there_unchanged(two, merged, split):
     assert MotionDataset(merged, split).parameters(next(iter(both.values())))
 
 
-def test_statistics_are_those_of_all_training_clips(two, merged):
+def test_prepare_merged_computes_statistics_over_all_training_clips(two, merged):
     rows = [
         np.load(d / "new_joint_vecs" / f"{n}.npy") for d in two.values() for n in (d / "train.txt").read_text().split()
     ]
@@ -47,7 +47,7 @@ def test_statistics_are_those_of_all_training_clips(two, merged):
     assert not np.allclose(np.load(merged / "Mean.npy"), np.load(two["a"] / "Mean.npy"), atol=1e-5)
 
 
-def test_the_verb(two, tmp_path, capsys):
+def test_prepare_merged_is_a_kind_of_the_verb(two, tmp_path, capsys):
     arguments = [f"{label}={folder}" for label, folder in two.items()]
     assert main(["prepare", "merged", str(tmp_path / "out"), *arguments]) == 0
     assert "train" in capsys.readouterr().out
@@ -59,13 +59,13 @@ def test_the_verb(two, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("labels", [("a",), ("a", "../b")])
-def test_what_cannot_be_merged_leaves_nothing_behind(two, tmp_path, labels):
+def test_prepare_merged_leaves_nothing_after_an_error(two, tmp_path, labels):
     with pytest.raises(DataError, match=r"merged data set needs|labels begin file names"):
         prepare_merged(dict(zip(labels, two.values(), strict=False)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_other_skeletons_do_not_mix(two, tmp_path):
+def test_prepare_merged_refuses_different_skeletons(two, tmp_path):
     kit = tmp_path / "kit"
     kit.mkdir()
     np.save(kit / "Mean.npy", np.zeros(251, np.float32))

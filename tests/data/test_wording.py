@@ -25,12 +25,12 @@ from adaqf_train.procedural import generate
         ("a person bows before waving", "a person bows after waving"),
     ],
 )
-def test_a_dynamic_word_is_flipped(caption, flipped):
+def test_flip_dynamic_word_flips_a_word(caption, flipped):
     assert flips(caption) == [flipped]
     assert flip_dynamic_word(caption) == flipped
 
 
-def test_counts_become_other_counts_with_the_right_plural():
+def test_flips_of_counts_have_the_right_plural():
     assert flips("a person bows once") == ["a person bows three times", "a person bows twice"]
     assert flips("a person gives a single quick wave")[1:] == [
         "a person gives two quick wave".replace("wave", "waves"),
@@ -51,7 +51,7 @@ def test_counts_become_other_counts_with_the_right_plural():
         "a person raises one arm and waves",
     ],
 )
-def test_a_caption_without_a_dynamic_word_has_no_flip(caption):
+def test_flip_dynamic_word_needs_a_dynamic_word(caption):
     assert flips(caption) == []
     assert flip_dynamic_word(caption) is None
 

@@ -22,7 +22,7 @@ from adaqf_train.errors import DataError
 from adaqf_train.motion.features import SLICES, decode, encode, mirror
 from adaqf_train.motion.skeleton import HUMANML3D
 from adaqf_train.procedural import generate
-from tests.helpers import kit_body
+from tests.helpers import cut_pack, kit_body
 
 CLIPS = 24
 
@@ -75,7 +75,7 @@ def matching(found: Examination, says: str) -> list[Finding]:
 # Data that are right ----------------------------------------------------------------------------------------------
 
 
-def test_what_prepare_writes_is_clean(sound, tiny_data):
+def test_examine_finds_nothing_in_prepared_data(sound, tiny_data):
     for folder in (sound, tiny_data):
         found = examine(folder)
         assert [finding for finding in found.findings if finding.level != "note"] == []
@@ -86,7 +86,7 @@ def test_what_prepare_writes_is_clean(sound, tiny_data):
     assert 0.5 < found.facts["walking_metres_a_second"] < 1.5
 
 
-def test_every_finding_says_where_and_what_to_do(data):
+def test_findings_have_a_place_and_a_remedy(data):
     motion(data).unlink()
     text(data, "train01").write_bytes(b"caf\xe9\n")
     found = examine(data)
@@ -99,7 +99,7 @@ def test_every_finding_says_where_and_what_to_do(data):
         assert "\n" not in finding.what + finding.remedy + finding.places()
 
 
-def test_kit_data_are_examined_in_their_own_units(tmp_path):
+def test_examine_uses_kits_units(tmp_path):
     clips = (
         CaptionedMotion(f"{i:05d}", kit_body(60, seed=i), (Caption(f"a person sways {i} times"),), split)
         for i, split in enumerate(["train"] * 6 + ["val"] * 3 + ["test"] * 3)
@@ -118,7 +118,7 @@ def test_kit_data_are_examined_in_their_own_units(tmp_path):
 
 
 @pytest.mark.data
-def test_the_official_samples_are_recognised(shared):
+def test_examine_recognises_the_official_samples(shared):
     found = examine(shared("humanml3d-samples"))
     assert found.facts["official"] is True
     assert found.facts["statistics"] == "HumanML3D's"
@@ -132,7 +132,7 @@ def test_the_official_samples_are_recognised(shared):
 
 
 @pytest.mark.data
-def test_official_lists_cut_short_are_noticed(shared, tmp_path):
+def test_examine_notes_official_lists_cut_short(shared, tmp_path):
     source = shared("humanml3d-samples")
     for name in ("Mean.npy", "Std.npy", "val.txt", "test.txt"):
         shutil.copyfile(source / name, tmp_path / name)
@@ -143,7 +143,7 @@ def test_official_lists_cut_short_are_noticed(shared, tmp_path):
 
 
 @pytest.mark.data
-def test_the_evaluators_statistics_in_the_wrong_place_are_an_error(shared, data):
+def test_examine_refuses_the_evaluators_statistics(shared, data):
     source = shared("humanml3d-samples")
     for ours, theirs in (("Mean.npy", "t2m_mean.npy"), ("Std.npy", "t2m_std.npy")):
         shutil.copyfile(source / theirs, data / ours)
@@ -508,7 +508,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "level", "says", "where"), DAMAGES, ids=[damage.__name__ for damage, *_ in DAMAGES])
-def test_what_is_wrong_is_found_and_only_then(sound_report, data, damage, level, says, where):
+def test_examine_finds_each_damage(sound_report, data, damage, level, says, where):
     assert not matching(sound_report, says)  # control
     damage(data)
     found = examine(data)
@@ -536,7 +536,7 @@ def sound_report(sound: Path) -> Examination:
     return examine(sound)
 
 
-def test_everything_at_once_is_reported_at_once(data):
+def test_examine_finds_all_damages_at_once(data):
     """No damage hides another: all that can live together are found in one go."""
     together = (latin_1, stray_caption, overlapping, mirror_leak, foreign_statistics, listed_twice, other_joints)
     for damage in together:
@@ -550,7 +550,7 @@ def test_everything_at_once_is_reported_at_once(data):
         assert matching(found, says), says
 
 
-def test_errors_come_first(data):
+def test_findings_list_errors_first(data):
     for damage in (unlisted_pair, foreign_statistics, latin_1):
         damage(data)
     levels = [finding.level for finding in examine(data).findings]
@@ -558,7 +558,7 @@ def test_errors_come_first(data):
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
 
 
-def test_many_places_are_one_finding_with_a_count(data):
+def test_findings_count_many_places(data):
     append(data / "train.txt", "\n".join(f"lost{i:04d}" for i in range(5000)))
     (finding,) = matching(examine(data), "listed clips have no motion")
     assert finding.count == 5000
@@ -566,7 +566,7 @@ def test_many_places_are_one_finding_with_a_count(data):
     assert "and 4,996 more" in finding.places()
 
 
-def test_the_official_nan_clips_are_no_error(data):
+def test_examine_accepts_the_official_nan_clips(data):
     for name in ("007975", "M007975"):
         np.save(motion(data, name), np.full((60, 263), np.nan, np.float32))
         text(data, name).write_text("a person walks#walk/VERB#0.0#0.0\n")
@@ -577,7 +577,7 @@ def test_the_official_nan_clips_are_no_error(data):
     assert found.ok
 
 
-def test_walks_at_the_wrong_frame_rate_are_noticed(tiny_data, tmp_path):
+def test_examine_notes_walks_at_a_wrong_frame_rate(tiny_data, tmp_path):
     slow = Path(shutil.copytree(tiny_data, tmp_path / "slow"))
     for path in (slow / "new_joint_vecs").glob("*.npy"):
         joints = decode(np.load(path))
@@ -588,7 +588,7 @@ def test_walks_at_the_wrong_frame_rate_are_noticed(tiny_data, tmp_path):
     assert not matching(examine(tiny_data), "people walk at")
 
 
-def test_a_sample_is_drawn_from_the_seed(sound):
+def test_examine_draws_its_sample_from_the_seed(sound):
     assert examine(sound, sample=5).facts["decoded_sample"] == "5 clips"
     assert examine(sound, sample=5).to_dict() == examine(sound, sample=5).to_dict()
     other = examine(sound, sample=5, seed=1).facts
@@ -598,7 +598,7 @@ def test_a_sample_is_drawn_from_the_seed(sound):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_rubbish_in_any_file_never_raises(data, seed):
+def test_examine_never_raises_on_damaged_files(data, seed):
     rng = np.random.default_rng(seed)
     files = sorted(path for path in data.rglob("*") if path.is_file())
     for path in rng.choice(np.array(files, dtype=object), 25, replace=False):
@@ -612,7 +612,7 @@ def test_rubbish_in_any_file_never_raises(data, seed):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_features_of_any_size_never_raise(data):
+def test_examine_never_raises_on_extreme_features(data):
     for name, value in (("train00", 0.0), ("train01", 1e30), ("train02", -1e-30), ("train03", 3e38)):
         np.save(motion(data, name), np.full((60, 263), value, np.float32))
     np.save(motion(data, "train04"), np.load(motion(data, "train04"))[:1])
@@ -621,14 +621,14 @@ def test_features_of_any_size_never_raise(data):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_names_that_no_terminal_can_print_are_escaped(data):
+def test_printable_escapes_names_that_terminals_cannot_print(data):
     assert printable("bell\a \udcff é") == "bell\\x07 \\udcff é"
     motion(data, "bell\a").write_bytes(b"")
     (finding,) = matching(examine(data), "not .npy arrays")
     assert finding.where == ("bell\\x07.npy (empty file)",)
 
 
-def test_an_empty_folder_is_an_examination_too(tmp_path):
+def test_examine_accepts_an_empty_folder(tmp_path):
     found = examine(tmp_path)
     says = {"split lists are missing", "statistics that cannot normalise", "no motions"}
     assert {finding.what for finding in found.findings} >= says
@@ -638,24 +638,15 @@ def test_an_empty_folder_is_an_examination_too(tmp_path):
 
 
 @pytest.mark.data
-def test_captured_motions_are_clean_after_prepare(shared, tmp_path):
-    source, cut = shared("bandai-namco"), tmp_path / "pack"
-    cut.mkdir()
-    for split in ("train", "val", "test"):
-        with np.load(source / f"{split}.npz") as pack:
-            stop = 31
-            offsets = pack["offsets"][: stop + 1]
-            arrays = {"positions": pack["positions"][: offsets[-1]], "offsets": offsets, "names": pack["names"][:stop]}
-            np.savez(cut / f"{split}.npz", scale=pack["scale"], fps=pack["fps"], **arrays)
-    shutil.copyfile(source / "captions.json", cut / "captions.json")
-    prepare_joints(cut, tmp_path / "data")
+def test_examine_finds_no_fault_in_prepared_captures(shared, tmp_path):
+    prepare_joints(cut_pack(shared("bandai-namco"), tmp_path / "pack", clips=31), tmp_path / "data")
     assert [f for f in examine(tmp_path / "data").findings if f.level == "error"] == []
 
 
 # The command ------------------------------------------------------------------------------------------------------
 
 
-def test_the_exit_code_says_whether_there_are_errors(sound, data, capsys):
+def test_doctor_exits_with_1_on_errors(sound, data, capsys):
     assert main(["doctor", str(sound)]) == 0
     said = capsys.readouterr().out
     assert "0 errors" in said
@@ -670,7 +661,7 @@ def test_the_exit_code_says_whether_there_are_errors(sound, data, capsys):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_any_console_can_print_an_examination(data, encoding):
+def test_show_prints_on_any_console(data, encoding):
     foreign_statistics(data)  # said with a ×
     text(data, "train01").write_text("\n".join(2 * ["人が歩く [red]#a/b#0.0#0.0"]), encoding="utf-8")
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -682,7 +673,7 @@ def test_any_console_can_print_an_examination(data, encoding):
 
 
 @pytest.mark.parametrize("damage", [None, not_finite, no_motions])
-def test_json_is_all_that_stdout_holds(data, capsys, damage):
+def test_doctor_prints_only_json_with_json(data, capsys, damage):
     if damage:
         damage(data)
     code = main(["doctor", str(data), "--json", "--gallery", str(data / "page.html")])
@@ -696,6 +687,6 @@ def test_json_is_all_that_stdout_holds(data, capsys, damage):
     assert (data / "page.html").exists() is (damage is not no_motions)
 
 
-def test_a_gallery_is_a_page(sound, capsys):
+def test_doctor_writes_the_gallery_as_a_page(sound, capsys):
     assert main(["doctor", str(sound), "--gallery", "page.pdf"]) == 1
     assert "Name a .html file" in capsys.readouterr().err

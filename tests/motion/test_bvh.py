@@ -74,7 +74,7 @@ def joints_only(bvh: Bvh, positions: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("six", [False, True])
 @pytest.mark.parametrize("order", [*ORDERS, "ZXZ", "Y", ""])
-def test_joints_are_where_a_reference_puts_them_in_any_rotation_order(tmp_path, order, six):
+def test_read_bvh_equals_a_reference_in_any_rotation_order(tmp_path, order, six):
     joints, values = chain(order, six=six)
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_text(joints, values)))
     assert np.abs(joints_only(bvh, bvh.positions()) - reference(joints, values)).max() < 1e-9
@@ -83,13 +83,13 @@ def test_joints_are_where_a_reference_puts_them_in_any_rotation_order(tmp_path, 
         assert np.abs(joints_only(bvh, bvh.positions()) - reference(other, values)).max() > 1
 
 
-def test_position_channels_replace_the_offset_each_on_its_own_axis(tmp_path):
+def test_read_bvh_replaces_offsets_by_position_channels(tmp_path):
     joints = [("root", -1, (1, 2, 3), turns("ZXY")), ("tip", 0, (10, 20, 30), "Yposition")]
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_text(joints, np.array([[0, 0, 0, 5]]))))
     np.testing.assert_array_equal(bvh.positions()[0, :2], [[1, 2, 3], [11, 7, 33]])
 
 
-def test_end_sites_are_joints_that_do_not_move_by_themselves(tmp_path):
+def test_read_bvh_makes_end_sites_rigid_joints(tmp_path):
     joints = [("root", -1, (0, 0, 0), f"{POSITIONS} {turns('ZXY')}"), ("arm", 0, (5, 0, 0), turns("ZXY"))]
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_text(joints, np.array([[0, 0, 0, 90, 0, 0, 0, 0, 0]]))))
     assert bvh.names == ("root", "arm", "arm_end")
@@ -108,7 +108,7 @@ def test_end_sites_are_joints_that_do_not_move_by_themselves(tmp_path):
         lambda text: text.replace("\n{", " {").replace("Site\n", "Site ").replace("Frame Time", "FRAME TIME"),
     ],
 )
-def test_the_same_motion_however_the_text_is_set(tmp_path, rewrite):
+def test_read_bvh_accepts_any_layout_of_the_text(tmp_path, rewrite):
     joints, values = chain("ZXY")
     text = bvh_text(joints, values)
     assert rewrite(text) != text
@@ -118,7 +118,7 @@ def test_the_same_motion_however_the_text_is_set(tmp_path, rewrite):
     np.testing.assert_array_equal(other.positions(), plain.positions())
 
 
-def test_names_may_hold_spaces_and_bytes_that_are_not_utf_8(tmp_path):
+def test_read_bvh_accepts_names_with_spaces_and_other_bytes(tmp_path):
     joints, values = chain("ZXY")
     text = bvh_text(joints, values).replace("j1", "Hüfte links\x85").encode("latin-1")
     bvh = read_bvh(written(tmp_path / "a.bvh", text))
@@ -126,7 +126,7 @@ def test_names_may_hold_spaces_and_bytes_that_are_not_utf_8(tmp_path):
     assert bvh.frames == 5
 
 
-def test_a_limit_reads_the_first_frames_and_still_counts_all(tmp_path):
+def test_read_bvh_with_a_limit_still_counts_all_frames(tmp_path):
     joints, values = chain("ZXY")
     path = written(tmp_path / "a.bvh", bvh_text(joints, values))
     first = read_bvh(path, limit=1)
@@ -139,20 +139,20 @@ def test_a_limit_reads_the_first_frames_and_still_counts_all(tmp_path):
 @pytest.mark.parametrize(
     ("frame_time", "fps"), [(0.0333333, 30), (0.008333, 120), (0.05, 20), (0.0333667, 1 / 0.0333667), (0.04, 25)]
 )
-def test_rounded_frame_times_mean_the_rate_they_stand_for(tmp_path, frame_time, fps):
+def test_fps_of_rounded_frame_times_is_whole(tmp_path, frame_time, fps):
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_body(frames=31, frame_time=frame_time)))
     assert bvh.fps == fps
     assert len(bvh.positions(20)) == int(30 * 20 / fps + 1e-9) + 1
 
 
-def test_resampling_to_a_divisor_picks_frames_and_to_the_same_rate_none(tmp_path):
+def test_resample_to_a_divisor_picks_frames(tmp_path):
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_body(frames=41, frame_time=1 / 60)))
     np.testing.assert_allclose(bvh.positions(20), bvh.positions()[::3], atol=1e-9)
     np.testing.assert_array_equal(bvh.positions(60), bvh.positions())
 
 
 @pytest.mark.parametrize("rate", [24, 25, 30, 100])
-def test_resampling_keeps_bones_and_follows_the_motion(tmp_path, rate):
+def test_resample_keeps_bones_and_follows_the_motion(tmp_path, rate):
     fine = read_bvh(written(tmp_path / "fine.bvh", bvh_body(frames=201, frame_time=1 / 100)))
     bvh = read_bvh(written(tmp_path / "a.bvh", bvh_body(frames=2 * rate + 1, frame_time=1 / rate)))
     positions, truth = bvh.positions(20), fine.positions(20)
@@ -164,7 +164,7 @@ def test_resampling_keeps_bones_and_follows_the_motion(tmp_path, rate):
     assert np.abs(positions[1:] - truth[:-1]).max() > 2  # control: one frame late
 
 
-def test_resampling_goes_the_short_way_where_angles_wrap(tmp_path):
+def test_resample_goes_the_short_way_where_angles_wrap(tmp_path):
     angles = np.array([170, 175, 180, -175, -170, -165.0])
     joints = [("root", -1, (0, 0, 0), turns("Z")), ("arm", 0, (1, 0, 0), turns("Z"))]
     values = np.stack([angles, np.zeros(6)], axis=1)
@@ -233,7 +233,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_named_in_one_line(tmp_path, case):
+def test_read_bvh_names_the_fault_in_one_line(tmp_path, case):
     text, says = BAD[case]
     assert text != GOOD
     path = written(tmp_path / "bad.bvh", text)
@@ -287,7 +287,7 @@ def errors(captures, takes, change=lambda bvh: bvh) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.data
-def test_all_shared_captures_are_read(captures):
+def test_read_bvh_reads_all_shared_captures(captures):
     assert len(captures) == 121
     for bvh in captures.values():
         assert len(bvh.values) == bvh.frames
@@ -296,7 +296,7 @@ def test_all_shared_captures_are_read(captures):
 
 
 @pytest.mark.data
-def test_shared_captures_give_the_shared_joints(captures, takes):
+def test_read_bvh_gives_the_shared_joints(captures, takes):
     assert len(takes) > 100
     for name, distances in errors(captures, takes).items():
         assert distances.mean() < 0.5, name  # millimetres; the shared clips are rounded by 0.1
@@ -318,7 +318,7 @@ def with_another_order(bvh: Bvh) -> Bvh:
 
 @pytest.mark.data
 @pytest.mark.parametrize("mistake", [with_offsets_added, with_another_order])
-def test_the_usual_mistakes_are_far_from_the_shared_joints(captures, takes, mistake):
+def test_common_mistakes_are_far_from_the_shared_joints(captures, takes, mistake):
     few = dict(list(takes.items())[::10])
     for name, distances in errors(captures, few, mistake).items():
         assert distances.mean() > 50, name

@@ -22,14 +22,14 @@ def names_of(preset: str) -> list[str]:
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_preset_is_known_by_its_names_under_any_prefix(preset, prefix):
+def test_recognise_finds_a_preset_under_any_prefix(preset, prefix):
     names = [prefix + name for name in (*names_of(preset), "LeftHandThumb1", "Head_end")]
     assert recognise(names) == preset
     with pytest.raises(DataError):
         recognise([name for name in names if not name.lower().endswith("head")])
 
 
-def test_prefixes_that_differ_are_not_taken_off():
+def test_recognise_keeps_prefixes_that_differ():
     with pytest.raises(DataError, match="no preset"):
         recognise([f"{'ab'[index % 2]}_{name}" for index, name in enumerate(MIXAMO)])
     with pytest.raises(DataError, match="no preset"):  # two bodies: which one is meant?
@@ -44,7 +44,7 @@ def test_prefixes_that_differ_are_not_taken_off():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_give_every_joint_a_point_of_its_own_and_swap_sides(preset):
+def test_presets_give_every_joint_its_own_point_and_swap_sides(preset):
     points = PRESETS[preset]
     assert tuple(points) == HUMANML3D.joints
     assert len(set(points.values())) == len(points)
@@ -54,7 +54,7 @@ def test_presets_give_every_joint_a_point_of_its_own_and_swap_sides(preset):
         assert str(points[HUMANML3D.joints[joint]]) != str(points[HUMANML3D.joints[HUMANML3D.mirrored[joint]]])
 
 
-def test_points_between_two_joints_lie_there():
+def test_weights_place_points_between_two_joints():
     names = names_of("bandai-namco")
     positions = torch.zeros(2, len(names), 3, dtype=torch.float64)
     positions[:, names.index("Neck")] = torch.tensor([4.0, 8.0, 12.0], dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_points_between_two_joints_lie_there():
     assert joints[1, HUMANML3D.joints.index("neck")].tolist() == [4, 8, 12]
 
 
-def test_an_unknown_skeleton_is_listed_with_what_to_write():
+def test_recognise_lists_an_unknown_skeleton_and_shows_a_map():
     with pytest.raises(DataError) as caught:
         recognise(["hip", "abdomen", "chest"])
     message = str(caught.value)
@@ -72,7 +72,7 @@ def test_an_unknown_skeleton_is_listed_with_what_to_write():
     assert all(joint in message for joint in HUMANML3D.joints)
 
 
-def test_a_map_of_ones_own_is_checked():
+def test_checked_accepts_a_users_map():
     content = {joint: f"my {joint}" for joint in HUMANML3D.joints} | {"spine3": ["my spine2", "my neck", 0.3]}
     points = checked(content)
     assert points["spine3"] == ("my spine2", "my neck", 0.3)
@@ -95,13 +95,13 @@ def test_a_map_of_ones_own_is_checked():
         (lambda c: c | {"head": ["a", 1, 0.5]}, "head is ["),
     ],
 )
-def test_a_wrong_map_is_named(change, says):
+def test_checked_names_the_fault_of_a_map(change, says):
     with pytest.raises(DataError) as caught:
         checked(change({joint: joint for joint in HUMANML3D.joints}))
     assert says in str(caught.value)
 
 
-def test_the_cmu_skeleton_has_no_joints_that_coincide():
+def test_cmu_preset_has_no_coinciding_joints():
     """Its helper joints lie on their parents: LowerBack on Hips, Neck and the shoulders on Spine1."""
     positions = {
         "Hips": (0, 17, 0),

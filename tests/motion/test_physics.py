@@ -21,7 +21,7 @@ def moving(skeleton: Skeleton, lengths: np.ndarray, speed: float, frames: int = 
 
 
 @SKELETONS
-def test_bones_are_measured_and_a_wild_frame_does_not_matter(skeleton):
+def test_bone_lengths_ignore_a_wild_frame(skeleton):
     lengths = np.linspace(0.1, 0.5, len(skeleton) - 1)
     joints = moving(skeleton, lengths, speed=1.0)
     assert np.abs(bone_lengths(joints, skeleton) - lengths).max() < 1e-9
@@ -32,7 +32,7 @@ def test_bones_are_measured_and_a_wild_frame_does_not_matter(skeleton):
 
 @SKELETONS
 @pytest.mark.parametrize("speed", [0.0, 1.3])
-def test_speed_is_in_metres_a_second_along_the_floor(skeleton, speed):
+def test_travelling_speed_is_in_metres_per_second_along_the_floor(skeleton, speed):
     joints = moving(skeleton, np.full(len(skeleton) - 1, 0.3), speed)
     joints[:, :, 1] += np.arange(len(joints))[:, None]  # rising is not travelling
     assert travelling_speed(joints, skeleton) == pytest.approx(speed, abs=1e-9)

@@ -46,7 +46,7 @@ def largest(a: np.ndarray, b: np.ndarray, skeleton: Skeleton) -> dict[str, float
 
 @SKELETONS
 @pytest.mark.parametrize("seed", range(4))
-def test_encoding_equals_the_frame_by_frame_pipeline(skeleton, seed):
+def test_encode_equals_the_frame_by_frame_pipeline(skeleton, seed):
     joints = articulated(skeleton, seed)
     assert 0 < features.foot_contacts(torch.from_numpy(joints)).float().mean() < 1
     difference = largest(encode(joints), reference.encode(joints), skeleton)
@@ -56,7 +56,7 @@ def test_encoding_equals_the_frame_by_frame_pipeline(skeleton, seed):
 
 @SKELETONS
 @pytest.mark.parametrize("seed", range(4))
-def test_decoding_equals_the_frame_by_frame_recovery(skeleton, seed):
+def test_decode_equals_the_frame_by_frame_recovery(skeleton, seed):
     vectors = reference.encode(articulated(skeleton, seed))
     assert np.abs(decode(vectors) - reference.decode(vectors)).max() < TOLERANCE[skeleton.name]
     altered = vectors.copy()
@@ -74,7 +74,7 @@ def test_decoding_equals_the_frame_by_frame_recovery(skeleton, seed):
     ],
     ids=["hips the right way round", "another threshold", "no smoothing"],
 )
-def test_a_pipeline_with_one_rule_changed_differs(skeleton, broken, group):
+def test_reference_with_one_rule_changed_differs(skeleton, broken, group):
     joints = articulated(skeleton, 0)
     if "threshold" in broken:
         broken = {"threshold": broken["threshold"] * skeleton.units_per_metre**2}
@@ -83,7 +83,7 @@ def test_a_pipeline_with_one_rule_changed_differs(skeleton, broken, group):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["000000", "012314"])
-def test_on_official_clips_both_are_the_same(shared, name):
+def test_reference_equals_encode_on_official_clips(shared, name):
     folder = shared("humanml3d-samples")
     joints = np.load(folder / "new_joints" / f"{name}.npy").astype(np.float64)
     vectors = np.load(folder / "new_joint_vecs" / f"{name}.npy").astype(np.float64)
@@ -103,7 +103,7 @@ def captured(shared) -> list[np.ndarray]:
 
 
 @pytest.mark.data
-def test_real_clips_survive_encoding_and_decoding(captured):
+def test_decode_inverts_encode_on_real_clips(captured):
     for joints in captured:
         vectors, canonical = encode(joints), features.canonicalise(joints)
         assert np.abs(decode(vectors) - canonical[:-1]).max() < 1e-6
@@ -112,7 +112,7 @@ def test_real_clips_survive_encoding_and_decoding(captured):
 
 
 @pytest.mark.data
-def test_features_of_real_clips_survive_decoding_and_encoding(captured):
+def test_encode_inverts_decode_on_real_clips(captured):
     for joints in captured:
         vectors = encode(joints)
         again = encode(decode(vectors))
@@ -126,12 +126,12 @@ def test_features_of_real_clips_survive_decoding_and_encoding(captured):
 
 
 @pytest.mark.data
-def test_real_clips_are_encoded_as_the_frame_by_frame_pipeline_does(captured):
+def test_encode_equals_the_frame_by_frame_pipeline_on_real_clips(captured):
     for joints in captured[:3]:
         assert np.abs(encode(joints) - reference.encode(joints)).max() < 1e-9
 
 
-def test_decoding_is_differentiable_in_every_feature_it_reads():
+def test_decode_is_differentiable_in_every_feature_it_reads():
     for skeleton, where in ((HUMANML3D, SLICES), (KIT, KIT_SLICES)):
         vectors = torch.from_numpy(reference.encode(articulated(skeleton, 1, frames=4)))
         vectors = vectors / skeleton.units_per_metre  # so that one step size suits all features
@@ -147,7 +147,7 @@ def test_decoding_is_differentiable_in_every_feature_it_reads():
 
 
 @SKELETONS
-def test_mirroring_features_is_encoding_mirrored_joints(skeleton):
+def test_mirror_equals_encoding_mirrored_joints(skeleton):
     canonical = features.canonicalise(articulated(skeleton, 2))
     seen = skeleton.mirror(torch.from_numpy(canonical)).numpy()
     vectors = encode(canonical, canonical=False)
@@ -158,7 +158,7 @@ def test_mirroring_features_is_encoding_mirrored_joints(skeleton):
 
 
 @SKELETONS
-def test_mirroring_twice_changes_nothing(skeleton):
+def test_mirror_twice_changes_nothing(skeleton):
     batch = np.stack([encode(articulated(skeleton, seed)) for seed in range(2)]).astype(np.float32)
     once = mirror(batch)
     assert once.dtype == batch.dtype

@@ -16,7 +16,7 @@ def clips() -> list[np.ndarray]:
     return [clip.joints for clip in generate(12, seed=3)]
 
 
-def test_trembling_and_freezing_move_accelerations_away(clips):
+def test_acceleration_distance_grows_with_trembling_and_freezing(clips):
     rng = np.random.default_rng(0)
     same = acceleration_distance(clips, clips, HUMANML3D)
     assert same == {"acceleration": 0.0, "jerk": 0.0}
@@ -31,7 +31,7 @@ def test_trembling_and_freezing_move_accelerations_away(clips):
     assert frozen["acceleration"] == pytest.approx(real.mean())
 
 
-def test_depth_and_height_are_in_metres_of_either_skeleton(clips):
+def test_penetration_and_floating_are_in_metres(clips):
     clip = clips[0] - [0, clips[0][..., 1].min(), 0]
     assert penetration(clip, HUMANML3D) == 0
     assert penetration(clip - [0, 3, 0], HUMANML3D) == pytest.approx(3 - clip[..., 1].min(axis=1).mean())
@@ -40,13 +40,13 @@ def test_depth_and_height_are_in_metres_of_either_skeleton(clips):
     assert penetration(body, KIT) == pytest.approx(0.1)
 
 
-def test_the_distance_of_samples_is_wassersteins():
+def test_wasserstein_equals_scipys():
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal(50), 1 + rng.standard_normal(70)
     assert wasserstein(a, b) == pytest.approx(wasserstein_distance(a, b))
     assert wasserstein(a, a) == 0
 
 
-def test_clips_too_short_to_accelerate_are_refused(clips):
+def test_acceleration_distance_refuses_short_clips(clips):
     with pytest.raises(ValueError, match="at least 4 frames"):
         acceleration_distance([clips[0][:3]], clips, HUMANML3D)

@@ -86,7 +86,7 @@ def repetitions(joints: np.ndarray, action: str, side: str) -> int:
     return rises(depth, 0.35 * depth.max(), 0.7 * depth.max())
 
 
-def test_bones_keep_the_skeletons_lengths(clips):
+def test_generate_keeps_bone_lengths(clips):
     actions = set()
     for clip in clips:
         lengths = HUMANML3D.lengths_of(torch.from_numpy(clip.joints)).numpy()
@@ -95,7 +95,7 @@ def test_bones_keep_the_skeletons_lengths(clips):
     assert len(actions) == 21  # every action was seen
 
 
-def test_shape_start_and_finiteness(clips):
+def test_generate_gives_finite_clips_that_start_at_the_origin(clips):
     for clip in clips:
         assert clip.joints.dtype == np.float32
         assert clip.joints.shape[1:] == (22, 3)
@@ -107,7 +107,7 @@ def test_shape_start_and_finiteness(clips):
         assert yaw.max() < 150, clip.name
 
 
-def test_nothing_goes_below_the_floor(clips):
+def test_generate_keeps_bodies_above_the_floor(clips):
     assert min(clip.joints[..., 1].min() for clip in clips) > 0.015
     assert max(clip.joints[0, [10, 11], 1].max() for clip in clips) < 0.04  # and everybody starts on it
 
@@ -120,7 +120,7 @@ def skating(joints: np.ndarray, floor: float = 0.0) -> float:
     return float(((speed > 0.5) & low[1:] & low[:-1]).mean())
 
 
-def test_planted_feet_do_not_skate(clips):
+def test_generate_keeps_planted_feet_still(clips):
     assert np.mean([skating(clip.joints) for clip in clips]) < 0.001
     # The features put the floor at a clip's lowest joint, which makes the same band 2 cm higher.
     assert np.mean([skating(clip.joints, clip.joints[..., 1].min()) for clip in clips]) < 0.004
@@ -129,7 +129,7 @@ def test_planted_feet_do_not_skate(clips):
     assert skating(dragged) > 0.2
 
 
-def test_movement_is_smooth(clips):
+def test_generate_moves_smoothly(clips):
     """The fastest things are the toe of a sprinter and the hand of a fast overhead raise, about 9 m/s."""
     for clip in clips:
         velocity = np.diff(clip.joints, axis=0)
@@ -141,7 +141,7 @@ def test_movement_is_smooth(clips):
     assert np.linalg.norm(np.diff(popping, 2, axis=0), axis=-1).max() > 0.38
 
 
-def test_knees_bend_forward_and_never_lock(clips):
+def test_generate_bends_knees_forward_and_never_locks_them(clips):
     for clip in clips:
         forward = forward_of(clip.joints)
         for side in ("left", "right"):
@@ -155,7 +155,7 @@ def test_knees_bend_forward_and_never_lock(clips):
             assert ((bulge * ahead).sum(-1) > 0).all(), clip.name
 
 
-def test_no_bone_points_opposite_to_its_rest_direction(clips):
+def test_generate_avoids_bones_opposite_to_rest(clips):
     """There the features' rotations are singular."""
     rest, parents = np.array(HUMANML3D.rest_directions[1:], float), list(HUMANML3D.parents[1:])
     for clip in clips:
@@ -164,7 +164,7 @@ def test_no_bone_points_opposite_to_its_rest_direction(clips):
         assert cosine.min() > -np.cos(np.radians(12)), clip.name
 
 
-def test_a_clip_depends_on_seed_and_index_only():
+def test_generate_depends_on_seed_and_index_only():
     few, many = list(generate(6, seed=11)), list(generate(9, seed=11))
     other = list(generate(6, seed=12))
     for a, b in zip(few, many, strict=False):
@@ -232,7 +232,7 @@ def test_displacement_and_turn_have_the_named_direction(clips):
         assert abs(yaw_of(mirrored(clip.joints))[-1] - named) > 60
 
 
-def test_words_of_speed_are_apart(clips):
+def test_speeds_differ_clearly_between_words(clips):
     pace: dict[tuple, list[float]] = {}
     for clip in singles(clips, "walk", "run", "sidestep", "wave", "turn", "raise_arm"):
         facts = clip.actions[0]
@@ -255,7 +255,7 @@ def test_words_of_speed_are_apart(clips):
     assert min(pace[("run", ""), "slow"]) > max(pace[("walk", ""), "fast"])
 
 
-def test_order_of_a_sequence_is_in_the_frames(clips):
+def test_sequences_have_their_actions_in_order(clips):
     sequences = [clip for clip in clips if len(clip.actions) > 1]
     pairs = Counter((c.actions[0]["action"], c.actions[1]["action"]) for c in sequences)
     assert sum(1 for a, b in pairs if (b, a) in pairs and a != b) > 10  # the reverse order occurs as well
@@ -303,7 +303,7 @@ def test_captions_say_what_the_actions_say(clips):
             assert set(re.findall(r"\d+", caption)) <= angles, caption
 
 
-def test_most_captions_name_what_distinguishes_the_clip(clips):
+def test_captions_mostly_name_every_attribute(clips):
     for clip in singles(clips, "wave", "punch", "raise_arm", "kick", "sidestep", "turn"):
         facts = clip.actions[0]
         named = 0
@@ -317,7 +317,7 @@ def test_most_captions_name_what_distinguishes_the_clip(clips):
         assert named >= min(3, len(clip.captions)), clip.captions
 
 
-def test_a_pool_holds_minimal_pairs(clips):
+def test_pools_contain_minimal_pairs(clips):
     """In 32 clips, several pairs share the action and differ in a single attribute."""
     alone = [clip.actions[0] for clip in clips if len(clip.actions) == 1]
     pairs = []
@@ -332,7 +332,7 @@ def test_a_pool_holds_minimal_pairs(clips):
     assert np.mean(pairs) > 6
 
 
-def test_splits(clips):
+def test_splits_have_the_requested_shares(clips):
     share = {split: n / CLIPS for split, n in Counter(clip.split for clip in clips).items()}
     assert share == pytest.approx({"train": 0.75, "val": 0.08, "test": 0.17}, abs=0.04)
     unseen = [clip for clip in clips if clip.actions[0].get("unseen_combination")]
@@ -342,7 +342,7 @@ def test_splits(clips):
     assert {clip.split for clip in generate(40, seed=3, fractions=(1.0, 0.0, 0.0))} == {"train"}
 
 
-def test_families_and_json(clips):
+def test_families_have_their_shares_and_json_facts(clips):
     share = Counter(clip.name.rsplit("_", 1)[0] for clip in clips)
     assert 0.10 < share["sequence"] / CLIPS < 0.20
     arms = sum(share[name] for name in ("raise_arm", "lift_arm", "lower_arm", "wave", "punch"))
