@@ -83,7 +83,7 @@ class PromptEncoder:
         encoded = iter(self(rows, batch_size=batch_size, show_progress_bar=show_progress_bar))
         entries = [join_pieces([next(encoded) for _ in pieces]) for pieces in prompts]
         sizes = self.model.config.projection_dim, self.model.config.hidden_size
-        features = stack(entries, *sizes, self.place, with_tokens=self.with_tokens)
+        features = stack(entries, *sizes, self.place, with_tokens=self.with_tokens)  # type: ignore[arg-type]
         return features._replace(pooled=nn.functional.normalize(features.pooled, dim=-1)) if normalize else features
 
     def __call__(
@@ -91,8 +91,9 @@ class PromptEncoder:
     ) -> list[CachedPrompt]:
         """Return the features of each row, in order, as float32."""
         keys = [(self.state, self.place, tuple(row)) for row in rows]
-        known = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in set(keys)}
-        missing = [key for key in dict.fromkeys(keys) if known[key] is None]
+        cached = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in set(keys)}
+        known = {key: entry for key, entry in cached.items() if entry is not None}
+        missing = [key for key in dict.fromkeys(keys) if key not in known]
         if missing:
             found = self._encode([ids for *_, ids in missing], batch_size, show_progress_bar)
             for key, entry in zip(missing, found, strict=True):
@@ -158,7 +159,8 @@ def join_pieces(pieces: Sequence[CachedPrompt]) -> CachedPrompt:
     vectors = torch.stack([piece.pooled for piece in pieces])
     weights = torch.tensor(lengths, device=vectors.device) / sum(lengths)
     direction = nn.functional.normalize(weights @ vectors, dim=-1)
-    tokens = None if pieces[0].tokens is None else torch.cat([piece.tokens for piece in pieces])
+    states = [piece.tokens for piece in pieces if piece.tokens is not None]
+    tokens = torch.cat(states) if states else None
     return CachedPrompt(sum(lengths), direction * (weights @ vectors.norm(dim=-1)), tokens)
 
 
@@ -172,14 +174,14 @@ def stack(
 ) -> TextFeatures:
     """Return prompts of different lengths, all of them on `device`, as one batch, zero-padded."""
     if not entries or not with_tokens:
-        pooled = [entry.pooled for entry in entries]
-        pooled = torch.stack(pooled) if entries else torch.zeros(0, projection_size, device=device)
+        empty = torch.zeros(0, projection_size, device=device)
+        pooled = torch.stack([entry.pooled for entry in entries]) if entries else empty
         tokens, mask = (torch.zeros(len(entries), 0, *size, device=device) for size in ((hidden_size,), ()))
         return TextFeatures(pooled, tokens, mask.bool())
     lengths = torch.tensor([entry.length for entry in entries], device="cpu")  # whatever torch's default device
     mask = torch.arange(int(lengths.max()), device="cpu") < lengths[:, None]
     return TextFeatures(
         torch.stack([entry.pooled for entry in entries]),
-        nn.utils.rnn.pad_sequence([entry.tokens for entry in entries], batch_first=True),
+        nn.utils.rnn.pad_sequence([e.tokens for e in entries if e.tokens is not None], batch_first=True),
         mask.to(device),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         alpha: int = 16,
         dropout: float = 0.0,
         modules: Sequence[str] = LoRASettings.modules,
-        **load: object,
+        **load: Any,
     ) -> AdaCLIP:
         """Make a fresh adapter on a CLIP text encoder; it equals its base exactly until it is trained (B = 0).
 
@@ -80,12 +80,12 @@ class AdaCLIP(SavingMixin, nn.Module):
             ValueError: A setting is out of its range, or the device cannot be used.
         """
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
-        load, base = hub.LoadOptions(**load), hub.located(base)
-        text_model, tokenizer = hub.load_base(base, load)
-        return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, load)
+        options, base = hub.LoadOptions(**load), hub.located(base)
+        text_model, tokenizer = hub.load_base(base, options)
+        return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, options)
 
     @classmethod
-    def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: object) -> AdaCLIP:
+    def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: Any) -> AdaCLIP:
         """Load a trained adapter and its base; every tensor of it, or none.
 
         Args:
@@ -100,12 +100,12 @@ class AdaCLIP(SavingMixin, nn.Module):
             AdaCLIPError: The adapter or its base cannot be loaded, or they do not fit together.
             ValueError: The device cannot be used.
         """
-        load = hub.LoadOptions(**load)
-        folder = hub.resolve_adapter(str(repo_or_path), load)
+        options = hub.LoadOptions(**load)
+        folder = hub.resolve_adapter(str(repo_or_path), options)
         adapter_files.adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
         base = hub.located(base) if base is not None else hub.recorded_base(folder)
-        text_model, tokenizer = hub.load_base(base, load.for_base(), tokenizer_folder=folder)
-        encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, load.for_base())
+        text_model, tokenizer = hub.load_base(base, options.for_base(), tokenizer_folder=folder)
+        encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, options.for_base())
         encoder.details = adapter_files.saved_details(folder)
         return encoder.eval()
 
@@ -137,7 +137,8 @@ class AdaCLIP(SavingMixin, nn.Module):
         B, L = mask.shape  # prompts, tokens
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
-            return TextFeatures(*(self._projection.weight.new_zeros(size) for size in sizes), mask)
+            pooled, tokens = (self._projection.weight.new_zeros(size) for size in sizes)
+            return TextFeatures(pooled, tokens, mask)
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed, and
         # the model needs no mask. On a GPU a search for padding would wait for all queued work, so it is computed.
         longest = L
@@ -231,7 +232,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         """The adapter that is used, trained, saved and merged."""
         return self.text_model.active_adapter
 
-    def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: object) -> None:
+    def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: Any) -> None:
         """Add a trained adapter of the same base; the active adapter stays active.
 
         Args:
@@ -316,7 +317,7 @@ class AdaCLIP(SavingMixin, nn.Module):
 
     @property
     def _projection(self) -> nn.Linear:
-        return self.text_model.base_model.model.text_projection
+        return self.text_model.base_model.model.text_projection  # type: ignore[return-value]
 
     def _real_tokens(self, input_ids: Tensor) -> Tensor:
         is_end = input_ids == self.eos_token_id
