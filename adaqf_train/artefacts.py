@@ -34,15 +34,9 @@ def save_network(folder: Path, network: nn.Module, config: Mapping[str, object])
 
 
 def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[str] = ()) -> Network:
-    """The network of a folder in eval mode, every tensor of it.
+    """The network of a folder, in eval mode and with every tensor, or ArtefactError.
 
-    Args:
-        folder: Where `save_network` or `write_network` wrote it.
-        build: Makes the untrained network from the content of config.json.
-        also: Names of further files that must be there.
-
-    Raises:
-        ArtefactError: A file is missing or damaged, or the weights do not fit the configuration.
+    build: makes the untrained network from the content of config.json; also: further files that must be there.
     """
     with reading(folder, (CONFIG, WEIGHTS, *also)):
         network = build(read_json(folder / CONFIG))
@@ -52,12 +46,9 @@ def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[
 
 @contextmanager
 def reading(folder: Path, names: Sequence[str], advice: str = ADVICE) -> Iterator[None]:
-    """Reports everything that can go wrong while a folder is read as one ArtefactError of one line.
+    """Reports every failure to read a folder as an ArtefactError of one line that ends with the advice.
 
-    Args:
-        folder: The folder that is read.
-        names: Files that must be in it.
-        advice: The last sentence of the message: what to do about it.
+    names: files that must be there.
     """
     for name in names:
         if not (folder / name).is_file():

@@ -31,10 +31,6 @@ Output = Literal["joints", "features"]
 OnStep = Callable[[], object]
 
 
-def _no_step() -> None:
-    """Does nothing, after every step."""
-
-
 class MotionGenerator(nn.Module, ABC):
     """Prompts in, motions out; needs no data set.
 
@@ -69,7 +65,7 @@ class MotionGenerator(nn.Module, ABC):
             encoder: The text encoder.
             mean: (D,) mean of the features that the networks were trained on.
             std: (D,) their standard deviation.
-            sampling: Dataclass of the sampling settings, with `guidance`, `steps` and `batch` at least.
+            sampling: Dataclass of the sampling settings: `guidance`, `steps`, `batch` and the family's own.
             unit_frames: Lengths are multiples of it.
             max_frames: Longest length, exclusive.
         """
@@ -217,7 +213,7 @@ class MotionGenerator(nn.Module, ABC):
         batch_size: int | None = None,
         long: LongPrompts = "warn",
         output: Output = "joints",
-        on_step: OnStep = _no_step,
+        on_step: OnStep = lambda: None,
     ) -> list[np.ndarray]:
         """Makes motions from prompts.
 
@@ -265,7 +261,7 @@ class MotionGenerator(nn.Module, ABC):
         lengths: Sequence[int],
         *,
         seed: int | Sequence[int] = 0,
-        on_step: OnStep = _no_step,
+        on_step: OnStep = lambda: None,
     ) -> list[np.ndarray]:
         """Makes motions of given lengths, as evaluations need them.
 
@@ -292,7 +288,7 @@ class MotionGenerator(nn.Module, ABC):
         settings: Any,
         *,
         long: LongPrompts = "warn",
-        on_step: OnStep = _no_step,
+        on_step: OnStep = lambda: None,
         **options: Any,
     ) -> list[np.ndarray]:
         """De-normalised features (T_i, D) of each draw; each text is encoded once. options: of `_sample`."""

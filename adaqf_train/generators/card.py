@@ -57,13 +57,7 @@ longer = generator.generate("a person walks forward | a person turns left", seco
 
 
 def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: str | None = None) -> str:
-    """README.md of a generator.
-
-    Args:
-        generator: The generator.
-        details: Licence, data sets and metrics.
-        repo_id: The Hub repository that it can be loaded from.
-    """
+    """README.md of a generator; repo_id: the Hub repository that it can be loaded from."""
     base, skeleton, limits = str(generator.encoder.base), generator.skeleton, generator.limits
     local = Path(base).is_dir()
     longest = limits.longest(segment=False)

@@ -13,10 +13,10 @@ from adaqf_train.config import DiffusionConfig, SchedulerName
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler
 
-# x_t (B, T, D) and a timestep () -> the clean motion x0 predicted from it, (B, T, D), guidance included
+# x_t (B, T, D) and a timestep () -> the predicted clean motion x0 (B, T, D), guidance included
 Predict = Callable[[Tensor, Tensor], Tensor]
 
-# DPM-Solver++ (Lu et al. 2022) holds the others: its first order is DDIM, and DDPM in the stochastic form.
+# DPM-Solver++ (Lu et al. 2022) includes the others: its first order is DDIM, and in the stochastic form DDPM.
 SOLVERS = {
     "ddpm": {"algorithm_type": "sde-dpmsolver++", "solver_order": 1},
     "ddim": {"algorithm_type": "dpmsolver++", "solver_order": 1},
@@ -25,7 +25,7 @@ SOLVERS = {
 
 
 class Diffusion:
-    """The forward process, and the way back (MDM's settings)."""
+    """The forward process and sampling (MDM's settings)."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config
@@ -33,9 +33,9 @@ class Diffusion:
         self.alpha_bar: Tensor = self.solver("ddpm", config.steps).alphas_cumprod  # (steps,)
 
     def solver(self, scheduler: SchedulerName, steps: int) -> DPMSolverMultistepScheduler:
-        """A solver that goes from pure noise to the clean motion in `steps` steps, on MDM's cosine schedule.
+        """A solver that leads from noise to the clean motion in `steps` steps, on MDM's cosine schedule.
 
-        The sample is not clipped, and DDPM's variance is the fixed small one. The last step lands on x0 itself.
+        Samples are not clipped, and DDPM's variance is the fixed small one. The last step gives x0 itself.
         """
         from diffusers import DPMSolverMultistepScheduler
 
@@ -52,8 +52,8 @@ class Diffusion:
     def timesteps(self, steps: int) -> list[int]:
         """The timesteps of `steps` steps, noisiest first: evenly spaced from the last one ("trailing" spacing).
 
-        diffusers' own trailing spacing rounds floats, and for 29 or 31 of 50 steps goes below timestep 0; its default
-        spacing would start pure noise below the last timestep.
+        diffusers' own trailing spacing rounds floats, and with 29 or 31 of 50 steps goes below timestep 0; its default
+        spacing starts below the last timestep, where a sample is not pure noise.
         """
         return [-(-self.config.steps * left // steps) - 1 for left in range(steps, 0, -1)]
 
@@ -77,7 +77,7 @@ class Diffusion:
         """Motions from noise.
 
         predict: the denoiser with its conditions; mask: (B, T), True = real frame; generators: one on the CPU for each
-        item, so that a motion depends neither on its batch nor on the device. Returns (B, T, features) normalised
+        item, so that a motion does not depend on its batch or the device. Returns (B, T, features) normalised
         features, zero beyond the lengths. on_step: called after every step.
         """
         lengths = mask.sum(dim=-1).tolist()

@@ -37,12 +37,6 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
 
     A base that is a local folder is copied along; one of the Hub is not. With a base of its own, base/ holds the
     trained text model and encoder/ an adapter that changes nothing.
-
-    Args:
-        folder: Where to write.
-        generator: What to write.
-        details: Licence, data sets and metrics for the card; None: the encoder's.
-        repo_id: The Hub repository that the card names.
     """
     folder = folder.expanduser()
     known = {CONFIG, WEIGHTS, DENOISER, STATISTICS, ENCODER, BASE, CARD}
@@ -70,11 +64,7 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
 
 
 def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions) -> Generator:
-    """The generator of a folder or a repository, of whatever family it is, every tensor of it.
-
-    Raises:
-        ArtefactError: A file is missing, damaged or does not fit, or the family is none of `kind`.
-    """
+    """The generator of a folder or a repository; ArtefactError unless it is complete, and of a family of `kind`."""
     folder = _resolve(str(folder_or_repo), options)
     with reading(folder, (CONFIG,), ADVICE):
         config = read_json(folder / CONFIG)

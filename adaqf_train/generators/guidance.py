@@ -1,4 +1,4 @@
-"""Classifier-free guidance: what the text adds to the denoiser's prediction, amplified."""
+"""Classifier-free guidance: the effect of the text on the denoiser's prediction, amplified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaqf_train.generators.mdm.networks import Denoiser
 class Guided:
     """x0 = without + guidance · (with − without) for B prompts (Ho and Salimans 2022), both halves in one pass.
 
-    At guidance 1 and 0 only the half that counts is computed.
+    At guidance 1 and 0, only the half that matters is computed.
     """
 
     denoiser: Denoiser

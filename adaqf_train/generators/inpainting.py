@@ -1,4 +1,4 @@
-"""Editing by inpainting: what is known of a motion is put back at every step, the rest is made to fit (MDM, section 4).
+"""Editing by inpainting: the known part of a motion is restored at every step, and the rest fits it (MDM, section 4).
 
 Source of the method: Tevet et al. 2023, `sample/edit.py` of GuyTevet/motion-diffusion-model.
 """
@@ -30,14 +30,14 @@ def inpainted(predict: Predict, known: Tensor, keep: Tensor) -> Predict:
 def known_features(motion: np.ndarray, skeleton: Skeleton, unit_frames: int) -> Tensor:
     """Whole units of de-normalised features (T, D), float32, of joints (T, J, 3) in metres or of features (T, D).
 
-    ConfigError for any other shape, for NaN or infinity, and for what is no array of numbers.
+    ConfigError for any other shape, NaN or infinity, and anything but an array of numbers.
     """
     try:
         array = np.asarray(motion, dtype=np.float32)
     except (TypeError, ValueError):
         raise ConfigError(
             f"motion must be an array of joints (T, {len(skeleton)}, 3) or features (T, {skeleton.features}), got "
-            f"{type(motion).__name__} that is none. Load a file with numpy.load."
+            f"{type(motion).__name__}. Load a file with numpy.load."
         ) from None
     if array.ndim == 3 and array.shape[1:] == (len(skeleton), 3) and len(array) > 1:
         array = features.encode(array * np.float32(skeleton.units_per_metre))
@@ -50,10 +50,10 @@ def known_features(motion: np.ndarray, skeleton: Skeleton, unit_frames: int) -> 
 
 
 def kept_features(keep: Keep, skeleton: Skeleton, frames: int) -> Tensor:
-    """(frames, D) bool, True = stays as it is. ConfigError for anything but a part of the body or frames of the motion.
+    """(frames, D) bool, True = kept. ConfigError for anything but a part of the body or frames of the motion.
 
-    "lower_body" holds the root's path with the legs and the foot contacts; "upper_body" all other joints. Of a frame
-    everything is kept.
+    "lower_body" includes the root's path, the legs and the foot contacts; "upper_body" all other joints. Frames are
+    kept whole.
     """
     where = features.Slices.of(skeleton)
     kept = torch.zeros(frames, skeleton.features, dtype=torch.bool)

@@ -1,8 +1,8 @@
 """Motions longer than a model was trained on: overlapping windows that are denoised together and blended.
 
 A composition is a sequence of segments, each with its prompt. The window of a segment reaches past the seams into its
-neighbours; at every step all windows predict x0, and where two overlap their predictions are averaged, the weights
-gliding from one to the other. So both windows see the same noisy frames and agree on them more with every step
+neighbours. At every step all windows predict x0, and where two overlap, their predictions are averaged with weights
+that shift from one to the other. Both windows see the same noisy frames, so they agree more with every step
 (MultiDiffusion, Bar-Tal et al. 2023; DiffCollage, Zhang et al. 2023; for motion: Shafir et al. 2024). Features are
 velocities and poses relative to the root, so an average of two of them does not depend on where the body is.
 """
@@ -23,7 +23,7 @@ OVERLAP_SECONDS = 1.2  # of two windows; half of it on each side of the seam
 
 @dataclass(frozen=True)
 class Window:
-    """Frames start to stop of a motion, of which `rise` are shared with the window before and `fall` with the next."""
+    """Frames start to stop of a motion, of which `rise` overlap the window before and `fall` the next."""
 
     start: int
     stop: int
@@ -34,7 +34,7 @@ class Window:
         return self.stop - self.start
 
     def weights(self) -> Tensor:
-        """(stop - start,) how much each frame counts; over a seam the weights of its two windows add up to 1."""
+        """Weights of the frames, (stop - start,); over a seam, those of the two windows add up to 1."""
         up, down = (torch.arange(1, n + 1) / (n + 1) for n in (self.rise, self.fall))
         weights = torch.ones(len(self))
         weights[: self.rise] *= up
@@ -61,7 +61,7 @@ class Blended:
     """x0 of B long motions from the predictions for the W windows that they are made of."""
 
     def __init__(self, motions: Sequence[Sequence[Window]], device: torch.device) -> None:
-        """motions: the windows of each motion. `mask`, (W, T_w), tells which frames of a window are real."""
+        """motions: the windows of each motion. The attribute `mask`, (W, T_w), is True for real frames of a window."""
         flat = [(row, window) for row, own in enumerate(motions) for window in own]
         longest = max(len(window) for _, window in flat)
         self.frames = max(own[-1].stop for own in motions)

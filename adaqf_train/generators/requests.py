@@ -1,4 +1,4 @@
-"""What a caller asks a generator for, checked before anything is computed: prompts, segments, lengths, seeds."""
+"""Checks of the arguments of a call before anything is computed: prompts, segments, lengths, seeds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from adaqf_train.generators.long_motion import margin_frames
 
 Seconds = float | Sequence[float | Sequence[float]]
 
-LONGEST = 2000  # characters of a text; the encoder holds 77 tokens, some 400 characters
+LONGEST = 2000  # characters of a text; the encoder reads 77 tokens, about 400 characters
 
 _BAR = re.compile(r"(?:^|(?<=\s))\|(?=\s|$)")  # between segments, with space around it
 
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt: its segments, and how many frames each of them takes."""
+    """One prompt: its segments, and the frames of each."""
 
     texts: tuple[str, ...]
     frames: tuple[int, ...]
@@ -44,7 +44,7 @@ class Limits:
         return margin_frames(self.fps, self.unit_frames)
 
     def longest(self, *, segment: bool) -> float:
-        """Seconds of the longest motion in one piece, or of the longest segment, whose window is longer than itself."""
+        """Seconds of the longest motion in one piece, or of the longest segment, whose window is longer."""
         frames = self.max_frames - 1 - (2 * self.margin if segment else 0)
         return frames // self.unit_frames * self.unit_frames / self.fps
 
@@ -52,7 +52,7 @@ class Limits:
         """Whole units of frames in so many seconds, rounded down; ConfigError outside of the limits."""
         shortest, longest = self.unit_frames / self.fps, self.longest(segment=segment)
         number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-        # Compared before it is computed with: NaN fails, and a number that no float holds is never converted.
+        # The comparison comes first: NaN fails it, and a number beyond the range of floats is never converted.
         if number and 0 < seconds < longest + 1:
             # 4.6 s at 20 fps are 92 frames, though the product of the floats may fall short of it.
             frames = math.floor(float(seconds) * self.fps + 1e-6) // self.unit_frames * self.unit_frames
@@ -69,10 +69,10 @@ class Limits:
 
 
 def requests_of(prompts: str | Sequence[str], seconds: Seconds, limits: Limits) -> list[Request]:
-    """Every prompt with its segments and lengths. ConfigError, or TypeError for what is no string.
+    """Every prompt with its segments and lengths; ConfigError for wrong values, TypeError for other than strings.
 
-    prompts: with ` | ` between the segments of a motion. seconds: of every segment; or one for each prompt, which
-    may again be one for each of its segments. Of a single string with segments, a flat list is one for each of them.
+    prompts: with ` | ` between the segments of a motion. seconds: of every segment; or one for each prompt, each of
+    which may be one for each of its segments. With a single string, a flat list is one for each of its segments.
     """
     if isinstance(prompts, str):
         segments = len(_BAR.split(prompts))
@@ -100,7 +100,9 @@ def _request(prompt: str, seconds: object, limits: Limits) -> Request:
     for number, text in enumerate(texts, start=1):
         where = f"Segment {number} of {prompt[:60]!r}" if len(texts) > 1 else f"The prompt {prompt[:60]!r}"
         if len(text) > LONGEST:
-            raise ConfigError(f"{where} has {len(text)} characters, more than {LONGEST}: say it in a sentence or two.")
+            raise ConfigError(
+                f"{where} has {len(text)} characters, more than {LONGEST}: shorten it to a sentence or two."
+            )
         if not clean(text):
             raise ConfigError(f"{where} is blank: say what happens, such as 'a person waves twice'.")
     each = _spread(seconds, len(texts), f"segments of {prompt[:40]!r}")

@@ -1,7 +1,7 @@
 """From frames to latent frames at a quarter of the rate, and back: dilated convolutions over groups of four frames.
 
-T2M-GPT's residual blocks, all at the latent rate. Groups of frames enter and leave through one linear layer, in the
-place of two strided convolutions each way: fewer layers at the full rate, and it learns in far fewer steps.
+T2M-GPT's residual blocks, all at the latent rate. Groups of frames enter and leave through one linear layer instead of
+two strided convolutions each way: this needs fewer layers at the full rate and learns in far fewer steps.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 
 from adaqf_train.generators.shared import FRAMES_PER_LATENT
 
-GROWTH = 3  # of the dilation from one residual block to the next, T2M-GPT's
+GROWTH = 3  # factor of the dilation from one residual block to the next; T2M-GPT's
 
 
 def latent_mask(mask: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def latent_mask(mask: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """A dilated convolution and a pointwise one around a shortcut; what lies beyond a clip never reaches it."""
+    """A dilated and a pointwise convolution beside a shortcut; padding never reaches the clip."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()

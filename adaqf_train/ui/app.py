@@ -1,4 +1,4 @@
-"""A page in the browser to type prompts into: several generators' motions side by side, and files to take away."""
+"""A page in the browser that generates motions from prompts with several models, side by side, and their files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import gradio
 
 PAGE = "motion.html"
-HEIGHT = 760  # pixels of the frame that shows the page: two motions side by side with the player below
+HEIGHT = 760  # pixels of the frame that shows the page: two motions side by side above the player
 Save = Callable[..., object]  # (path, joints (T, J, 3) in metres, fps=…, caption=…)
 
 
 class Studio:
-    """What the page's button does: prompts into motions of every model that was chosen, and their files.
+    """The page: motions of the chosen models for a prompt, and their files.
 
-    generators: by name. formats: suffix -> what writes a motion into a file of it. folder: where files go, a new folder
-    for every call.
+    generators: by name. formats: suffix -> function that writes a motion to such a file. folder: where files go, in
+    a new folder for every call.
     """
 
     def __init__(self, generators: Mapping[str, MotionGenerator], formats: Mapping[str, Save], folder: Path) -> None:
@@ -34,22 +34,28 @@ class Studio:
         self.generators, self.formats, self.folder = generators, formats, folder
 
     def make(self, prompt: str, seconds: float, seed: float, names: Sequence[str]) -> tuple[str, list[str]]:
-        """HTML that plays the motions, and the paths of their files: the page first, then one a model and format.
+        """Generate motions; all models draw from the same seed.
 
-        The same seed gives every model the same noise. ConfigError for a blank prompt, a seed that is no whole number,
-        no or unknown models, and for a length that a model was not trained on.
+        Args:
+            prompt: One sentence.
+            seconds: Length of the motions.
+            seed: A whole number; the page gives it as a float.
+            names: The models to use.
+
+        Returns:
+            HTML that plays the motions, and the paths of their files: the page, then one for each model and format.
+
+        Raises:
+            ConfigError: A value does not hold, or there is no such model.
         """
-        if not prompt.strip():
-            raise ConfigError("The prompt is blank: say what happens, such as: a person waves twice.")
-        if seed is None or seed != int(seed) or seed < 0:
-            raise ConfigError(f"The seed must be a whole number from 0, got {seed}.")
         if unknown := [name for name in names if name not in self.generators]:
             raise ConfigError(f"There is no model {unknown[0]!r}; there are {', '.join(self.generators)}.")
         if not names:
             raise ConfigError("Choose at least one model.")
+        whole = int(seed) if seed is not None and seed == int(seed) else seed
         made = {
-            name: self.generators[name].generate([prompt], seconds=seconds, seed=int(seed))[0]
-            for name in self.generators
+            name: generator.generate([prompt], seconds=seconds, seed=whole)[0]
+            for name, generator in self.generators.items()
             if name in names
         }
         folder = Path(mkdtemp(dir=self.folder))
@@ -64,7 +70,7 @@ class Studio:
         return _frame(page.read_text(encoding="utf-8")), [str(path) for path in files]
 
     def app(self) -> gradio.Blocks:
-        """The page in Gradio; ConfigError says how to install it."""
+        """The page in Gradio; ConfigError if Gradio is not installed."""
         try:
             import gradio
         except ImportError as error:
@@ -77,7 +83,7 @@ class Studio:
                 raise gradio.Error(str(error), print_exception=False) from error
 
         with gradio.Blocks(title="AdaQF", analytics_enabled=False) as app:
-            gradio.Markdown("# A sentence into a motion")
+            gradio.Markdown("# Motions from a sentence")
             with gradio.Row():
                 prompt = gradio.Textbox(label="Prompt", value="a person waves the right hand twice", scale=4)
                 seconds = gradio.Number(label="Seconds", value=4.0, minimum=0, step=0.2)
@@ -92,7 +98,7 @@ class Studio:
 
 
 def _frame(page: str) -> str:
-    """A page in a frame of its own: its script runs, and can reach nothing outside of it."""
+    """A page in a frame of its own, whose scripts run but cannot reach anything outside."""
     return (
         f'<iframe title="Motions" sandbox="allow-scripts" srcdoc="{html.escape(page)}" '
         f'style="width: 100%; height: {HEIGHT}px; border: 0"></iframe>'

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaqf_train.generators.latent.config import AutoencoderConfig
 from adaqf_train.generators.temporal import TemporalDecoder, TemporalEncoder, latent_mask
 
-SMALLEST_DEVIATION = 1e-2  # of a latent channel that tells nothing
+SMALLEST_DEVIATION = 1e-2  # lower bound for latent channels that carry no information
 
 
 class Posterior(NamedTuple):
@@ -21,7 +21,7 @@ class Posterior(NamedTuple):
 
 
 class MotionAutoencoder(nn.Module):
-    """Motions to latent frames at a quarter of the rate, and back; sees no text."""
+    """Motions to latent frames at a quarter of the rate, and back; reads no text."""
 
     def __init__(self, features: int, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class MotionAutoencoder(nn.Module):
         self.register_buffer("std", torch.ones(config.latent))
 
     def forward(self, motion: Tensor, mask: Tensor, noise: Tensor) -> tuple[Tensor, Posterior]:
-        """The reconstruction (B, T, D) through a drawn latent, and what it was drawn from.
+        """The reconstruction (B, T, D) through a drawn latent, and the distribution it was drawn from.
 
         motion: (B, T, D) normalised features; mask: (B, T), True = real; noise: (B, T / 4, latent).
         """
@@ -45,7 +45,7 @@ class MotionAutoencoder(nn.Module):
         return Posterior(*self.encoder(motion, mask).chunk(2, dim=-1))
 
     def encode(self, motion: Tensor, mask: Tensor) -> Tensor:
-        """Standardised latents (B, T / 4, latent), zero beyond a clip: what a diffusion can start from."""
+        """Standardised latents (B, T / 4, latent) for a diffusion, zero beyond a clip."""
         latents = (self.posterior(motion, mask).mean - self.mean) / self.std
         return latents * latent_mask(mask)[..., None]
 

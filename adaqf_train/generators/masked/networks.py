@@ -23,12 +23,12 @@ class Quantised(NamedTuple):
 
     latents: Tensor  # (B, N, code): the sums; their gradient goes to what was quantised
     tokens: Tensor  # (B, N, levels) long
-    residuals: Tensor  # (B, N, levels, code): what each level was to express, without gradients
-    commitment: Tensor  # (B,): mean squared distance of what each level was to express to its code
+    residuals: Tensor  # (B, N, levels, code): the input of each level, without gradients
+    commitment: Tensor  # (B,): mean squared distance of each level's input to its code
 
 
 class ResidualQuantiser(nn.Module):
-    """A codebook for each level; a level quantises what the levels before it left."""
+    """A codebook for each level; a level quantises the residual of the levels before it."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ class ResidualQuantiser(nn.Module):
         self.register_buffer("sums", torch.zeros(config.levels, config.codes, config.code))
 
     def forward(self, latents: Tensor, mask: Tensor, levels: int) -> Quantised:
-        """latents: (B, N, code); mask: (B, N), True = real; levels: how many to use, from the first.
+        """Quantise latents (B, N, code), mask (B, N) True = real, with the first `levels` levels.
 
-        In float32 whatever the precision around it: what a level leaves is small beside what it was given.
+        Computes in float32 at any precision: a level's residual is small beside its input.
         """
         latents = latents.float()
         left, commitment = latents, latents.new_zeros(len(latents))
@@ -53,7 +53,7 @@ class ResidualQuantiser(nn.Module):
             tokens.append(nearest)
             residuals.append(left.detach())
             left = left - code
-        total = latents - left  # the sum of the codes; straight through to what was quantised
+        total = latents - left  # the sum of the codes; the gradient passes straight through
         straight = latents + (total - latents).detach()
         return Quantised(straight, torch.stack(tokens, -1), torch.stack(residuals, -2), commitment / levels)
 
@@ -63,7 +63,7 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def start(self, latents: Tensor) -> None:
-        """Gives every level codes among what it has to express of these latents (M, code)."""
+        """Draw the codes of every level from its inputs for these latents (M, code)."""
         latents = latents.float()
         for codes in self.codes:
             codes.copy_(latents[torch.randint(len(latents), (len(codes),)).to(latents.device)])
@@ -73,7 +73,7 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def counts(self, quantised: Quantised, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """How often each code was used (levels, codes), and the sums of what it stood for (levels, codes, code)."""
+        """The uses of each code (levels, codes), and the sums of the inputs it replaced (levels, codes, code)."""
         tokens, residuals = quantised.tokens[mask], quantised.residuals[mask]  # (M, levels), (M, levels, code)
         levels, entries = tokens.shape[1], self.config.codes
         place = (tokens + entries * torch.arange(levels, device=tokens.device)).flatten()
@@ -83,9 +83,9 @@ class ResidualQuantiser(nn.Module):
 
     @torch.no_grad()
     def follow(self, uses: Tensor, sums: Tensor, residuals: Tensor) -> None:
-        """Moves the codebooks of the first levels towards what their codes stood for, and resets idle codes.
+        """Move the codebooks of the first levels towards the inputs of their codes, and reset idle codes.
 
-        uses, sums: of `counts`, summed over processes. residuals: (M, levels, code), where idle codes may go.
+        uses, sums: from `counts`, summed over processes. residuals: (M, levels, code), new places for idle codes.
         """
         levels, weight = len(uses), 1 - self.config.decay
         self.uses[:levels].lerp_(uses, weight)
@@ -100,7 +100,7 @@ class ResidualQuantiser(nn.Module):
 
 
 class MotionTokenizer(nn.Module):
-    """Motions to tokens at a quarter of the frame rate, `levels` of them at a time, and back; sees no text."""
+    """Motions to tokens at a quarter of the frame rate, `levels` of them at a time, and back; reads no text."""
 
     def __init__(self, features: int, config: TokenizerConfig) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class MotionTokenizer(nn.Module):
         self.decoder = TemporalDecoder(config.code, config.width, config.depth, features)
 
     def forward(self, motion: Tensor, mask: Tensor, levels: int) -> tuple[Tensor, Quantised]:
-        """The reconstruction (B, T, D) of motions through the first levels, and how they were quantised."""
+        """The reconstruction (B, T, D) of motions through the first levels, and their quantised latents."""
         real = latent_mask(mask)
         quantised = self.quantiser(self.encoder(motion, mask), real, levels)
         return self.decoder(quantised.latents, real), quantised
@@ -128,12 +128,12 @@ class MotionTokenizer(nn.Module):
 def _nearest(latents: Tensor, codes: Tensor) -> Tensor:
     """Indices of the nearest codes: (..., C), (K, C) -> (...)."""
     with torch.autocast(latents.device.type, enabled=False):
-        # |x - c|^2 without |x|^2, which does not change the order.
+        # |x - c|^2 without |x|^2, which is the same for all codes.
         return (codes.square().sum(dim=-1) - 2 * latents.float() @ codes.T).argmin(dim=-1)
 
 
 class TextFirst(nn.Module):
-    """A transformer encoder over a sequence that stands behind its prompt's pooled vector."""
+    """A transformer encoder over a sequence that begins with the prompt's pooled vector."""
 
     def __init__(self, text_width: int, config: TransformerConfig) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class MaskedTransformer(nn.Module):
 
     @property
     def mask_token(self) -> int:
-        """The token that stands for what is to be predicted."""
+        """The token in place of those to predict."""
         return self.codes
 
     def forward(self, tokens: Tensor, text: Tensor, mask: Tensor, keep_text: Tensor | None = None) -> Tensor:
@@ -189,9 +189,9 @@ class MaskedTransformer(nn.Module):
         generators: Sequence[torch.Generator],
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Tokens (B, N) for B prompts, filled in `steps` rounds; after each the least likely ones are masked again.
+        """Tokens (B, N) for B prompts, filled in `steps` rounds; after each, the least likely are masked again.
 
-        text: (B, P); mask: (B, N), True = real; generators: one on the CPU for each item, which draws from it alone.
+        text: (B, P); mask: (B, N), True = real; generators: one on the CPU for each item.
         """
         lengths = mask.sum(dim=-1)
         tokens = torch.full(mask.shape, self.mask_token, device=mask.device)
@@ -249,7 +249,7 @@ class ResidualTransformer(nn.Module):
     ) -> Tensor:
         """Tokens (B, N, levels) on top of the base level's (B, N); the other arguments as `MaskedTransformer.sample`'s.
 
-        Levels are drawn one after the other, so fewer of them are the first ones of more.
+        Levels are drawn in order, so a call for fewer levels gives the first ones of a call for more.
         """
         tokens, lengths = base[..., None], mask.sum(dim=-1)
         for level in range(1, levels):
@@ -262,7 +262,7 @@ class ResidualTransformer(nn.Module):
 
 
 def masked_share(progress: Tensor | float) -> Tensor | float:
-    """How much of a sequence is masked at a progress in [0, 1]: the cosine schedule (Chang et al. 2022, MaskGIT)."""
+    """Share of a sequence that is masked at a progress in [0, 1]: the cosine schedule (Chang et al. 2022, MaskGIT)."""
     return torch.cos(torch.as_tensor(progress) * math.pi / 2)
 
 
@@ -276,10 +276,10 @@ def guided(network: nn.Module, inputs: Sequence[Tensor], text: Tensor, mask: Ten
 
 
 def draw(logits: Tensor, lengths: Tensor, temperature: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """A token from softmax(logits / temperature) at each place, (B, N, codes) -> (B, N); an item draws its own only."""
+    """A token from softmax(logits / temperature) at each place, (B, N, codes) -> (B, N)."""
     noise = torch.zeros(logits.shape)
     for row, length, generator in zip(noise, lengths.tolist(), generators, strict=True):
-        # Gumbel noise: the largest of logits so disturbed is distributed as their softmax.
+        # Gumbel noise: the argmax of the disturbed logits is distributed as their softmax.
         uniform = torch.rand(length, logits.shape[-1], generator=generator).clamp(1e-20, 1 - 1e-7)
         row[:length] = -(-uniform.log()).log()
     return (logits / temperature + noise.to(logits.device)).argmax(dim=-1)

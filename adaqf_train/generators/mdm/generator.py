@@ -43,19 +43,7 @@ class MDMGenerator(MotionGenerator):
         *,
         own_base: bool = False,
     ) -> None:
-        """Takes trained networks, as they are.
-
-        Args:
-            encoder: The text encoder.
-            denoiser: Reads the encoder's features.
-            diffusion: The schedule that the denoiser was trained on.
-            mean: (D,) mean of the features that the denoiser was trained on.
-            std: (D,) their standard deviation.
-            sampling: How motions are drawn.
-            unit_frames: Lengths are multiples of it.
-            max_frames: Longest length in one piece, exclusive.
-            own_base: Whether the encoder's base was trained too; it is then saved with the generator.
-        """
+        """Takes the networks as they are; own_base: the encoder's base was trained too, and is saved with them."""
         super().__init__(encoder, mean, std, sampling, unit_frames, max_frames)
         self.denoiser, self.diffusion = denoiser.eval(), diffusion
         self.group, self.own_base = denoiser.config.frames_per_token, own_base
