@@ -29,7 +29,7 @@ class Sample:
     model: str
     """A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
-    """What happens. Repeatable: one motion each."""
+    """What happens. Give it several times for several motions."""
     out: Path
     """FILE.npy: joints (frames, 22, 3), metres; of several motions (motions, frames, 22, 3). FILE.bvh, FILE.glb: an
     animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.html: a page that plays them. FILE.mp4,

@@ -30,7 +30,7 @@ Overrides = Annotated[
     tyro.conf.arg(
         name="set",
         metavar="NAME=VALUE",
-        help="Change a setting by its name, such as diffusion.steps=50. Repeatable. A flag wins over it.",
+        help="Change a setting by its name, such as diffusion.steps=50. A flag wins over it.",
     ),
 ]
 Recipe = Annotated[

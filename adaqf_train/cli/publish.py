@@ -22,7 +22,7 @@ class Push:
     """Licence of the weights under the terms of its data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
     trained on AMASS or on Bandai Namco's motions are for non-commercial use."""
     trained_on: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Name of the training data; default: the recipe's, or what the generator's encoder records. Repeatable."""
+    """Name of the training data; default: the recipe's, or what the generator's encoder records."""
     private: bool = False
     """Make the repository private."""
     dry_run: bool = False

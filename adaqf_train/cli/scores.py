@@ -118,7 +118,7 @@ class Compare:
     reports: tyro.conf.Positional[tuple[Path, ...]]
     """report.json files, or folders of runs."""
     paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
-    """Number of a table of the paper to show as well. Repeatable."""
+    """Number of a table of the paper to show as well."""
     mix: bool = False
     """Allow reports of different protocols in one table, with a note below it."""
 

@@ -24,9 +24,9 @@ class Ui:
     """Open a page in the browser that generates motions from prompts; needs `pip install 'adaclip[ui]'`."""
 
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a finished run, whose baseline and AdaQF are shown. Repeatable."""
+    """Folder of a finished run, whose baseline and AdaQF are shown."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a generator of any family. Repeatable."""
+    """Folder of a generator of any family."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 lets other machines in, without a password."""
     port: int = 7860

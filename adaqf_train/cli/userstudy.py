@@ -19,11 +19,11 @@ class BuildStudy:
     out: Path
     """FILE.html, or a folder for study.html. The key is written beside it; keep it to yourself."""
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a finished run, whose baseline and AdaQF take part. Repeatable."""
+    """Folder of a finished run, whose baseline and AdaQF take part."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a generator of any family, which takes part under the folder's name. Repeatable."""
+    """Folder of a generator of any family, which takes part under the folder's name."""
     motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=FOLDER")] = ()
-    """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it. Repeatable."""
+    """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it."""
     data: Path | None = None
     """Data set for prompts and real motions; None: that of the first run."""
     ground_truth: bool = False

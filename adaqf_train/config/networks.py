@@ -15,7 +15,6 @@ from adaqf_train.config.schema import (
     Share,
     at_least,
     require,
-    require_heads,
 )
 from adaqf_train.errors import ConfigError
 
@@ -23,33 +22,52 @@ POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the d
 
 
 @dataclass(frozen=True)
-class PocketClipConfig(Group, name="pocket_clip"):
+class TransformerSizes(Group, name="transformer"):
+    """Sizes of a transformer."""
+
+    width: Count = 512
+    """Width of the transformer."""
+    layers: Count = 8
+    """Layers of the transformer."""
+    heads: Count = 4
+    """Attention heads of each layer."""
+    feedforward: Count = 1024
+    """Hidden width of each layer's MLP."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        heads, name = self.heads, self._name
+        require(self.width % heads == 0, f"{name}.width must be divisible by {name}.heads ({heads}), got {self.width}.")
+
+
+@dataclass(frozen=True)
+class ContrastiveFit(Group, name="fit"):
+    """Optimisation of two towers that embed matching pairs close to each other."""
+
+    steps: Count = 20_000
+    """Training steps."""
+    batch: Annotated[int, at_least(2)] = 64
+    """Pairs in a batch."""
+    learning_rate: Positive = 1e-4
+    """Learning rate of AdamW."""
+    seed: Natural = 0
+    """Seed of the initial weights and of the batches."""
+
+
+@dataclass(frozen=True)
+class PocketClipConfig(TransformerSizes, ContrastiveFit, name="pocket_clip"):
     """The miniature of CLIP: a text tower trained against single still poses."""
 
     vocabulary: Annotated[int, at_least(514)] = 1000
     """Entries of its byte-pair encoding; 514 hold every byte (two each) and two special tokens."""
     width: Count = 128
-    """Width of the transformer."""
     layers: Count = 4
-    """Layers of the transformer."""
-    heads: Count = 4
-    """Attention heads of each layer."""
     feedforward: Count = 512
-    """Hidden width of each layer's MLP."""
     projection: Count = 128
     """Width of the embedding that text and poses share."""
     steps: Count = 300
-    """Training steps."""
     batch: Annotated[int, at_least(2)] = 128
-    """Pairs of text and pose in a batch."""
     learning_rate: Positive = 1e-3
-    """Learning rate of AdamW."""
-    seed: Natural = 0
-    """Seed of the initial weights and of the batches."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_heads("pocket_clip", self.width, self.heads)
 
 
 @dataclass(frozen=True)
@@ -78,8 +96,8 @@ class EncoderConfig(Group, name="encoder"):
 
 
 @dataclass(frozen=True)
-class ExtractorConfig(Group, name="extractors"):
-    """The text and motion extractors that give feedback (T2M's GRU design; defaults are its sizes)."""
+class ExtractorConfig(ContrastiveFit, name="extractors"):
+    """The text and motion extractors that give feedback: T2M's GRU design and sizes, about 55 epochs of HumanML3D."""
 
     movement: Count = 512
     """Channels of the movement convolution."""
@@ -94,36 +112,22 @@ class ExtractorConfig(Group, name="extractors"):
     noise: NotNegative = 0.0
     """Standard deviation of the noise on normalised motions while the extractors are trained."""
     objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
-    """margin is the loss of T2M's evaluators, for comparison; minimal_pairs is InfoNCE with negatives in which one
-    dynamic word of the caption is flipped."""
+    """margin: the loss of T2M's evaluators. minimal_pairs: InfoNCE with captions in which a word is flipped."""
     temperature: Positive = 0.1
     """Temperature of InfoNCE. The paper gives none; 0.1 is TMR's, and 1 floors the loss at 2.5 to 3.2."""
     margin: Positive = 10.0
     """Margin of the Euclidean distances; T2M's."""
-    steps: Count = 20_000
-    """Training steps; 20,000 are about 55 epochs of HumanML3D."""
-    batch: Annotated[int, at_least(2)] = 64
-    """Pairs of text and motion in a batch."""
-    learning_rate: Positive = 1e-4
-    """Learning rate of AdamW."""
     full_set: bool = True
     """Train on all clips even if data.samples limits those of the generator (appendix A.1)."""
     seed: Natural = 1
-    """Seed of the initial weights and of the batches."""
 
 
 @dataclass(frozen=True)
-class EvaluatorConfig(Group, name="evaluator"):
+class EvaluatorConfig(TransformerSizes, ContrastiveFit, name="evaluator"):
     """The independent evaluator: transformers instead of GRUs, another seed, its own word vectors (TMR's family)."""
 
     width: Count = 256
-    """Width of the transformers."""
     layers: Count = 6
-    """Layers of each transformer."""
-    heads: Count = 4
-    """Attention heads of each layer."""
-    feedforward: Count = 1024
-    """Hidden width of each layer's MLP."""
     embedding: Count = 256
     """Width of the embedding that text and motion share."""
     dropout: Share = 0.1
@@ -133,33 +137,15 @@ class EvaluatorConfig(Group, name="evaluator"):
     flipped: bool = False
     """Add captions with one flipped word to the negatives."""
     steps: Count = 30_000
-    """Training steps."""
-    batch: Annotated[int, at_least(2)] = 64
-    """Pairs of text and motion in a batch."""
-    learning_rate: Positive = 1e-4
-    """Learning rate of AdamW."""
     seed: Natural = 2
-    """Seed of the initial weights and of the batches."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_heads("evaluator", self.width, self.heads)
 
 
 @dataclass(frozen=True)
-class DenoiserConfig(Group, name="denoiser"):
+class DenoiserConfig(TransformerSizes, name="denoiser"):
     """MDM's transformer; defaults are its decoder's sizes (26.3 M parameters)."""
 
     arch: Literal["decoder", "encoder"] = "decoder"
     """decoder attends to the text (MDM's trans_dec); encoder starts its sequence with it (trans_enc)."""
-    width: Count = 512
-    """Width of the transformer."""
-    layers: Count = 8
-    """Layers of the transformer."""
-    heads: Count = 4
-    """Attention heads of each layer."""
-    feedforward: Count = 1024
-    """Hidden width of each layer's MLP."""
     dropout: Share = 0.1
     """Dropout of the transformer."""
     conditioning: Literal["tokens", "pooled", "both"] = "tokens"
@@ -169,7 +155,6 @@ class DenoiserConfig(Group, name="denoiser"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_heads("denoiser", self.width, self.heads)
         require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
         require(
             self.frames_per_token == 1 or self.frames_per_token % 2 == 0,

@@ -76,11 +76,6 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_heads(group: str, width: int, heads: int) -> None:
-    """Requires a width that attention heads can share equally."""
-    require(width % heads == 0, f"{group}.width must be divisible by {group}.heads ({heads}), got {width}.")
-
-
 def check(name: str, hint: object, value: object) -> None:
     """Raises ConfigError when a value is not of the declared type or outside its bounds."""
     fault = _fault(hint, value)

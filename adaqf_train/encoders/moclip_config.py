@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, at_least
+from adaqf_train.config.networks import ContrastiveFit
+from adaqf_train.config.schema import Count, Natural, NotNegative, Positive
 
 
 @dataclass(frozen=True)
-class MoClipConfig(Group, name="moclip"):
+class MoClipConfig(ContrastiveFit, name="moclip"):
     """A contrastive adaptation of CLIP with a tether to its base (the idea of MoCLIP, Maldonado et al. 2025)."""
 
     tuning: Literal["lora", "full"] = "lora"
@@ -22,18 +23,11 @@ class MoClipConfig(Group, name="moclip"):
     """Temperature of InfoNCE, as the extractors'."""
     tether: NotNegative = 1.0
     """Weight of 1 - cosine to the base's embedding."""
-    learning_rate: Positive = 1e-4
-    """Learning rate of the motion encoder."""
     encoder_learning_rate: Positive = 1e-4
-    """Learning rate of the text encoder."""
-    steps: Count = 20_000
-    """Optimiser steps."""
-    batch: Annotated[int, at_least(2)] = 64
-    """Pairs in a batch."""
+    """Learning rate of the text encoder; learning_rate is that of the motion encoder."""
     checkpoint_every: Count = 1000
     """Steps between checkpoints."""
     seed: Natural = 3
-    """Seed of the fit."""
 
 
 POCKET = MoClipConfig(learning_rate=1e-3, encoder_learning_rate=1e-3, steps=400, checkpoint_every=100)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from adaqf_train.config import RunConfig, TrainingConfig
+from adaqf_train.config.networks import TransformerSizes
 from adaqf_train.config.schema import (
     Count,
     Group,
@@ -14,7 +15,6 @@ from adaqf_train.config.schema import (
     Share,
     at_least,
     require,
-    require_heads,
     within,
 )
 from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
@@ -45,17 +45,11 @@ class TokenizerConfig(Group, name="tokenizer"):
 
 
 @dataclass(frozen=True)
-class TransformerConfig(Group, name="transformer"):
+class TransformerConfig(TransformerSizes, name="transformer"):
     """The transformers over motion tokens (MoMask; defaults are its sizes)."""
 
     width: Count = 384
-    """Width of the transformer."""
-    layers: Count = 8
-    """Layers of the transformer."""
     heads: Count = 6
-    """Attention heads of each layer."""
-    feedforward: Count = 1024
-    """Hidden width of each layer's MLP."""
     dropout: Share = 0.2
     """Dropout of the transformer."""
     text_drop: Share = 0.1
@@ -65,7 +59,6 @@ class TransformerConfig(Group, name="transformer"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_heads("transformer", self.width, self.heads)
         require(self.width % 2 == 0, f"transformer.width must be even for the position codes, got {self.width}.")
 
 
