@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adaqf_train.cli.study import StudyVerb
+from adaqf_train.config import override
 from adaqf_train.config.recipes import RECIPES
 from adaqf_train.errors import ConfigError
 from adaqf_train.studies import results, trial
@@ -20,7 +21,8 @@ DATA = ("procedural=a", "bandai-namco=b")
 
 
 def setup(recipe: str = "pocket", *settings: str, base: Path | None = None) -> Setup:
-    return StudyVerb("any", DATA, recipe=recipe, settings=settings, base=base).setup()
+    config = override(RECIPES[recipe], settings)
+    return StudyVerb("any", DATA, recipe=recipe, settings=settings, base=base, config=config).setup()
 
 
 @pytest.mark.parametrize(
