@@ -11,11 +11,11 @@ import torch
 
 from adaqf_train.data.prepare.joints import _pack
 from adaqf_train.evaluation.attributes import attribute_accuracy, signals
-from adaqf_train.evaluation.attributes.measure import events
+from adaqf_train.evaluation.attributes.accuracy import compare, coverage, read
+from adaqf_train.evaluation.attributes.caption_rules import read_caption
+from adaqf_train.evaluation.attributes.detection import events
 from adaqf_train.evaluation.attributes.parameters import is_unseen, read_parameters
 from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES
-from adaqf_train.evaluation.attributes.score import coverage, judge, read
-from adaqf_train.evaluation.attributes.words import read_words
 from adaqf_train.motion.features import decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D
 from adaqf_train.procedural import generate
@@ -87,7 +87,7 @@ def test_captions_shuffled_among_clips_of_an_action_are_at_chance(clips):
             values = [clips.actions[i][0].get(key) for i in rows]
             for row, prompt in enumerate(prompts):
                 other = int(rng.integers(len(rows)))
-                verdicts = [right for said, right in judge(clips.joints[rows[other]], prompt) if said == name]
+                verdicts = [right for said, right in compare(clips.joints[rows[other]], prompt) if said == name]
                 hits += verdicts
                 chances += [np.mean([value == values[row] for value in values])] * len(verdicts)
         assert np.mean(hits) == pytest.approx(np.mean(chances), abs=0.06), name
@@ -172,8 +172,8 @@ def test_motions_and_captions_must_agree_in_number(clips):
 
 def said(caption: str, place: int = 0) -> dict:
     """What is said of one action, without what is not."""
-    action = vars(read_words(caption).actions[place])
-    return {name: value for name, value in action.items() if value not in (None, False) and name != "action"}
+    action = vars(read_caption(caption).actions[place])
+    return {name: value for name, value in action.items() if value not in (None, False) and name != "name"}
 
 
 def test_words_are_read_by_the_stated_rules():
@@ -204,11 +204,11 @@ def test_order_is_read_from_joining_words():
         "a person waves after walking forward",
         "after walking forward, a person waves",
     ):
-        prompt = read_words(caption)
+        prompt = read_caption(caption)
         assert [action.kind for action in prompt.actions] == ["travel", "wave"], caption
         assert prompt.pairs() == [(0, 1)], caption
-    assert read_words("a person walks forward while waving").pairs() == []
-    assert [a.turn for a in read_words("someone walks forward, then turns left").actions] == [None, "left"]
+    assert read_caption("a person walks forward while waving").pairs() == []
+    assert [a.turn for a in read_caption("someone walks forward, then turns left").actions] == [None, "left"]
 
 
 @pytest.mark.parametrize(
@@ -229,17 +229,17 @@ def test_order_is_read_from_joining_words():
     ],
 )
 def test_what_the_rules_do_not_know_is_not_guessed_but_counted(caption):
-    prompt = read_words(caption)
+    prompt = read_caption(caption)
     assert prompt.listed
-    assert not any(prompt.says(name) for name in prompt.listed)
+    assert not any(prompt.states(name) for name in prompt.listed)
     assert all(coverage([prompt], name) == 0 for name in prompt.listed)
 
 
 def test_prompts_without_a_listed_word_are_in_no_coverage():
-    prompt = read_words("a person sits down")
+    prompt = read_caption("a person sits down")
     assert not prompt.listed
     assert all(coverage([prompt], name) is None for name in ATTRIBUTES)
-    assert judge(np.zeros((40, 22, 3)), read_words("a person is tired")) == []
+    assert compare(np.zeros((40, 22, 3)), read_caption("a person is tired")) == []
 
 
 def test_a_loose_caption_holds_a_motion_to_what_it_says_alone():

@@ -1,5 +1,9 @@
-"""Attribute accuracy: sides, turns, speeds, counts and order, measured on the joints and read from the prompt."""
+"""Attribute accuracy: do motions show the sides, turns, speeds, counts and order that their prompts state?
 
-from adaqf_train.evaluation.attributes.score import attribute_accuracy
+A prompt becomes a list of `prompt.Action` (from its words by `caption_rules`, or from the parameters of a procedural
+clip), the joints become a list of `event.Event` (`detection`), and `accuracy` compares the two. No network is involved.
+"""
+
+from adaqf_train.evaluation.attributes.accuracy import attribute_accuracy
 
 __all__ = ["attribute_accuracy"]

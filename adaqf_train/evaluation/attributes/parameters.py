@@ -1,4 +1,4 @@
-"""What the parameters of a procedural clip say, as far as its caption says it too."""
+"""What the parameters of a procedural clip state, as far as its caption states it too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES, Prompt, Said
-from adaqf_train.evaluation.attributes.words import read_words
+from adaqf_train.evaluation.attributes.caption_rules import read_caption
+from adaqf_train.evaluation.attributes.prompt import Action, Prompt
 
 PROCEDURAL = {
     "walk": "travel",
@@ -31,50 +31,53 @@ PROCEDURAL = {
 
 
 def read_parameters(actions: Sequence[dict], caption: str) -> Prompt:
-    """What a procedural clip's parameters say, of the attributes that its caption has words for.
+    """Read the parameters of a procedural clip, as far as its caption states them too.
 
-    A caption may leave an attribute out, and normal speed has no word: a motion is not held to what it was not told.
+    A caption may omit an attribute, and normal speed has no word: motions need not show what a prompt does not state.
+
+    Args:
+        actions: Parameters of the clip's actions.
+        caption: One of its captions.
     """
-    words = read_words(caption).listed
-    words |= {"count"} if re.search(r"\b(?:a single|one)\b", caption) else set()
+    listed = read_caption(caption).listed
+    listed |= {"count"} if re.search(r"\b(?:a single|one)\b", caption) else set()
     named = bool(re.search(r"\b(?:left|right)\b", caption))
-    found = [_of_facts(facts, words, named) for facts in actions if facts["action"] in PROCEDURAL]
-    prompt = tuple(said for group in found for said in group)
-    listed = words - {"side", "turn", "direction"}  # forward may be where an arm goes
-    said_of = {name for name in ATTRIBUTES for said in prompt if getattr(said, name, None) is not None}
-    listed |= said_of & {"side", "turn", "direction"}
-    return Prompt(prompt, listed, ordered=len(actions) > 1)
+    known = [facts for facts in actions if facts["action"] in PROCEDURAL]
+    prompt = tuple(action for facts in known for action in _actions_of(facts, listed, named))
+    places = {"side", "turn", "direction"}  # their words may mean something else: forward may be where an arm goes
+    stated = {name for name in places for action in prompt if getattr(action, name) is not None}
+    return Prompt(prompt, (listed - places) | stated, ordered=len(actions) > 1)
 
 
 def is_unseen(actions: Sequence[dict]) -> bool:
-    """Whether a clip of the test split shows a combination of action and attributes that training never sees."""
+    """Whether a clip of the test split shows a combination of action and attributes that is not in training."""
     return bool(actions) and bool(actions[0].get("unseen_combination"))
 
 
-def _of_facts(facts: dict, words: frozenset[str], named: bool) -> list[Said]:
-    """One action; two for a walk on a bent path, which also turns."""
-    kind, action, side = PROCEDURAL[facts["action"]], facts["action"], facts.get("side")
-    speed = facts.get("speed") if "speed" in words else None
-    said = Said(
+def _actions_of(facts: dict, listed: frozenset[str], named: bool) -> list[Action]:
+    """One action; two for a walk on a bent path, which also turns. named: the caption names a side."""
+    kind, name, side = PROCEDURAL[facts["action"]], facts["action"], facts.get("side")
+    speed = facts.get("speed") if "speed" in listed else None
+    action = Action(
         kind,
-        f"procedural {action}" + (" backward" if facts.get("direction") == "backward" else ""),
+        f"procedural {name}" + (" backward" if facts.get("direction") == "backward" else ""),
         speed=speed if speed != "normal" else None,
-        count=facts.get("count") if "count" in words else None,
-        both=True if side == "both" and "both" in words else None,
+        count=facts.get("count") if "count" in listed else None,
+        both=True if side == "both" and "both" in listed else None,
     )
     turned = side if named else None
-    angle = facts.get("angle_deg") if "angle" in words and facts.get("path") != "curve" else None
+    angle = facts.get("angle_deg") if "angle" in listed and facts.get("path") != "curve" else None
     if kind == "turn":
-        return [replace(said, turn=turned, angle=angle)]
+        return [replace(action, turn=turned, angle=angle)]
     if kind == "travel":
         direction = facts["direction"]
         aside = direction in ("left", "right")
-        # "Sideways" is in the word for it; forward may go without saying.
-        known = "sideways" if aside else direction if "direction" in words else None
-        way = replace(said, direction=known, side=direction if aside and named else None)
-        bend = Said("turn", "turn", turn=turned, angle=angle, with_previous=True)
-        return [way, bend] if "path" in facts else [way]
+        # A sidestep is sideways by its name, but "forward" is often omitted.
+        stated = "sideways" if aside else direction if "direction" in listed else None
+        travel = replace(action, direction=stated, side=direction if aside and named else None)
+        bend = Action("turn", "turn", turn=turned, angle=angle, with_previous=True)
+        return [travel, bend] if "path" in facts else [travel]
     if kind == "jump":
-        known = facts["direction"] == "forward" and "direction" in words
-        return [replace(said, direction="forward" if known else None)]
-    return [replace(said, side=side if named and side in ("left", "right") else None)]
+        forward = facts["direction"] == "forward" and "direction" in listed
+        return [replace(action, direction="forward" if forward else None)]
+    return [replace(action, side=side if named and side in ("left", "right") else None)]

@@ -1,4 +1,4 @@
-"""What a prompt says of a motion, however it was read."""
+"""What a prompt states about a motion, whether it was read from its words or from a procedural clip's parameters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ ATTRIBUTES = ("side", "both", "direction", "turn", "angle", "speed", "distance",
 
 
 @dataclass(frozen=True)
-class Said:
-    """An action with what is said of it; None where nothing is."""
+class Action:
+    """An action with its stated attributes; None if the prompt does not state one."""
 
-    kind: str  # of `measure.MEASURES`
-    action: str  # whose threshold of speed applies
+    kind: str  # of `detection.DETECTORS`
+    name: str  # whose thresholds of speed apply
     side: str | None = None
     both: bool | None = None
     direction: str | None = None
@@ -22,30 +22,28 @@ class Said:
     speed: str | None = None
     distance: float | None = None  # metres
     count: int | None = None
-    about: bool = False  # whether the count is a rough one
-    with_previous: bool = False  # at the same time, so that no order is said
+    about: bool = False  # the count is approximate
+    with_previous: bool = False  # at the same time, so that no order is stated
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The actions a prompt names, in the order they are to be done, and which attributes it has words for."""
+    """The actions of a prompt, in the order in which they are to be done."""
 
-    actions: tuple[Said, ...]
-    listed: frozenset[str]
-    ordered: bool = False  # whether the order of the actions is said
+    actions: tuple[Action, ...]
+    listed: frozenset[str]  # attributes for which the prompt has words, whether or not the rules understand them
+    ordered: bool = False  # whether the order of the actions is stated
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The actions whose order can be told: neighbours of different kinds. Two of a kind are told apart by side."""
-        if not self.ordered:
-            return []
+        """Return the neighbours whose order is stated: of different kinds, because events of one kind are matched."""
         return [
             (i, i + 1)
             for i, (a, b) in enumerate(itertools.pairwise(self.actions))
-            if a.kind != b.kind and not b.with_previous
+            if self.ordered and a.kind != b.kind and not b.with_previous
         ]
 
-    def says(self, attribute: str) -> bool:
-        """Whether at least one action has a value of it."""
+    def states(self, attribute: str) -> bool:
+        """Whether at least one action has a value of an attribute."""
         if attribute == "order":
             return bool(self.pairs())
         return any(getattr(action, attribute) is not None for action in self.actions)

@@ -1,6 +1,6 @@
-"""Curves read from the joints, one number a frame, and what counts as a rise, a swing or a pulse of a curve.
+"""Curves of one number per frame, computed from joints, and the rises, swings and pulses of a curve.
 
-Joints are (T, 22, 3): metres, Y up, 20 frames a second, as `features.decode` gives them. Left and right are the
+Joints are (T, 22, 3): metres, Y up, 20 frames per second, as `features.decode` returns them. Left and right are the
 person's own.
 """
 
@@ -13,22 +13,20 @@ from adaqf_train.motion.skeleton import HUMANML3D
 FPS = HUMANML3D.fps
 J = {name: index for index, name in enumerate(HUMANML3D.joints)}
 SIDES = ("left", "right")
-SMOOTHING = 5  # frames of the moving average over paths and headings: a quarter of a second
+SMOOTHING = 5  # frames of the moving average of paths and headings: a quarter of a second
 Pulse = tuple[int, int]  # first and last frame, inclusive
 
 
 def smooth(signal: np.ndarray, frames: int = SMOOTHING) -> np.ndarray:
-    """Centred moving average along the first axis; the ends average over what there is of them. Same shape."""
-    half = min(frames // 2, len(signal) - 1)
-    padded = np.concatenate((np.zeros_like(signal[:1]), np.cumsum(signal, axis=0)))
+    """Average a signal (T,) or (T, D) over a centred window, which shrinks symmetrically towards both ends."""
     at = np.arange(len(signal))
-    reach = np.minimum(half, np.minimum(at, len(signal) - 1 - at))  # symmetric, so that a ramp stays a ramp
-    total = padded[at + reach + 1] - padded[at - reach]
-    return total / (2 * reach + 1).reshape(-1, *[1] * (signal.ndim - 1))
+    reach = np.minimum(min(frames // 2, len(signal) - 1), np.minimum(at, at[::-1]))  # symmetric: a ramp stays a ramp
+    sums = np.concatenate((np.zeros_like(signal[:1]), np.cumsum(signal, axis=0)))
+    return ((sums[at + reach + 1] - sums[at - reach]).T / (2 * reach + 1)).T
 
 
 def heading(joints: np.ndarray) -> np.ndarray:
-    """Facing in degrees (T,): of hips and shoulders together, unwrapped, smooth, 0 towards +Z, positive to the left."""
+    """Facing of hips and shoulders in degrees (T,), smooth and unwrapped: 0 towards +Z, positive to the left."""
     across = sum(joints[:, J[f"left_{part}"]] - joints[:, J[f"right_{part}"]] for part in ("hip", "shoulder"))
     return smooth(np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))))
 
@@ -41,86 +39,71 @@ def axes(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def velocity(joints: np.ndarray) -> np.ndarray:
-    """The pelvis's velocity forward and to the left, (T, 2), metres per second, smooth."""
-    path = smooth(joints[:, J["pelvis"]], 9)  # longer than a step of a run, which sways
+    """Velocity of the pelvis forward and to the left, (T, 2), metres per second, smooth."""
+    path = smooth(joints[:, J["pelvis"]], 9)  # longer than a step of a run, in which the pelvis sways
     moved = np.gradient(path, axis=0) * FPS
     return np.stack([(moved * axis).sum(-1) for axis in axes(joints)], -1)
 
 
 def elevation(joints: np.ndarray, side: str) -> np.ndarray:
-    """How far the wrist is lifted about the shoulder, (T,): 0 degrees hanging, 90 level, 180 straight up."""
-    return _angle_from_down(joints[:, J[f"{side}_wrist"]] - joints[:, J[f"{side}_shoulder"]])
+    """Angle of the arm, shoulder to wrist, (T,): 0 degrees hanging, 90 level, 180 straight up."""
+    return _angle(joints[:, J[f"{side}_wrist"]] - joints[:, J[f"{side}_shoulder"]], np.array([0.0, -1.0, 0.0]))
 
 
 def flexion(joints: np.ndarray, side: str) -> np.ndarray:
     """Bend of the elbow in degrees, (T,): 0 for a straight arm."""
-    upper = joints[:, J[f"{side}_elbow"]] - joints[:, J[f"{side}_shoulder"]]
-    lower = joints[:, J[f"{side}_wrist"]] - joints[:, J[f"{side}_elbow"]]
-    cosine = (upper * lower).sum(-1) / np.maximum(_norm(upper) * _norm(lower), 1e-9)
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    shoulder, elbow, wrist = (joints[:, J[f"{side}_{part}"]] for part in ("shoulder", "elbow", "wrist"))
+    return _angle(elbow - shoulder, wrist - elbow)
 
 
 def outward(joints: np.ndarray, side: str) -> np.ndarray:
-    """Where the forearm points in the frontal plane, (T,): 0 degrees up, positive away from the body."""
-    _, left = axes(joints)
+    """Direction of the forearm in the frontal plane, (T,): 0 degrees up, positive away from the body."""
     forearm = joints[:, J[f"{side}_wrist"]] - joints[:, J[f"{side}_elbow"]]
-    sign = 1 if side == "left" else -1
-    return np.degrees(np.arctan2(sign * (forearm * left).sum(-1), forearm[:, 1]))
+    return np.degrees(np.arctan2(aside(joints, f"{side}_wrist", f"{side}_elbow", side), forearm[:, 1]))
 
 
 def ahead(joints: np.ndarray, joint: str, of: str) -> np.ndarray:
-    """How far forward a joint is of another, (T,), metres."""
-    forward, _ = axes(joints)
-    return ((joints[:, J[joint]] - joints[:, J[of]]) * forward).sum(-1)
+    """Distance of a joint in front of another, (T,), metres."""
+    return ((joints[:, J[joint]] - joints[:, J[of]]) * axes(joints)[0]).sum(-1)
 
 
 def aside(joints: np.ndarray, joint: str, of: str, side: str) -> np.ndarray:
-    """How far out to a side a joint is of another, (T,), metres."""
-    _, left = axes(joints)
-    return (1 if side == "left" else -1) * ((joints[:, J[joint]] - joints[:, J[of]]) * left).sum(-1)
+    """Distance of a joint from another towards a side, (T,), metres."""
+    return (1 if side == "left" else -1) * ((joints[:, J[joint]] - joints[:, J[of]]) * axes(joints)[1]).sum(-1)
 
 
 def lean(joints: np.ndarray) -> np.ndarray:
     """Forward lean of the trunk, (T,), degrees from upright."""
-    trunk = joints[:, J["neck"]] - joints[:, J["pelvis"]]
-    return np.degrees(np.arctan2(ahead(joints, "neck", "pelvis"), np.maximum(trunk[:, 1], 1e-6)))
+    height = joints[:, J["neck"], 1] - joints[:, J["pelvis"], 1]
+    return np.degrees(np.arctan2(ahead(joints, "neck", "pelvis"), np.maximum(height, 1e-6)))
 
 
 def sunk(joints: np.ndarray) -> np.ndarray:
-    """How far the pelvis is below its highest point while a foot is on the floor, (T,), metres."""
+    """Depth of the pelvis below its highest point while a foot is on the floor, (T,), metres."""
     height = joints[:, J["pelvis"], 1]
     standing = height[airborne(joints) < 0.05]
     return (standing.max() if len(standing) else height.max()) - height
 
 
 def airborne(joints: np.ndarray) -> np.ndarray:
-    """Height of the lower toe above where it rests, (T,), metres: positive in flight."""
+    """Height of the lower toe above its rest, (T,), metres: positive in flight."""
     toes = joints[:, [J["left_foot"], J["right_foot"]], 1]
     return toes.min(-1) - np.percentile(toes, 10)
 
 
 def pulses(signal: np.ndarray, low: float, high: float) -> list[Pulse]:
-    """The stretches in which a signal goes above `high`, from where it left `low` to where it is back there.
-
-    A stretch may begin with the clip or end with it.
-    """
-    found: list[Pulse] = []
-    at = 0
-    for start, stop in runs(signal > low):
-        at = start
-        if signal[at:stop].max() > high:
-            found.append((start, stop - 1))
-    return found
+    """Find the stretches above `low` that exceed `high`; one may begin or end with the clip."""
+    return [(start, stop - 1) for start, stop in runs(signal > low) if signal[start:stop].max() > high]
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of each stretch of true values of (T,) flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(int)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    """Find [start, stop) of each stretch of true values of (T,) flags."""
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
+    return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
 def turning_points(signal: np.ndarray, least: float) -> list[int]:
-    """Frames at which a signal turns, first and last frame included, swings smaller than `least` ignored."""
+    """Find the frames at which a signal turns, ends included, ignoring swings smaller than `least`."""
     points, low, high, rising = [0], 0, 0, None
     for at in range(len(signal)):
         low, high = (at if signal[at] < signal[low] else low), (at if signal[at] > signal[high] else high)
@@ -140,13 +123,13 @@ def turning_points(signal: np.ndarray, least: float) -> list[int]:
 
 
 def crossing_time(signal: np.ndarray, start: int, stop: int, shares: tuple[float, float] = (0.2, 0.8)) -> float:
-    """Seconds a signal takes through the middle of its way from frame `start` to frame `stop` (inclusive)."""
+    """Measure the seconds in which a signal covers the middle of its change from frame `start` to frame `stop`."""
     part = signal[start : stop + 1]
-    way = part[-1] - part[0]
-    if len(part) < 2 or way == 0:
+    change = part[-1] - part[0]
+    if len(part) < 2 or change == 0:
         return 0.0
-    share = (part - part[0]) / way
-    last = np.flatnonzero(share <= shares[0])[-1]  # the last time it leaves the lower level behind
+    share = (part - part[0]) / change
+    last = np.flatnonzero(share <= shares[0])[-1]  # where it leaves the lower level for the last time
     times = []
     for level in shares:
         above = last + np.flatnonzero(share[last:] >= level)[0]
@@ -156,9 +139,7 @@ def crossing_time(signal: np.ndarray, start: int, stop: int, shares: tuple[float
     return float(times[1] - times[0]) / FPS
 
 
-def _angle_from_down(vector: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arccos(np.clip(-vector[:, 1] / np.maximum(_norm(vector), 1e-9), -1, 1)))
-
-
-def _norm(vector: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vector, axis=-1)
+def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Angle in degrees between vectors (T, 3) and (T, 3) or (3,)."""
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.degrees(np.arccos(np.clip((a * b).sum(-1) / np.maximum(norms, 1e-9), -1, 1)))
