@@ -1,4 +1,4 @@
-"""Attribute accuracy: real motions bear their captions out, mirrored, shuffled and still ones do not."""
+"""Attribute accuracy: real motions show what their captions state; mirrored, shuffled and still ones do not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def truth(clips) -> dict:
     return clips.scored()
 
 
-def test_procedural_motions_bear_their_captions_out(truth):
+def test_attributes_of_procedural_motions_match_their_captions(truth):
     for name in SEEN:
         assert truth[name]["accuracy"] >= 0.98, name
         assert truth[name]["count"] > 40, name
@@ -64,7 +64,7 @@ def test_procedural_motions_bear_their_captions_out(truth):
     assert truth["distance"] == {"accuracy": None, "coverage": None, "count": 0}
 
 
-def test_mirrored_motions_lose_side_and_turn_and_nothing_else(clips, truth):
+def test_attributes_of_mirrored_motions_lose_only_side_and_turn(clips, truth):
     mirrored = clips.scored([HUMANML3D.mirror(torch.from_numpy(joints)).numpy() for joints in clips.joints])
     for name in SEEN:
         if name in ("side", "turn"):
@@ -74,7 +74,7 @@ def test_mirrored_motions_lose_side_and_turn_and_nothing_else(clips, truth):
         assert mirrored[name]["count"] == truth[name]["count"]
 
 
-def test_captions_shuffled_among_clips_of_an_action_are_at_chance(clips):
+def test_attributes_of_captions_shuffled_within_an_action_are_at_chance(clips):
     """Chance is how often two drawn captions of the same action say the same."""
     rng = np.random.default_rng(0)
     kinds = {tuple(facts["action"] for facts in actions) for actions in clips.actions if len(actions) == 1}
@@ -94,20 +94,20 @@ def test_captions_shuffled_among_clips_of_an_action_are_at_chance(clips):
         assert np.mean(hits) < 0.7, name
 
 
-def test_captions_shuffled_over_all_clips_are_below_that(clips):
+def test_attributes_of_captions_shuffled_over_all_clips_are_below_chance(clips):
     shuffled = clips.scored(clips.reordered(np.random.default_rng(0).permutation(len(clips.joints))))
     for name in SEEN:
         assert shuffled[name]["accuracy"] < 0.4, name
 
 
-def test_a_body_that_stands_still_does_nothing_and_is_not_left_out(clips, truth):
+def test_attributes_count_a_motionless_body_as_wrong(clips, truth):
     still = clips.scored([np.repeat(joints[:1], len(joints), axis=0) for joints in clips.joints])
     for name in SEEN:
         assert still[name]["accuracy"] < 0.02, name
         assert still[name]["count"] == truth[name]["count"]
 
 
-def test_slowing_a_motion_down_changes_its_speed_alone(clips):
+def test_attributes_of_a_slowed_motion_lose_only_speed(clips):
     rows = [i for i, a in enumerate(clips.actions) if len(a) == 1 and a[0].get("speed") == "fast"]
     doubled = []
     for i in rows:
@@ -122,14 +122,14 @@ def test_slowing_a_motion_down_changes_its_speed_alone(clips):
         assert found[name]["accuracy"] > 0.95, name
 
 
-def test_a_little_trembling_changes_little(clips):
+def test_attributes_tolerate_trembling(clips):
     rng = np.random.default_rng(0)
     shaken = clips.scored([joints + 0.005 * rng.standard_normal(joints.shape) for joints in clips.joints])
     for name in SEEN:
         assert shaken[name]["accuracy"] > 0.9, name
 
 
-def test_crops_as_the_protocol_draws_them_are_borne_out_too(clips):
+def test_attributes_of_crops_match_their_captions(clips):
     rng = np.random.default_rng(0)
     cropped = []
     for joints in clips.joints:
@@ -141,14 +141,14 @@ def test_crops_as_the_protocol_draws_them_are_borne_out_too(clips):
         assert found[name]["accuracy"] >= 0.97, name
 
 
-def test_order_is_that_of_the_motion(clips):
+def test_attributes_detect_a_swapped_order(clips):
     rows = [i for i, a in enumerate(clips.actions) if len(a) == 2 and a[0]["action"] != a[1]["action"]]
     swapped = [tuple(reversed(clips.actions[i])) for i in rows]
     joints, captions = [clips.joints[i] for i in rows], [clips.captions[i] for i in rows]
     assert attribute_accuracy(joints, captions, swapped)["order"]["accuracy"] < 0.02
 
 
-def test_a_way_that_goes_on_through_a_turn_is_walked_before_and_after_it(clips):
+def test_order_of_travel_that_continues_through_a_turn(clips):
     corners = [i for i, a in enumerate(clips.actions) if a[0].get("path") == "corner"]
     caption = "a person walks, then turns to the {} and then walks away"
     captions = [caption.format(clips.actions[i][0]["side"]) for i in corners]
@@ -159,7 +159,7 @@ def test_a_way_that_goes_on_through_a_turn_is_walked_before_and_after_it(clips):
     assert attribute_accuracy([clips.joints[i] for i in on_the_spot], captions)["order"]["accuracy"] < 0.02
 
 
-def test_motions_and_captions_must_agree_in_number(clips):
+def test_attributes_refuse_unequal_numbers_and_other_joints(clips):
     with pytest.raises(ValueError, match="one caption a motion"):
         attribute_accuracy(clips.joints[:3], clips.captions[:2])
     with pytest.raises(ValueError, match="one a caption"):
@@ -176,7 +176,7 @@ def said(caption: str, place: int = 0) -> dict:
     return {name: value for name, value in action.items() if value not in (None, False) and name != "name"}
 
 
-def test_words_are_read_by_the_stated_rules():
+def test_captions_are_read_by_the_stated_rules():
     assert said("a person raises the left arm slowly") == {"kind": "raise", "side": "left", "speed": "slow"}
     assert said("Someone waves with both hands twice.") == {"kind": "wave", "both": True, "count": 2}
     assert said("the man waves his right hand about five times") == {
@@ -197,7 +197,7 @@ def test_words_are_read_by_the_stated_rules():
     assert said("someone lifts the right leg") == {"kind": "one_leg", "side": "right"}
 
 
-def test_order_is_read_from_joining_words():
+def test_captions_state_order_by_joining_words():
     for caption in (
         "a person walks forward, then waves",
         "a person walks forward before waving",
@@ -228,21 +228,21 @@ def test_order_is_read_from_joining_words():
         "a person holds a cup in the right hand",
     ],
 )
-def test_what_the_rules_do_not_know_is_not_guessed_but_counted(caption):
+def test_captions_that_no_rule_covers_are_counted_not_guessed(caption):
     prompt = read_caption(caption)
     assert prompt.listed
     assert not any(prompt.states(name) for name in prompt.listed)
     assert all(coverage([prompt], name) == 0 for name in prompt.listed)
 
 
-def test_prompts_without_a_listed_word_are_in_no_coverage():
+def test_coverage_omits_prompts_without_a_listed_word():
     prompt = read_caption("a person sits down")
     assert not prompt.listed
     assert all(coverage([prompt], name) is None for name in ATTRIBUTES)
     assert compare(np.zeros((40, 22, 3)), read_caption("a person is tired")) == []
 
 
-def test_a_loose_caption_holds_a_motion_to_what_it_says_alone():
+def test_parameters_count_only_as_far_as_the_caption_states_them():
     facts = [{"action": "wave", "side": "left", "speed": "fast", "count": 2}]
     assert read_parameters(facts, "a person waves twice").actions[0].side is None
     full = read_parameters(facts, "a person quickly waves the left hand twice").actions[0]
@@ -266,13 +266,13 @@ def test_pulses_may_begin_and_end_with_the_clip():
     assert signals.pulses(signal, 0.5, 1.5) == [(0, 1), (3, 4), (8, 9)]
 
 
-def test_a_ramp_crosses_its_middle_in_its_time():
+def test_crossing_time_of_a_ramp():
     ramp = np.concatenate((np.zeros(5), np.linspace(0, 1, 21), np.ones(5)))
     assert signals.crossing_time(ramp, 0, len(ramp) - 1) == pytest.approx(0.6)
     assert signals.crossing_time(np.zeros(9), 0, 8) == 0
 
 
-def test_the_clips_of_unseen_combinations_are_told_by_their_parameters(clips):
+def test_unseen_combinations_are_marked_in_the_parameters(clips):
     """What the test split alone holds is marked, so that its row can be reported separately."""
     unseen = [i for i, actions in enumerate(clips.actions) if is_unseen(actions)]
     assert 0 < len(unseen) < len(clips.actions) / 5
@@ -282,7 +282,7 @@ def test_the_clips_of_unseen_combinations_are_told_by_their_parameters(clips):
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_captured_motions_bear_out_what_their_captions_measured(shared, split):
+def test_attributes_of_captured_motions_match_their_captions(shared, split):
     """Thresholds were chosen on the training clips, whose figures docs and report give."""
     joints, captions = [], []
     for clip in _pack(shared("bandai-namco"), None):
@@ -299,7 +299,7 @@ def test_captured_motions_bear_out_what_their_captions_measured(shared, split):
     assert mirrored["turn"]["accuracy"] <= 0.05
 
 
-def test_events_name_what_is_seen(clips):
+def test_events_of_a_wave_have_its_side_and_count(clips):
     waves = [i for i, a in enumerate(clips.actions) if len(a) == 1 and a[0]["action"] == "wave"]
     i = next(i for i in waves if clips.actions[i][0]["side"] == "left")
     (event,) = events(clips.joints[i], {"wave"})

@@ -1,4 +1,4 @@
-"""What an adaptation forgets: similarity structure on general prompts, and still poses."""
+"""Forgetting: similarity structure on general prompts, and still poses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def base(rng) -> np.ndarray:
     return rng.standard_normal((N, E))
 
 
-def test_nothing_is_lost_to_a_copy_a_scale_or_a_rotation(base, rng):
+def test_kept_structure_of_a_copy_a_scale_and_a_rotation_is_complete(base, rng):
     for value in kept_structure(base, base).values():
         assert value == pytest.approx(1)
     rotation, _ = np.linalg.qr(rng.standard_normal((E, E)))
@@ -39,7 +39,7 @@ def test_nothing_is_lost_to_a_copy_a_scale_or_a_rotation(base, rng):
     assert turned["cosine"] < 0.9  # the place in space is another, which an image tower would notice
 
 
-def test_little_is_left_in_unrelated_embeddings_and_less_with_more_noise(base, rng):
+def test_kept_structure_decreases_with_noise(base, rng):
     noise = rng.standard_normal((N, E))
     slightly, much, all_of_it = (kept_structure(base, base + scale * noise) for scale in (0.2, 1.0, 1e3))
     for name in ("spearman", "pearson", "cka", "cosine"):
@@ -47,7 +47,7 @@ def test_little_is_left_in_unrelated_embeddings_and_less_with_more_noise(base, r
     assert abs(all_of_it["spearman"]) < 0.2
 
 
-def test_correlations_are_those_of_the_cosines_of_all_pairs(base, rng):
+def test_kept_structure_correlates_the_cosines_of_all_pairs(base, rng):
     adapted = rng.standard_normal((N, 4))
     cosines = [np.corrcoef(np.c_[x, -x])[np.triu_indices(N, k=1)] for x in (base, adapted)]  # mean zero: cosines
     kept = kept_structure(base, adapted)
@@ -56,7 +56,7 @@ def test_correlations_are_those_of_the_cosines_of_all_pairs(base, rng):
     assert "cosine" not in kept  # of another width
 
 
-def test_linear_cka_is_that_of_its_kernels(base, rng):
+def test_kept_structure_cka_equals_that_of_its_kernels(base, rng):
     adapted = base @ rng.standard_normal((E, 3))
     centre = np.eye(N) - 1 / N
     one, two = (centre @ x @ x.T @ centre for x in (base, adapted))
@@ -64,12 +64,12 @@ def test_linear_cka_is_that_of_its_kernels(base, rng):
     assert kept_structure(base, adapted)["cka"] == pytest.approx(expected)
 
 
-def test_a_collapsed_encoder_has_kept_nothing(base):
+def test_kept_structure_of_a_collapsed_encoder_is_zero(base):
     kept = kept_structure(base, np.ones((N, E)))
     assert kept["spearman"] == kept["pearson"] == kept["cka"] == 0
 
 
-def test_embeddings_that_are_no_pairs_are_refused(base):
+def test_kept_structure_refuses_embeddings_that_are_no_pairs(base):
     for other in (base[:-1], base[0]):
         with pytest.raises(ValueError, match="N >= 3"):
             kept_structure(base, other)
@@ -81,7 +81,7 @@ def test_general_prompts_are_a_hundred_different_ones_without_motion():
     assert not words & {"person", "man", "woman", "walks", "walking", "runs", "jumps", "turns", "waves", "kicks"}
 
 
-def test_still_poses_are_found_by_an_encoder_that_knows_them_and_not_by_one_that_does_not(tiny_train):
+def test_still_pose_retrieval_distinguishes_an_oracle_from_guessing(tiny_train):
     """Clips that hold a pose, an oracle that encodes captions as the tower does their pose, and one that guesses."""
     held = copy.copy(tiny_train)
     held.items = [replace(item, vectors=item.vectors[len(item.vectors) // 2 :][:1]) for item in tiny_train.items]

@@ -43,7 +43,7 @@ def test_fid_is_the_frechet_distance(rng):
     assert abs(metrics.fid(a, b) - frechet(a, b * 1.001)) > 1e-3  # control: the oracle tells sets apart
 
 
-def test_fid_of_wide_embeddings_with_themselves_is_nothing(rng):
+def test_fid_of_wide_embeddings_with_themselves_is_zero(rng):
     wide = rng.normal(size=(700, 512)) * np.geomspace(1e-4, 10, 512)  # official width, badly conditioned
     assert metrics.fid(wide, wide) <= 1e-6
     assert metrics.fid(wide.astype(np.float32), wide.astype(np.float32)) <= 1e-6
@@ -64,7 +64,7 @@ def test_r_precision_of_perfect_shuffled_and_random_pairs(rng):
     assert chance == pytest.approx(np.array([1, 2, 3]) / 32, abs=0.02)
 
 
-def test_r_precision_is_that_of_a_search_by_hand(rng):
+def test_r_precision_equals_a_search_by_hand(rng):
     text, motion = rng.normal(size=(150, 5)), rng.normal(size=(150, 5))
     motion += text
     hits = np.zeros(4)
@@ -79,7 +79,7 @@ def test_r_precision_is_that_of_a_search_by_hand(rng):
     assert metrics.r_precision(swapped, motion, top=4)[0] < 0.1 < hits[0] / 128
 
 
-def test_distances_based_figures_are_those_of_loops(rng):
+def test_mm_dist_and_diversity_equal_loops(rng):
     text, motion = rng.normal(size=(90, 7)), rng.normal(size=(90, 7))
     by_hand = sum(
         np.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))) for a, b in zip(text, motion, strict=True)
@@ -98,13 +98,13 @@ def test_r_precision_searches_among_motions_for_each_text():
     assert metrics.r_precision(motion, text, pool=2, top=1)[0] == 1.0
 
 
-def test_collapsed_embeddings_score_chance():
+def test_r_precision_of_collapsed_embeddings_is_chance():
     """Counting only strictly nearer motions would give ties full marks."""
     same = np.ones((64, 8))
     assert metrics.r_precision(same, same) == pytest.approx(np.array([1, 2, 3]) / 32)
 
 
-def test_the_last_incomplete_pool_is_dropped(rng):
+def test_r_precision_drops_the_last_incomplete_pool(rng):
     text = rng.normal(size=(40, 8))
     motion = text.copy()
     motion[32:] = -text[32:]
@@ -166,7 +166,7 @@ def test_skating_ignores_single_jumps_of_one_frame():
     assert metrics.skating(joints, HUMANML3D) == 0
 
 
-def test_unmasked_skating_counts_padding_as_gmd_does(rng):
+def test_skating_unmasked_counts_padding_as_gmd_does(rng):
     """Padding decodes to the mean pose, which slides along at the mean speed: here 0.6 m/s on flat feet."""
     features = HUMANML3D_SLICES
     standing_still = np.zeros(263, np.float32)
@@ -192,7 +192,7 @@ def test_skating_needs_the_clip_cut_to_its_length():
     assert metrics.skating(padded, HUMANML3D) > 0.6
 
 
-def test_bad_embeddings_are_refused(rng):
+def test_metrics_refuse_bad_embeddings(rng):
     good = rng.normal(size=(40, 4))
     holes = good.copy()
     holes[5, 2] = np.nan
@@ -208,7 +208,7 @@ def test_bad_embeddings_are_refused(rng):
         metrics.diversity(good, 21, rng)
 
 
-def test_multimodality_is_the_distance_of_takes_of_one_text(rng):
+def test_multimodality_is_the_distance_between_motions_of_one_text(rng):
     motion = rng.standard_normal((6, 8, 4))
     draw = np.random.default_rng(5)
     first, second = (draw.choice(8, 3, replace=False) for _ in range(2))
@@ -223,7 +223,7 @@ def test_multimodality_is_the_distance_of_takes_of_one_text(rng):
 
 
 @pytest.mark.parametrize("pool", [7, 22, 31, 32, 50])
-def test_equal_rows_tie_whatever_the_pool(pool):
+def test_distances_of_equal_rows_tie_in_any_pool(pool):
     """A matrix product sums its edges in another order: rows that are equal must get equal distances all the same."""
     rng = np.random.default_rng(pool)
     text, motion = rng.normal(size=(pool, 64)), np.tile(rng.normal(size=64), (pool, 1))

@@ -1,4 +1,4 @@
-"""Minimal pairs: an evaluator that reads the word is told from one that does not."""
+"""Minimal pairs: they distinguish an evaluator that reads the flipped word from one that does not."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ class Reader:
         return np.array([[motion.mean(), 1.0] for motion in motions])
 
 
-def test_who_reads_the_word_is_right_and_who_reads_it_wrong_is_wrong():
+def test_minimal_pairs_distinguish_a_reader_from_its_opposite():
     assert minimal_pair_accuracy(Reader(), MOTIONS, CAPTIONS) == {"accuracy": 1.0, "count": 3}
     assert minimal_pair_accuracy(Reader(-1.0), MOTIONS, CAPTIONS) == {"accuracy": 0.0, "count": 3}
     swapped = [MOTIONS[1], MOTIONS[0], *MOTIONS[2:]]
     assert minimal_pair_accuracy(Reader(), swapped, CAPTIONS)["accuracy"] == pytest.approx(1 / 3)
 
 
-def test_ties_are_wrong():
+def test_minimal_pairs_count_ties_as_wrong():
     assert minimal_pair_accuracy(Reader(0.0), MOTIONS, CAPTIONS)["accuracy"] == 0.0
 
 
-def test_captions_without_a_word_to_flip_are_not_counted():
+def test_minimal_pairs_omit_captions_without_a_word_to_flip():
     assert minimal_pair_accuracy(Reader(), MOTIONS[2:3], CAPTIONS[2:3]) == {"accuracy": None, "count": 0}
 
 
-def test_unequal_numbers_and_broken_embeddings_are_refused():
+def test_minimal_pairs_refuse_unequal_numbers_and_broken_embeddings():
     with pytest.raises(ValueError, match="one caption a motion"):
         minimal_pair_accuracy(Reader(), MOTIONS, CAPTIONS[:2])
     with pytest.raises(ValueError, match="NaN"):
         minimal_pair_accuracy(Reader(np.nan), MOTIONS, CAPTIONS)
 
 
-def test_the_column_is_void_when_the_evaluator_cannot_tell_real_motions():
+def test_void_reason_of_an_evaluator_that_fails_on_real_motions():
     assert void_reason(0.93) is None
     assert "below 0.9" in void_reason(0.81)
     assert "no caption" in void_reason(None)

@@ -1,4 +1,4 @@
-"""Motions of other programs: read whatever way they were written, scored by the same protocol, or refused by name."""
+"""Motions of other programs: read in every format, scored by the same protocol, or refused by name."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def mdm_results(path: Path, dataset: MotionDataset, **changes: object) -> Path:
     return path
 
 
-def test_features_come_with_their_clips_captions(copies, real):
+def test_read_motions_takes_the_captions_of_the_clips(copies, real):
     found = read_motions(copies, real)
     by_key = {item.key: item for item in real.items}
     assert found.captions == [by_key[path.stem].captions[0] for path in sorted(copies.glob("*.npy"))]
     assert all(len(motion) % 4 == 0 for motion in found.motions)
 
 
-def test_joints_and_mdms_file_go_through_the_official_pipeline(copies, real, tmp_path):
+def test_read_motions_encodes_joints_and_mdms_file(copies, real, tmp_path):
     key = real.items[0].key
     joints = decode(real.items[0].vectors.astype(np.float64))
     np.save(copies / f"{key}.npy", np.add(joints, [3.0, 0.2, -1.0]))  # elsewhere on the floor, and above it
@@ -65,14 +65,14 @@ def test_joints_and_mdms_file_go_through_the_official_pipeline(copies, real, tmp
     np.testing.assert_allclose(theirs.motions[0], expected[: len(theirs.motions[0])], atol=1e-3)
 
 
-def test_prompts_of_their_own_come_before_the_splits(copies, real):
+def test_read_motions_prefers_prompts_beside_the_motions(copies, real):
     names = sorted(path.stem for path in copies.glob("*.npy"))
     (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n")
     (copies / "captions.json").write_text(json.dumps({names[1]: "a person sings"}))
     assert read_motions(copies, real).captions[:2] == ["a person dances", "a person sings"]
 
 
-def test_procedural_prompts_are_judged_by_what_their_clip_shows(tmp_path):
+def test_read_motions_takes_the_parameters_of_procedural_clips(tmp_path):
     prepare_procedural(tmp_path / "data", clips=100, seed=3)
     split = MotionDataset(tmp_path / "data", "test")
     folder = tmp_path / "theirs"
@@ -92,7 +92,7 @@ def test_procedural_prompts_are_judged_by_what_their_clip_shows(tmp_path):
     assert any(actions is not None for actions in unnamed)
 
 
-def test_real_motions_score_as_the_ground_truth_and_shuffled_ones_do_not(tiny_run, copies, real, tmp_path):
+def test_evaluate_motions_gives_real_ones_better_figures_than_noise(tiny_run, copies, real, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     before = (run / "report.json").read_bytes()
     command = ["evaluate", "--run", str(run), "--motions", str(copies), "--out", str(tmp_path / "scored")]
@@ -131,7 +131,7 @@ class Mischief:
         ("lengths", "do not fit together"),
     ],
 )
-def test_what_cannot_be_scored_is_named(copies, real, tmp_path, capsys, how, said):
+def test_read_motions_names_what_cannot_be_scored(copies, real, tmp_path, capsys, how, said):
     path, first = copies, sorted(copies.glob("*.npy"))[0]
     if how == "nowhere":
         path = tmp_path / "nowhere"

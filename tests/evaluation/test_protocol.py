@@ -1,4 +1,4 @@
-"""The protocol: the same draws for every model, honest counts, and rows that notice what is wrong with a motion."""
+"""The protocol: equal draws for every model, correct counts, and figures that respond to defects of motions."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def copying(dataset, config):
     return lambda captions, lengths, seed: [of_caption[c][:n] for c, n in zip(captions, lengths, strict=True)]
 
 
-def test_rows_have_all_metrics_with_intervals(tiny_train, oracle):
+def test_evaluate_gives_all_metrics_with_intervals(tiny_train, oracle):
     for generate in (None, copying(tiny_train, CONFIG)):
         row = protocol.evaluate(generate, tiny_train, oracle, CONFIG)
         attributes = {name for name in row if name.startswith(("attribute_", "coverage_"))}
@@ -65,7 +65,7 @@ def test_rows_have_all_metrics_with_intervals(tiny_train, oracle):
         assert all(np.isfinite(list(cell.values())).all() for cell in row.values())
 
 
-def test_a_perfect_model_scores_like_the_ground_truth_and_a_confused_one_does_not(tiny_train, oracle):
+def test_evaluate_distinguishes_a_perfect_from_a_confused_model(tiny_train, oracle):
     perfect = protocol.evaluate(copying(tiny_train, CONFIG), tiny_train, oracle, CONFIG)
     copy = copying(tiny_train, CONFIG)
 
@@ -88,7 +88,7 @@ def test_a_perfect_model_scores_like_the_ground_truth_and_a_confused_one_does_no
     assert slid["skating"]["mean"] > perfect["skating"]["mean"] + 0.3
 
 
-def test_every_physical_figure_notices_what_it_is_for(tiny_train, oracle):
+def test_evaluate_physical_figures_respond_to_their_own_damage(tiny_train, oracle):
     """Each is moved by its own damage, and by that alone more than threefold among those that the damage spares."""
     copy = copying(tiny_train, CONFIG)
     rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def test_every_physical_figure_notices_what_it_is_for(tiny_train, oracle):
         assert figures["lifted"][name] == pytest.approx(real[name]["mean"], abs=1e-3)
 
 
-def test_every_model_is_asked_for_the_same(tiny_train):
+def test_draw_is_the_same_for_every_model(tiny_train):
     a, b = protocol.draw(tiny_train, CONFIG, 1), protocol.draw(tiny_train, CONFIG, 1)
     assert a.captions == b.captions
     assert a.lengths == b.lengths
@@ -137,7 +137,7 @@ def test_every_model_is_asked_for_the_same(tiny_train):
     assert len(protocol.draw(tiny_train, replace(CONFIG, max_samples=9), 1).captions) == 9
 
 
-def test_replications_are_seeded_apart(tiny_train, oracle):
+def test_evaluate_seeds_replications_apart(tiny_train, oracle):
     seen = []
     copy = copying(tiny_train, CONFIG)
 
@@ -149,7 +149,7 @@ def test_replications_are_seeded_apart(tiny_train, oracle):
     assert len(set(seen)) == len(seen) == 3
 
 
-def test_an_interrupted_evaluation_goes_on_with_the_next_replication(tiny_train, oracle, tmp_path):
+def test_evaluate_resumes_with_the_next_replication(tiny_train, oracle, tmp_path):
     copy, seen = copying(tiny_train, CONFIG), []
 
     def generate(captions, lengths, seed):
@@ -168,14 +168,14 @@ def test_an_interrupted_evaluation_goes_on_with_the_next_replication(tiny_train,
     assert len(seen) == 4
 
 
-def test_the_interval_is_the_fields():
+def test_interval_is_the_fields():
     cell = protocol.interval([1.0, 2.0, 3.0, 4.0])
     assert cell["mean"] == 2.5
     assert cell["ci95"] == pytest.approx(1.96 * np.std([1, 2, 3, 4]) / 2)
     assert protocol.interval([5.0])["ci95"] == 0
 
 
-def test_counts_say_when_the_protocol_is_not_the_standard_one(tiny_train):
+def test_sample_counts_state_deviations(tiny_train):
     counts = protocol.sample_counts(tiny_train, EvaluationConfig())
     multimodality = " texts × 30 motions and 10 pairs"
     assert counts == {
@@ -203,7 +203,7 @@ class Many:
         return self.items
 
 
-def test_the_full_protocol_has_no_deviations_and_few_items_have_theirs():
+def test_sample_counts_of_the_full_protocol_and_of_few_items():
     assert protocol.sample_counts(Many(4640), EvaluationConfig())["standard"]
     assert protocol.sample_counts(Many(4640), EvaluationConfig(max_samples=1024))["deviations"] == [
         "1,024 samples instead of 4,640"
@@ -213,7 +213,7 @@ def test_the_full_protocol_has_no_deviations_and_few_items_have_theirs():
     assert few["deviations"] == ["pools of 20 instead of 32", "10 pairs for diversity instead of 300"]
 
 
-def test_mdms_protocol_is_known_by_its_name():
+def test_sample_counts_of_mdms_protocol():
     config = EvaluationConfig(protocol="mdm1024")
     counts = protocol.sample_counts(Many(4640), config)
     assert (counts["protocol"], counts["samples"], counts["standard"]) == ("mdm1024", 1024, True)
@@ -222,7 +222,7 @@ def test_mdms_protocol_is_known_by_its_name():
         replace(config, max_samples=100)
 
 
-def test_mdms_protocol_compares_few_motions_with_all_real_ones(tiny_train, oracle, monkeypatch):
+def test_evaluate_by_mdms_protocol_compares_with_all_real_motions(tiny_train, oracle, monkeypatch):
     monkeypatch.setattr("adaqf_train.config.run.MDM_SAMPLES", 16)
     config = replace(CONFIG, protocol="mdm1024", replications=1)
     seen = {}
@@ -237,7 +237,7 @@ def test_mdms_protocol_compares_few_motions_with_all_real_ones(tiny_train, oracl
         assert seen == {"scored": scored, "reference": len(tiny_train)}
 
 
-def test_multimodality_is_of_several_motions_of_one_prompt(tiny_train, oracle):
+def test_evaluate_multimodality_takes_several_motions_of_one_prompt(tiny_train, oracle):
     config = replace(CONFIG, replications=2, multimodality_texts=6, multimodality_repeats=5, multimodality_pairs=3)
     copy, asked = copying(tiny_train, config), []
 
@@ -260,7 +260,7 @@ def test_multimodality_is_of_several_motions_of_one_prompt(tiny_train, oracle):
     assert "multimodality" not in protocol.evaluate(copy, tiny_train, oracle, CONFIG)
 
 
-def test_shuffled_captions_are_at_chance_within_the_interval(tiny_train, oracle):
+def test_evaluate_shuffled_captions_are_at_chance(tiny_train, oracle):
     config = replace(CONFIG, replications=20)
     copy = copying(tiny_train, config)
 
@@ -308,7 +308,7 @@ def test_fid_grows_with_noise_and_with_time_warping(tiny_train):
         assert found[-1] > 3 * found[0] > 0
 
 
-def test_unseen_combinations_are_scored_by_themselves(tiny_train, oracle):
+def test_evaluate_scores_unseen_combinations_separately(tiny_train, oracle):
     dataset = WithUnseen(tiny_train, every=2)
     row = protocol.evaluate(None, dataset, oracle, CONFIG)
     assert row["unseen_attribute_side"]["mean"] > 0.9
@@ -347,7 +347,7 @@ class WithUnseen:
         return [action | {"unseen_combination": item.key in self.unseen} for action in self.actions[item.key]]
 
 
-def test_a_split_too_small_to_score_is_refused(tiny_train, oracle):
+def test_evaluate_refuses_a_split_that_is_too_small(tiny_train, oracle):
     small = type("Few", (), {"items": tiny_train.items[:5], "__len__": lambda self: 5})()
     small.folder, small.split = tiny_train.folder, "val"
     with pytest.raises(DataError, match="has 5 items; evaluation needs at least 8"):
@@ -366,7 +366,7 @@ def manifest_of(tiny_train, tiny_config):
     return of
 
 
-def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, manifest_of, tmp_path):
+def test_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, manifest_of, tmp_path):
     row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
     above = {name: dict(cell) for name, cell in row.items()}
     above["r_precision_3"] = {"mean": row["r_precision_3"]["mean"] + 0.01, "ci95": 0.0}
@@ -390,7 +390,7 @@ def test_the_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, man
     assert "covariances lack full rank" not in markdown
 
 
-def test_embeddings_too_wide_for_the_samples_are_told(tiny_train, oracle, manifest_of):
+def test_report_warns_of_embeddings_too_wide_for_the_samples(tiny_train, oracle, manifest_of):
     row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
     wide = Report.of({"gt": row}, manifest_of(embedding=13)).markdown()  # 48 samples
     assert "embeddings are 13 wide, more than a quarter of the 48 samples" in wide
@@ -404,7 +404,7 @@ def test_pocket_embeddings_are_narrow_enough_for_pocket_data():
         assert max(recipe.evaluator.embedding, recipe.extractors.embedding) * 4 <= 354
 
 
-def test_unseen_combinations_have_a_table_of_their_own(tiny_train, oracle, manifest_of):
+def test_report_has_a_table_of_unseen_combinations(tiny_train, oracle, manifest_of):
     dataset = WithUnseen(tiny_train, every=2)
     row = protocol.evaluate(None, dataset, oracle, CONFIG)
     seen_alone = {name: cell for name, cell in row.items() if not name.startswith("unseen_")}
@@ -417,7 +417,7 @@ def test_unseen_combinations_have_a_table_of_their_own(tiny_train, oracle, manif
     assert "training never shows" not in without
 
 
-def test_minimal_pairs_are_void_where_real_motions_fail_them(tiny_train, oracle, manifest_of):
+def test_report_voids_minimal_pairs_that_real_motions_fail(tiny_train, oracle, manifest_of):
     def report(truth):
         pairs = {"minimal_pairs": {"mean": truth, "ci95": 0.0}}
         row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
@@ -435,7 +435,7 @@ def test_minimal_pairs_are_void_where_real_motions_fail_them(tiny_train, oracle,
     assert "| void |" in void.markdown()
 
 
-def test_coverage_stands_beside_every_accuracy_also_of_other_prompts():
+def test_report_gives_the_coverage_of_every_accuracy():
     def row(**figures: float) -> dict:
         return {name: {"mean": value, "ci95": 0.0} for name, value in figures.items()}
 

@@ -23,7 +23,7 @@ def by_definition(queries, candidates, right) -> list[int]:
     return ranks
 
 
-def test_ranks_are_those_of_the_definition_both_ways():
+def test_retrieval_ranks_equal_the_definition_in_both_directions():
     text, motion = embeddings(60, 1.0)
     found = retrieval(text, motion)
     for way, a, b in (("text_to_motion", text, motion), ("motion_to_text", motion, text)):
@@ -33,7 +33,7 @@ def test_ranks_are_those_of_the_definition_both_ways():
     assert found["text_to_motion"] != found["motion_to_text"]
 
 
-def test_pools_agree_with_r_precision_and_drop_the_last():
+def test_retrieval_in_pools_agrees_with_r_precision():
     text, motion = embeddings(75, 1.5)
     found = retrieval(text, motion, pool=32)["text_to_motion"]
     np.testing.assert_allclose([found["r1"], found["r2"], found["r3"]], r_precision(text, motion, 32))
@@ -41,7 +41,7 @@ def test_pools_agree_with_r_precision_and_drop_the_last():
     assert retrieval(text, motion)["text_to_motion"]["r1"] < found["r1"]  # the whole set is harder
 
 
-def test_merged_captions_count_for_each_other():
+def test_retrieval_counts_merged_captions_as_right():
     text, motion = embeddings(40, 2.0)
     groups = np.arange(40) // 4
     merged = retrieval(text, motion, groups=groups)["text_to_motion"]
@@ -50,12 +50,12 @@ def test_merged_captions_count_for_each_other():
     assert merged["r1"] > retrieval(text, motion)["text_to_motion"]["r1"]
 
 
-def test_captions_that_say_the_same_have_one_number():
+def test_caption_groups_ignore_articles_case_and_order():
     captions = ["A person walks and waves.", "the person waves, walks", "a person walks", "a person walks left"]
     assert caption_groups(captions).tolist() == [0, 0, 1, 2]
 
 
-def test_collapsed_embeddings_are_at_chance_and_perfect_ones_at_the_top():
+def test_retrieval_of_collapsed_and_of_perfect_embeddings():
     same = np.ones((64, 4))
     assert retrieval(same, same, pool=32)["text_to_motion"]["r1"] == 1 / 32
     text, _ = embeddings(64, 0)
@@ -63,7 +63,7 @@ def test_collapsed_embeddings_are_at_chance_and_perfect_ones_at_the_top():
 
 
 @pytest.mark.parametrize("wrong", [{"pool": 0}, {"pool": 41}, {"groups": [1, 2]}])
-def test_what_cannot_be_ranked_is_refused(wrong):
+def test_retrieval_refuses_what_cannot_be_ranked(wrong):
     text, motion = embeddings(40, 1.0)
     with pytest.raises(ValueError, match=r"pool|groups"):
         retrieval(text, motion, **wrong)

@@ -75,7 +75,7 @@ def clips(width: int, *lengths: int) -> list[np.ndarray]:
     return [rng.standard_normal((length, width)).astype(np.float32) for length in lengths]
 
 
-def test_the_networks_are_as_large_as_the_official_ones():
+def test_networks_have_the_official_sizes():
     def size(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
@@ -84,7 +84,7 @@ def test_the_networks_are_as_large_as_the_official_ones():
     assert size(TextEncoder()) == 4_100_288
 
 
-def test_embeddings_come_in_the_order_of_their_motions(evaluator, width):
+def test_embed_motions_keeps_the_order(evaluator, width):
     motions = clips(width, 40, 196, 64, 120)
     together = evaluator.embed_motions(motions)
     assert together.shape == (4, 512)
@@ -93,7 +93,7 @@ def test_embeddings_come_in_the_order_of_their_motions(evaluator, width):
     assert np.abs(together[0] - together[2]).max() > 1e-2
 
 
-def test_an_embedding_is_that_of_the_zero_padded_clip(evaluator, width):
+def test_embed_motions_pads_each_clip_with_zeros(evaluator, width):
     """The oracle: the official batch, normalised and zero-padded to 196 frames, through plain layers."""
     (motion,) = clips(width, 60)
     padded = np.zeros((1, 196, width))
@@ -112,13 +112,13 @@ def test_an_embedding_is_that_of_the_zero_padded_clip(evaluator, width):
     assert deviation(evaluator.embed_motions([motion]), expected) < FLOAT32
 
 
-def test_frames_that_make_no_whole_step_change_nothing(evaluator, width):
+def test_embed_motions_ignores_incomplete_steps(evaluator, width):
     (motion,) = clips(width, 62)
     assert deviation(evaluator.embed_motions([motion]), evaluator.embed_motions([motion[:60]])) < FLOAT32
     assert np.abs(evaluator.embed_motions([motion]) - evaluator.embed_motions([motion[:56]])).max() > 1e-3
 
 
-def test_texts_come_in_order_and_are_read_to_the_twentieth_word(evaluator):
+def test_embed_texts_keeps_the_order_and_reads_twenty_words(evaluator):
     texts = list(CAPTIONS)
     together = evaluator.embed_texts(texts)
     assert deviation(together[::-1], evaluator.embed_texts(texts[::-1])) < FLOAT32
@@ -127,7 +127,7 @@ def test_texts_come_in_order_and_are_read_to_the_twentieth_word(evaluator):
     assert not np.allclose(together[0], together[1], atol=1e-2)
 
 
-def test_words_have_the_official_codes(evaluator):
+def test_word_vectors_encode_the_official_codes(evaluator):
     def codes(*tokens) -> list[int]:
         return evaluator.words.encode(tokens)[1].argmax(axis=1)[1 : len(tokens) + 1].tolist()
 
@@ -139,14 +139,14 @@ def test_words_have_the_official_codes(evaluator):
     assert length == 3
 
 
-def test_a_caption_that_is_not_in_the_text_files_says_what_it_needs(evaluator, monkeypatch):
+def test_embed_texts_of_an_unknown_caption_needs_spacy(evaluator, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(DataError, match="install spacy and its model en_core_web_sm"):
         evaluator.embed_texts(["somebody dances"])
 
 
 @pytest.mark.parametrize("how", ["missing", "no tar", "other data", "no encoder", "bad vectors", "code", "short list"])
-def test_damaged_files_are_named(files, width, tmp_path, how):
+def test_load_names_damaged_files(files, width, tmp_path, how):
     folder = shutil.copytree(files, tmp_path / "files")
     glove, wrong = folder / "glove", width
     checkpoint = find_checkpoint(folder)
@@ -170,19 +170,19 @@ def test_damaged_files_are_named(files, width, tmp_path, how):
     assert "\n" not in str(error.value)
 
 
-def test_the_checkpoint_is_looked_for_and_must_be_one(files, tmp_path):
+def test_find_checkpoint_needs_exactly_one(files, tmp_path):
     assert find_checkpoint(files.parent / files.name).name == "finest.tar"
     with pytest.raises(DataError, match="no text_mot_match"):
         find_checkpoint(tmp_path)
 
 
-def test_a_token_without_a_tag_is_refused():
+def test_parse_tokens_refuses_a_token_without_a_tag():
     assert parse_tokens("a/DET and/or/CCONJ") == (("a", "DET"), ("and/or", "CCONJ"))
     with pytest.raises(DataError, match="'walk' has no part of speech"):
         parse_tokens("a/DET walk")
 
 
-def test_the_vocabulary_knows_its_words(files):
+def test_word_vectors_hold_the_vocabulary(files):
     vectors = WordVectors(files / "glove")
     assert "walk" in vectors
     assert "jump" not in vectors
@@ -201,7 +201,7 @@ def official_data(tiny_data, width, tmp_path):
 
 
 @pytest.mark.parametrize("width", [263], indirect=True)
-def test_a_run_is_scored_by_the_official_evaluators_too(tiny_run, official_data, files, tmp_path, capsys):
+def test_evaluate_scores_a_run_by_the_official_evaluators_too(tiny_run, official_data, files, tmp_path, capsys):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     command = ["evaluate", "--run", str(run), "--data", str(official_data)]
     assert main(command) == 0
@@ -224,7 +224,7 @@ def test_a_run_is_scored_by_the_official_evaluators_too(tiny_run, official_data,
 
 
 @pytest.mark.parametrize("skeleton", ["humanml3d", "kit"])
-def test_figures_are_comparable_when_real_motions_score_as_is_known(skeleton):
+def test_report_is_comparable_if_real_motions_have_the_known_figures(skeleton):
     def report(r3: float, fid: float) -> Report:
         row = {"official_r_precision_3": {"mean": r3, "ci95": 0}, "official_fid": {"mean": fid, "ci95": 0}}
         return Report({"gt": row}, {"skeleton": skeleton})
@@ -237,7 +237,7 @@ def test_figures_are_comparable_when_real_motions_score_as_is_known(skeleton):
 
 
 @pytest.mark.parametrize("width", [263], indirect=True)
-def test_what_the_official_evaluators_need_is_named(tiny_data, official_data, files, tmp_path):
+def test_load_official_names_what_is_missing(tiny_data, official_data, files, tmp_path):
     with pytest.raises(DataError, match="its words have no parts of speech"):
         tokens_of(tiny_data)
     with pytest.raises(DataError, match=r"no glove/our_vab_data.npy"):

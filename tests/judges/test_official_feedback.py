@@ -1,4 +1,4 @@
-"""The official evaluators as the feedback's judge: what they see is what they see when they score."""
+"""The official evaluators as the judge of the feedback: they embed as they do in scoring, differentiably."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def dataset(data) -> MotionDataset:
     return MotionDataset(data, "train")
 
 
-def test_what_it_embeds_is_what_the_evaluators_embed(files, data, dataset):
+def test_official_judge_embeds_as_the_evaluators_do(files, data, dataset):
     judge, evaluator = OfficialJudge.load(files, dataset), load_official(files, data)
     clips = [item.vectors[: len(item.vectors) // 4 * 4] for item in dataset.items[:5]]
     captions = [item.captions[0] for item in dataset.items[:5]]
@@ -74,7 +74,7 @@ def test_what_it_embeds_is_what_the_evaluators_embed(files, data, dataset):
     assert np.abs(wrong.embed_motion(motion, mask).detach().numpy() - expected).max() > 1e-2
 
 
-def test_gradients_flow_through_it_to_real_frames_alone(files, dataset):
+def test_official_judge_passes_gradients_to_real_frames_only(files, dataset):
     judge = freeze(OfficialJudge.load(files, dataset))
     frozen = {name: value.clone() for name, value in judge.state_dict().items()}
     motion, mask = pad(
@@ -93,7 +93,7 @@ def test_gradients_flow_through_it_to_real_frames_alone(files, dataset):
     assert all(torch.equal(value, frozen[name]) for name, value in judge.state_dict().items())
 
 
-def test_a_run_takes_its_feedback_from_them(files, data, tiny_config, tmp_path, capsys):
+def test_official_judge_gives_the_feedback_of_a_run(files, data, tiny_config, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["train", "--arm", "adaqf", "--recipe", "pocket", "--data", str(data), "--out", str(out)]
     command += [*settings_of(tiny_config, training__steps=2), "--set", "feedback.judge=official", "--set"]
@@ -112,6 +112,6 @@ def test_a_run_takes_its_feedback_from_them(files, data, tiny_config, tmp_path, 
     assert "finest.tar" in capsys.readouterr().err
 
 
-def test_they_need_a_folder():
+def test_official_judge_needs_a_folder():
     with pytest.raises(ConfigError, match="needs the folder of the official evaluators' files"):
         override(RunConfig(), ["feedback.judge=official"])
