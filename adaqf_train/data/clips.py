@@ -6,6 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ import numpy as np
 
 from adaqf_train.data.layout import TEXTS, VECTORS, Caption, parse_lines
 from adaqf_train.errors import DataError
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
 
@@ -70,7 +72,7 @@ class ClipFiles:
 
     def read(self, name: str, features: int) -> Clip:
         """Read a clip with features of the given width; DataError if it cannot be used."""
-        vectors = _read_vectors(self.motion_path(name), features)
+        vectors = read_vectors(self.motion_path(name), features)
         return Clip(vectors, self.captions(name), digest_of(vectors))
 
     def captions(self, name: str) -> tuple[Caption, ...]:
@@ -123,6 +125,17 @@ def load_array(path: Path) -> np.ndarray:
     return array
 
 
+def load_statistics(path: Path, widths: Sequence[int] = (HUMANML3D.features, KIT.features)) -> np.ndarray:
+    """Load means or deviations (D,) of features; DataError if they cannot normalise."""
+    array = load_array(path)
+    if array.ndim != 1 or len(array) not in widths:
+        expected = " or ".join(f"({width},)" for width in widths)
+        raise DataError(f"{path}: shape {array.shape}, expected {expected}. Compute or download it again.")
+    if not np.isfinite(array).all() or (path.name.lower().endswith("std.npy") and (array <= 0).any()):
+        raise DataError(f"{path}: contains values that cannot normalise. Compute or download it again.")
+    return array
+
+
 def digest_of(vectors: np.ndarray) -> str:
     """A short hash of C-contiguous features."""
     return hashlib.blake2b(vectors, digest_size=16).hexdigest()
@@ -133,21 +146,23 @@ def stamp_of(path: Path) -> Stamp:
     return _stamp(path.stat())
 
 
-def _read_vectors(path: Path, features: int) -> np.ndarray:
+def read_vectors(path: Path, features: int) -> np.ndarray:
+    """Read features (N, D) as float32, read-only; DataError if they cannot be used."""
     vectors = load_array(path)
     if vectors.ndim == 3 and vectors.shape[-1] == 3:
         raise DataError(f"{path}: joint positions {vectors.shape}. Convert them with: adaqf prepare joints SRC OUT.")
     if vectors.ndim != 2 or vectors.shape[1] != features:
         width = f"{vectors.shape[1]} features per frame" if vectors.ndim == 2 else f"shape {vectors.shape}"
-        raise DataError(
-            f"{path}: {width}, expected {features}. Raw joints? Convert them with: adaqf prepare joints SRC OUT."
-        )
+        remedy = "Raw joints? Convert them with: adaqf prepare joints SRC OUT."
+        if vectors.ndim == 2 and vectors.shape[0] == features:
+            remedy = "Save the transpose: numpy.save(path, array.T)."
+        raise DataError(f"{path}: {width}, expected {features}. {remedy}")
     with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not np.isfinite(vectors).all():
         frame = int(np.argwhere(~np.isfinite(vectors))[0][0])
         raise DataError(
-            f"{path}: NaN or infinite at frame {frame}. Repair it, or remove {path.stem} from the split lists."
+            f"{path}: NaN or infinite at frame {frame}. Repair it, or remove the clip from the split lists."
         )
     vectors.setflags(write=False)
     return vectors

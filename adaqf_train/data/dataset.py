@@ -13,7 +13,7 @@ import numpy as np
 from adaclip.files import read_json
 from adaqf_train.config import DataConfig
 from adaqf_train.data import cache
-from adaqf_train.data.clips import Clip, ClipFiles, load_array
+from adaqf_train.data.clips import Clip, ClipFiles, load_statistics
 from adaqf_train.data.layout import PARAMETERS, read_names
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import KIT, Skeleton, skeleton_of_width
@@ -137,17 +137,7 @@ class MotionDataset:
             raise DataError(
                 f"{self.folder}: no such folder. Give a HumanML3D-layout folder, or make one: adaqf prepare."
             )
-        loaded = []
-        for name in ("Mean.npy", "Std.npy"):
-            path = self.folder / name
-            array = load_array(path)
-            try:
-                skeleton_of_width(array.shape[0] if array.ndim == 1 else 0)
-            except ValueError as error:
-                raise DataError(f"{path}: shape {array.shape}. {error}") from error
-            if not np.isfinite(array).all() or (name == "Std.npy" and (array <= 0).any()):
-                raise DataError(f"{path}: contains values that cannot normalise. Compute it again: adaqf prepare.")
-            loaded.append(array.astype(np.float32))
+        loaded = [load_statistics(self.folder / name).astype(np.float32) for name in ("Mean.npy", "Std.npy")]
         if loaded[0].shape != loaded[1].shape:
             raise DataError(f"{self.folder}: Mean.npy and Std.npy differ in width. Compute both again: adaqf prepare.")
         return loaded[0], loaded[1]

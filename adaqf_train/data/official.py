@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.data.clips import load_array
+from adaqf_train.data.clips import load_array, load_statistics
 from adaqf_train.data.layout import SPLITS, VECTORS
 from adaqf_train.errors import DataError
 
@@ -69,14 +69,5 @@ def evaluator_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
         pairs += [(meta / "mean.npy", meta / "std.npy") for meta in metas]
     for mean, std in pairs:
         if mean.is_file() and std.is_file():
-            return _statistics(mean, features), _statistics(std, features, positive=True)
+            return tuple(load_statistics(path, (features,)).astype(np.float32) for path in (mean, std))
     return None
-
-
-def _statistics(path: Path, features: int, *, positive: bool = False) -> np.ndarray:
-    array = load_array(path)
-    if array.shape != (features,):
-        raise DataError(f"{path}: shape {array.shape}, expected ({features},) as in Mean.npy. Download it again.")
-    if not np.isfinite(array).all() or (positive and (array <= 0).any()):
-        raise DataError(f"{path}: contains values that cannot normalise. Download it again.")
-    return array.astype(np.float32)

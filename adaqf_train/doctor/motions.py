@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from adaqf_train.data.clips import BROKEN_ARRAY
+from adaqf_train.data.clips import BROKEN_ARRAY, digest_of, read_vectors
 from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
 from adaqf_train.data.layout import SPLITS, VECTORS, RunningStatistics
 from adaqf_train.doctor.findings import Clip, Examination
+from adaqf_train.errors import DataError
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
@@ -27,26 +26,6 @@ CONSTANT = 1e-7  # range below which a feature counts as constant, in its unit
 STIFF = 3  # number of joints that may never turn, as interpolated points do
 
 PREPARE = "Convert raw joints with: adaqf prepare joints SRC OUT."
-FAULTS = {  # fault of a file -> remedy
-    "files that are not .npy arrays (truncated, or another format)": "Copy or write them again with numpy.save.",
-    "pickled Python objects": "Save plain arrays: numpy.save(path, array.astype('float32')).",
-    "numbers that are not floats": "Save features, not indices: numpy.save(path, array.astype('float32')).",
-    "empty arrays": "Restore the files, or remove the clips from the split lists.",
-    "joint positions instead of features": PREPARE,
-    "transposed arrays (features, frames)": "Save the transpose: numpy.save(path, array.T).",
-    "arrays that are not (frames, features)": "Save one clip per file, a two-dimensional array.",
-    "arrays of another width than the rest": f"A folder has one representation, 263 or 251 features. {PREPARE}",
-    "NaN or infinite values": "Repair the clips, or remove them from the split lists.",
-}
-UNREADABLE, PICKLED, DTYPE, EMPTY, JOINTS, TRANSPOSED, SHAPE, WIDTH, NOT_FINITE = FAULTS
-
-
-class Fault(Exception):
-    """The reason that an array cannot be used: one of FAULTS, and a detail to print after the file name."""
-
-    def __init__(self, what: str, detail: str = "") -> None:
-        super().__init__(what)
-        self.what, self.detail = what, detail
 
 
 @dataclass
@@ -94,25 +73,27 @@ def scan(
     training, everything = RunningStatistics(width), RunningStatistics(width)
     low, high, peak = np.full(width, np.inf), np.full(width, -np.inf), np.zeros(width)
     motions = Motions(width, training, everything, low, high, peak)
-    faulty: dict[str, list[str]] = {what: [] for what in FAULTS}
+    faulty: dict[str, list[str]] = defaultdict(list)  # remedy -> places
     excluded = []
-    for name, path in _progress(files):
+    for name, path in tqdm(files.items(), desc="Reading motions", unit="clip", disable=len(files) < BIG):
         try:
-            array, digest = _read(path)
-            vectors = _vectors(array, width)
-        except Fault as fault:
-            if fault.what == NOT_FINITE and name in OFFICIAL_NAN_CLIPS:
+            vectors = read_vectors(path, width)
+            if not len(vectors):
+                raise DataError(f"{path}: no frames. Restore it, or remove the clip from the split lists.")
+        except DataError as error:
+            fault, _, remedy = str(error).removeprefix(f"{path}: ").rpartition(". ")
+            if fault.startswith("NaN") and name in OFFICIAL_NAN_CLIPS:
                 excluded.append(path.name)
             else:
-                faulty[fault.what].append(f"{path.name} {fault.detail}".strip())
+                faulty[remedy].append(f"{path.name}: {fault}")
             continue
         found.clips[name] = Clip(name, path, len(vectors), split_of.get(name))
-        motions.digests[digest].append(name)
+        motions.digests[digest_of(vectors)].append(name)
         if name in keep:
             motions.sample[name] = vectors
         _add(motions, name, vectors, statistics, split_of.get(name) == "train")
-    for what, remedy in FAULTS.items():
-        found.error(f"{VECTORS} contains {what}", faulty[what], remedy)
+    for remedy, places in faulty.items():
+        found.error(f"{VECTORS} contains files that cannot be used", places, remedy)
     found.note("NaN in the official release, and ignored", excluded, "None needed: readers skip them.")
     return motions
 
@@ -179,43 +160,6 @@ def check_lengths(found: Examination, shortest: int, longest: int) -> None:
     for split in SPLITS:
         if of_split[split] and of_split[split] == unused[split]:
             found.error(f"no clip of the split is {shortest} to {longest} frames long", f"{split}.txt", remedy)
-
-
-def _progress(files: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-    with tqdm(files.items(), desc="Reading motions", unit="clip", disable=len(files) < BIG) as bar:
-        yield from bar
-
-
-def _read(path: Path) -> tuple[np.ndarray, str]:
-    """An array and a digest of its file; Fault if it is not an array."""
-    try:
-        content = path.read_bytes()
-        if not content.startswith(b"\x93NUMPY"):
-            raise Fault(UNREADABLE, "(empty file)" if not content else "")
-        return np.load(io.BytesIO(content), allow_pickle=False), hashlib.blake2b(content, digest_size=8).hexdigest()
-    except BROKEN_ARRAY as error:
-        raise Fault(PICKLED if "Object arrays" in str(error) else UNREADABLE) from error
-
-
-def _vectors(array: np.ndarray, width: int) -> np.ndarray:
-    """The array as float32 (frames, width); Fault if it is not, or not finite."""
-    shape = str(array.shape)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise Fault(DTYPE, f"({array.dtype})")
-    if array.size == 0:
-        raise Fault(EMPTY, shape)
-    if (array.ndim == 3 and array.shape[-1] == 3) or (array.ndim == 2 and array.shape[1] in (66, 63)):
-        raise Fault(JOINTS, shape)
-    if array.ndim != 2:
-        raise Fault(SHAPE, shape)
-    if array.shape[1] != width:
-        raise Fault(TRANSPOSED if array.shape[0] == width else WIDTH, f"({array.shape[1]} features)")
-    with np.errstate(over="ignore"):
-        vectors = array.astype(np.float32)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise Fault(NOT_FINITE, f"(frame {int(finite.argmin())})")
-    return vectors
 
 
 def _add(

@@ -444,23 +444,24 @@ def too_short(data: Path) -> None:
         np.save(motion(data, name), np.load(motion(data, name))[:20])
 
 
+UNUSABLE = "files that cannot be used"
 DAMAGES = [
-    (truncated, "error", "not .npy arrays", "train00.npy"),
-    (no_array, "error", "not .npy arrays", "train00.npy"),
-    (no_bytes, "error", "not .npy arrays", "train00.npy (empty file)"),
-    (zipped, "error", "not .npy arrays", "train00.npy"),
-    (boastful, "error", "not .npy arrays", "train00.npy"),
-    (a_folder, "error", "not .npy arrays", "train00.npy"),
-    (pickled, "error", "pickled Python objects", "train00.npy"),
-    (integers, "error", "not floats", "train00.npy (int32)"),
-    (empty, "error", "empty arrays", "train00.npy (0, 263)"),
-    (transposed, "error", "transposed arrays", "train00.npy"),
-    (batched, "error", "not (frames, features)", "train00.npy"),
-    (joints, "error", "joint positions instead of features", "train00.npy"),
-    (flat_joints, "error", "joint positions instead of features", "train00.npy"),
-    (other_width, "error", "another width", "train00.npy (251 features)"),
-    (not_finite, "error", "NaN or infinite", "train00.npy (frame 17)"),
-    (too_large_for_float32, "error", "NaN or infinite", "train00.npy (frame 3)"),
+    (truncated, "error", UNUSABLE, "train00.npy: not a readable .npy file"),
+    (no_array, "error", UNUSABLE, "train00.npy: not a readable .npy file (not an array of numbers)"),
+    (no_bytes, "error", UNUSABLE, "train00.npy: not a readable .npy file (No data left in file)"),
+    (zipped, "error", UNUSABLE, "train00.npy: dtype archive"),
+    (boastful, "error", UNUSABLE, "train00.npy: not a readable .npy file"),
+    (a_folder, "error", UNUSABLE, "train00.npy: not a readable .npy file"),
+    (pickled, "error", UNUSABLE, "train00.npy: not a readable .npy file (not an array of numbers)"),
+    (integers, "error", UNUSABLE, "train00.npy: dtype int32, expected floats"),
+    (empty, "error", UNUSABLE, "train00.npy: no frames"),
+    (transposed, "error", UNUSABLE, "features per frame, expected 263"),
+    (batched, "error", UNUSABLE, "train00.npy: shape (1, "),
+    (joints, "error", UNUSABLE, "train00.npy: joint positions"),
+    (flat_joints, "error", UNUSABLE, "train00.npy: 66 features per frame, expected 263"),
+    (other_width, "error", UNUSABLE, "train00.npy: 251 features per frame, expected 263"),
+    (not_finite, "error", UNUSABLE, "train00.npy: NaN or infinite at frame 17"),
+    (too_large_for_float32, "error", UNUSABLE, "train00.npy: NaN or infinite at frame 3"),
     (no_motions, "error", "no motions", "new_joint_vecs"),
     (lost_motion, "error", "listed clips have no motion", "train00 (train)"),
     (stray_caption, "error", "captions without a motion", "stray.txt"),
@@ -486,7 +487,7 @@ DAMAGES = [
     (window_leak, "warning", "windows of one recording", "long_w0 (train), long_w1 (test)"),
     (copied_leak, "warning", "the same motion in several splits", "test20 = train00"),
     (no_mean, "error", "statistics that cannot normalise", "Mean.npy"),
-    (zero_std, "error", "statistics that cannot normalise", "263 values are not above zero"),
+    (zero_std, "error", "statistics that cannot normalise", "Std.npy: contains values that cannot normalise"),
     (narrow_statistics, "error", "statistics that cannot normalise", "shape (66,)"),
     (kit_statistics, "error", "statistics of 251 features, clips of 263", "Mean.npy"),
     (foreign_statistics, "warning", "do not fit the training clips", "root_rot_velocity"),
@@ -545,9 +546,11 @@ def test_examine_finds_all_damages_at_once(data):
     motion(data, "train06").write_bytes(b"")
     found = examine(data)
     expected = [says for damage, _, says, _ in DAMAGES if damage in together]
-    expected += ["joint positions instead of features", "not .npy arrays"]
     for says in expected:
         assert matching(found, says), says
+    unusable = matching(found, UNUSABLE)  # one finding per remedy
+    assert sorted(place.partition(":")[0] for f in unusable for place in f.where) == ["train05.npy", "train06.npy"]
+    assert len({finding.remedy for finding in unusable}) == 2
 
 
 def test_findings_list_errors_first(data):
@@ -624,8 +627,8 @@ def test_examine_never_raises_on_extreme_features(data):
 def test_printable_escapes_names_that_terminals_cannot_print(data):
     assert printable("bell\a \udcff é") == "bell\\x07 \\udcff é"
     motion(data, "bell\a").write_bytes(b"")
-    (finding,) = matching(examine(data), "not .npy arrays")
-    assert finding.where == ("bell\\x07.npy (empty file)",)
+    (finding,) = matching(examine(data), UNUSABLE)
+    assert finding.where[0].startswith("bell\\x07.npy: not a readable .npy file")
 
 
 def test_examine_accepts_an_empty_folder(tmp_path):
@@ -655,7 +658,7 @@ def test_doctor_exits_with_1_on_errors(sound, data, capsys):
     motion(data, "[red]").write_bytes(b"")  # not a colour
     assert main(["doctor", str(data)]) == 1
     said = capsys.readouterr().out
-    for part in ("train00.npy (frame 17)", "[red].npy", "Repair the clips", "2 errors"):
+    for part in ("train00.npy: NaN or infinite", "[red].npy", "Repair it", "2 errors"):
         assert part in said
     assert main(["doctor", str(data / "nowhere")]) == 1
 
