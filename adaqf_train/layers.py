@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 
 def sinusoidal_table(positions: int, width: int) -> Tensor:
@@ -28,11 +30,73 @@ class PositionCodes(nn.Module):
         return self.dropout(x + self.table[: x.shape[1]])
 
 
-class FrameTokens(nn.Module):
-    """Features to tokens and back, one token for a group of frames.
+class Decoder(nn.Module):
+    """Transformer decoder layers (MDM's trans_dec), with the weights and names of `nn.TransformerDecoder`.
 
-    With one frame a token these are MDM's linear layers. A token of several reads, and writes, half of each
-    neighbour's frames too: what is put together from pieces side by side jumps at every seam.
+    torch's own module cannot be compiled layer by layer, and casts and splits more than is needed.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, layers: int) -> None:
+        super().__init__()
+        layer = DecoderLayer(width, heads, feedforward, dropout, activation="gelu", batch_first=True)
+        self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))  # all start equal, as torch's do
+
+    def forward(self, x: Tensor, memory: Tensor, real: Tensor, visible: Tensor | None) -> Tensor:
+        """Decode a sequence.
+
+        Args:
+            x: (B, T, width).
+            memory: (B, M, width), what x attends to.
+            real: (B, T), True = real.
+            visible: (B, M), True = visible; None: all are.
+
+        Returns:
+            (B, T, width).
+        """
+        for layer in self.layers:
+            x = layer(x, memory, real, visible)
+        return x
+
+
+class DecoderLayer(nn.TransformerDecoderLayer):
+    """Self-attention, attention to the memory, feedforward; each with dropout, residual and norm after it."""
+
+    def forward(self, x: Tensor, memory: Tensor, real: Tensor, visible: Tensor | None) -> Tensor:
+        x = self.norm1(x + self.dropout1(attend(self.self_attn, x, x, real)))
+        x = self.norm2(x + self.dropout2(attend(self.multihead_attn, x, memory, visible)))
+        return self.norm3(x + self._ff_block(x))
+
+
+def attend(attention: nn.MultiheadAttention, queries: Tensor, context: Tensor, visible: Tensor | None) -> Tensor:
+    """Compute multi-head attention with the weights of torch's module.
+
+    Args:
+        attention: With `batch_first` and one input projection.
+        queries: (B, T, width).
+        context: (B, S, width); the same tensor as `queries` for self-attention.
+        visible: (B, S), True = visible, at least one in each row; None: all are.
+
+    Returns:
+        (B, T, width).
+    """
+    width, weight, bias = attention.embed_dim, attention.in_proj_weight, attention.in_proj_bias
+    if queries is context:
+        projected = linear(queries, weight, bias).chunk(3, dim=-1)
+    else:
+        keys = linear(context, weight[width:], bias[width:]).chunk(2, dim=-1)
+        projected = linear(queries, weight[:width], bias[:width]), *keys
+    heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in projected)
+    mask = None if visible is None else visible[:, None, None]
+    dropout = attention.dropout if attention.training else 0.0
+    attended = scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout)
+    return attention.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class FrameTokens(nn.Module):
+    """Converts features to tokens and back, one token for a group of frames.
+
+    With one frame a token these are MDM's linear layers. A token of several frames also reads and writes half of each
+    neighbour's frames, because motions assembled from separate pieces jump at every seam.
     """
 
     def __init__(self, features: int, width: int, group: int) -> None:

@@ -80,6 +80,8 @@ class TrainingConfig(Group, name="training"):
     """Encode captions with the frozen networks once, before the first step."""
     compile: bool = False
     """Compile the denoiser with torch.compile; pays off in a long run on a GPU."""
+    graphs: bool = True
+    """Capture steps as CUDA graphs, on one GPU; elsewhere without effect."""
     workers: Natural = 4
     """Processes that prepare batches."""
     checkpoint_every: Count = 10_000

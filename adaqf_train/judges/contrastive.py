@@ -29,6 +29,8 @@ WARMUP = 50  # steps
 class ContrastiveObjective(Objective):
     """The loss of two towers on a batch: towers(ids, text mask, motion, motion mask) -> embeddings (B, E) each."""
 
+    capturable = True
+
     def __init__(
         self,
         accelerator: Accelerator,

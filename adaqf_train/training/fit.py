@@ -53,9 +53,9 @@ def fit(
         bucket=training.bucket,
         shapes=training.shapes,
     )
-    if training.compile:
+    if training.compile or (accelerator.device.type == "cuda" and training.graphs):
         for network in objective.compiles:
-            network.compile(dynamic=True)  # batches differ in length
+            network.compile()
     for network in objective.learns.values():
         network.train()
     objective.to(accelerator.device)

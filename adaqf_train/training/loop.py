@@ -17,7 +17,7 @@ from adaqf_train.errors import TrainingStopped
 from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.divergence import LossWindow
-from adaqf_train.training.step import Step
+from adaqf_train.training.graphs import step_for
 from adaqf_train.training.stopping import StopSignal
 from adaqf_train.training.tracking import Tracking, Untracked
 from adaqf_train.training.validation import Validation
@@ -70,8 +70,8 @@ def run(
         TrainingStopped: After SIGTERM, with everything saved; several processes stop within MEET_EVERY steps.
     """
     # Resume.
-    step = Step(accelerator, objective, state, training)
     _resume(accelerator, state, training, place)
+    step = step_for(accelerator, objective, state, training)
     window = LossWindow(training.max_loss, place.log.with_name(f"{place.name}_divergence.json"))
     over = validation is not None and validation.exhausted(state)
     with StopSignal() as stop, _tracking(accelerator, state, training, place) as tracking:

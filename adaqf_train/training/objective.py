@@ -22,7 +22,8 @@ class Objective(nn.Module, ABC):
     Attributes:
         captions: Table that batches refer to; None: the objective reads no text.
         diffusion: Range of the timesteps and the probability of dropped text; None: the batches' defaults.
-        compiles: Networks that `training.compile` compiles; empty: that setting is refused.
+        compiles: Modules to compile, on a GPU always and on a CPU with `training.compile`; empty: that is refused.
+        capturable: Whether the loss reads nothing from the host, so that a CUDA graph can hold it.
         caches_text: Whether `training.cache_text` makes a difference; else that setting is refused.
     """
 
@@ -30,6 +31,7 @@ class Objective(nn.Module, ABC):
     diffusion: DiffusionConfig | None = None
     compiles: tuple[nn.Module, ...] = ()
     caches_text: bool = False
+    capturable: bool = False
 
     @property
     @abstractmethod

@@ -71,8 +71,13 @@ class Step:
         mean = {name: torch.stack([parts[name] for _, parts in found]).mean() for name in found[0][1]}
         return torch.stack([loss for loss, _ in found]).mean(), mean
 
+    def decay(self) -> float:
+        """How much of the average remains at the step that was counted last; 1 without an average."""
+        if self.training.ema is None:
+            return 1.0
+        # The usual warm-up, so that a short run's average is not its random start.
+        return min(self.training.ema, (1 + self.state.step) / (10 + self.state.step))
+
     @torch.no_grad()
     def _update_average(self) -> None:
-        # The usual warm-up, so that a short run's average is not its random start.
-        decay = min(self.training.ema, (1 + self.state.step) / (10 + self.state.step))
-        torch._foreach_lerp_(self.state.average, [p.detach() for p in self.parameters], 1 - decay)
+        torch._foreach_lerp_(self.state.average, [p.detach() for p in self.parameters], 1 - self.decay())

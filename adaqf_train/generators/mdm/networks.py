@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adaclip import AdaCLIP, TextFeatures
 from adaqf_train.config import DenoiserConfig
-from adaqf_train.layers import FrameTokens, PositionCodes, sinusoidal_table
+from adaqf_train.layers import Decoder, FrameTokens, PositionCodes, sinusoidal_table
 
 
 def build_denoiser(encoder: AdaCLIP, features: int, config: DenoiserConfig, timesteps: int) -> Denoiser:
@@ -47,8 +47,7 @@ class Denoiser(nn.Module):
         self.text_in = nn.Linear(text_width, width)
         sizes = (width, config.heads, config.feedforward, config.dropout)
         if config.arch == "decoder":
-            layer = nn.TransformerDecoderLayer(*sizes, activation="gelu", batch_first=True)
-            self.decoder = nn.TransformerDecoder(layer, config.layers)
+            self.decoder = Decoder(*sizes, config.layers)
         else:
             layer = nn.TransformerEncoderLayer(*sizes, activation="gelu", batch_first=True)
             # Nested tensors would shorten the result to the longest clip.
@@ -68,20 +67,15 @@ class Denoiser(nn.Module):
         condition, visible = self._condition(t, text, keep_text)
         frames = self.positions(self.frames.join(x_t, mask))
         real = self.frames.real(mask)
-        # PyTorch masks what is True.
         if self.config.arch == "decoder":
-            hidden = self.decoder(
-                frames,
-                condition,
-                tgt_key_padding_mask=~real,
-                memory_key_padding_mask=None if visible is None else ~visible,
-            )
+            hidden = self.decoder(frames, condition, real, visible)
         else:
             # The condition has no position codes: CLIP has given its tokens theirs, and those of the frames must not
             # depend on how far the prompts are padded.
             if visible is None:
                 visible = real.new_ones(condition.shape[:2])
             sequence = torch.cat([condition, frames], dim=1)
+            # torch's module masks what is True.
             hidden = self.transformer(sequence, src_key_padding_mask=~torch.cat([visible, real], dim=1))
             hidden = hidden[:, condition.shape[1] :]
         return self.frames.part(hidden, real)

@@ -18,6 +18,7 @@ from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
+from adaqf_train.encoders.folded import FoldedTower
 from adaqf_train.encoders.tuning import build_encoder
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import MDMGenerator
@@ -93,12 +94,17 @@ class AdaQFObjective(Objective):
         super().__init__()
         self.encoder, self.denoiser, self.config = encoder.to(accelerator.device).eval(), denoiser, config
         self.diffusion = config.diffusion
-        self.compiles = (denoiser,)
+        self.tower, self.compiles = self.encoder, _blocks(denoiser)
+        if accelerator.device.type == "cuda" and FoldedTower.supports(encoder):
+            dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+            self.tower = FoldedTower(encoder, dtype)
+            self.compiles += (self.tower,)
         self.register_buffer("alpha_bar", diffusion.alpha_bar, persistent=False)
         self.captions = CaptionTable(encoder.tokenizer, captions, device=accelerator.device)
         self.features = None
         if config.training.cache_text and not self._tuned:
             self.features = FrozenCaptions(encoder, captions, "both")
+        self.capturable = self.features is None
         self.feedback = None
         if config.feedback.active:
             if judge is None:
@@ -125,11 +131,16 @@ class AdaQFObjective(Objective):
     def _text(self, batch: MotionBatch) -> TextFeatures:
         if self.features is not None:
             return self.features.features(batch.captions)
-        return self.encoder(*self.captions.tokens(batch.caption, batch.tokens))
+        return self.tower(*self.captions.tokens(batch.caption, batch.tokens))
 
     @property
     def _tuned(self) -> bool:
         return any(parameter.requires_grad for parameter in self.encoder.parameters())
+
+
+def _blocks(denoiser: Denoiser) -> tuple[nn.Module, ...]:
+    """The parts that are compiled by themselves: the layers of a decoder share their code, so one is compiled."""
+    return tuple(denoiser.decoder.layers) if denoiser.config.arch == "decoder" else (denoiser,)
 
 
 def fit_adaqf(
