@@ -1,4 +1,4 @@
-"""What the README and the guides show works as written, on a tiny run in the place of the demo's."""
+"""The commands and snippets of the README and the guides run as written, on a tiny run instead of the demo's."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def run(command: list[str], place: Path) -> str:
     return done.stdout
 
 
-def test_the_python_snippets_run(place):
-    """All in one process, as somebody would paste them one after another."""
+def test_readme_snippets_run(place):
+    """All snippets run in one process, as a user pastes them one after another."""
     snippets = blocks("python", README)
     assert len(snippets) >= 3
     shapes = "print(tuple(vectors.shape), features.tokens.ndim, type(model).__name__, joints.shape)"
@@ -50,7 +50,7 @@ def test_the_python_snippets_run(place):
     assert out.splitlines()[-1] == "(2, 16) 3 PeftModel (80, 22, 3)"
 
 
-def test_the_encoder_guides_snippets_run(place):
+def test_encoder_guide_snippets_run(place):
     snippets = blocks("python", ENCODER)
     assert len(snippets) == 5
     shapes = "print(tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters)"
@@ -59,7 +59,7 @@ def test_the_encoder_guides_snippets_run(place):
     assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_the_commands_on_an_adapter_run(place):
+def test_adaclip_commands_of_readme_run(place):
     lines = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("adaclip ")]
     assert len(lines) == 4
     for line in lines:
@@ -71,13 +71,13 @@ def test_the_commands_on_an_adapter_run(place):
     assert (place / "text_encoder" / "config.json").is_file()
 
 
-def test_the_sample_command_runs(place):
+def test_sample_command_of_readme_runs(place):
     (line,) = [line for block in blocks("sh", README) for line in block.splitlines() if "adaqf sample" in line]
     run([sys.executable, "-m", "adaqf_train", *shlex.split(line)[1:]], place)
     assert (place / "motion.html").is_file()
 
 
-def test_the_export_guide_works(place, monkeypatch):
+def test_export_guide_works(place, monkeypatch):
     monkeypatch.chdir(place)
     (snippet,) = blocks("python", EXPORT)
     run([sys.executable, "-c", f"{snippet}\nimport numpy\nnumpy.save('joints.npy', joints)"], place)
@@ -88,7 +88,7 @@ def test_the_export_guide_works(place, monkeypatch):
     assert {path.name for path in place.glob("wave.*")} == {"wave.bvh", "wave.glb"}
 
 
-def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
+def test_prepare_commands_of_readme_and_guide_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
     captures, captions = place / "MY_BVH", {}
     captures.mkdir()
@@ -108,14 +108,14 @@ def test_the_prepare_commands_run(place, tiny_data, monkeypatch):
         shutil.rmtree(place / "my_data")
 
 
-def test_the_motion_guides_map_is_one():
+def test_motion_guide_shows_a_valid_joint_map():
     (example,) = blocks("json", MOTIONS)
     points = checked(json.loads(example))
     assert (points["left_wrist"], points["right_wrist"]) == ("lHand", "rHand")
 
 
 @pytest.mark.parametrize("page", [README, TRAIN], ids=["README", "train"])
-def test_every_command_parses_and_every_setting_exists(page, tiny_run):
+def test_commands_parse_and_settings_exist(page, tiny_run):
     found = verbs_of(page)
     assert len(found) >= 6
     for arguments in found:
@@ -124,7 +124,7 @@ def test_every_command_parses_and_every_setting_exists(page, tiny_run):
         assert callable(parse(arguments))
 
 
-def test_a_command_that_does_not_exist_is_noticed():
+def test_commands_with_unknown_options_are_noticed():
     page = "```sh\ntorchrun --nnodes 2 -m adaqf_train train --wings 2  # no such option\n```"
     (arguments,) = verbs_of(page)
     assert arguments == ["train", "--wings", "2"]
@@ -132,31 +132,34 @@ def test_a_command_that_does_not_exist_is_noticed():
         parse(arguments)
 
 
-def test_the_training_guide_takes_every_stage_of_a_run():
+def test_training_guide_covers_every_stage():
     verbs = [arguments[0] for arguments in verbs_of(TRAIN)]
     order = ["doctor", "plan", "extractors", "train", "evaluate", "compare", "push"]
     assert [verb for verb in dict.fromkeys(verbs) if verb in order] == order
 
 
-def test_the_training_guide_lists_every_study():
+def test_training_guide_lists_every_study():
     table = re.findall(r"^\| (`.+?) \|", TRAIN.partition("## The paper's studies")[2], flags=re.MULTILINE)
     assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == set(STUDIES)
 
 
-def test_the_guide_to_adding_a_study_defines_one(place):
+def test_adding_a_study_guide_defines_one(place):
     (snippet,) = blocks("python", STUDY)
     out = run([sys.executable, "-c", f"{snippet}\nprint(STUDY.against('rank_4'), len(STUDY.arms))"], place)
     assert out.split() == ["baseline", "4"]
 
 
-def test_the_readme_names_make_targets_and_files_that_exist():
+def test_pages_name_existing_make_targets_and_files():
     makefile = (CHECKOUT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+    contributing = CHECKOUT / "CONTRIBUTING.md"
+    commands = README + contributing.read_text(encoding="utf-8")
+    targets = re.findall(r"(?:^|`)make (\w+)", commands, flags=re.MULTILINE)
+    assert {"demo", "test", "docs", "lint", "types"} <= set(targets)
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    guides = ((page, CHECKOUT / "docs") for page in (ENCODER, MOTIONS, EXPORT, TRAIN))
-    for page, folder in ((README, CHECKOUT), *guides):
-        for link in re.findall(r"\]\(([^)#:]+)\)", page):
-            assert (folder / link).exists(), link
+    for page in (CHECKOUT / "README.md", contributing, *(CHECKOUT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page, link)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +170,15 @@ def test_the_readme_names_make_targets_and_files_that_exist():
         ("joints_to_features", [], "263"),
     ],
 )
-def test_the_examples_run(place, script, arguments, says):
+def test_examples_run(place, script, arguments, says):
     assert says in run([sys.executable, str(CHECKOUT / "examples" / f"{script}.py"), *arguments], place)
 
 
-def test_every_example_is_tested():
-    tested = {"encode_prompts", "generate_motions", "joints_to_features", "rerun_study"}  # that in test_study_runner
+def test_examples_are_all_tested():
+    tested = {
+        "encode_prompts",
+        "generate_motions",
+        "joints_to_features",
+        "rerun_study",
+    }  # the last in test_study_runner
     assert {path.stem for path in (CHECKOUT / "examples").glob("*.py")} == tested
