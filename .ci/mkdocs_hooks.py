@@ -21,6 +21,7 @@ COPIES = {
 # Links as they work in the repository -> the same pages on the site.
 LINKS = {
     "../integrations/README.md": "integrations/index.md",
+    "../docs/adding-a-codebase.md": "../adding-a-codebase.md",
     "../README.md": "index.md",
     "../CONTRIBUTING.md": "contributing.md",
     "../CHANGELOG.md": "changelog.md",

@@ -91,14 +91,7 @@ def _metadata(base: str, local: bool, details: CardDetails) -> str:
 
 
 def yaml_header(content: Mapping[str, object], tags: Sequence[str], details: CardDetails, model: str) -> str:
-    """Return a card's YAML header; its values are JSON, which is valid YAML.
-
-    Args:
-        content: Fields of this kind of model.
-        tags: Its tags.
-        details: Licence, data sets and metrics.
-        model: Name of the model in the list of results.
-    """
+    """Return a card's YAML header; its values are JSON, which is valid YAML."""
     content = {**content, "tags": list(tags)}
     if details.license:
         content["license"] = details.license

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from adaclip.batching import sub_batches
 from adaclip.inference import CachedPrompt, PromptCache
 from adaclip.text import pad
 
@@ -38,6 +37,28 @@ def end_positions(ids: Tensor, mask: Tensor, eos_token_id: int) -> Tensor:
     is_end = (ids == eos_token_id) & mask
     last_real = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=-1)
     return torch.where(is_end.any(dim=-1), is_end.int().argmax(dim=-1), last_real)
+
+
+def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> list[list[int]]:
+    """Group prompts of similar length, the longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: Number of tokens of each prompt.
+        rows: Largest number of prompts in a group.
+        tokens: Largest number of tokens in a group padded to its longest prompt; a single prompt may exceed it. None
+            sets no limit.
+
+    Returns:
+        Positions in `lengths` for each group.
+    """
+    groups: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        # The first prompt of a group is its longest, to whose length the others are padded.
+        full = not groups or len(groups[-1]) == rows
+        if full or (tokens is not None and lengths[groups[-1][0]] * (len(groups[-1]) + 1) > tokens):
+            groups.append([])
+        groups[-1].append(position)
+    return groups
 
 
 class PromptEncoder:

@@ -105,14 +105,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def check_replaceable(folder: Path, names: Collection[str], marks: Collection[str], what: str) -> None:
-    """Raise AdaCLIPError unless `folder` is free, or contains an earlier save of this package and nothing else.
-
-    Args:
-        folder: Folder to replace.
-        names: All names that such a folder may contain.
-        marks: Names that only this package writes, one of which must be there.
-        what: What is saved, with its article, for messages.
-    """
+    """Raise AdaCLIPError unless `folder` is free, or contains an earlier save of this package and nothing else."""
     if not folder.exists():
         return
     if not folder.is_dir():

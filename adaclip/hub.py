@@ -238,21 +238,7 @@ def push_folder(
 def fetch_files(
     repo_id: str, patterns: Sequence[str], load: LoadOptions, *, what: str = "adapter", **changes: object
 ) -> Path:
-    """Download files of a repository, and compare its weights with their digests.
-
-    Args:
-        repo_id: The repository.
-        patterns: Patterns of the files.
-        load: Options for loading.
-        what: Name of the content, for messages.
-        **changes: Changes of the options, such as another revision.
-
-    Returns:
-        The snapshot folder.
-
-    Raises:
-        AdaCLIPError: The files are not available, or damaged.
-    """
+    """Download files of a repository, and compare its weights with their digests."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -89,16 +89,6 @@ class SavingMixin:
         """Write what `push_to_hub` uploads, for inspection.
 
         The card names the repository, and a base that is a local folder lies inside.
-
-        Args:
-            folder: Folder to write.
-            repo_id: Repository (owner/name) that the card names.
-            base: As in `save_pretrained`.
-            details: As in `save_pretrained`.
-            subfolder: Folder in the repository.
-
-        Returns:
-            The folder.
         """
         folder = self._save(Path(folder), base, details, with_base=True)
         card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)

@@ -26,12 +26,6 @@ def clean(text: str) -> str:
 
     Case is lowered by Python's rules, because the tokenizers library has others for a few characters, such as a Greek
     sigma at the end of a word.
-
-    Args:
-        text: The prompt.
-
-    Returns:
-        The prompt with mojibake repaired, HTML unescaped twice, white space collapsed, in lower case.
     """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip().lower()
@@ -64,17 +58,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 def pad(
     rows: Sequence[Sequence[int]], padding: int, *, multiple: int = 1, limit: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Pad rows of ids on the right to one length.
-
-    Args:
-        rows: Token ids of each prompt.
-        padding: Token id for padding.
-        multiple: The length is rounded up to a multiple of this number.
-        limit: The rounded length does not exceed this number.
-
-    Returns:
-        Ids (B, L) long, and mask (B, L) bool, True = real token; both on the CPU.
-    """
+    """Pad rows of ids on the right to (B, L), L a multiple up to the limit; also return the mask, True = real token."""
     options = {"dtype": torch.long, "device": "cpu"}  # whatever torch's default device
     lengths = torch.tensor([len(row) for row in rows], **options)
     longest = int(lengths.max()) if rows else 0

@@ -21,14 +21,7 @@ CODEBASES = ("mdm", "momask", "salad")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The command line without the program's name; None reads `sys.argv`.
-
-    Returns:
-        The exit code: 0, or 1 after an error message of one line on stderr. A wrong command line exits with 2.
-    """
+    """Run the command; return 0, or 1 after an error message of one line. A wrong command line exits with 2."""
     options = _parse(arguments)
     codebase = importlib.import_module(f"adaclip_integrations.{options.codebase}")
     try:

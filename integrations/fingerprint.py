@@ -38,12 +38,6 @@ def of(adaclip: AdaCLIP) -> dict[str, str]:
     """Describe an encoder with its active adapter by a hash of all weights, its base and its settings.
 
     The hash covers the base and the adapter separately, because the last digits of their sum depend on the device.
-
-    Args:
-        adaclip: The encoder.
-
-    Returns:
-        The record: `encoder` (hash), `base`, `adaclip_version`, `tokens` (the environment's limit, or "").
     """
     from adaclip import __version__
 
@@ -71,11 +65,6 @@ def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
     """Add the record to checkpoints of the model that contains `encoder`, and compare it when they are loaded.
 
     Copies of the module are guarded too.
-
-    Args:
-        encoder: The text encoder inside the model.
-        record: From `of`; None for an encoder other than AdaCLIP, which records nothing and refuses checkpoints that
-            were trained with AdaCLIP.
     """
     if record is not None:
         encoder._register_state_dict_hook(_Writer(dict(record)))
@@ -83,15 +72,7 @@ def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
 
 
 def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
-    """Find the record in a checkpoint.
-
-    Args:
-        checkpoint: What `torch.load` returned: a state dict, or a dict that contains one.
-        depth: Levels of dicts to search.
-
-    Returns:
-        The record, or None.
-    """
+    """Find the record in a checkpoint."""
     for metadata in (getattr(checkpoint, "_metadata", None) or {}).values():
         if isinstance(metadata, dict) and _KEY in metadata:
             return metadata[_KEY]

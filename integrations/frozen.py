@@ -61,14 +61,7 @@ class FrozenEncoder(nn.Module):
         fingerprint.guard(self, self.record)
 
     def encode_text(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Encode prompts or token ids.
-
-        Args:
-            text: Prompts, or token ids (B, L).
-
-        Returns:
-            Pooled vectors (B, P), float32, on the device of the ids, or for prompts on the encoder's.
-        """
+        """Return pooled vectors (B, P), float32, of prompts or token ids (B, L), on the device of the ids."""
         device = text.device if isinstance(text, Tensor) else self.device
         pooled = [entry.pooled for entry in self._entries(text, with_tokens=False)]
         return (torch.stack(pooled) if pooled else torch.zeros(0, self.projection_size)).to(device)

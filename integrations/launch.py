@@ -40,14 +40,7 @@ _TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; the script's exit status becomes this command's.
-
-    Args:
-        arguments: The command line without the program's name; None reads `sys.argv`.
-
-    Raises:
-        SystemExit: The command line is wrong, or the adapter, the script or a seam cannot be found.
-    """
+    """Run the command; the script's exit status becomes this command's."""
     options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     if options.module is None and not Path(options.target).is_file():
         raise SystemExit(f"{COMMAND}: {options.target}: no such script. Give a file, or a module after -m.")
@@ -76,16 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
-    """Replace the class or function that makes a script's text encoder.
-
-    Args:
-        seam: `module:attribute`, such as `models.t2m:Model.load_clip`, a class or a function that returns the encoder.
-            The module is imported; modules that took the name from it before keep theirs.
-        make: What takes its place.
-
-    Raises:
-        SeamError: There is no such class or function.
-    """
+    """Replace what `seam` names, `module:attribute`, by `make`; raise SeamError if it is no class or function."""
     module, colon, path = seam.partition(":")
     if not (module and colon and path):
         raise SeamError(f"--seam {seam}: expected module:attribute, such as models.text:load_clip.")

@@ -64,12 +64,7 @@ class Clip:
 
 
 def import_edit(file: str, served: str) -> Edit:
-    """Return the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`.
-
-    Args:
-        file: Path in the checkout.
-        served: Expression, with `{weights}`, whose value takes the place of the module.
-    """
+    """Return the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`."""
 
     def misses(tree: ast.Module) -> str | None:
         used = uses(tree, "clip")

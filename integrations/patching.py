@@ -55,32 +55,11 @@ class Patch:
     edits: tuple[Edit, ...]
 
     def check(self, root: str | Path) -> dict[str, State]:
-        """Inspect a checkout without writing.
-
-        Args:
-            root: Folder of the checkout.
-
-        Returns:
-            The state of each file.
-
-        Raises:
-            SeamError: A file is not as expected.
-        """
+        """Return the state of each file, without writing; raise SeamError if one is not as expected."""
         return {file: found.state for file, found in _read(Path(root), self.edits).items()}
 
     def apply(self, root: str | Path, weights: str) -> list[str]:
-        """Edit all files of a checkout, or none.
-
-        Args:
-            root: Folder of the checkout.
-            weights: Folder or Hub id of the adapter; it is not opened.
-
-        Returns:
-            The files that changed; an empty list if the edits were there already.
-
-        Raises:
-            SeamError: A file is not as expected, or cannot be written.
-        """
+        """Edit all files of a checkout or none, and return those that changed; raise SeamError otherwise."""
         root = Path(root)
         found = _read(root, self.edits)
         literal = ascii(str(weights))
@@ -90,17 +69,7 @@ class Patch:
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
-        """Restore every line that `apply` replaced.
-
-        Args:
-            root: Folder of the checkout.
-
-        Returns:
-            The files that changed.
-
-        Raises:
-            SeamError: A file cannot be written.
-        """
+        """Restore every line that `apply` replaced, and return the files that changed."""
         root = Path(root)
         wanted = {}
         for file in dict.fromkeys(edit.file for edit in self.edits):

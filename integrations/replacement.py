@@ -35,12 +35,7 @@ CLASSES = ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPTextModel", "CLIPText
 
 
 class Replacement:
-    """AdaCLIP under the names of the base whose place it takes.
-
-    Args:
-        adaclip: The encoder.
-        weights: Name of the adapter in messages.
-    """
+    """AdaCLIP under the names of the base whose place it takes."""
 
     def __init__(self, adaclip: AdaCLIP, weights: str) -> None:
         self.adaclip = adaclip
@@ -119,15 +114,7 @@ class Replacement:
 
 @contextmanager
 def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
-    """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context.
-
-    Args:
-        adaclip: The encoder that takes their place.
-        weights: Name of the adapter in messages.
-
-    Yields:
-        The replacement, with the list of what it has served.
-    """
+    """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context."""
     import transformers
 
     replacement = Replacement(adaclip, weights)

@@ -34,20 +34,7 @@ def __getattr__(name: str) -> object:
 
 
 def write(adaclip: AdaCLIP, out: str | Path, form: str) -> Path:
-    """Write the encoder in one of `FORMATS`.
-
-    Args:
-        adaclip: The encoder.
-        out: File or folder to write.
-        form: Name of the format.
-
-    Returns:
-        The file or folder.
-
-    Raises:
-        ValueError: There is no such format.
-        AdaCLIPError: The export fails; see the format's function.
-    """
+    """Write the encoder in one of `FORMATS`, and return `out`; raise ValueError for another format."""
     if form not in FORMATS:
         raise ValueError(f"{form}: no such format. Choose from {', '.join(FORMATS)}.")
     return __getattr__(FORMATS[form])(adaclip, out)

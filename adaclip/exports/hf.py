@@ -73,18 +73,7 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
 
 
 def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
-    """Write a CLIPTextModelWithProjection folder with its tokenizer.
-
-    Args:
-        adaclip: The encoder.
-        folder: Folder to write; it replaces an earlier export.
-
-    Returns:
-        The folder.
-
-    Raises:
-        AdaCLIPError: The folder contains something else.
-    """
+    """Write a CLIPTextModelWithProjection folder with its tokenizer; otherwise like `to_hf`."""
     merged = merged_text(adaclip)
     with _export_folder(adaclip, Path(folder), "text-encoder", "none in this folder") as staging:
         merged.save_pretrained(str(staging))

@@ -70,32 +70,12 @@ _HF, _OPENAI = 0, 1
 
 
 def to_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a Hugging Face state dict to OpenAI's names.
-
-    Args:
-        state: State dict of CLIPTextModelWithProjection or CLIPModel, adapters merged.
-
-    Returns:
-        The same values, bit-exact and contiguous.
-
-    Raises:
-        AdaCLIPError: A tensor is missing or unknown.
-    """
+    """Rename a Hugging Face state dict to OpenAI's names."""
     return _convert(state, _HF)
 
 
 def to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename an OpenAI state dict to Hugging Face's names; the inverse of `to_openai`.
-
-    Args:
-        state: State dict of OpenAI's model.
-
-    Returns:
-        The same values, bit-exact and contiguous.
-
-    Raises:
-        AdaCLIPError: A tensor is missing or unknown, or the vision tower is a ResNet.
-    """
+    """Rename an OpenAI state dict to Hugging Face's names; the inverse of `to_openai`."""
     if any(name.startswith("visual.layer1.") for name in state):
         raise AdaCLIPError(
             "These OpenAI weights have a ResNet as vision tower, which transformers' CLIP lacks. "

@@ -15,7 +15,7 @@ import tiny
 import torch
 
 from adaclip import AdaCLIP, TextFeatures
-from adaclip.batching import sub_batches
+from adaclip.encoding import sub_batches
 from adaclip.inference import ENTRY_BYTES
 from adaclip.text import token_ids
 from tests.helpers import FLOAT32, deviation
