@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +39,14 @@ SIDEWAYS = {
 }
 
 
-def imported(path: Path) -> Iterator[str]:
+def imported(path: Path, *, for_type_checkers: bool = True) -> Iterator[str]:
     """Absolute names of all modules a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not for_type_checkers:
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -59,6 +66,27 @@ def test_the_encoder_and_its_integrations_know_nothing_of_training(folder):
     for path in files:
         tops = {name.split(".")[0] for name in imported(path)}
         assert not tops & forbidden, path
+
+
+def test_the_encoder_names_no_codebase():
+    for path in (CHECKOUT / "adaclip").rglob("*.py"):
+        assert not re.search(r"\b(mdm|momask|salad)\b", path.read_text(encoding="utf-8"), re.IGNORECASE), path
+
+
+def test_no_modules_of_the_encoder_and_its_integrations_import_each_other():
+    """Imports inside functions count; imports for type checkers do not."""
+    modules = {
+        ".".join([package, *path.relative_to(CHECKOUT / folder).with_suffix("").parts]).removesuffix(".__init__"): path
+        for folder, package in (("adaclip", "adaclip"), ("integrations", "adaclip_integrations"))
+        for path in (CHECKOUT / folder).rglob("*.py")
+    }
+    graph = {}
+    for module, path in modules.items():
+        names = set(imported(path, for_type_checkers=False))
+        found = {name if name in modules else name.rpartition(".")[0] for name in names} & modules.keys()
+        graph[module] = found - {module}
+    assert sum(map(len, graph.values())) > 60
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_the_trainers_layers_only_look_down():
