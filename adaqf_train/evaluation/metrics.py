@@ -58,13 +58,8 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
     text, motion = pairs_of(text, motion)
     if not 1 <= top <= pool <= len(text):
         raise ValueError(f"R-precision needs 1 <= top <= pool <= rows, got {top}, {pool} and {len(text)}.")
-    pools = len(text) // pool
-    hits = np.zeros(top)
-    for start in range(0, pools * pool, pool):
-        rows = slice(start, start + pool)
-        nearest = np.argsort(distances(text[rows], motion[rows]), axis=1, kind="stable")[:, :top]
-        hits += np.cumsum(nearest == np.arange(pool)[:, None], axis=1).sum(axis=0)
-    return hits / (pools * pool)
+    ranks = pooled_ranks(text, motion, pool)
+    return (ranks[:, None] <= np.arange(1, top + 1)).mean(axis=0)
 
 
 def mm_dist(text: np.ndarray, motion: np.ndarray) -> float:
@@ -160,6 +155,35 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         if len(seen) < len(rows):
             found = found.take(first_equal, axis=axis)
     return found
+
+
+def pooled_ranks(
+    queries: np.ndarray, candidates: np.ndarray, pool: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Rank the nearest right candidate of each query, from 1, among the candidates of its pool.
+
+    Args:
+        queries: Embeddings (N, E).
+        candidates: Embeddings (N, E); row i is right for query i.
+        pool: Size of a pool. Pools are consecutive rows; the incomplete last one is dropped.
+        groups: (N,) numbers; rows of one number are right for each other. None: all differ.
+
+    Returns:
+        (N // pool * pool,) ranks. Ties rank by position.
+    """
+    ranks, positions = [], np.arange(pool)
+    for start in range(0, len(queries) - pool + 1, pool):
+        rows = slice(start, start + pool)
+        far, right = distances(queries[rows], candidates[rows]), positions
+        if groups is not None:
+            right = np.where(groups[rows, None] == groups[rows], far, np.inf).argmin(axis=1)
+        own = far[positions, right][:, None]
+        # Counting the candidates before the right one is four times as fast as sorting.
+        before = np.count_nonzero(far < own, axis=1)
+        for row in np.flatnonzero(np.count_nonzero(far == own, axis=1) > 1):
+            before[row] += np.count_nonzero(far[row, : right[row]] == own[row])
+        ranks.append(before + 1)
+    return np.concatenate(ranks)
 
 
 def pairs_of(text: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

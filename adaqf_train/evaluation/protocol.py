@@ -25,6 +25,12 @@ Row = dict[str, dict[str, float]]  # {name of a figure: {"mean", "ci95"}}
 ORDER = "numpy default_rng([seed, replication]): a permutation of the split's items, then captions, then crops"
 POOLS = "consecutive rows of that order; the incomplete last pool is dropped"
 STANDARD = {"pool": 32, "diversity_pairs": 300, "replications": 20}
+_PHRASES = {
+    "samples": "{:,} samples",
+    "pool": "pools of {}",
+    "diversity_pairs": "{} pairs for diversity",
+    "replications": "{} replications",
+}
 STANDARD_MULTIMODALITY = {"texts": 100, "repeats": 30, "pairs": 10}
 _REFERENCE_REPLICATIONS = 1_000_000  # added to a replication's number: larger than any evaluation's
 _MULTIMODALITY_SEED = 1  # after seed and replication: the noise differs from that of the main motions
@@ -185,33 +191,30 @@ def sample_counts(dataset: MotionDataset, config: EvaluationConfig, *, motions: 
     Returns:
         Keys of the manifest: "samples", "pool", "diversity_pairs", "replications", "multimodality", "deviations" …
     """
-    expected = config.samples if config.protocol == "mdm1024" else len(dataset)
     samples = motions or min(len(dataset), config.samples or len(dataset))
-    pool, pairs = min(config.pool, samples), min(config.diversity_pairs, samples // 2)
-    checks = [
-        ("{:,} samples", samples, expected),
-        ("pools of {}", pool, STANDARD["pool"]),
-        ("{} pairs for diversity", pairs, STANDARD["diversity_pairs"]),
-        ("{} replications", config.replications, STANDARD["replications"]),
+    sizes = {
+        "samples": samples,
+        "pool": min(config.pool, samples),
+        "diversity_pairs": min(config.diversity_pairs, samples // 2),
+        "replications": config.replications,
+    }
+    standard = STANDARD | {"samples": config.samples if config.protocol == "mdm1024" else len(dataset)}
+    deviations = [
+        f"{phrase.format(sizes[name])} instead of {standard[name]:,}"
+        for name, phrase in _PHRASES.items()
+        if sizes[name] != standard[name]
     ]
-    deviations = [f"{phrase.format(used)} instead of {due:,}" for phrase, used, due in checks if used != due]
     multimodality = None
     if config.multimodality_texts is not None and motions is None:
-        multimodality = {
-            "texts": min(config.multimodality_texts, samples),
-            "repeats": config.multimodality_repeats,
-            "pairs": config.multimodality_pairs,
-        }
+        texts = min(config.multimodality_texts, samples)
+        multimodality = {"texts": texts, "repeats": config.multimodality_repeats, "pairs": config.multimodality_pairs}
         if multimodality != STANDARD_MULTIMODALITY:
             form = "{texts} texts × {repeats} motions and {pairs} pairs"
-            used, due = (form.format(**sizes) for sizes in (multimodality, STANDARD_MULTIMODALITY))
+            used, due = (form.format(**takes) for takes in (multimodality, STANDARD_MULTIMODALITY))
             deviations.append(f"MultiModality of {used} instead of {due}")
     return {
         "protocol": config.protocol,
-        "samples": samples,
-        "pool": pool,
-        "diversity_pairs": pairs,
-        "replications": config.replications,
+        **sizes,
         "multimodality": multimodality,
         "deviations": deviations,
         "standard": not deviations,

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adaqf_train.evaluation.metrics import distances, pairs_of
+from adaqf_train.evaluation.metrics import pairs_of, pooled_ranks
 
 TOPS = (1, 2, 3, 5, 10)
-CHUNK = 512  # rows ranked at once
 _FILLERS = {"a", "an", "the", "is", "are", "and"}
 
 
@@ -44,16 +43,15 @@ def retrieval(
     size = len(text) if pool is None else pool
     if not 1 <= size <= len(text):
         raise ValueError(f"Retrieval needs a pool of 1 to {len(text)} rows, got {pool}.")
-    groups = np.arange(len(text)) if groups is None else np.asarray(groups)
-    if groups.shape != (len(text),):
-        raise ValueError(f"groups: expected {len(text)} numbers, got shape {groups.shape}.")
-    ranks: dict[str, list[np.ndarray]] = {"text_to_motion": [], "motion_to_text": []}
-    for start in range(0, len(text) - size + 1, size):
-        rows = slice(start, start + size)
-        far = distances(text[rows], motion[rows])
-        ranks["text_to_motion"].append(_ranks(far, groups[rows]))
-        ranks["motion_to_text"].append(_ranks(far.T, groups[rows]))
-    return {direction: _summary(np.concatenate(found), tops) for direction, found in ranks.items()}
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != (len(text),):
+            raise ValueError(f"groups: expected {len(text)} numbers, got shape {groups.shape}.")
+    ranks = pooled_ranks(text, motion, size, groups), pooled_ranks(motion, text, size, groups)
+    return {
+        direction: {f"r{k}": float((found <= k).mean()) for k in tops} | {"median_rank": float(np.median(found))}
+        for direction, found in zip(("text_to_motion", "motion_to_text"), ranks, strict=True)
+    }
 
 
 def caption_groups(captions: Sequence[str]) -> np.ndarray:
@@ -61,27 +59,3 @@ def caption_groups(captions: Sequence[str]) -> np.ndarray:
     keys: dict[tuple[str, ...], int] = {}
     contents = ([w for w in re.findall(r"[^\W_]+", caption.lower()) if w not in _FILLERS] for caption in captions)
     return np.array([keys.setdefault(tuple(sorted(words)), len(keys)) for words in contents])
-
-
-def _ranks(far: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Rank of the nearest candidate of each row's own group, from 1. far: (C, C), groups: (C,). Returns (C,).
-
-    Counting the candidates before that one (nearer, or equally near and earlier) is four times as fast as sorting.
-    """
-    positions, alone = np.arange(len(far)), len(np.unique(groups)) == len(groups)
-    ranks = np.empty(len(far), dtype=int)
-    for start in range(0, len(far), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        rows = np.ascontiguousarray(far[chunk])
-        nearest = positions[chunk]
-        if not alone:
-            nearest = np.where(groups[chunk, None] == groups, rows, np.inf).argmin(axis=1)
-        own = np.take_along_axis(rows, nearest[:, None], axis=1)
-        ranks[chunk] = np.count_nonzero(rows < own, axis=1) + 1
-        tied = np.flatnonzero(np.count_nonzero(rows == own, axis=1) > 1)
-        ranks[chunk][tied] += ((rows[tied] == own[tied]) & (positions < nearest[tied, None])).sum(axis=1)
-    return ranks
-
-
-def _summary(ranks: np.ndarray, tops: Sequence[int]) -> dict[str, float]:
-    return {f"r{k}": float((ranks <= k).mean()) for k in tops} | {"median_rank": float(np.median(ranks))}

@@ -1,8 +1,8 @@
-"""Text as the official evaluators read it: GloVe vectors, part-of-speech tags, 20 words.
+"""Text in the form that the official evaluators read: GloVe vectors, part-of-speech tags, 20 words.
 
 Source: Guo et al. 2022, `utils/word_vectorizer.py` and `data/dataset.py` of EricGuo5513/text-to-motion. The vectors are
-the project's own files (`glove/our_vab_{data.npy,words.pkl,idx.pkl}`); the tags come from the data set's text files, or
-from spaCy for text that is not in them.
+that project's files (`glove/our_vab_{data.npy,words.pkl,idx.pkl}`). The tags come from the data set's text files, or
+from spaCy for other text.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 
 from adaqf_train.data.clips import ClipFiles, load_array
 from adaqf_train.data.layout import TEXTS
+from adaqf_train.data.pickles import PlainUnpickler
 from adaqf_train.errors import DataError
 
-WORDS = 20  # of a caption that are read, between the start and the end token
+WORDS = 20  # of a caption, between the start and the end token
 VECTOR = 300  # width of a word vector
 Token = tuple[str, str]  # a word and its part of speech
 
-# The one-hot code's order is part of the evaluators' weights.
+# The order of the one-hot code is part of the evaluators' weights.
 TAGS = ("VERB", "NOUN", "DET", "ADP", "NUM", "AUX", "PRON", "ADJ", "ADV")
-# Words with a tag of their own, whatever their part of speech: an index of each group follows the tags above.
+# Words with their own tag, whatever their part of speech: the indices of these groups follow those of the tags above.
 _GROUPS = (
     "left right clockwise counterclockwise anticlockwise forward back backward up down straight curve",
     "arm chin foot feet face hand mouth leg waist eye knee shoulder thigh",
@@ -42,57 +43,53 @@ _TAG_OF = {tag: i for i, tag in enumerate(TAGS)}
 class WordVectors:
     """The official vocabulary: 4,199 words, each with its GloVe vector (300,)."""
 
-    def __init__(self, folder: Path, prefix: str = "our_vab") -> None:
+    def __init__(self, folder: Path) -> None:
         """folder: the official `glove/`. DataError names the file that is missing or damaged."""
-        vectors = load_array(folder / f"{prefix}_data.npy")
-        words, index = (_plain_pickle(folder / f"{prefix}_{part}.pkl") for part in ("words", "idx"))
+        vectors = load_array(folder / "our_vab_data.npy")
+        words, index = (_plain_pickle(folder / f"our_vab_{part}.pkl") for part in ("words", "idx"))
         if not (isinstance(words, list) and isinstance(index, dict) and all(isinstance(word, str) for word in words)):
-            raise DataError(f"{folder}: holds no list of words and their index. Download the official files again.")
+            raise DataError(f"{folder}: contains no list of words and their index. Download the official files again.")
         if not ({"sos", "eos", "unk"} <= set(words) <= index.keys()):
             raise DataError(
-                f"{folder}: the word list does not hold sos, eos and unk, or words without an index. Download the "
-                "official files again."
+                f"{folder}: lacks sos, eos, unk, or the index of a word. Download the official files again."
             )
         rows = [index[word] for word in words]
         fits = all(isinstance(row, int) and 0 <= row < len(vectors) for row in rows)
         if vectors.ndim != 2 or vectors.shape[1] != VECTOR or not fits or not np.isfinite(vectors).all():
             raise DataError(
-                f"{folder / f'{prefix}_data.npy'}: shape {vectors.shape}, expected finite vectors of {VECTOR} for "
+                f"{folder / 'our_vab_data.npy'}: shape {vectors.shape}, expected finite vectors of {VECTOR} for "
                 f"{len(index)} words. Download the official files again."
             )
         self.vectors = {word: vectors[row].astype(np.float32) for word, row in zip(words, rows, strict=True)}
 
-    def __contains__(self, word: str) -> bool:
-        return word in self.vectors
-
     def encode(self, tokens: Sequence[Token]) -> tuple[np.ndarray, np.ndarray, int]:
-        """Word vectors (22, 300), tag codes (22, 15), and how many of the 22 are the caption's, both ends included."""
+        """Encode a caption: word vectors (22, 300), tag codes (22, 15), and its length including both end tokens."""
         tokens = [("sos", "OTHER"), *tokens[:WORDS], ("eos", "OTHER")]
         length = len(tokens)
         tokens += [("unk", "OTHER")] * (WORDS + 2 - length)
         codes = np.zeros((len(tokens), TAG_CODES), dtype=np.float32)
         for row, (word, tag) in zip(codes, tokens, strict=True):
-            # A word without a vector is "unk" and loses its tag too.
+            # A word without a vector becomes "unk" and loses its tag.
             row[_GROUP_OF.get(word, _TAG_OF.get(tag, OTHER)) if word in self.vectors else OTHER] = 1
         unknown = self.vectors["unk"]
         return np.stack([self.vectors.get(word, unknown) for word, _ in tokens]), codes, length
 
 
 def parse_tokens(field: str) -> tuple[Token, ...]:
-    """The second field of a caption line, "a/DET person/NOUN …". DataError for an entry without a tag."""
+    """Parse the second field of a caption line, "a/DET person/NOUN …"; DataError for an entry without a tag."""
     tokens = []
     for entry in field.split():
         word, slash, tag = entry.rpartition("/")
         if not slash:
-            raise DataError(f"{entry!r} has no part of speech. Expected word/TAG; take the official text files.")
+            raise DataError(f"{entry!r} has no part of speech. Expected word/TAG; use the official text files.")
         tokens.append((word, tag))
     return tuple(tokens)
 
 
 def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
-    """The tokens of every caption in a data folder's text files, by caption.
+    """Read the tokens of each caption in a data folder's text files; DataError if they have no parts of speech.
 
-    DataError when no word has a part of speech: folders that `prepare` wrote have none.
+    Folders that `prepare` wrote have none.
     """
     files, found = ClipFiles(folder), {}
     for name in sorted(files.captioned):
@@ -105,22 +102,22 @@ def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
                     raise DataError(f"{files.text_place(name)}: {error}") from None
     if not any(tag != "OTHER" for tokens in found.values() for _, tag in tokens):
         raise DataError(
-            f"{folder / TEXTS}: its words have no parts of speech, which the official evaluators read. Take the data "
+            f"{folder / TEXTS}: the words have no parts of speech, which the official evaluators need. Use the data "
             "set as distributed, or score with the independent evaluator alone."
         )
     return found
 
 
 def tagger(known: Mapping[str, Sequence[Token]]) -> Callable[[str], Sequence[Token]]:
-    """A function from a caption to its tokens: the data set's own where it has them, else spaCy's.
+    """Return a function from a caption to its tokens: those of the data set if it has them, else spaCy's.
 
-    known: tokens by caption. DataError for another caption when spaCy or its English model is not installed.
+    known: tokens by caption. For another caption, the function raises DataError without spaCy or its English model.
     """
     return lambda caption: known[caption] if caption in known else _tag(caption)
 
 
 def _tag(caption: str) -> list[Token]:
-    """Upstream's `process_text` (`scripts/motion_process` of the data set): hyphens out, verbs and nouns as lemmas."""
+    """Tag as upstream's `process_text` (`scripts/motion_process`): without hyphens, verbs and nouns as lemmas."""
     tokens = []
     for token in _spacy()(caption.replace("-", "")):
         word = token.text
@@ -143,17 +140,10 @@ def _spacy() -> Callable:
         ) from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, dicts, strings and numbers; anything that would call code is refused."""
-
-    def find_class(self, module: str, name: str) -> object:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
-
-
 def _plain_pickle(path: Path) -> object:
     try:
         with path.open("rb") as file:
-            return _PlainUnpickler(file).load()
+            return PlainUnpickler(file).load()
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Download the official glove files.") from None
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:

@@ -63,11 +63,9 @@ def collect(
     if folders:
         read = {model: _read(folder, dataset) for model, folder in folders.items()}
         texts, models = _common(read, prompts, rng)
-        lengths = [len(next(iter(models.values()))[i]) for i in range(len(texts))]
-        names = list(texts)
-        captions = list(texts.values())
+        captions, lengths = list(texts.values()), [len(motion) for motion in next(iter(models.values()))]
         if real:
-            models[REAL] = _real(names, lengths, dataset)
+            models[REAL] = _real(list(texts), lengths, dataset)
     elif dataset is not None:
         captions, motions = _drawn(dataset, prompts, rng)
         lengths = [len(motion) for motion in motions]
@@ -81,14 +79,14 @@ def collect(
     skeleton = _one_skeleton(models)
     questions = []
     for i, caption in enumerate(captions):
-        frames = min(len(motions[i]) for motions in models.values())  # a length would give a model away
+        frames = min(len(motions[i]) for motions in models.values())  # another length would reveal the model
         joints = {model: decode(motions[i][:frames]) / skeleton.units_per_metre for model, motions in models.items()}
         questions.append(Question(caption, joints))
     return questions, skeleton.fps
 
 
 def generators_of(runs: Sequence[Path], folders: Sequence[Path] = ()) -> dict[str, MotionGenerator]:
-    """Loads generators by name.
+    """Load generators by name.
 
     Args:
         runs: Finished runs; their generators are called baseline and AdaQF, after the run's name if there are several.
@@ -106,12 +104,12 @@ def generators_of(runs: Sequence[Path], folders: Sequence[Path] = ()) -> dict[st
         for arm, name in arms.items():
             label = f"{run.resolve().name} {name}" if len(runs) > 1 else name
             if label in found:
-                raise UserStudyError(f"{run}: another run is called {run.resolve().name} as well. Rename one of them.")
+                raise UserStudyError(f"{run}: another run is also called {run.resolve().name}. Rename one of them.")
             found[label] = MotionGenerator.from_pretrained(run / arm)
     for folder in folders:
         name = folder.resolve().name
         if name in found:
-            raise UserStudyError(f"--model {folder}: there is a model called {name} already. Rename its folder.")
+            raise UserStudyError(f"--model {folder}: another model is called {name}. Rename its folder.")
         found[name] = MotionGenerator.from_pretrained(folder)
     return found
 

@@ -184,8 +184,8 @@ def test_parse_tokens_refuses_a_token_without_a_tag():
 
 def test_word_vectors_hold_the_vocabulary(files):
     vectors = WordVectors(files / "glove")
-    assert "walk" in vectors
-    assert "jump" not in vectors
+    assert "walk" in vectors.vectors
+    assert "jump" not in vectors.vectors
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_report_is_comparable_if_real_motions_have_the_known_figures(skeleton):
 
 @pytest.mark.parametrize("width", [263], indirect=True)
 def test_load_official_names_what_is_missing(tiny_data, official_data, files, tmp_path):
-    with pytest.raises(DataError, match="its words have no parts of speech"):
+    with pytest.raises(DataError, match="the words have no parts of speech"):
         tokens_of(tiny_data)
     with pytest.raises(DataError, match=r"no glove/our_vab_data.npy"):
         load_official(tmp_path / "dataset", official_data)

@@ -9,25 +9,12 @@ from dataclasses import replace
 from adaqf_train.evaluation.attributes.caption_rules import read_caption
 from adaqf_train.evaluation.attributes.prompt import Action, Prompt
 
-PROCEDURAL = {
-    "walk": "travel",
-    "run": "travel",
-    "sidestep": "travel",
-    "turn": "turn",
-    "raise_arm": "raise",
-    "lift_arm": "raise",
-    "lower_arm": "raise",
-    "wave": "wave",
-    "punch": "punch",
-    "kick": "kick",
-    "jump": "jump",
-    "bow": "bow",
-    "crouch": "crouch",
-    "sit": "seat",
-    "stand_up": "seat",
-    "sit_stand": "seat",
-    "one_leg": "one_leg",
-}
+_NAMES = {  # kind of `detection.DETECTORS` -> actions of the procedural data set
+    "travel": "walk run sidestep",
+    "raise": "raise_arm lift_arm lower_arm",
+    "seat": "sit stand_up sit_stand",
+} | {kind: kind for kind in ("turn", "wave", "punch", "kick", "jump", "bow", "crouch", "one_leg")}
+PROCEDURAL = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 
 
 def read_parameters(actions: Sequence[dict], caption: str) -> Prompt:
