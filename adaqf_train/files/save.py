@@ -138,12 +138,19 @@ def checked_target(path: str | Path) -> Path:
         raise ExportError(f"{path}: cannot write {path.suffix or 'that'}; name a {known} or {FORMATS[-1]} file.")
     if path.suffix.lower() == ".mp4":
         check_encoder()
+    if reason := unwritable(path):
+        raise ExportError(f"{reason}. Name another file.")
+    return path
+
+
+def unwritable(path: Path) -> str | None:
+    """Why no file can be written at a path; None if one can. Missing folders are no reason."""
     if path.is_dir():
-        raise ExportError(f"{path}: is a folder. Name a file in it.")
+        return f"{path}: is a folder"
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ExportError(f"{path}: {folder} cannot be written to. Name another folder.")
-    return path
+        return f"{path}: {folder} cannot be written to"
+    return None
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from adaclip.files import atomic_file, read_json, write_json
 from adaqf_train.errors import UserStudyError
+from adaqf_train.files.save import unwritable
 from adaqf_train.render.html import document
 from adaqf_train.render.payload import Scene, Take, checked, payload
 
@@ -151,11 +151,8 @@ def checked_key(page: Path, prompts: int, checks: int) -> Path:
         raise UserStudyError(
             f"{key_path}: already exists, and answers to its user study mean nothing without it. Give another --out."
         )
-    if page.is_dir():
-        raise UserStudyError(f"{page}: is a folder. Give another --out.")
-    folder = next(parent for parent in page.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserStudyError(f"{page}: {folder} cannot be written to. Give another --out.")
+    if reason := unwritable(page):
+        raise UserStudyError(f"{reason}. Give another --out.")
     return key_path
 
 
