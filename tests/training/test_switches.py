@@ -175,7 +175,7 @@ def test_a_whole_encoder_is_tuned_saved_and_loaded(tiny_data, tiny_run, tiny_con
     assert torch.equal(MotionGenerator.from_pretrained(tmp_path / "again").encoder.encode(PROMPTS), tuned)
     stored = load_file(out / "adaqf" / "encoder" / "adapter_model.safetensors")
     assert all(value.abs().max() == 0 for name, value in stored.items() if "lora_B" in name)
-    with pytest.raises(AdaCLIPError, match=r"not an adapter folder. It holds a whole model: AdaCLIP.from_base"):
+    with pytest.raises(AdaCLIPError, match=r"It holds a whole model: load a CLIP text encoder with AdaCLIP.from_base"):
         AdaCLIP.from_pretrained(out / "adaclip")
 
 
