@@ -165,14 +165,36 @@ def last_states(gru: nn.GRU, x: Tensor, lengths: Tensor, start: Tensor) -> Tenso
     reversed_positions = (lengths[:, None] - 1 - positions).clamp(min=0)
     sequences = x, x.gather(1, reversed_positions[..., None].expand_as(x))
     last = (lengths - 1)[:, None, None].expand(-1, 1, gru.hidden_size)
-    states = []
-    for direction, (suffix, sequence) in enumerate(zip(("", "_reverse"), sequences, strict=True)):
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        weights = [getattr(gru, f"{kind}_l0{suffix}") for kind in kinds]
+
+    def read(direction: int) -> Tensor:
+        suffix = ("", "_reverse")[direction]
+        weights = [getattr(gru, f"{kind}_l0{suffix}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         first = start[direction : direction + 1].expand(-1, len(x), -1).to(x.dtype).contiguous()
-        output, _ = torch.gru(sequence, first, weights, True, 1, 0.0, gru.training, False, True)
-        states.append(output.gather(1, last)[:, 0])
-    return torch.cat(states, dim=-1)
+        # Autocast runs GRUs in float16, whatever its own type: gradients are scaled so that none underflows.
+        inputs, first, *weights = (scale_gradient(part, 1 / SCALE) for part in (sequences[direction], first, *weights))
+        output, _ = torch.gru(inputs, first, weights, True, 1, 0.0, gru.training, False, True)
+        return scale_gradient(output, SCALE).gather(1, last)[:, 0]
+
+    return torch.cat([read(0), read(1)], dim=-1)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * context.factor, None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """The same tensor, whose gradient is multiplied by a factor; only where autocast on a GPU can make it underflow."""
+    return _ScaleGradient.apply(x, factor) if x.is_cuda and torch.is_autocast_enabled("cuda") else x
+
+
+SCALE = 1024.0  # a power of two, so that scaling rounds nothing
 
 
 def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -76,13 +76,14 @@ class FoldedTower(nn.Module):
             Pooled vectors (B, P), token states (B, L, H) and the mask.
         """
         folded = [self._folded(number, path) for number, path in enumerate(PATHS)]
-        qkv = torch.cat(folded[:3], dim=1), torch.cat([self.bias0, self.bias1, self.bias2], dim=1)
+        qkv_bias = torch.cat([self.bias0, self.bias1, self.bias2], dim=1)
+        # The backward pass of `unbind` is one copy; that of an index would fill and add all layers for each of them.
+        matrices = zip(*(weight.unbind() for weight in (torch.cat(folded[:3], dim=1), *folded[3:])), strict=True)
+        biases = zip(*(bias.unbind() for bias in (qkv_bias, self.bias3, self.bias4, self.bias5)), strict=True)
+        norms = zip(self.layer_norm1.unbind(), self.layer_norm2.unbind(), strict=True)
         x = embedding(ids, self.tokens) + self.positions[: ids.shape[1]]
-        for i in range(len(self._layers)):
-            matrices = (qkv[0][i], *(weight[i] for weight in folded[3:]))
-            biases = (qkv[1][i], self.bias3[i], self.bias4[i], self.bias5[i])
-            norms = self.layer_norm1[i], self.layer_norm2[i]
-            x = self.block(x, norms, matrices, biases, self.heads, self.eps, self.activation)
+        for each in zip(norms, matrices, biases, strict=True):
+            x = self.block(x, *each, self.heads, self.eps, self.activation)
         states = layer_norm(x, x.shape[-1:], *self.final.unbind(), self.eps)
         ends = end_positions(ids, mask, self.eos)
         pooled = linear(states.gather(1, ends[:, None, None].expand(-1, 1, states.shape[-1]))[:, 0], self.projection)

@@ -10,6 +10,7 @@ from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import caption_ids
 from adaqf_train.generators.mdm.objective import Feedback
+from adaqf_train.layers import SCALE, _ScaleGradient, scale_gradient
 from adaqf_train.training.losses import (
     consistency,
     contrastive,
@@ -236,3 +237,12 @@ def test_feedback_can_be_weighted_by_how_clean_the_input_was(batch, rng):
     weighted = feedback(on_dropped_text=True, weighting="alpha_bar")(generated, batch)
     for a, b in zip(plain, weighted, strict=True):
         torch.testing.assert_close(b, a * torch.tensor([0.9, 0.5, 0.1]))
+
+
+def test_scaled_gradients_leave_values_and_multiply_gradients(rng):
+    x = torch.randn(3, 4, generator=rng).requires_grad_()
+    scaled = _ScaleGradient.apply(_ScaleGradient.apply(x, 1 / SCALE) * 2, SCALE)
+    assert torch.equal(scaled, 2 * x)
+    scaled.sum().backward()
+    assert torch.equal(x.grad, torch.full_like(x, 2))  # powers of two round nothing
+    assert scale_gradient(x, SCALE) is x  # on a CPU nothing underflows
