@@ -42,20 +42,21 @@ class PlanVerb(WithSettings):
 
         from rich.console import Console
 
-        from adaqf_train import planning
         from adaqf_train.data.dataset import MotionDataset
         from adaqf_train.data.official import locate
+        from adaqf_train.runs import plan
 
         accelerator = new_accelerator(config.training.precision)
-        train, test = None, 0
+        train, samples = None, 0
         if self.data is not None:
             folder = locate(self.data)
             train = MotionDataset(folder, "train", config.data)
-            test = len(MotionDataset(folder, config.evaluation.split, config.data))
-        plan = planning.make(config, accelerator, data=train, processes=self.processes, budget=self.budget, test=test)
+            samples = len(MotionDataset(folder, config.evaluation.split, config.data))
+        options = {"data": train, "samples": samples, "processes": self.processes, "budget": self.budget}
+        made = plan.make(config, accelerator, **options)
         if accelerator.is_main_process:
             if self.json:
-                print(json.dumps(plan.as_dict(), indent=2))
+                print(json.dumps(made.as_dict(), indent=2))
             else:
-                plan.show(Console())
+                made.show(Console())
         accelerator.end_training()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from adaqf_train.config import TrainingConfig
 from adaqf_train.data.batches import StepBatches
@@ -41,6 +42,42 @@ def fit(
         DivergenceError: A loss that is not finite, or too large.
         TrainingStopped: After SIGTERM, with everything saved.
     """
+    source, state, wrapped = prepare(accelerator, dataset, objective, training)
+    loop.run(
+        accelerator,
+        state,
+        training,
+        place,
+        lambda start: source.from_step(start, training.steps, training.workers),
+        wrapped,
+        validation,
+    )
+    if validation is not None and validation.config.select == "best" and place.best.is_dir():
+        checkpoint.read(place.best, state)
+    state.use_average()
+    accelerator.free_memory()
+    objective.cpu()
+    for network in objective.learns.values():
+        network.eval()
+
+
+def prepare(
+    accelerator: Accelerator, dataset: MotionDataset, objective: Objective, training: TrainingConfig
+) -> tuple[StepBatches, TrainState, nn.Module]:
+    """Set up everything that a step needs, with the networks on the accelerator's device and in training mode.
+
+    Args:
+        accelerator: Device, precision and processes.
+        dataset: Split to learn from.
+        objective: Loss and networks.
+        training: Every setting applies, or is refused.
+
+    Returns:
+        This process's batches, the state before the first step, and the objective as accelerate wrapped it.
+
+    Raises:
+        ConfigError: A setting that this fit or this launch cannot follow.
+    """
     _check(accelerator, objective, training)
     source = StepBatches(
         dataset,
@@ -62,22 +99,9 @@ def fit(
     optimizer = _adamw(accelerator, objective, training)
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     state = TrainState(objective.learns, optimizer)
-    loop.run(
-        accelerator,
-        state,
-        training,
-        place,
-        lambda start: source.from_step(start, training.steps, training.workers),
-        wrapped,
-        validation,
-    )
-    if validation is not None and validation.config.select == "best" and place.best.is_dir():
-        checkpoint.read(place.best, state)
-    state.use_average()
-    accelerator.free_memory()
-    objective.cpu()
-    for network in objective.learns.values():
-        network.eval()
+    if training.ema is not None:
+        state.average = [parameter.detach().clone() for parameter in state.parameters()]
+    return source, state, wrapped
 
 
 def _adamw(accelerator: Accelerator, objective: Objective, training: TrainingConfig) -> torch.optim.AdamW:

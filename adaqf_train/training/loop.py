@@ -58,7 +58,7 @@ def run(
 
     Args:
         accelerator: Device, precision and processes.
-        state: Networks and optimiser; resumed from the newest checkpoint.
+        state: Networks, optimiser and average; resumed from the newest checkpoint.
         training: Settings of the fit.
         place: Where logs and checkpoints go.
         batches: Gives this process's batches from a step on.
@@ -70,7 +70,7 @@ def run(
         TrainingStopped: After SIGTERM, with everything saved; several processes stop within MEET_EVERY steps.
     """
     # Resume.
-    _resume(accelerator, state, training, place)
+    _resume(accelerator, state, place)
     step = step_for(accelerator, objective, state, training)
     window = LossWindow(training.max_loss, place.log.with_name(f"{place.name}_divergence.json"))
     over = validation is not None and validation.exhausted(state)
@@ -109,11 +109,9 @@ def run(
             raise TrainingStopped(_farewell(state, place))
 
 
-def _resume(accelerator: Accelerator, state: TrainState, training: TrainingConfig, place: Place) -> None:
+def _resume(accelerator: Accelerator, state: TrainState, place: Place) -> None:
     """Load the newest checkpoint, if there is one."""
     state.scaler = accelerator.scaler
-    if training.ema is not None:
-        state.average = [parameter.detach().clone() for parameter in state.parameters()]
     if place.checkpoints is not None:
         if accelerator.is_main_process:
             checkpoint.clean(place.checkpoints)

@@ -48,6 +48,8 @@ class Fit:
         self.place = Place(folder / "fit.jsonl", folder / "checkpoints")
         chosen = {"checkpoint_every": 2, "ema": 0.9, "drop_at": 6, "max_loss": 1e30, "log_every": 1, "trackers": ()}
         self.training = TrainingConfig(steps=steps, batch=4, **chosen | settings)
+        if self.training.ema is not None:
+            self.state.average = [parameter.detach().clone() for parameter in self.state.parameters()]
 
     def losses(self, batch: MotionBatch) -> Losses:
         """The objective; tests replace it."""
