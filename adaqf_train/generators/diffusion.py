@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adaqf_train.config import DiffusionConfig, SchedulerName
+from adaqf_train.generators.noise import Noise
 
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler
@@ -71,27 +72,18 @@ class Diffusion:
         *,
         steps: int,
         scheduler: SchedulerName,
-        generators: Sequence[torch.Generator],
+        noise: Noise,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Motions from noise.
+        """Sample motions.
 
-        predict: the denoiser with its conditions; mask: (B, T), True = real frame; generators: one on the CPU for each
-        item, so that a motion does not depend on its batch or the device. Returns (B, T, features) normalised
-        features, zero beyond the lengths. on_step: called after every step.
+        predict: the denoiser with its conditions; mask: (B, T), True = real frame; noise: of the items; on_step: called
+        after every step. Returns (B, T, features) normalised features, zero beyond the lengths.
         """
-        lengths = mask.sum(dim=-1).tolist()
-
-        def noise() -> Tensor:
-            drawn = torch.zeros(*mask.shape, features)
-            for row, length, generator in zip(drawn, lengths, generators, strict=True):
-                row[:length] = torch.randn(length, features, generator=generator)
-            return drawn.to(mask.device)
-
-        solver = self.solver(scheduler, steps)
-        x = noise()
-        for t in solver.timesteps.to(mask.device):
-            x0 = predict(x, t)
-            x = solver.step(x0, t, x, variance_noise=noise() if scheduler == "ddpm" else None).prev_sample
+        solver, shape = self.solver(scheduler, steps), (mask.shape[1], features)
+        x = noise.normal(0, *shape)
+        for step, t in enumerate(solver.timesteps.to(mask.device), start=1):
+            x0, more = predict(x, t), noise.normal(step, *shape) if scheduler == "ddpm" else None
+            x = solver.step(x0, t, x, variance_noise=more).prev_sample
             on_step()
         return x * mask[..., None]

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from adaclip import TextFeatures
 from adaqf_train import seeding
+from adaqf_train.generators.noise import Noise
 from adaqf_train.generators.requests import Request
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One motion to make, and the numbers its random generator is seeded with."""
+    """One motion to make, and the numbers that seed its noise."""
 
     request: Request
     seed: tuple[int, ...]
@@ -40,9 +41,10 @@ class Batch:
         return torch.arange(int(frames.max()), device=frames.device) < frames[:, None]
 
     @property
-    def generators(self) -> list[torch.Generator]:
-        """A random generator on the CPU for each motion, at the start of its numbers."""
-        return [seeding.generator(*draw.seed) for draw in self.draws]
+    def noise(self) -> Noise:
+        """The noise of each motion, which depends on nothing but its seed."""
+        numbers = [seeding.mix(*draw.seed) for draw in self.draws]
+        return Noise(torch.tensor(numbers, device=self.text.mask.device))
 
 
 def batches(draws: Sequence[Draw], size: int) -> Iterator[list[int]]:

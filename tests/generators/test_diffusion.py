@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.noise import Noise
 from tests.helpers import FLOAT32, deviation
 
 B, T, D = 2, 8, 5
@@ -32,10 +33,8 @@ FULL = torch.ones(B, T, dtype=torch.bool)
 
 
 def sample(predict=half, mask=FULL, *, steps=50, scheduler="ddpm", seed=0):
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(mask))]
-    return Diffusion(DiffusionConfig()).sample(
-        predict, mask, D, steps=steps, scheduler=scheduler, generators=generators
-    )
+    noise = Noise(seed + torch.arange(len(mask)))
+    return Diffusion(DiffusionConfig()).sample(predict, mask, D, steps=steps, scheduler=scheduler, noise=noise)
 
 
 def test_the_schedule_is_mdms():
@@ -62,7 +61,7 @@ def test_the_forward_process_keeps_the_variance():
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_ddpm_sampling_equals_diffusers_ddpm(seed):
-    """Our noise comes item by item, so the definition is replayed with the very same draws."""
+    """Our noise has steps, so the definition is replayed with the very same draws."""
     reference = DDPMScheduler(
         50,
         beta_schedule="squaredcos_cap_v2",
@@ -70,10 +69,10 @@ def test_ddpm_sampling_equals_diffusers_ddpm(seed):
         variance_type="fixed_small",
         clip_sample=False,
     )
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(B)]
-    x = torch.stack([torch.randn(T, D, generator=g) for g in generators])
+    noise = Noise(seed + torch.arange(B))
+    x = noise.normal(0, T, D)
     for t in reversed(range(50)):
-        draws = torch.stack([torch.randn(T, D, generator=g) for g in generators])
+        draws = noise.normal(50 - t, T, D)
         mean = _posterior_mean(reference, 0.5 * x, x, t)
         variance = reference._get_variance(t)
         x = mean + (variance.sqrt() * draws if t > 0 else 0)
@@ -99,8 +98,7 @@ def test_ddim_sampling_equals_diffusers_ddim_where_its_stride_is_even(steps):
         timestep_spacing="trailing",
     )
     reference.set_timesteps(steps)
-    generators = [torch.Generator().manual_seed(i) for i in range(B)]
-    x = torch.stack([torch.randn(T, D, generator=g) for g in generators])
+    x = Noise(torch.arange(B)).normal(0, T, D)
     for t in reference.timesteps:
         x = reference.step(0.5 * x, t, x).prev_sample
     assert deviation(sample(steps=steps, scheduler="ddim"), x) < FLOAT32
@@ -147,14 +145,12 @@ def test_the_last_step_lands_on_the_clean_prediction(scheduler, steps):
 def test_the_second_order_comes_closer_with_as_many_steps():
     """Both solve the same equation, whose solution here scales the noise by the data's deviation."""
 
-    def generators():
-        return [torch.Generator().manual_seed(i) for i in range(B)]
-
-    noise = torch.stack([torch.randn(T, D, generator=g) for g in generators()])
+    noise = Noise(torch.arange(B))
+    start = noise.normal(0, T, D)
 
     def error(scheduler, steps):
-        x = FINE.sample(of_gaussian, FULL, D, steps=steps, scheduler=scheduler, generators=generators())
-        return (x - STD * noise).abs().max()
+        x = FINE.sample(of_gaussian, FULL, D, steps=steps, scheduler=scheduler, noise=noise)
+        return (x - STD * start).abs().max()
 
     for steps in (10, 20, 50):
         assert error("dpm++", steps) < 0.8 * error("ddim", steps)
@@ -163,9 +159,8 @@ def test_the_second_order_comes_closer_with_as_many_steps():
 
 @pytest.mark.parametrize("scheduler", ["ddpm", "ddim", "dpm++"])
 def test_every_scheduler_draws_from_the_datas_distribution(scheduler):
-    generators = [torch.Generator().manual_seed(0)]
     mask = torch.ones(1, 400, dtype=torch.bool)
-    x = FINE.sample(of_gaussian, mask, 20, steps=1000, scheduler=scheduler, generators=generators)
+    x = FINE.sample(of_gaussian, mask, 20, steps=1000, scheduler=scheduler, noise=Noise(torch.tensor([0])))
     assert x.std().item() == pytest.approx(STD, rel=0.03)
     assert x.mean().abs() < 0.02
 

@@ -66,17 +66,16 @@ def test_motions_depend_on_prompt_seed_and_place_not_on_the_batch(generator, sch
 
 
 def test_the_first_sample_draws_what_evaluations_draw(generator):
-    """Reports were made of motions whose generator was seeded with (seed, i)."""
+    """Reports are made of motions whose noise is seeded with (seed, i)."""
     made = generator.generate(PROMPTS, seconds=2.0, seed=5, num_samples=2, output="features")
     for a, b in zip(made[::2], generator.generate_features(PROMPTS, [40] * 3, seed=5), strict=True):
         assert deviation(a, b) < FLOAT32
-    noise = torch.randn(40, 263, generator=seeding.generator(5, 1))
     seen = []
-    generator.diffusion.sample = lambda predict, mask, features, *, generators, **_: (
-        seen.extend(torch.randn(40, 263, generator=g) for g in generators) or torch.zeros(*mask.shape, features)
+    generator.diffusion.sample = lambda predict, mask, features, *, noise, **_: (
+        seen.extend(noise.items.tolist()) or torch.zeros(*mask.shape, features)
     )
     generator.generate(PROMPTS, seconds=2.0, seed=5)
-    assert torch.equal(seen[1], noise)
+    assert seen[1] == seeding.mix(5, 1)
 
 
 def test_samples_of_a_prompt_follow_each_other_and_differ(generator):

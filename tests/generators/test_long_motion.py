@@ -11,6 +11,7 @@ import torch
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.long_motion import Blended, margin_frames, windows
+from adaqf_train.generators.noise import Noise
 from tests.helpers import FLOAT32, deviation
 
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ def test_seams_are_as_smooth_as_the_insides_of_windows():
         1,
         steps=10,
         scheduler="ddim",
-        generators=[torch.Generator().manual_seed(0)],
+        noise=Noise(torch.tensor([0])),
     )
     joined = x[0, :, 0].numpy()
     first, second, third = (own.numpy() for own in clean)

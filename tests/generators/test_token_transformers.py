@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from adaqf_train import seeding
 from adaqf_train.generators.masked.config import TransformerConfig
 from adaqf_train.generators.masked.networks import (
     MaskedTransformer,
@@ -16,6 +15,7 @@ from adaqf_train.generators.masked.networks import (
     guided,
     masked_share,
 )
+from adaqf_train.generators.noise import Noise
 from tests.helpers import FLOAT32, deviation
 
 B, N, P, CODES, LEVELS = 3, 6, 5, 12, 4
@@ -48,8 +48,8 @@ def residual() -> ResidualTransformer:
     return ResidualTransformer(CODES, LEVELS, P, SIZES).eval()
 
 
-def generators(*items: int) -> list[torch.Generator]:
-    return [seeding.generator(0, item) for item in items]
+def noise(*items: int) -> Noise:
+    return Noise(torch.tensor(items))
 
 
 LEVEL = torch.tensor([1, 2, 3])
@@ -107,7 +107,7 @@ def test_guidance_of_one_is_the_conditional_prediction_and_of_zero_the_unconditi
 def test_draws_follow_the_softmax_and_its_temperature():
     logit = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(1, 4000, 4)
     for temperature in (1.0, 0.5):
-        drawn = draw(logit, torch.tensor([4000]), temperature, generators(0))
+        drawn = draw(logit, temperature, noise(0), 0)
         share = torch.bincount(drawn[0], minlength=4) / 4000
         torch.testing.assert_close(share, (logit[0, 0] / temperature).softmax(dim=-1), atol=0.03, rtol=0)
 
@@ -120,9 +120,7 @@ def test_the_masked_share_falls_along_a_cosine():
 
 def sample(text, real, items, steps: int = 4, watch=lambda: None) -> torch.Tensor:
     network = masked()
-    return network.sample(
-        text, real, guidance=2.0, steps=steps, temperature=1.0, generators=generators(*items), on_step=watch
-    )
+    return network.sample(text, real, guidance=2.0, steps=steps, temperature=1.0, noise=noise(*items), on_step=watch)
 
 
 def test_the_base_level_is_filled_in_rounds_and_never_overwritten(text, monkeypatch):
@@ -157,9 +155,7 @@ def test_an_item_draws_alone(text):
 def test_fewer_levels_are_the_first_of_more(tokens, text):
     network, base = residual(), tokens[..., 0] * REAL
     found = {
-        levels: network.sample(
-            base, text, REAL, levels=levels, guidance=1.5, temperature=1.0, generators=generators(0, 1, 2)
-        )
+        levels: network.sample(base, text, REAL, levels=levels, guidance=1.5, temperature=1.0, noise=noise(0, 1, 2))
         for levels in (1, 2, 4)
     }
     assert [found[levels].shape[-1] for levels in found] == [1, 2, 4]

@@ -50,7 +50,7 @@ class LatentGenerator(MotionGenerator):
             self.autoencoder.config.latent,
             steps=settings.steps,
             scheduler=settings.scheduler,
-            generators=batch.generators,
+            noise=batch.noise,
             on_step=on_step,
         )
         return self.autoencoder.decode(latents.to(batch.text.pooled.dtype), real)

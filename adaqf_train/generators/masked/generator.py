@@ -58,7 +58,7 @@ class MaskedGenerator(MotionGenerator):
 
     def _sample(self, batch: Batch, settings: TokenSamplingConfig, on_step: OnStep) -> Tensor:
         real, text = latent_mask(batch.mask), batch.text.pooled
-        drawing = {"temperature": settings.temperature, "generators": batch.generators, "on_step": on_step}
+        drawing = {"temperature": settings.temperature, "noise": batch.noise, "on_step": on_step}
         base = self.masked.sample(text, real, guidance=settings.guidance, steps=settings.steps, **drawing)
         if self.levels == 1:
             return self.tokenizer.decode(base[..., None], real)

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from adaqf_train.generators.masked.config import TokenizerConfig, TransformerConfig
+from adaqf_train.generators.noise import Noise
 from adaqf_train.generators.temporal import TemporalDecoder, TemporalEncoder, latent_mask
 from adaqf_train.layers import PositionCodes
+
+RESIDUAL = 1000  # added to a residual level, so that its noise is not that of a round of the base level
 
 
 class Quantised(NamedTuple):
@@ -186,18 +189,18 @@ class MaskedTransformer(nn.Module):
         guidance: float,
         steps: int,
         temperature: float,
-        generators: Sequence[torch.Generator],
+        noise: Noise,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Tokens (B, N) for B prompts, filled in `steps` rounds; after each, the least likely are masked again.
 
-        text: (B, P); mask: (B, N), True = real; generators: one on the CPU for each item.
+        text: (B, P); mask: (B, N), True = real; noise: of the items.
         """
         lengths = mask.sum(dim=-1)
         tokens = torch.full(mask.shape, self.mask_token, device=mask.device)
         for step in range(steps):
             logits = guided(self, (tokens,), text, mask, guidance)
-            drawn = draw(logits, lengths, temperature, generators)
+            drawn = draw(logits, temperature, noise, step)
             likelihood = logits.softmax(dim=-1).gather(-1, drawn[..., None])[..., 0]
             open_ = (tokens == self.mask_token) & mask
             drawn = torch.where(open_, drawn, tokens)
@@ -244,18 +247,18 @@ class ResidualTransformer(nn.Module):
         levels: int,
         guidance: float,
         temperature: float,
-        generators: Sequence[torch.Generator],
+        noise: Noise,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
         """Tokens (B, N, levels) on top of the base level's (B, N); the other arguments as `MaskedTransformer.sample`'s.
 
         Levels are drawn in order, so a call for fewer levels gives the first ones of a call for more.
         """
-        tokens, lengths = base[..., None], mask.sum(dim=-1)
+        tokens = base[..., None]
         for level in range(1, levels):
             of = torch.full((len(mask),), level, device=mask.device)
             logits = guided(self, (tokens, of), text, mask, guidance)
-            drawn = draw(logits, lengths, temperature, generators).masked_fill(~mask, 0)
+            drawn = draw(logits, temperature, noise, RESIDUAL + level).masked_fill(~mask, 0)
             tokens = torch.cat([tokens, drawn[..., None]], dim=-1)
             on_step()
         return tokens
@@ -275,11 +278,6 @@ def guided(network: nn.Module, inputs: Sequence[Tensor], text: Tensor, mask: Ten
     return without + guidance * (with_text - without)
 
 
-def draw(logits: Tensor, lengths: Tensor, temperature: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """A token from softmax(logits / temperature) at each place, (B, N, codes) -> (B, N)."""
-    noise = torch.zeros(logits.shape)
-    for row, length, generator in zip(noise, lengths.tolist(), generators, strict=True):
-        # Gumbel noise: the argmax of the disturbed logits is distributed as their softmax.
-        uniform = torch.rand(length, logits.shape[-1], generator=generator).clamp(1e-20, 1 - 1e-7)
-        row[:length] = -(-uniform.log()).log()
-    return (logits / temperature + noise.to(logits.device)).argmax(dim=-1)
+def draw(logits: Tensor, temperature: float, noise: Noise, step: int) -> Tensor:
+    """Draw a token from softmax(logits / temperature) at each place, (B, N, codes) -> (B, N)."""
+    return (logits / temperature + noise.gumbel(step, *logits.shape[1:])).argmax(dim=-1)

@@ -133,7 +133,7 @@ class MDMGenerator(MotionGenerator):
             len(self.mean),
             steps=settings.steps,
             scheduler=settings.scheduler,
-            generators=batch.generators,
+            noise=batch.noise,
             on_step=on_step,
         )
 
