@@ -129,7 +129,7 @@ def broken_rules(glb: Glb) -> list[str]:
         targets.add((node, path))
         if len(times) != len(values) or times[0] < 0 or (np.diff(times) <= 0).any():
             found.append("times do not increase, or do not fit the values")
-        if path == "rotation" and np.abs(np.linalg.norm(values, axis=1) - 1).max() > 1e-5:
+        if path == "rotation" and np.abs(np.linalg.norm(values.astype(float), axis=1) - 1).max() > 1e-5:
             found.append(f"rotations of node {node} are not unit quaternions")
     for skin in content["skins"]:
         inverse = glb.array(skin["inverseBindMatrices"])
@@ -142,7 +142,7 @@ def broken_rules(glb: Glb) -> list[str]:
                     found.append("a vertex is bound to no joint")
                 if np.abs(glb.array(names["WEIGHTS_0"]).sum(axis=1) - 1).max() > 1e-5:
                     found.append("weights do not add up to 1")
-                if np.abs(np.linalg.norm(glb.array(names["NORMAL"]), axis=1) - 1).max() > 1e-4:
+                if np.abs(np.linalg.norm(glb.array(names["NORMAL"]).astype(float), axis=1) - 1).max() > 1e-4:
                     found.append("normals are not unit vectors")
                 if glb.array(primitive["indices"]).max() >= len(glb.array(names["POSITION"])):
                     found.append("a triangle has a vertex too many")

@@ -43,7 +43,8 @@ def test_a_prompt_becomes_motions_side_by_side_and_files(studio):
 
 
 def test_text_stays_text_in_the_frame(studio):
-    shown, _ = studio.make(NASTY, 2.0, 0, ["baseline"])
+    with pytest.warns(UserWarning, match="77 tokens"):
+        shown, _ = studio.make(NASTY, 2.0, 0, ["baseline"])
     assert shown.count("<") == 2  # the frame and its end
     assert Reader(html.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1])).texts["h2"] == [NASTY]
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_made_is_said(studio, asked, says):
 def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys, monkeypatch):
     assert "No model" in error_of(capsys, ["ui"])
     assert "no generator is trained yet" in error_of(capsys, ["ui", "--run", str(tmp_path)])
-    assert "already" in error_of(capsys, ["ui", *["--model", str(tiny_run / "adaqf")] * 2])
+    assert "another model" in error_of(capsys, ["ui", *["--model", str(tiny_run / "adaqf")] * 2])
     assert "--port" in error_of(capsys, ["ui", "--run", str(tiny_run), "--port", "0"])
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert "pip install 'adaclip[ui]'" in error_of(capsys, ["ui", "--run", str(tiny_run)])
