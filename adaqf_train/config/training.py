@@ -71,7 +71,7 @@ class TrainingConfig(Group, name="training"):
     ema: Annotated[float, within("(0, 1)")] | None = 0.9999
     """Decay of the moving average of the weights, an option of MDM; None: no moving average."""
     precision: Literal["no", "bf16", "fp16"] | None = None
-    """Mixed precision; None: as accelerate was launched."""
+    """Mixed precision; None: as accelerate was launched, or else bf16 on a GPU."""
     bucket: Count = 1
     """Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting."""
     shapes: Count = 12
