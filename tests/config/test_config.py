@@ -182,7 +182,7 @@ def test_from_dict_refuses_values_of_another_type():
 
 def test_settings_between_are_what_override_takes():
     before = recipes.load("humanml3d")
-    settings = ["training.ema=none", "training.cache_text=false", "encoder.modules=q_proj,fc1", "feedback.motion=0.5"]
+    settings = ["training.ema=none", "training.cache_text=true", "encoder.modules=q_proj,fc1", "feedback.motion=0.5"]
     after = override(before, settings)
     assert sorted(settings_between(before, after)) == sorted(settings)
     assert override(before, settings_between(before, after)) == after
