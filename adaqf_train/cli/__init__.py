@@ -15,6 +15,7 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaclip._environment import wait_passively
+from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.plans import PlanVerb
@@ -32,6 +33,7 @@ VERBS: dict[str, type[Callable[[], int | None]]] = {
     "prepare": Prepare,
     "doctor": Doctor,
     "plan": PlanVerb,
+    "bench": Bench,
     "base": BaseVerb,
     "extractors": ExtractorsVerb,
     "evaluator": EvaluatorVerb,

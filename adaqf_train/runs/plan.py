@@ -19,6 +19,7 @@ from adaqf_train.runs.rehearsal import STAGES, Rehearsal, few, stand_in
 from adaqf_train.runs.timing import measure, parameters, time_sampling
 
 GIGA = 1e9
+SAMPLED = 16  # motions that are sampled together on a CPU; those of a whole batch take longer in proportion
 ARMS = 2  # that an evaluation scores: the baseline and AdaQF
 
 
@@ -147,7 +148,7 @@ def make(
             parts |= _parts(name, objective)
             share = replace(training, batch=training.batch // processes)
             timing = measure(accelerator, data, objective, share, budget)
-            timed = f"{timing.steps} steps"
+            timed = f"{timing.steps} × {timing.clips} clips"
             stages.append(Stage(name, training.steps, timing.flops, timing.seconds, timed, timing.memory))
             del objective
         stages.append(_evaluation(rehearsal, samples, budget))
@@ -181,9 +182,11 @@ def _evaluation(rehearsal: Rehearsal, samples: int, budget: float) -> Stage:
     several = min(evaluation.multimodality_texts or 0, samples) * evaluation.multimodality_repeats
     batches = ARMS * evaluation.replications * (ceil(samples / batch) + ceil(several / batch))
     frames = round(statistics.mean(len(item.vectors) for item in data.items) / unit) * unit
-    prompts = [rehearsal.captions[i % len(rehearsal.captions)] for i in range(min(batch, samples))]
-    seconds, timed = time_sampling(rehearsal.generator(), prompts, frames, budget)
-    return Stage("evaluation", batches, None, seconds, f"{timed} sampler steps", None)
+    rows = min(batch, samples)
+    few_rows = rows if rehearsal.accelerator.device.type == "cuda" else min(rows, SAMPLED)
+    prompts = [rehearsal.captions[i % len(rehearsal.captions)] for i in range(few_rows)]
+    seconds, steps = time_sampling(rehearsal.generator(), prompts, frames, budget)
+    return Stage("evaluation", batches, None, seconds * rows / few_rows, f"{steps} × {few_rows} motions", None)
 
 
 def _table(title: str, *columns: str) -> Table:

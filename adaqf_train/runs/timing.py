@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -39,6 +39,7 @@ class Timing:
 
     seconds: float  # median of a step
     steps: int  # that were timed
+    clips: int  # in each of them; where these are fewer than the batch, seconds are scaled
     flops: dict[str, float]  # floating-point operations of a step by part of the objective
     memory: int  # bytes: the device's peak; on a CPU weights, gradients, moments and average
 
@@ -54,11 +55,20 @@ def ready(
 def measure(
     accelerator: Accelerator, dataset: MotionDataset, objective: Objective, training: TrainingConfig, budget: float
 ) -> Timing:
-    """Time steps of a fit, data loading included, for about `budget` seconds, and count the operations of a step."""
+    """Time steps of a fit, data loading included, for about `budget` seconds, and count the operations of a step.
+
+    On a CPU that needs longer than the budget for a step, smaller batches are timed and scaled.
+    """
     on_gpu = accelerator.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(accelerator.device)
+    start, batch_size = time.perf_counter(), training.batch
     flops = count_flops(accelerator, dataset, objective, training)
+    expected = (time.perf_counter() - start) / COUNTED * batch_size
+    if expected > budget and not on_gpu:
+        # No fewer than an eighth: what a step takes for any number of clips is scaled as well.
+        clips = max(batch_size // 8, round(batch_size * budget / expected), COUNTED)
+        training = replace(training, batch=clips, accumulate=1)
     source, step = ready(accelerator, dataset, objective, training)
     seconds, seen = [], Counter()
     begin = start = time.perf_counter()
@@ -76,7 +86,8 @@ def measure(
         start = time.perf_counter()
     memory = torch.cuda.max_memory_allocated(accelerator.device) if on_gpu else _resident(objective, training)
     accelerator.free_memory()
-    return Timing(statistics.median(seconds), len(seconds), flops, memory)
+    median = statistics.median(seconds) * batch_size / training.batch
+    return Timing(median, len(seconds), training.batch, flops, memory)
 
 
 def count_flops(
@@ -130,7 +141,7 @@ def time_sampling(generator: MotionGenerator, prompts: Sequence[str], frames: in
 
     def mark() -> None:
         marks.append(time.perf_counter())
-        if len(marks) > 2 and marks[-1] - marks[0] > budget:
+        if len(marks) > 1 and marks[-1] - marks[0] > budget:
             raise _Enough
 
     def run(on_step: Callable[[], object]) -> float:
@@ -139,7 +150,8 @@ def time_sampling(generator: MotionGenerator, prompts: Sequence[str], frames: in
         return time.perf_counter() - start
 
     if generator.device.type != "cpu":
-        run(lambda: None)  # plans, compiles and captures
+        for _ in range(2):
+            run(lambda: None)  # plans, compiles and captures
         return statistics.median(run(lambda: None) for _ in range(3)), 3 * generator.steps
     try:
         seconds = run(mark)
