@@ -102,12 +102,12 @@ class Retrieval(_OfRun):
     """Measure how well extractors and evaluators retrieve real motions by their captions, and back (Table 8)."""
 
     def __call__(self) -> None:
-        from adaqf_train.evaluation import columns, real_retrieval
+        from adaqf_train.evaluation import columns, retrieval
 
         with self.scoring() as scoring:
             if scoring is not None:
                 pool = min(scoring.config.evaluation.pool, len(scoring.dataset))
-                rows = real_retrieval.table(scoring.retrieval(), pool)
+                rows = retrieval.table(scoring.retrieval(), pool)
                 print("\n".join(columns.markdown(rows)))
 
 

@@ -75,7 +75,6 @@ def evaluate(
         protocol.sample_counts(dataset, config),
         hashes={"evaluator": fingerprint, "extractors": None, "official": None, "models": {}},
         seconds={"stages": {}, "rows": {}},
-        embedding=evaluator.width,
-        batch=evaluator.batch,
+        judge=evaluator,
     )
     return Report.of(rows, described)

@@ -44,13 +44,7 @@ def cell(figure: Figure | None, missing: str = "–") -> str:
 def table(
     rows: Mapping[str, Mapping[str, Figure]], columns: Mapping[str, str], prefix: str = ""
 ) -> list[dict[str, str]]:
-    """Format rows: the model's name, then a cell for each column that any row has.
-
-    Args:
-        rows: Figures by model.
-        columns: Titles by figure.
-        prefix: Of the figures' names in `rows`, such as `scores.OFFICIAL`.
-    """
+    """Format rows: the model's name, then a cell for each column that any row has. prefix: `OFFICIAL` or none."""
     shown = {prefix + n: title for n, title in columns.items() if any(prefix + n in row for row in rows.values())}
     return [
         {"model": NAMES.get(model, model)} | {title: cell(row.get(name)) for name, title in shown.items()}

@@ -14,8 +14,8 @@ import torch
 
 from adaqf_train.config import RunConfig, to_dict
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.attributes.parameters import is_unseen
+from adaqf_train.evaluation.embedder import Embedder
 
 PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy", "tokenizers", "safetensors")
 
@@ -27,22 +27,14 @@ def manifest(
     *,
     hashes: Mapping[str, object],
     seconds: Mapping[str, Mapping[str, float]],
-    embedding: int,
-    batch: int,
+    judge: Embedder,
 ) -> dict[str, object]:
-    """Collect what `report.json` holds beside its rows.
+    """Collect what `report.json` holds beside its rows. counts: see `protocol.sample_counts`.
 
-    Args:
-        config: Settings of the run.
-        dataset: The split that was scored.
-        counts: See `protocol.sample_counts`.
-        hashes: "evaluator", "extractors" and "official" (None: not used), and "models": {row: hash of its weights, or
-            of the motions that were scored}.
-        seconds: Wall time, {"stages": {name: seconds}, "rows": {name: seconds}}.
-        embedding: Width of the evaluator's embeddings.
-        batch: Number of motions that it embeds at once.
+    hashes: "evaluator", "extractors" and "official" (None: not used), and "models": {row: hash of its weights, or of
+    the motions that were scored}. seconds: wall time, {"stages": {name: seconds}, "rows": {name: seconds}}. judge: the
+    independent evaluator.
     """
-    seeds = {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")}
     return {
         **counts,
         "split": dataset.split,
@@ -50,14 +42,15 @@ def manifest(
         "data_fingerprint": dataset.fingerprint(),
         "data": data_counts(dataset),
         **hashes,
-        "embedding": embedding,
-        "seeds": seeds,
+        "embedding": judge.width,
+        "seeds": {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")},
         "sampler": asdict(config.sampling) | {"seed": "evaluation.seed, replication, number of the prompt"},
         "batches": {
-            "order": protocol.ORDER,
-            "pools": protocol.POOLS,
+            "order": "numpy default_rng([seed, replication]): a permutation of the split's items, then captions, "
+            "then crops",
+            "pools": "consecutive rows of that order; the incomplete last pool is dropped",
             "sampling": config.sampling.batch,
-            "embedding": batch,
+            "embedding": judge.batch,
         },
         "seconds": dict(seconds),
         "threads": torch.get_num_threads(),

@@ -12,21 +12,11 @@ from adaqf_train.motion.skeleton import skeleton_of_width
 
 
 def fid(real: np.ndarray, generated: np.ndarray) -> float:
-    """Compute the Fréchet distance between two Gaussians fitted to embeddings, in float64.
+    """Compute the Fréchet distance (Heusel et al. 2017) between Gaussians fitted to embeddings, in float64.
 
-    With FᵀF and GᵀG the covariances (F and G are the triangular factors of the centred rows), the trace of the square
-    root of their product is the nuclear norm of FGᵀ. That takes no square root of a matrix, whose rounding errors
-    spoil upstream's figure for fewer rows than dimensions.
-
-    Args:
-        real: Embeddings (N, E) of real motions.
-        generated: Embeddings (M, E) of generated motions.
-
-    Returns:
-        The distance (Heusel et al. 2017), at least 0.
-
-    Raises:
-        ValueError: Fewer than two rows, values that are not finite, or unequal widths.
+    real, generated: (N, E) and (M, E). With FᵀF and GᵀG the covariances (F and G are the triangular factors of the
+    centred rows), the trace of the square root of their product is the nuclear norm of FGᵀ. That takes no square root
+    of a matrix, whose rounding errors spoil upstream's figure for fewer rows than dimensions.
     """
     parts = _embeddings(real, "real"), _embeddings(generated, "generated")
     if parts[0].shape[1] != parts[1].shape[1]:
@@ -39,21 +29,10 @@ def fid(real: np.ndarray, generated: np.ndarray) -> float:
 
 
 def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int = 3) -> np.ndarray:
-    """Compute the share of texts whose own motion is among the k nearest motions of its pool.
+    """Compute the share of texts whose own motion is among the k nearest of its pool, for k = 1 to `top`.
 
-    Ties rank by position, as upstream's argsort ranks them: collapsed embeddings score chance, not 1.
-
-    Args:
-        text: Embeddings (N, E) of texts.
-        motion: Embeddings (N, E) of their motions.
-        pool: Size of a pool. Pools are consecutive rows; the incomplete last one is dropped.
-        top: Largest k.
-
-    Returns:
-        (top,), the shares for k = 1 to `top`.
-
-    Raises:
-        ValueError: The rows are not pairs or not finite, or not 1 <= top <= pool <= N.
+    text, motion: (N, E), rows are pairs. Pools are consecutive rows; the incomplete last one is dropped. Ties rank by
+    position, as upstream's argsort ranks them: collapsed embeddings score chance, not 1.
     """
     text, motion = pairs_of(text, motion)
     if not 1 <= top <= pool <= len(text):
@@ -63,26 +42,13 @@ def r_precision(text: np.ndarray, motion: np.ndarray, pool: int = 32, top: int =
 
 
 def mm_dist(text: np.ndarray, motion: np.ndarray) -> float:
-    """Compute the mean Euclidean distance between embeddings of texts (N, E) and of their motions (N, E).
-
-    Raises:
-        ValueError: The rows are not pairs, or not finite.
-    """
+    """Compute the mean Euclidean distance between embeddings of texts (N, E) and of their motions (N, E)."""
     text, motion = pairs_of(text, motion)
     return float(np.linalg.norm(text - motion, axis=1).mean())
 
 
 def diversity(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float:
-    """Compute the mean Euclidean distance between different motions, drawn without replacement.
-
-    Args:
-        motion: Embeddings (N, E) of motions.
-        pairs: Number of pairs, 1 to N / 2.
-        rng: Draws the pairs.
-
-    Raises:
-        ValueError: Too many pairs, or values that are not finite.
-    """
+    """Compute the mean Euclidean distance between random pairs of motions (N, E), drawn without replacement."""
     motion = _embeddings(motion, "motion")
     if not 1 <= pairs <= len(motion) // 2:
         raise ValueError(f"Diversity needs 1 to {len(motion) // 2} pairs for {len(motion)} motions, got {pairs}.")
@@ -91,18 +57,10 @@ def diversity(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float
 
 
 def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> float:
-    """Compute the mean Euclidean distance between motions of the same text (Guo et al. 2022).
+    """Compute the mean Euclidean distance between motions of the same text, (texts, repeats, E) (Guo et al. 2022).
 
     Like upstream, this draws the two sides of the pairs independently, each without replacement: a motion can be paired
-    with itself.
-
-    Args:
-        motion: Embeddings (texts, repeats, E).
-        pairs: Number of pairs, the same ones for every text.
-        rng: Draws the pairs.
-
-    Raises:
-        ValueError: Another shape, more pairs than repeats, or values that are not finite.
+    with itself. All texts use the same pairs.
     """
     motion = np.asarray(motion, dtype=np.float64)
     if motion.ndim != 3 or not len(motion) or not 1 <= pairs <= motion.shape[1]:
@@ -117,16 +75,10 @@ def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> f
 def skating_unmasked(motions: Sequence[np.ndarray], padding: np.ndarray, frames: int) -> float:
     """Compute GMD's skating ratio as GMD does, on padded clips (Karunratanakul et al. 2023, `utils/metrics.py`).
 
-    The padding decodes to a mean pose that slides at the mean speed, so short clips look worse than they are. Use this
-    only to compare with published figures; `physics.skating` of clips cut to their length is right.
-
-    Args:
-        motions: De-normalised features, (T_i, D) each.
-        padding: (D,), the mean of the data set, to which a zero-padded batch de-normalises.
-        frames: Length to which all clips are padded.
-
-    Returns:
-        Mean share of frame pairs in which a foot slides.
+    A zero-padded batch de-normalises to the mean of the data set, `padding` (D,), and decodes to a mean pose that
+    slides at the mean speed, so short clips look worse than they are. Use this only to compare with published figures;
+    `physics.skating` of clips cut to their length is right. frames: length to which all clips are padded. motions:
+    de-normalised features, (T_i, D) each.
     """
     skeleton = skeleton_of_width(len(padding))
     ratios = []
@@ -162,14 +114,8 @@ def pooled_ranks(
 ) -> np.ndarray:
     """Rank the nearest right candidate of each query, from 1, among the candidates of its pool.
 
-    Args:
-        queries: Embeddings (N, E).
-        candidates: Embeddings (N, E); row i is right for query i.
-        pool: Size of a pool. Pools are consecutive rows; the incomplete last one is dropped.
-        groups: (N,) numbers; rows of one number are right for each other. None: all differ.
-
-    Returns:
-        (N // pool * pool,) ranks. Ties rank by position.
+    Row i of the candidates (N, E) is right for query i (N, E), and so are rows with the same number in `groups` (N,).
+    Pools are consecutive rows; the incomplete last one is dropped. Ties rank by position.
     """
     ranks, positions = [], np.arange(pool)
     for start in range(0, len(queries) - pool + 1, pool):

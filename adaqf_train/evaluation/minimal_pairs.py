@@ -17,18 +17,8 @@ def minimal_pair_accuracy(
 ) -> dict[str, float | int | None]:
     """Compute the share of motions that are closer to their own caption than to its flipped version.
 
-    Distances are Euclidean. A tie is an error, so that collapsed embeddings score 0.
-
-    Args:
-        evaluator: Embeds both.
-        motions: De-normalised features, (T_i, D) each, T_i a multiple of 4.
-        captions: One per motion; those without a word to flip are not counted.
-
-    Returns:
-        {"accuracy": share, "count": number of motions counted}; the accuracy is None for a count of 0.
-
-    Raises:
-        ValueError: Unequal numbers of motions and captions, or embeddings that are not finite.
+    Distances are Euclidean. A tie is an error, so that collapsed embeddings score 0. motions: de-normalised features,
+    (T_i, D) each. "count" is the number of captions with a word to flip; without any, "accuracy" is None.
     """
     if len(motions) != len(captions):
         raise ValueError(f"{len(motions)} motions and {len(captions)} captions: give one caption a motion.")

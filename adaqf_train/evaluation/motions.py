@@ -33,19 +33,11 @@ _ARRAYS = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for 
 
 
 def read_motions(path: Path, dataset: MotionDataset) -> CaptionedMotions:
-    """Read a folder of motions, or MDM's results file.
+    """Read a folder of motions, or MDM's results file, for `protocol.evaluate_motions`.
 
-    Joints pass the whole official pipeline (`features.encode`): standard skeleton, floor, facing.
-
-    Args:
-        path: The folder, or the file.
-        dataset: The split to compare with; its clips give prompts, and parameters of procedural clips.
-
-    Returns:
-        The motions, cut to a multiple of the data set's unit of frames.
-
-    Raises:
-        DataError: A motion cannot be scored; the message names it.
+    Joints pass the whole official pipeline (`features.encode`): standard skeleton, floor, facing. Motions are cut to a
+    multiple of the data set's unit of frames. The split to compare with, `dataset`, gives prompts, and the parameters
+    of procedural clips. DataError names a motion that cannot be scored.
     """
     if (path / RESULTS).is_file():  # the folder that MDM's sampling writes
         path = path / RESULTS
@@ -72,14 +64,9 @@ def read_motions(path: Path, dataset: MotionDataset) -> CaptionedMotions:
 
 
 def read_folder(folder: Path, dataset: MotionDataset | None) -> Iterator[tuple[Path, str, np.ndarray]]:
-    """Yield (file, prompt, array) of each NAME.npy in a folder.
+    """Yield (file, prompt, array) of each NAME.npy in a folder; DataError without motions, or for one without a prompt.
 
-    Args:
-        folder: The folder.
-        dataset: Its clips give the prompts that neither NAME.txt nor captions.json has.
-
-    Raises:
-        DataError: No such folder, no motions in it, or a motion without a prompt.
+    The data set's clips give the prompts that neither NAME.txt nor captions.json has.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give a folder of NAME.npy motions, or MDM's results.npy.")

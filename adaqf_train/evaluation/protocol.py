@@ -21,9 +21,6 @@ from adaqf_train.evaluation.scores import CaptionedMotions, score
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
 Row = dict[str, dict[str, float]]  # {name of a figure: {"mean", "ci95"}}
 
-# How a replication draws its samples, as the manifest states it.
-ORDER = "numpy default_rng([seed, replication]): a permutation of the split's items, then captions, then crops"
-POOLS = "consecutive rows of that order; the incomplete last pool is dropped"
 STANDARD = {"pool": 32, "diversity_pairs": 300, "replications": 20}
 _PHRASES = {
     "samples": "{:,} samples",
@@ -41,14 +38,8 @@ def draw(
 ) -> CaptionedMotions:
     """Draw captions, crops and their order for a replication; every model that is compared gets the same.
 
-    Args:
-        dataset: The split.
-        config: Its seed, and the number of samples.
-        replication: Number of the replication.
-        whole: Draw all items of the split, whatever number the protocol scores.
-
-    Returns:
-        A caption and a crop of each item: real motions, in frames a multiple of the data set's unit.
+    The motions are real ones, cropped to a multiple of the data set's unit of frames. whole: draw all items of the
+    split, whatever number the protocol scores.
     """
     rng = np.random.default_rng([config.seed, replication])
     order = rng.permutation(len(dataset))[: None if whole else config.samples]
@@ -66,22 +57,11 @@ def evaluate(
     *,
     progress: Path | None = None,
 ) -> Row:
-    """Compute one row of the report.
+    """Compute one row of the report; DataError if the split is too small or a motion is not finite.
 
-    Args:
-        generate: Makes motions for captions, lengths in frames and a seed. None: the ground-truth row; its FID compares
-            two different crops of the real motions, as T2M's ground-truth loader draws them.
-        dataset: The split to score on.
-        judges: The independent evaluator; the extractors, whose R-precision stands beside the evaluator's (a large gap
-            means that the model exploits the extractors instead of improving); and the official evaluators.
-        config: Sizes of the protocol, and its seed.
-        progress: See `replicated`.
-
-    Returns:
-        {name of a figure: {"mean": value, "ci95": half width of the 95 % confidence interval}}.
-
-    Raises:
-        DataError: The split is too small, or a motion is not finite.
+    Without `generate`, this is the ground-truth row: its FID compares two different crops of the real motions, as T2M's
+    ground-truth loader draws them. The R-precision of the judges' extractors stands beside the evaluator's: a large gap
+    means that the model exploits the extractors instead of improving. progress: see `replicated`.
     """
     check_samples(dataset)
     # MDM compares its 1,024 motions with all real ones, and its ground-truth row covers all real ones.
@@ -113,19 +93,6 @@ def evaluate_motions(
 
     A replication draws which motions share a pool and how the real motions are cropped. The scored motions are the same
     in all replications, so intervals are narrower than those of a generator.
-
-    Args:
-        scored: The motions and their captions.
-        dataset: Split of the real motions.
-        judges: See `evaluate`.
-        config: Sizes of the protocol, and its seed.
-        progress: See `replicated`.
-
-    Returns:
-        {name of a figure: {"mean", "ci95"}}.
-
-    Raises:
-        DataError: The split is too small, or a motion is not finite.
     """
     check_samples(dataset)
 
@@ -138,17 +105,11 @@ def evaluate_motions(
 
 
 def replicated(replicate: Callable[[int], Mapping[str, float]], replications: int, progress: Path | None = None) -> Row:
-    """Average the figures of several replications.
+    """Average the figures that `replicate` computes of each replication, given its number, from 0.
 
-    Args:
-        replicate: Computes the figures of a replication from its number, from 0.
-        replications: How many to compute.
-        progress: File that keeps the figures and seconds of each replication, so that an interrupted evaluation
-            resumes. Its name must identify everything that the figures depend on.
-
-    Returns:
-        {name: {"mean", "ci95"}} of the figures that all replications have. An attribute that no caption of one
-        replication mentions is omitted.
+    The file `progress` keeps the figures and seconds of each replication, so that an interrupted evaluation resumes.
+    Its name must identify everything that the figures depend on. A figure that some replication lacks is omitted, such
+    as an attribute that none of its captions mentions.
     """
     kept = read_json(progress) if progress and progress.is_file() else {"replications": [], "seconds": []}
     rows, seconds = kept["replications"][:replications], kept["seconds"][:replications]
@@ -181,15 +142,9 @@ def check_samples(dataset: MotionDataset) -> None:
 
 
 def sample_counts(dataset: MotionDataset, config: EvaluationConfig, *, motions: int | None = None) -> dict[str, object]:
-    """Return the sizes in use, and how they deviate from the protocol's.
+    """Return the sizes in use, which a small split cuts, and how they deviate from the protocol's, for the manifest.
 
-    Args:
-        dataset: The split.
-        config: The requested sizes, which a small split cuts.
-        motions: Number of motions scored, if they are not drawn from the split.
-
-    Returns:
-        Keys of the manifest: "samples", "pool", "diversity_pairs", "replications", "multimodality", "deviations" …
+    motions: number of motions scored, if they are not drawn from the split.
     """
     samples = motions or min(len(dataset), config.samples or len(dataset))
     sizes = {

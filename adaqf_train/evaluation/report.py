@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adaclip.files import atomic_file, write_json
-from adaqf_train.evaluation import columns, real_retrieval
+from adaqf_train.evaluation import columns, retrieval
 from adaqf_train.evaluation.columns import HEADLINE, LEARNED, NAMES, PHYSICAL, Figure
 from adaqf_train.evaluation.minimal_pairs import void_reason
 from adaqf_train.evaluation.protocol import Row
@@ -29,7 +29,7 @@ class Report:
 
     rows: dict[str, Row]
     manifest: dict[str, object]
-    retrieval: dict[str, dict[str, Row]] = field(default_factory=dict)  # of real motions (`real_retrieval`)
+    retrieval: dict[str, dict[str, Row]] = field(default_factory=dict)  # of real motions (`retrieval.retrieve_real`)
 
     @classmethod
     def of(
@@ -67,12 +67,8 @@ class Report:
     def attributes(self, prefix: str = "") -> list[dict[str, str]]:
         """Format attribute accuracies, and their coverage: the share of captions whose attribute the rules understand.
 
-        Args:
-            prefix: `UNSEEN` for the captions of unseen combinations.
-
-        Returns:
-            A row for each model, one for the ground truth's coverage, and one for each model whose captions, and thus
-            coverage, differ. Empty without accuracies.
+        A row for each model is followed by one for the ground truth's coverage, and one for each model whose captions,
+        and thus coverage, differ. prefix: `UNSEEN` for the captions of unseen combinations.
         """
         start, absent = prefix + ATTRIBUTE, "–"
         names = dict.fromkeys(name for row in self.rows.values() for name in row if name.startswith(start))
@@ -104,8 +100,8 @@ class Report:
         title = f"The same on combinations that training never shows ({unseen} of {counts['data']['items']} items)"
         yield title, self.attributes(UNSEEN)
         pool = min(counts["config"]["evaluation"]["pool"], counts["data"]["items"])
-        chosen = ("pools",) if brief else tuple(real_retrieval.SETS)
-        yield "Retrieval of real motions (recalls in per cent)", real_retrieval.table(self.retrieval, pool, chosen)
+        chosen = ("pools",) if brief else tuple(retrieval.SETS)
+        yield "Retrieval of real motions (recalls in per cent)", retrieval.table(self.retrieval, pool, chosen)
 
     def markdown(self) -> str:
         """Return the tables, and the notes that a reader needs."""

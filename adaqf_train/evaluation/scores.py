@@ -55,22 +55,11 @@ def score(
     replication: int,
     takes: Sequence[Sequence[np.ndarray]] | None = None,
 ) -> dict[str, float]:
-    """Compute all figures of one replication.
+    """Compute all figures of one replication that the data determine; DataError if a motion is not finite.
 
-    Args:
-        scored: The motions to score, with their captions.
-        reference: De-normalised features, (T_i, D) each, of any number of real motions, for FID, acceleration and jerk.
-        dataset: Split of the captions.
-        judges: Embed motions and captions.
-        config: Sizes of the protocol, and its seed.
-        replication: Number of the replication; with the seed it determines all draws.
-        takes: Equally many motions for each of some captions, for MultiModality.
-
-    Returns:
-        {name of a figure: value}, without the figures that the data do not determine.
-
-    Raises:
-        DataError: A motion is not finite.
+    reference: de-normalised features, (T_i, D) each, of any number of real motions, for FID, acceleration and jerk.
+    takes: equally many motions for each of some captions, for MultiModality. With the configuration's seed, the number
+    of the replication determines all draws.
     """
     for number, motion in enumerate(scored.motions):
         if not np.isfinite(motion).all():

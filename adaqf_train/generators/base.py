@@ -46,6 +46,7 @@ class MotionGenerator(nn.Module, ABC):
     title: ClassVar[str]  # what a reader knows the family as
     segments: ClassVar[bool] = False  # whether a motion may be made of several prompts
     group: int = 1  # frames that the networks handle together; unit_frames is a multiple
+    levels: int | None = None  # of detail that motions are made of; None: the family has none to leave out
     own_base: bool = False  # the encoder's base was trained too: it is saved with the generator, not copied
     mean: Tensor
     std: Tensor

@@ -28,10 +28,8 @@ class RunLayout:
         self.evaluator = path / "evaluator"
         self.baseline, self.adaqf = path / "baseline", path / "adaqf"  # generators
         self.adaclip = path / "adaclip"  # AdaQF's encoder: an adapter, or a text model after full tuning
-        self.encoder, self.generator = (
-            path / "encoder",
-            path / "generator",
-        )  # of studies: a frozen encoder, and under it
+        # Of studies: a frozen encoder, a generator that is trained under it, and the rival encoder.
+        self.encoder, self.generator, self.moclip = path / "encoder", path / "generator", path / "moclip"
         # What comes after training.
         self.validation = path / "validation"  # pictures
         self.evaluation = path / "evaluation"  # scores of each replication
@@ -61,14 +59,7 @@ class RunLayout:
 
 
 def read_config(path: Path) -> tuple[RunConfig, Path]:
-    """Read run.json.
-
-    Returns:
-        The configuration of a run, and where its data are.
-
-    Raises:
-        RunError: The folder is not a run, or another version wrote its configuration.
-    """
+    """Read a run's configuration and where its data are; RunError if there is none, or another version wrote it."""
     file = RunLayout(path).config
     if not file.is_file():
         raise RunError(f"{path}: not a run ({file.name} is missing). Give the --out of an earlier run.")

@@ -19,8 +19,8 @@ from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
-from adaqf_train.evaluation.real_retrieval import JUDGES, retrieve_real
 from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.retrieval import JUDGES, retrieve_real
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.official import find_checkpoint, load_official
@@ -186,8 +186,7 @@ class Scoring:
             counts,
             hashes=self.hashes | hashes,
             seconds={"stages": stages, "rows": self._seconds},
-            embedding=self.judges.evaluator.width,
-            batch=self.judges.evaluator.batch,
+            judge=self.judges.evaluator,
         )
 
     def _progress(self, name: str, scored: str) -> Path:

@@ -9,8 +9,7 @@ from pathlib import Path
 from adaclip.files import read_json
 from adaqf_train.errors import ProtocolError, ResultError
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
-from adaqf_train.evaluation.real_retrieval import DIRECTIONS
-from adaqf_train.evaluation.retrieval import TOPS
+from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
 from adaqf_train.studies.paper import RETRIEVAL, PaperTable
@@ -43,20 +42,12 @@ class Comparison:
 
 
 def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: bool = False) -> Comparison:
-    """Put reports side by side, with one ground-truth row if they share it.
+    """Put reports, `report.json` files or runs that have one, side by side, with one ground-truth row if they share it.
 
     Figures that differ from the first report's row of the same name are marked *, those that differ from the baseline
     of their own report †, by Welch's test on the replications (`statistics.differ`). That test does not include the
-    variation over training seeds; the paired differences of reports with both a baseline and AdaQF do.
-
-    Args:
-        paths: `report.json` files, or runs that have one.
-        paper: Tables of the paper to show as well.
-        mix: Allow reports of different protocols; a note says so.
-
-    Raises:
-        ProtocolError: The protocols differ, or there are no reports.
-        ResultError: A file is missing or is not a report.
+    variation over training seeds; the paired differences of reports with both a baseline and AdaQF do. ProtocolError
+    for reports of different protocols, unless `mix` allows them, with a note.
     """
     if not paths:
         raise ProtocolError("Name at least one report.json.")

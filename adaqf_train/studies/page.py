@@ -16,16 +16,9 @@ CURVES = {"fid": "FID on val ↓", "r_precision_3": "R@3 on val ↑"}
 
 
 def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path, command: str) -> Path:
-    """Write a study's page, NAME.md, and the figures beside it.
+    """Write a study's page, NAME.md, and the figures beside it. found: {data set: {arm: {seed: result}}}.
 
-    Args:
-        study: The study.
-        found: {data set: {arm: {seed: result}}}.
-        folder: Where the page goes.
-        command: The command that makes the page.
-
-    Returns:
-        The page.
+    command: the command that makes the page.
     """
     parts = [f"# {study.title}", f"{study.paper} of the paper. {study.note}", _statistics(study)]
     parts += [f"```sh\n{command}\n```", _cost(found)]

@@ -28,7 +28,7 @@ class Result:
     manifest: Mapping[str, object] = field(default_factory=dict)  # seconds, machine, versions, settings, fingerprints
 
     def save(self, folder: Path) -> Path:
-        """Writes folder/NAME.json."""
+        """Write folder/NAME.json."""
         path = folder / f"{self.trial.name}.json"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asdict(self))
@@ -36,11 +36,7 @@ class Result:
 
 
 def read(path: Path) -> Result:
-    """Read a result file.
-
-    Raises:
-        ResultError: The file is not a result.
-    """
+    """Read a result file; ResultError if it is not a result."""
     content = read_json(path)
     try:
         trial = Trial(**content["trial"] | {"settings": tuple(content["trial"]["settings"])})
@@ -50,11 +46,7 @@ def read(path: Path) -> Result:
 
 
 def load(folder: Path, trial: Trial) -> Result | None:
-    """The result of a trial, or None if it has not been run.
-
-    Raises:
-        ResultError: The file of that name is not this trial's result.
-    """
+    """The result of a trial, or None if it has not been run; ResultError if the file is another trial's."""
     path = folder / f"{trial.name}.json"
     if not path.is_file():
         return None
@@ -73,12 +65,9 @@ def by_seed(results: Mapping[int, Result], metric: str) -> dict[int, float]:
 def figure(result: Result, metric: str) -> float | None:
     """A figure of a result, or None if it has none.
 
-    Args:
-        result: Of a finished trial.
-        metric: A test figure of `Result.test`, or one that is derived from several: "attributes" is the mean accuracy
-            over the attributes, "delta" R@3 minus the ground truth's, and "gap" R@3 by the feedback's own extractors
-            minus R@3 by the independent evaluator, each relative to the ground truth's. With the prefix "val_" it is
-            taken on val, as the mean of the last points of the curve.
+    Beside the names in `Result.test`, "attributes" is the mean accuracy over the attributes, "delta" R@3 minus the
+    ground truth's, and "gap" R@3 by the feedback's own extractors minus R@3 by the independent evaluator, each relative
+    to the ground truth's. With the prefix "val_" a figure is taken on val, as the mean of the last points of the curve.
     """
     if metric.startswith(VAL):
         name = metric.removeprefix(VAL)

@@ -14,14 +14,12 @@ from accelerate import Accelerator
 from adaclip import AdaCLIP
 from adaqf_train.config import to_dict
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
-from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
-from adaqf_train.evaluation.general_prompts import PROMPTS
+from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
-from adaqf_train.evaluation.real_retrieval import retrieve_real
 from adaqf_train.evaluation.report import Report
+from adaqf_train.evaluation.retrieval import retrieve_real
 from adaqf_train.generators.base import MotionGenerator
-from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.judges import store
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.scoring import Scoring
@@ -30,7 +28,7 @@ from adaqf_train.runs.validator import load_extractors
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm
 from adaqf_train.studies.sources import Sources
-from adaqf_train.studies.transfer import GENERATOR, Transfer, read_curve
+from adaqf_train.studies.transfer import Transfer, read_curve
 from adaqf_train.studies.workspace import Workspace
 from adaqf_train.training.loop import Place
 
@@ -60,7 +58,7 @@ class TrialRunner:
                 test, truth = _forgetting(pipeline, encoder), {}
             else:
                 test, truth = self._generation(pipeline, arm, encoder)
-            curve = read_curve(run.curve(ADAQF if arm.encoder is None else GENERATOR))
+            curve = read_curve(run.curve(ADAQF if arm.encoder is None else run.generator.name))
             return Result(trial, test, truth, curve, self._manifest(pipeline, started))
 
     def _manifest(self, pipeline: Pipeline, started: float) -> dict[str, object]:
@@ -82,7 +80,7 @@ class TrialRunner:
         }
 
     def _generation(self, pipeline: Pipeline, arm: Arm, encoder: Path | None) -> tuple[Figures, Figures]:
-        """Train a generator; test figures of its motions and of the real ones. encoder: None trains it as well."""
+        """Train a generator; return test figures of its motions and the real ones. encoder: None trains it as well."""
         run = pipeline.run
         if encoder is None:
             pipeline.train(ADAQF)
@@ -93,12 +91,14 @@ class TrialRunner:
             weights = hash_of_weights(run.generator)
         if not pipeline.accelerator.is_main_process:
             return {}, {}
-        scoring = Scoring(pipeline)
-        # A report voids minimal pairs where the real motions' own figure shows that they mean nothing.
-        rows = Report.of({"gt": scoring.row("gt"), GENERATOR: scoring.score(GENERATOR, generator, weights)}, {}).rows
-        test = _means(rows[GENERATOR])
-        if isinstance(generator, MaskedGenerator):
-            test |= _by_level(scoring, generator, weights, test)
+        scoring, name = Scoring(pipeline), run.generator.name
+        # A report voids minimal pairs if the real motions' own figure shows that they mean nothing.
+        rows = Report.of({"gt": scoring.row("gt"), name: scoring.score(name, generator, weights)}, {}).rows
+        test, most = _means(rows[name]), generator.levels
+        for level in range(most or 0):  # R0 is the base level alone
+            generator.levels = level + 1
+            by_level = test if level + 1 == most else _means(scoring.score(f"{name}_R{level}", generator, weights))
+            test |= {f"{metric}_R{level}": by_level[metric] for metric in ("fid", "r_precision_3")}
         return test, _means(rows["gt"])
 
 
@@ -115,7 +115,7 @@ def _retrieval(pipeline: Pipeline) -> Figures:
 def _forgetting(pipeline: Pipeline, adapted: Path) -> Figures:
     """What an adapted encoder keeps of its base."""
     encoders = {name: AdaCLIP.from_base(str(at)) for name, at in (("base", pipeline.base()[0]), ("own", adapted))}
-    before, after = (encoder.encode(list(PROMPTS)).numpy() for encoder in encoders.values())
+    before, after = (encoder.encode(list(GENERAL_PROMPTS)).numpy() for encoder in encoders.values())
     figures = {f"kept_{name}": value for name, value in kept_structure(before, after).items()}
     test = pipeline.dataset(pipeline.config.evaluation.split)
     for name, encoder in encoders.items():
@@ -130,17 +130,6 @@ def _forgetting(pipeline: Pipeline, adapted: Path) -> Figures:
         found = still_pose_retrieval(lambda prompts: encoders["own"].encode(prompts).numpy(), towers, test)
         figures["still_r3" if name == "base" else "still_r3_own"] = found["text_to_motion"]["r3"]
     return figures
-
-
-def _by_level(scoring: Scoring, generator: MaskedGenerator, weights: str, whole: Figures) -> Figures:
-    """FID and R@3 with fewer residual levels: R0 is the base level alone. whole: the figures with all levels."""
-    most = generator.levels
-    found = {most - 1: whole}
-    for level in range(1, most):
-        generator.levels = level
-        found[level - 1] = _means(scoring.score(f"{GENERATOR}_R{level - 1}", generator, weights))
-    generator.levels = most
-    return {f"{name}_R{level}": found[level][name] for level in sorted(found) for name in ("fid", "r_precision_3")}
 
 
 def _means(row: Row) -> Figures:

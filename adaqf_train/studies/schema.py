@@ -7,9 +7,6 @@ from typing import Literal
 
 from adaqf_train.studies.metrics import GENERATION
 
-# What a trial trains and scores: a generator, by its family's name; "extractors", the feedback's; "encoder", one alone.
-Kind = str
-
 
 @dataclass(frozen=True)
 class Source:
@@ -29,7 +26,7 @@ class Arm:
 
     title: str
     settings: tuple[str, ...] = ()
-    kind: Kind = "mdm"
+    kind: str = "mdm"  # what is trained and scored: a generator, by its family's name, "extractors", or "encoder"
     encoder: Source | None = None  # None: the encoder is trained together with MDM's generator, or frozen by `settings`
     against: str | None = None  # arm that differences are taken to; None: the study's reference
 
@@ -72,5 +69,5 @@ class Study:
         object.__setattr__(self, "reference", self.reference or next(iter(self.arms)))
 
     def against(self, arm: str) -> str:
-        """The arm that this one's differences are taken to; itself when there is none."""
+        """The arm that this one's differences are taken to; itself if there is none."""
         return self.arms[arm].against or self.reference

@@ -20,8 +20,6 @@ from adaqf_train.runs.stages import Pipeline
 from adaqf_train.studies.schema import Arm, Source
 from adaqf_train.studies.workspace import Workspace
 
-MOCLIP = "moclip"
-
 
 @dataclass(frozen=True)
 class Sources:
@@ -40,12 +38,14 @@ class Sources:
         if source.kind == "adaclip":
             folder, train = run.adaclip, lambda pipeline: pipeline.train(ADAQF)
         else:
-            folder, train = run / MOCLIP, self._train_moclip
+            folder, train = run.moclip, self._train_moclip
         workspace.once(run, folder.is_dir, lambda: train(workspace.pipeline(run, where, arm, seed)))
         found = [changes(read_json(run.config)["config"], setup.arm_config(arm, seed), "config.")]
         if source.kind == "moclip":
             moclip = setup.families.moclip
-            found.append(changes(run.stages()[MOCLIP]["settings"]["config"] | {"seed": moclip.seed}, moclip, "moclip."))
+            found.append(
+                changes(run.stages()[run.moclip.name]["settings"]["config"] | {"seed": moclip.seed}, moclip, "moclip.")
+            )
         if changed := ", ".join(filter(None, found)):
             raise RunError(f"{run.path}: made with other settings ({changed}). Give another --out, or delete this run.")
         return folder
@@ -80,10 +80,10 @@ class Sources:
                 base,
                 pipeline.config.extractors,
                 config,
-                pipeline.place(MOCLIP, settings),
+                pipeline.place(run.moclip.name, settings),
                 pipeline.config.training.trackers,
             )
             if pipeline.accelerator.is_main_process:
-                save_moclip(run / MOCLIP, encoder, config)
+                save_moclip(run.moclip, encoder, config)
 
-        run.stage(MOCLIP, settings, make)
+        run.stage(run.moclip.name, settings, make)

@@ -15,15 +15,9 @@ Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 
 def differ(a: Mapping[str, float | None], b: Mapping[str, float | None], replications: int) -> bool:
-    """Whether two figures differ by Welch's t-test at `LEVEL`.
+    """Whether two figures differ by Welch's t-test at `LEVEL`; False for void figures or one replication.
 
-    Args:
-        a: {"mean", "ci95"}, where ci95 is 1.96 std / sqrt(n) with ddof 0; None for void figures.
-        b: The other.
-        replications: Number of replications behind each.
-
-    Returns:
-        False for void figures or one replication. Figures without any spread differ if they are unequal.
+    ci95 is 1.96 std / sqrt(n) with ddof 0. Figures without any spread differ if they are unequal.
     """
     if replications < 2 or None in (a["mean"], a["ci95"], b["mean"], b["ci95"]):
         return False
@@ -69,10 +63,8 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Estimate |
 def verdict(difference: Estimate | None, *, lower: bool, seeds: int = 2) -> Verdict:
     """Decide "ours is better than theirs": only if the whole interval lies on one side of zero.
 
-    Args:
-        difference: Ours minus theirs.
-        lower: Whether smaller is better.
-        seeds: Fewer seeds leave it undecided; so does one.
+    difference: ours minus theirs. lower: whether smaller is better. Fewer than `seeds` seeds leave it undecided; so
+    does one.
     """
     if difference is None or difference.half is None or difference.seeds < seeds:
         return "undecided"

@@ -28,17 +28,9 @@ class StudyRunner:
     def run(self, arms: Sequence[str] = ()) -> list[str]:
         """Run the trials that have no result, seed by seed, so that an interrupted study can be read.
 
-        Trials that another process is running are left to it, and looked at again as long as other trials are run. A
-        trial that diverges, or has too little data, does not stop the others.
-
-        Args:
-            arms: Only these arms; all of them if empty.
-
-        Returns:
-            A line for each trial that failed.
-
-        Raises:
-            ConfigError: An arm does not exist, or the recipe makes two of them the same training.
+        Trials that another process is running are left to it, and checked again as long as other trials are run. A
+        trial that diverges, or has too little data, does not stop the others. Without `arms`, all arms run. Returns a
+        line for each trial that failed.
         """
         if unknown := set(arms) - self.study.arms.keys():
             raise ConfigError(f"There is no arm {sorted(unknown)}: choose from {', '.join(self.study.arms)}.")
@@ -51,7 +43,7 @@ class StudyRunner:
         return list(failed.values())
 
     def _pass(self, arms: Sequence[str], failed: dict[Place, str]) -> int:
-        """Try every missing trial once; the number that were run."""
+        """Try every missing trial once; return the number that were run."""
         workspace, done = self.workspace, 0
         for place in self._all(arms):
             if place in failed or agreed(self._result(*place) is not None):
@@ -76,14 +68,10 @@ class StudyRunner:
         return done
 
     def found(self) -> dict[str, tables.Results]:
-        """Collect the results that exist.
+        """Collect the results that exist: {data set: {arm: {seed: result}}}.
 
-        Returns:
-            {data set: {arm: {seed: result}}}.
-
-        Raises:
-            ResultError: Results on a data set come from different evaluators, so they do not compare; or one comes from
-                other data or other settings.
+        ResultError if those on a data set come from different evaluators, so they do not compare, or if one comes from
+        other data or other settings.
         """
         found: dict[str, dict[str, dict[int, Result]]] = {
             label: {arm: {} for arm in self.study.arms} for label in self.workspace.setup.data

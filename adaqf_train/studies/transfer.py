@@ -10,25 +10,23 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from adaqf_train.config import ValidationConfig, recipes
+from adaqf_train.config import recipes
 from adaqf_train.encoders import moclip_config
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.generators import registry
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.registry import Codec, Fitting
 from adaqf_train.runs.stages import Pipeline, without_incidental
-from adaqf_train.runs.validator import ScoreGenerator, validator
+from adaqf_train.runs.validator import validator
 
-GENERATOR = "generator"  # the stage of a run, its folder and its log
 POCKETS = ("demo", "pocket")  # recipes at pocket size
 
 
 def families_of(recipe: str) -> Any:
     """Settings of the families and of the rival encoder at the size of a recipe.
 
-    Returns:
-        A frozen dataclass with a field for each family that has settings of its own, and `moclip`; its defaults are
-        the published sizes.
+    They are a frozen dataclass with a field for each family that has settings of its own, and `moclip`; its defaults
+    are the published sizes.
     """
     recipes.load(recipe)
     own = [family for family in registry.families() if family.config]
@@ -41,7 +39,7 @@ def families_of(recipe: str) -> Any:
 
 
 def codec_of(kind: str) -> Codec | None:
-    """The codec that arms of that kind need; None where they need none, or train no generator."""
+    """The codec that arms of that kind need; None if they need none, or train no generator."""
     return registry.family(kind).codec if kind in registry.names() else None
 
 
@@ -53,7 +51,7 @@ class Transfer:
     families: Any  # as `families_of` gives them
 
     def codec(self, family: str) -> str:
-        """Trains the family's codec, a stage of its own; returns its digest.
+        """Train the family's codec, a stage of its own; return its digest.
 
         It sees no text: one serves all encoders that are compared, and all training seeds.
         """
@@ -71,13 +69,11 @@ class Transfer:
         return pipeline.run.stage(codec.stage, settings, make)
 
     def train(self, family: str, encoder: Path) -> MotionGenerator:
-        """Trains a generator, with a curve on val if the configuration asks for one (`RunLayout.curve`).
+        """Train a generator under an encoder, a CLIP text model's folder.
 
-        Args:
-            family: Name of the family.
-            encoder: Folder of a CLIP text model.
+        If the configuration asks for validation, it has a curve on val (`RunLayout.curve`).
         """
-        pipeline, own = self.pipeline, registry.family(family)
+        pipeline, run, own = self.pipeline, self.pipeline.run, registry.family(family)
         config = own.settings(pipeline.config, getattr(self.families, family, None))
         settings = {"family": family, "encoder": hash_of_weights(encoder), **pipeline.inputs}
         settings |= {"config": without_incidental(config), "every": pipeline.config.validation.every}
@@ -85,31 +81,27 @@ class Transfer:
             settings["codec"] = self.codec(family)
 
         def make() -> None:
+            scored = None, None
+            if pipeline.config.validation.every is not None:
+                score = validator(run, pipeline.config, pipeline.dataset("val"), run.generator.name)
+                scored = pipeline.config.validation, score
             to = Fitting(
                 pipeline.accelerator,
                 pipeline.dataset("train", few=True),
                 encoder,
-                own.codec.load(pipeline.run / own.codec.stage) if own.codec else None,
+                own.codec.load(run / own.codec.stage) if own.codec else None,
                 lambda name: pipeline.place(name, settings),
-                *self._validation(),
+                *scored,
             )
             generator = own.fit(to, config)
             generator.max_frames = to.dataset.config.max_frames
             if pipeline.accelerator.is_main_process:
-                generator.save_pretrained(pipeline.run / GENERATOR)
+                generator.save_pretrained(run.generator)
 
-        pipeline.run.stage(GENERATOR, settings, make)
-        return own.generator.from_pretrained(pipeline.run / GENERATOR, device=pipeline.accelerator.device)
-
-    def _validation(self) -> tuple[ValidationConfig | None, ScoreGenerator | None]:
-        """When generators are scored on val, and by what."""
-        pipeline = self.pipeline
-        if pipeline.config.validation.every is None:
-            return None, None
-        score = validator(pipeline.run, pipeline.config, pipeline.dataset("val"), GENERATOR)
-        return pipeline.config.validation, score
+        run.stage(run.generator.name, settings, make)
+        return own.generator.from_pretrained(run.generator, device=pipeline.accelerator.device)
 
 
 def read_curve(path: Path) -> list[dict[str, float]]:
-    """The points of a curve, none where it was not asked for."""
+    """The points of a curve; none if it was not asked for."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -28,12 +28,12 @@ class Trial:
     recipe: str
     settings: tuple[str, ...]  # on top of the recipe, in the order in which they apply
     seed: int
-    generator: str = "mdm"  # or another `schema.Kind`
+    generator: str = "mdm"  # or another `Arm.kind`
     encoder: str | None = None  # frozen encoder: "base", or the key of the training that it comes from
 
     @property
     def key(self) -> str:
-        """What trials share that differ only in their seed."""
+        """Key of the trials that differ only in their seed."""
         return f"{self.data}-{self.generator}-{digest(asdict(self) | {'seed': None})[:8]}"
 
     @property
@@ -44,7 +44,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that the trials of a study have in common, which with an arm and a seed says what a trial is."""
+    """What the trials of a study have in common; with an arm and a seed it defines a trial."""
 
     recipe: str
     config: RunConfig  # of the recipe, with the settings that hold for every arm
@@ -79,8 +79,7 @@ class Setup:
     def check_arms(self, arms: Mapping[str, Arm]) -> None:
         """Refuse a recipe under which two arms are the same training, because it has already what one of them sets.
 
-        Raises:
-            ConfigError: Their titles would promise a difference that does not exist.
+        Their titles would promise a difference that does not exist.
         """
         seen: dict[tuple, Arm] = {}
         for arm in arms.values():
@@ -93,25 +92,21 @@ class Setup:
                 )
 
     def changes(self, arm: Arm, seed: int, manifest: Mapping[str, object]) -> str:
-        """What has changed since a result was stored, "" if nothing that counts (`runs.settings.changes`)."""
+        """What has changed since a result was stored; "" if nothing that counts (`runs.settings.changes`)."""
         found = [changes(manifest["config"], self.arm_config(arm, seed), "config.")]
         if arm.encoder is not None and arm.kind != "encoder" and "families" in manifest:
             found.append(changes(manifest["families"], self.families, "families."))
         return ", ".join(filter(None, found))
 
     def source_key(self, label: str, source: Source) -> str:
-        """What names the training of an encoder, whatever its seed."""
+        """The key of the training of an encoder, whatever its seed."""
         if source.kind == "base":
             return "base"
         key = self.trial(self.source_data(label, source), Arm("", source.settings), 0).key
         return key if source.kind == "adaclip" else f"moclip-{key}"
 
     def source_data(self, label: str, source: Source) -> str:
-        """Label of the data set that an encoder is trained on.
-
-        Raises:
-            ConfigError: It needs the study's other data set, and there is no such, or no base that both share.
-        """
+        """Label of the data set that an encoder is trained on; ConfigError if the study has no other one to share."""
         if not source.other_data:
             return label
         if self.base is None and self.config.encoder.base == POCKET_BASE:

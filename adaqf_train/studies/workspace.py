@@ -40,11 +40,7 @@ class Workspace:
 
     @contextmanager
     def claimed(self, run: RunFolder) -> Iterator[None]:
-        """Lock a folder.
-
-        Raises:
-            RunLocked: Another launch has the lock. Every process of this launch raises it.
-        """
+        """Lock a folder. If another launch has the lock, every process of this launch raises RunLocked."""
         with ExitStack() as stack:
             refused = None
             try:
@@ -72,7 +68,7 @@ class Workspace:
         return pipeline
 
     def _shared(self, label: str, arm: Arm) -> Path:
-        """A run with the stages that the trials on a data set share: trained now, unless they are there."""
+        """A run with the stages that the trials on a data set share, trained unless they are there."""
         setup = self.setup
         parts = to_dict(setup.config)
         common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}

@@ -14,6 +14,8 @@ CONFIG = EvaluationConfig(split="val", replications=3, pool=8, multimodality_tex
 class Oracle:
     """An evaluator that knows which caption belongs to which clip: embeds both as the clip's mean features."""
 
+    width, batch = 8, 128
+
     def __init__(self, dataset) -> None:
         self.of_caption = {c: self._embed(item.vectors) for item in dataset.items for c in item.captions}
 

@@ -26,7 +26,7 @@ def manifest_of(tiny_train, tiny_config):
         counts = protocol.sample_counts(tiny_train, CONFIG)
         hashes = {"evaluator": "e5a1", "extractors": None, "official": None, "models": {"adaqf": "77"}}
         seconds = {"stages": {"adaqf": 1.5}, "rows": {"gt": 0.2}}
-        made = manifest(tiny_config, tiny_train, counts, hashes=hashes, seconds=seconds, embedding=8, batch=128)
+        made = manifest(tiny_config, tiny_train, counts, hashes=hashes, seconds=seconds, judge=Oracle(tiny_train))
         return made | changes
 
     return of

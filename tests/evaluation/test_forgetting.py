@@ -13,8 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from adaqf_train.config import PocketClipConfig
 from adaqf_train.encoders.pocket_clip import StillPoseClip, pose_slice
-from adaqf_train.evaluation.forgetting import kept_structure, still_pose_retrieval
-from adaqf_train.evaluation.general_prompts import PROMPTS
+from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 
 N, E = 40, 6
 
@@ -76,8 +75,8 @@ def test_kept_structure_refuses_embeddings_that_are_no_pairs(base):
 
 
 def test_general_prompts_are_a_hundred_different_ones_without_motion():
-    assert len(PROMPTS) == len(set(PROMPTS)) == 100
-    words = {word for prompt in PROMPTS for word in prompt.lower().split()}
+    assert len(GENERAL_PROMPTS) == len(set(GENERAL_PROMPTS)) == 100
+    words = {word for prompt in GENERAL_PROMPTS for word in prompt.lower().split()}
     assert not words & {"person", "man", "woman", "walks", "walking", "runs", "jumps", "turns", "waves", "kicks"}
 
 

@@ -51,22 +51,13 @@ TURNING = ((45.0, 0.347), (90.0, 0.657), (135.0, 0.805))  # degrees, seconds at 
 def attribute_accuracy(
     motions: Sequence[np.ndarray], captions: Sequence[str], parameters: Sequence[Sequence[dict] | None] | None = None
 ) -> dict[str, dict[str, float | int | None]]:
-    """Compare motions with the attributes that their prompts state.
+    """Compare motions with the attributes that their prompts state: {attribute: {"accuracy", "coverage", "count"}}.
 
-    Args:
-        motions: Joints (T_i, 22, 3) of clips cut to their length, metres, Y up, 20 frames per second, frame 0 facing
-            +Z, as `features.decode` returns them.
-        captions: One prompt per motion.
-        parameters: The actions of procedural clips; None for a prompt whose words are to be read.
-
-    Returns:
-        {attribute: {"accuracy", "coverage", "count"}}. count: number of statements tested. coverage: share of the
-        prompts with a word for the attribute whose statement the rules understand; it depends on prompts alone, so that
-        a motion in which nothing can be measured is an error, not omitted. Accuracy and coverage are None without
-        statements.
-
-    Raises:
-        ValueError: Unequal numbers, or joints that are not finite or not 22.
+    motions: joints (T_i, 22, 3) of clips cut to their length, metres, Y up, 20 frames per second, frame 0 facing +Z, as
+    `features.decode` returns them. parameters: the actions of procedural clips; None for a prompt whose words are to be
+    read. count: number of statements tested. coverage: share of the prompts with a word for the attribute whose
+    statement the rules understand; it depends on prompts alone, so that a motion in which nothing can be measured is an
+    error, not omitted. Accuracy and coverage are None without statements.
     """
     prompts = read(captions, parameters)
     if len(motions) != len(prompts):

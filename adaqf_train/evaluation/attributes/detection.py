@@ -32,12 +32,10 @@ DETECTORS: dict[str, Callable[[np.ndarray, Collection[str]], list[Event]]] = {
 
 
 def events(joints: np.ndarray, kinds: Collection[str]) -> list[Event]:
-    """Detect the events of some kinds, in order of time.
+    """Detect the events of some kinds, keys of `DETECTORS`, in order of time. joints: (T, 22, 3), metres, Y up, 20 fps.
 
-    Args:
-        joints: (T, 22, 3), metres, Y up, 20 frames per second.
-        kinds: Keys of `DETECTORS`. A curve counts for its kind unless another of these kinds explains it better: a
-            lifted arm is a wave if waves are sought; if punches are sought as well, its elbow decides.
+    A curve counts for its kind unless another of these kinds explains it better: a lifted arm is a wave if waves are
+    sought; if punches are sought as well, its elbow decides.
     """
     found = [event for kind in kinds for event in DETECTORS[kind](joints, kinds)]
     return _joined(sorted(found, key=lambda event: (event.start, event.kind)))

@@ -18,13 +18,9 @@ PROCEDURAL = {name: kind for kind, names in _NAMES.items() for name in names.spl
 
 
 def read_parameters(actions: Sequence[dict], caption: str) -> Prompt:
-    """Read the parameters of a procedural clip, as far as its caption states them too.
+    """Read the parameters of a procedural clip's actions, as far as its caption states them too.
 
     A caption may omit an attribute, and normal speed has no word: motions need not show what a prompt does not state.
-
-    Args:
-        actions: Parameters of the clip's actions.
-        caption: One of its captions.
     """
     listed = read_caption(caption).listed
     listed |= {"count"} if re.search(r"\b(?:a single|one)\b", caption) else set()
