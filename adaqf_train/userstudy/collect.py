@@ -14,7 +14,7 @@ from adaqf_train.errors import DataError, UserStudyError
 from adaqf_train.evaluation.motions import read_folder, to_features
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion.features import decode
-from adaqf_train.motion.skeleton import Skeleton, skeleton_of_width
+from adaqf_train.motion.skeleton import skeleton_of_width
 from adaqf_train.runs.layout import read_config
 from adaqf_train.userstudy.page import Question
 
@@ -32,27 +32,16 @@ def collect(
     real: bool = False,
     seed: int = 0,
 ) -> tuple[list[Question], float]:
-    """Collect motions of several models on the same prompts, and of the data set itself.
+    """Collect motions of several models on the same prompts, and return the questions and their frames per second.
+
+    All generators of each finished run take part, and `generators`, folders of any family. `folders` holds NAME.npy
+    files by model, features or joints as `evaluate --motions` reads them, with their prompts; the prompts are then
+    drawn from the names that all folders have, else from the split of the data set: `data`, or the one that the first
+    run names. real: the data set's own motions are another model. The seed draws the prompts, and the noise of the
+    generators.
 
     All models generate the same number of frames; what still differs is cut to the shortest motion of a question. All
     bodies are moved to the standard skeleton, the floor and the origin, so that only the motion distinguishes models.
-
-    Args:
-        runs: Finished runs; all generators of each take part.
-        folders: Folders of NAME.npy by model, features or joints as `evaluate --motions` reads them, with their
-            prompts. The prompts are then drawn from the names that all folders have, else from the first run's split.
-        prompts: Number of questions.
-        generators: Folders of further generators, of any family.
-        data: Folder of the data set; None: the one that the first run names.
-        real: Include the data set's own motions as another model.
-        seed: Draws the prompts, and the noise of the generators.
-
-    Returns:
-        The questions, and the frames per second of their motions.
-
-    Raises:
-        UserStudyError: The models do not have motions for the same prompts, or there are too few prompts.
-        DataError: A folder or the data set cannot be read.
     """
     if prompts < 1:
         raise UserStudyError(f"{prompts} prompts: a user study needs at least one.")
@@ -75,8 +64,16 @@ def collect(
             "No models: name runs with --run, folders with --motions NAME=FOLDER, or generators with --model and "
             "their data with --data."
         )
-    models |= _generated(generators_of(runs, generators), captions, lengths, seed)
-    skeleton = _one_skeleton(models)
+    for name, generator in generators_of(runs, generators).items():
+        unit = generator.unit_frames
+        frames = [max(unit, min(n, generator.max_frames - 1) // unit * unit) for n in lengths]
+        models[name] = generator.generate_features(captions, frames, seed=seed)
+    widths = {model: {motion.shape[1] for motion in motions} for model, motions in models.items()}
+    width, *others = set().union(*widths.values())
+    if others:
+        differing = ", ".join(f"{model} {'/'.join(map(str, sorted(found)))}" for model, found in widths.items())
+        raise UserStudyError(f"The models' features differ in width ({differing}). Compare models of one skeleton.")
+    skeleton = skeleton_of_width(width)
     questions = []
     for i, caption in enumerate(captions):
         frames = min(len(motions[i]) for motions in models.values())  # another length would reveal the model
@@ -86,15 +83,10 @@ def collect(
 
 
 def generators_of(runs: Sequence[Path], folders: Sequence[Path] = ()) -> dict[str, MotionGenerator]:
-    """Load generators by name.
+    """Load generators by name; UserStudyError for a run without one, or for two of one name.
 
-    Args:
-        runs: Finished runs; their generators are called baseline and AdaQF, after the run's name if there are several.
-        folders: Generators of any family, called by their folders' names.
-
-    Raises:
-        UserStudyError: A run without a generator, or two generators of one name.
-        ArtefactError: A folder that is no generator's.
+    Those of finished runs are called baseline and AdaQF, after the run's name if there are several; those of other
+    folders have the folders' names.
     """
     found: dict[str, MotionGenerator] = {}
     for run in runs:
@@ -135,17 +127,6 @@ def _drawn(dataset: MotionDataset, prompts: int, rng: np.random.Generator) -> tu
             f"fewer than the {prompts} requested prompts. Lower --prompts."
         )
     return list(chosen), list(chosen.values())
-
-
-def _generated(
-    generators: Mapping[str, MotionGenerator], captions: Sequence[str], lengths: Sequence[int], seed: int
-) -> dict[str, list[np.ndarray]]:
-    made = {}
-    for name, generator in generators.items():
-        unit = generator.unit_frames
-        frames = [max(unit, min(n, generator.max_frames - 1) // unit * unit) for n in lengths]
-        made[name] = generator.generate_features(captions, frames, seed=seed)
-    return made
 
 
 def _read(folder: Path, dataset: MotionDataset | None) -> dict[str, tuple[str, np.ndarray]]:
@@ -191,11 +172,3 @@ def _real(names: Sequence[str], lengths: Sequence[int], dataset: MotionDataset) 
             "Name the motions like the data set's clips, or omit --ground-truth."
         )
     return [clips[name][:frames] for name, frames in zip(names, lengths, strict=True)]
-
-
-def _one_skeleton(models: Mapping[str, Sequence[np.ndarray]]) -> Skeleton:
-    widths = {model: {motion.shape[1] for motion in motions} for model, motions in models.items()}
-    if len(set().union(*widths.values())) > 1:
-        found = ", ".join(f"{model} {'/'.join(map(str, sorted(width)))}" for model, width in widths.items())
-        raise UserStudyError(f"The models' features differ in width ({found}). Compare models of one skeleton.")
-    return skeleton_of_width(next(iter(widths.values())).pop())

@@ -65,25 +65,13 @@ class Key:
 def write_user_study(
     page: Path, questions: Sequence[Question], *, title: str, fps: float, checks: int = 0, seed: int = 0
 ) -> Path:
-    """Write the page and, beside it, its key.
+    """Write the page and, beside it, its key; return the key's path.
 
     The ids in the page are random, so that nobody can compute the model of a take. Questions and takes are stored in
-    the order of their ids; the page shows them to each participant in another order.
-
-    Args:
-        page: The page's file.
-        questions: Sentences with the motions of the same models.
-        title: Heading of the page; participants read it.
-        fps: Frames per second of all motions.
-        checks: Number of additional questions, on sentences drawn by the seed, in which one body is upside down.
-            Participants who do not rank it last fail the attention check.
-        seed: Draws the attention checks.
-
-    Returns:
-        The key's path.
-
-    Raises:
-        UserStudyError: The questions do not fit together, or the key exists already and may be needed for answers.
+    the order of their ids; the page shows them to each participant in another order. checks: number of additional
+    questions, on sentences drawn by the seed, in which one body is upside down. Participants who do not rank it last
+    fail the attention check. UserStudyError if the questions do not fit together, or if the key exists already and may
+    be needed for answers.
     """
     models = _models(questions)
     key_path = checked_key(page, len(questions), checks)
@@ -127,9 +115,8 @@ def _entries(
 ) -> tuple[dict[str, tuple[str, dict[str, tuple[str, np.ndarray]]]], dict[str, str]]:
     """Assign identifiers to questions and attention checks.
 
-    Returns:
-        {question: (sentence, {take: (model, joints)})} in the order of the identifiers, and
-        {attention check: the take that must rank last}.
+    The first result is {question: (sentence, {take: (model, joints)})} in the order of the identifiers, the second one
+    {attention check: the take that must rank last}.
     """
     failing = [_check(questions[i], rng) for i in rng.permutation(len(questions))[:checks]]
     entries, spoiled = {}, {}

@@ -94,15 +94,10 @@ class UserStudyReport:
 
 
 def report(paths: Sequence[Path], key_path: Path) -> UserStudyReport:
-    """Read all answers and summarise them.
+    """Summarise the answers in files that participants saved, or folders of them; key_path: the key beside the page.
 
-    Args:
-        paths: Files that participants saved, or folders of them.
-        key_path: The key beside the page.
-
-    Raises:
-        UserStudyError: A file is not an answer to this user study, is incomplete, or is the second one of a
-            participant; or all participants failed the attention checks.
+    UserStudyError if a file is not an answer to this user study, is incomplete, or is the second one of a participant,
+    or if all participants failed the attention checks.
     """
     key = Key.read(key_path)
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]

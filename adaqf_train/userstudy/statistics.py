@@ -21,13 +21,9 @@ class Estimate:
 
 
 def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
-    """Estimate a mean and its 95 % percentile bootstrap interval.
+    """Estimate a mean over participants (P,) and its 95 % percentile bootstrap interval.
 
     Participants are resampled, not answers, because the answers of one participant are not independent.
-
-    Args:
-        values: (P,), one per participant.
-        seed: Draws the resamples.
     """
     values = np.asarray(values, dtype=np.float64)
     mean = float(values.mean())
@@ -39,11 +35,10 @@ def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
 
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
-    """Return the two-sided p of Fisher's randomisation test that differences are symmetric about zero.
+    """Return the two-sided p of Fisher's randomisation test that differences (P,) are symmetric about zero.
 
-    Args:
-        differences: (P,), one per participant. Up to `EXACT`, the test is exact and its smallest p is 2 / 2^P.
-        seed: Draws the signs for more participants; the observed signs are among them.
+    Up to `EXACT` participants, the test is exact and its smallest p is 2 / 2^P. For more, the seed draws the signs; the
+    observed signs are among them.
     """
     differences = np.asarray(differences, dtype=np.float64)
     count = len(differences)
