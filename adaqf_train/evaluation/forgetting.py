@@ -41,9 +41,7 @@ def kept_structure(base: np.ndarray, adapted: np.ndarray) -> dict[str, float]:
 
 
 def still_pose_retrieval(
-    encode: Callable[[Sequence[str]], np.ndarray],
-    towers: StillPoseClip,
-    dataset: MotionDataset,
+    encode: Callable[[Sequence[str]], np.ndarray], towers: StillPoseClip, dataset: MotionDataset
 ) -> dict[str, dict[str, float]]:
     """Measure with `retrieval` how well an encoder's prompts find a still pose of their motion, and poses their prompt.
 

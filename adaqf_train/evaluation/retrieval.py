@@ -27,11 +27,7 @@ DIRECTIONS = {"text_to_motion": "T→M", "motion_to_text": "M→T"}
 
 
 def retrieval(
-    text: np.ndarray,
-    motion: np.ndarray,
-    *,
-    pool: int | None = None,
-    groups: Sequence[int] | None = None,
+    text: np.ndarray, motion: np.ndarray, *, pool: int | None = None, groups: Sequence[int] | None = None
 ) -> dict[str, dict[str, float]]:
     """Compute recall at k and the median rank in both directions, by Euclidean distance.
 

@@ -113,10 +113,7 @@ def _precision(text: np.ndarray, motion: np.ndarray, config: EvaluationConfig) -
 
 
 def _physical(
-    joints: Sequence[np.ndarray],
-    motions: Sequence[np.ndarray],
-    reference: Sequence[np.ndarray],
-    dataset: MotionDataset,
+    joints: Sequence[np.ndarray], motions: Sequence[np.ndarray], reference: Sequence[np.ndarray], dataset: MotionDataset
 ) -> dict[str, float]:
     skeleton, unit_frames = dataset.skeleton, dataset.config.unit_frames
     longest = (dataset.config.max_frames - 1) // unit_frames * unit_frames

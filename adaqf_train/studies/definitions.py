@@ -148,10 +148,7 @@ CONVERGENCE = Study(
     "How fast it learns",
     "Fig. 1",
     arms={"baseline": BASELINE, "full": FULL, "pooled_baseline": POOLED_BASELINE, "pooled_full": POOLED_FULL},
-    claims=(
-        *_sooner("AdaQF", "full", "baseline"),
-        *_sooner("AdaQF, pooled text", "pooled_full", "pooled_baseline"),
-    ),
+    claims=(*_sooner("AdaQF", "full", "baseline"), *_sooner("AdaQF, pooled text", "pooled_full", "pooled_baseline")),
 )
 TRANSFER = Study(
     "transfer",

@@ -15,11 +15,7 @@ from adaqf_train.studies.statistics import estimate
 COLOURS = ("#444444", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A700")
 
 
-def draw_curves(
-    path: Path,
-    arms: Mapping[str, Sequence[Result]],
-    metrics: Mapping[str, str],
-) -> bool:
+def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mapping[str, str]) -> bool:
     """Draw metrics on val over training steps: for each arm the mean over seeds, shaded from the worst to the best.
 
     Returns False, without writing a file, if no result has a curve. metrics: {name: title}, a panel each.

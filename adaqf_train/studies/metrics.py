@@ -28,10 +28,7 @@ _FOUND = {
     f"{where}_{way}_{figure}": f"{arrow} {title}, {pool}"
     for where, pool in (("pools", "pools of 32"), ("whole", "whole split"))
     for way, arrow in (("text_to_motion", "T→M"), ("motion_to_text", "M→T"))
-    for figure, title in (
-        *((f"r{k}", f"R@{k} ↑") for k in (1, 2, 3, 5, 10)),
-        ("median_rank", "median rank ↓"),
-    )
+    for figure, title in (*((f"r{k}", f"R@{k} ↑") for k in (1, 2, 3, 5, 10)), ("median_rank", "median rank ↓"))
 }
 RETRIEVAL = tuple(_FOUND)
 # Improvements are chosen by the means of the last points of a curve on val.
