@@ -31,14 +31,15 @@ VOID = "void"  # in place of a figure that means nothing
 Figure = Mapping[str, float | None]  # {"mean", "ci95"}; a mean of None is void
 
 
-def cell(figure: Figure | None, missing: str = "–") -> str:
-    """Format a figure with its interval; `missing` stands for a figure that the row does not have."""
+def cell(figure: Figure | None) -> str:
+    """Format a figure with its interval and its marks of significance, if it has any; a dash stands for no figure."""
     if figure is None:
-        return missing
+        return "–"
     if figure["mean"] is None:
         return VOID
     spread = "" if figure["ci95"] is None else f" ± {figure['ci95']:.3f}"
-    return f"{figure['mean']:.3f}{spread}"
+    marks = f" {figure['marks']}" if figure.get("marks") else ""
+    return f"{figure['mean']:.3f}{spread}{marks}"
 
 
 def table(

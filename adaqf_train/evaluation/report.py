@@ -11,7 +11,7 @@ from rich.table import Table
 
 from adaclip.files import atomic_file, write_json
 from adaqf_train.evaluation import columns, retrieval
-from adaqf_train.evaluation.columns import HEADLINE, LEARNED, NAMES, PHYSICAL, Figure
+from adaqf_train.evaluation.columns import LEARNED, NAMES, PHYSICAL, Figure
 from adaqf_train.evaluation.minimal_pairs import void_reason
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
@@ -59,10 +59,6 @@ class Report:
         write_json(folder / "report.json", content)
         with atomic_file(folder / "report.md") as staging:
             staging.write_text(self.markdown(), encoding="utf-8")
-
-    def headline(self) -> list[dict[str, str]]:
-        """Format the rows as a single table."""
-        return columns.table(self.rows, HEADLINE)
 
     def attributes(self, prefix: str = "") -> list[dict[str, str]]:
         """Format attribute accuracies, and their coverage: the share of captions whose attribute the rules understand.

@@ -1,4 +1,4 @@
-"""Writes a run's folder: one launch at a time, finished stages stay finished, changed settings are refused."""
+"""Write a run's folder: one launch at a time, finished stages stay finished, changed settings are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adaqf_train.runs.settings import as_stored, differences
 
 
 class RunFolder(RunLayout):
-    """A run's folder, for those who write to it: one launch at a time, and finished stages stay finished."""
+    """A run's folder with the means to write it."""
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         super().__init__(path)
@@ -29,12 +29,7 @@ class RunFolder(RunLayout):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this launch.
-
-        Raises:
-            RunLocked: Another process is writing to it.
-            RunError: It cannot be written.
-        """
+        """Hold the folder for this launch; RunLocked if another process is writing to it."""
         if not self.accelerator.is_main_process:
             yield
             return
@@ -59,19 +54,11 @@ class RunFolder(RunLayout):
             lock.release()
 
     def stage(self, name: str, settings: dict, make: Callable[[], None], also: Sequence[str] = ()) -> str:
-        """Run `make` unless this stage is recorded with the same settings.
+        """Run `make` unless this stage is recorded with the same settings; return the digest of the settings.
 
-        Args:
-            name: Of the stage and of the folder that `make` leaves, atomically, on the main process.
-            settings: Everything that the result depends on, including the digests of earlier stages.
-            make: The work.
-            also: Other folders that `make` leaves.
-
-        Returns:
-            The digest of the settings.
-
-        Raises:
-            RunError: The stage was made with other settings.
+        settings: everything that the result depends on, including the digests of earlier stages. `make` leaves a folder
+        of the stage's name, and those in `also`, atomically, on the main process. RunError if the stage was made with
+        other settings.
         """
         key = digest(settings)
         done = self.stages().get(name)
@@ -115,6 +102,11 @@ class RunFolder(RunLayout):
         if not all((lender / part).exists() for part in parts):
             return False
         for part in parts if self.accelerator.is_main_process else ():
-            with atomic_folder(self / part) as staging:
-                shutil.copytree(lender / part, staging, dirs_exist_ok=True)
+            copy_folder(lender / part, self / part)
         return True
+
+
+def copy_folder(source: Path, to: Path) -> None:
+    """Copy a folder, atomically."""
+    with atomic_folder(to) as staging:
+        shutil.copytree(source, staging, dirs_exist_ok=True)

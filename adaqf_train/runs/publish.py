@@ -35,11 +35,7 @@ class Finished:
 
     @classmethod
     def read(cls, folder: Path) -> Finished:
-        """Read a run.
-
-        Raises:
-            RunError: The run has no adapter, or no report about it.
-        """
+        """Read a run; RunError if it has no adapter, or no report about it."""
         run, (config, _) = RunLayout(folder), read_config(folder)
         if not run.adaclip.is_dir():
             raise RunError(f"{run.adaclip}: there is no adapter. Train one: adaqf train --arm adaqf --out {folder} …")
@@ -60,12 +56,7 @@ class Finished:
         return cls(AdaCLIP.from_pretrained(run.adaclip), metrics, manifest, report)
 
     def details(self, licence: str | None, data: Sequence[str]) -> CardDetails:
-        """The content of the model card.
-
-        Args:
-            licence: Of the adapter, by the Hub's name for it.
-            data: Names of the training data; none: what the recipe is for.
-        """
+        """The content of the model card. data: names of the training data; none: what the recipe is for."""
         recipe = self.manifest["config"]["recipe"]
         names = tuple(data) or ((DATA[recipe],) if recipe in DATA else ())
         procedural = recipe == "demo" and not data
@@ -96,16 +87,10 @@ class Publishable:
 
 
 def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = ()) -> Publishable:
-    """The adapter of a run's folder, or the generator of a generator's folder.
+    """The adapter of a finished run's folder, or the generator of a generator's folder of any family.
 
-    Args:
-        folder: Of a finished run, or of a generator of any family.
-        licence: Of the weights, by the Hub's name for it.
-        data: Names of the training data; none: the recipe's, or those that the generator's encoder records.
-
-    Raises:
-        RunError: The run is not finished, or the folder is neither.
-        ArtefactError: The generator is incomplete.
+    licence: of the weights, by the Hub's name for it. data: names of the training data; none: the recipe's, or those
+    that the generator's encoder records.
     """
     run = RunLayout(folder)
     if run.config.is_file() or not (folder / CONFIG).is_file():

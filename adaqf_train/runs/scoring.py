@@ -13,7 +13,7 @@ from tqdm import tqdm
 from adaqf_train.config import digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
-from adaqf_train.evaluation import protocol
+from adaqf_train.evaluation import columns, protocol
 from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
@@ -40,17 +40,16 @@ class Scoring:
     def __init__(self, pipeline: Pipeline, *, evaluator: Path | None = None, official: Path | None = None) -> None:
         """Prepare to score a run.
 
-        Args:
-            pipeline: The run.
-            evaluator: Folder of an independent evaluator, or of a run that has one, in place of the run's own.
-            official: Folder of the official evaluators' files, to score with them as well.
+        evaluator: folder of an independent evaluator, or of a run that has one, in place of the run's own. official:
+        folder of the official evaluators' files, to score with them as well.
         """
         self.run: RunFolder = pipeline.run
         self.config, self.console, self.data = pipeline.config, pipeline.console, pipeline.data
         self.inputs, self.official = pipeline.inputs, official
         self.dataset: MotionDataset = pipeline.dataset(self.config.evaluation.split)
         self.device = pipeline.accelerator.device
-        self.evaluator = self.run.evaluator if evaluator is None else _evaluator_in(evaluator)
+        inside = self.run.evaluator if evaluator is None else RunLayout(evaluator).evaluator
+        self.evaluator = inside if evaluator is None or inside.is_dir() else evaluator
         self._seconds: dict[str, float] = {}
 
     def evaluate(self) -> Report:
@@ -70,13 +69,7 @@ class Scoring:
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
     def score(self, name: str, generator: MotionGenerator, weights: str) -> Row:
-        """Score a generator of any family.
-
-        Args:
-            name: Of its row.
-            generator: It.
-            weights: A hash that distinguishes it from other generators of this name.
-        """
+        """Score a generator of any family. weights: a hash that tells it from other generators of this name."""
 
         def generate(captions, lengths, seed):
             total = -(-len(captions) // generator.batch) * generator.steps
@@ -132,7 +125,7 @@ class Scoring:
             scenes,
             title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
             fps=self.dataset.fps,
-            summary=report.headline(),
+            summary=columns.table(report.rows, columns.HEADLINE),
         )
 
     @cached_property
@@ -205,9 +198,3 @@ class Scoring:
         if not arms:
             raise RunError(f"{self.run.path}: no generator is trained yet. Run: adaqf train with this run's options.")
         return arms
-
-
-def _evaluator_in(folder: Path) -> Path:
-    """The folder of an evaluator, given as such or as the run that has it."""
-    inside = RunLayout(folder).evaluator
-    return inside if inside.is_dir() else folder

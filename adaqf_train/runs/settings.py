@@ -43,18 +43,11 @@ def differences(old: Mapping, new: Mapping, prefix: str = "") -> str:
 
 
 def changes(record: Mapping, config: object, prefix: str = "") -> str:
-    """What a configuration changes against the record of an earlier one, whichever version wrote the record.
+    """What a configuration changes against the record of an earlier one, as "name: old -> new"; "" for nothing.
 
-    A setting that was added since then counts as its default in the record, and one that was removed since then is
-    ignored. So are the incidental settings.
-
-    Args:
-        record: A configuration as JSON has it.
-        config: The configuration of today, a dataclass whose fields all have defaults.
-        prefix: Beginning of every name in the result.
-
-    Returns:
-        "name: old -> new" for each difference, or "" for none.
+    Another version may have written the record: a setting that was added since then counts as its default, and one that
+    was removed since then is ignored. So are the incidental settings. config: a dataclass whose fields all have
+    defaults.
     """
     defaults, now = (as_stored(without_incidental(each)) for each in (type(config)(), config))
     return differences(_translated(as_stored(dict(record)), defaults), now, prefix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from adaclip import AdaCLIP, hub
-from adaclip.files import atomic_folder
 from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
@@ -23,10 +21,9 @@ from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
 from adaqf_train.generators.mdm.objective import fit_adaqf
 from adaqf_train.judges import contrastive, store
-from adaqf_train.judges.base import Judge
 from adaqf_train.judges.official import find_checkpoint
 from adaqf_train.judges.official_feedback import OfficialJudge
-from adaqf_train.runs.folder import RunFolder
+from adaqf_train.runs.folder import RunFolder, copy_folder
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import without_incidental
 from adaqf_train.runs.validator import validator
@@ -35,23 +32,16 @@ from adaqf_train.training.tracking import check_trackers
 
 
 class Pipeline:
-    """One run on one data set.
+    """One run on one data set, in a folder that the caller has locked.
 
-    Every stage is a method, does its work once, and runs the stages that it depends on first.
+    Every stage is a method, does its work once, and runs the stages that it depends on first. base: folder of a CLIP
+    text model to use as the base, whatever the recipe says. Progress is shown on `console`, by default on the main
+    process.
     """
 
     def __init__(
         self, run: RunFolder, config: RunConfig, data: Path, *, base: Path | None = None, console: Console | None = None
     ) -> None:
-        """Open a run.
-
-        Args:
-            run: Its folder, locked by the caller.
-            config: Its configuration.
-            data: The data set's folder, or one that holds it.
-            base: Folder of a CLIP text model to use as the base, whatever the recipe says.
-            console: Where progress is shown; None: standard output of the main process.
-        """
         self.run, self.config, self.data, self.base_folder = run, config, locate(data), base
         self.accelerator: Accelerator = run.accelerator
         self.console = console or Console(quiet=not self.accelerator.is_main_process)
@@ -71,12 +61,7 @@ class Pipeline:
         return self._datasets[split, few]
 
     def check(self) -> None:
-        """Find what would fail only after the training.
-
-        Raises:
-            DataError: A split that is scored is too small, or smaller than a batch.
-            TrackingError: A tracker is not installed.
-        """
+        """Find what would fail only after the training: splits that are too small, missing trackers and files."""
         protocol.check_samples(self.dataset(self.config.evaluation.split))
         if self.config.validation.every is not None:
             protocol.check_samples(self.dataset("val"))
@@ -98,8 +83,7 @@ class Pipeline:
     def base(self) -> tuple[str, str]:
         """Train the pocket CLIP if the recipe asks for one.
 
-        Returns:
-            The text encoder to adapt, a folder or a Hub id, and what identifies it: a digest, or the id.
+        Returns the text encoder to adapt, a folder or a Hub id, and what identifies it: a digest, or the id.
         """
         name = self.config.encoder.base
         if name != POCKET_BASE:
@@ -109,7 +93,7 @@ class Pipeline:
         def fit(place: Place) -> Callable[[Path], None]:
             if self.base_folder:
                 hub.load_base(str(self.base_folder), hub.LoadOptions(local_files_only=True))
-                return self._copy_base
+                return lambda folder: copy_folder(self.base_folder, folder)
             data, config, trackers = self.dataset("train"), self.config.pocket_clip, self.config.training.trackers
             model, tokenizer = fit_pocket_clip(self.accelerator, data, config, Place(place.log), trackers)
             return lambda folder: store.save_clip(folder, model, tokenizer)
@@ -148,7 +132,11 @@ class Pipeline:
         config = self._arm_config(arm)
 
         def fit(place: Place) -> Callable[[Path], None]:
-            data, base, judge = self.dataset("train", few=True), self.base()[0], self._feedback_judge(config)
+            data, base, feedback, judge = self.dataset("train", few=True), self.base()[0], config.feedback, None
+            if feedback.active and feedback.judge == "official":
+                judge = OfficialJudge.load(Path(feedback.official), self.dataset("train"))
+            elif feedback.active:
+                judge = store.load_extractors(self.run.extractors)[0]
             scored = config.validation.every is not None
             score = validator(self.run, self.config, self.dataset("val"), arm) if scored else None
             generator = fit_adaqf(self.accelerator, data, base, judge, config, place, score)
@@ -218,14 +206,6 @@ class Pipeline:
     def _arm_config(self, arm: str) -> RunConfig:
         return self.config if arm == ADAQF else self.config.baseline()
 
-    def _feedback_judge(self, config: RunConfig) -> Judge | None:
-        """The judge that gives feedback, or None without feedback."""
-        if not config.feedback.active:
-            return None
-        if config.feedback.judge == "official":
-            return OfficialJudge.load(Path(config.feedback.official), self.dataset("train"))
-        return store.load_extractors(self.run.extractors)[0]
-
     def _save_encoder(self, encoder: AdaCLIP) -> None:
         folder = self.run.adaclip
         if self.config.encoder.tuning != "full":
@@ -234,10 +214,6 @@ class Pipeline:
         store.save_clip(folder, encoder.merged(), encoder.tokenizer)
         self._say(f"{folder}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
         self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
-
-    def _copy_base(self, folder: Path) -> None:
-        with atomic_folder(folder) as staging:
-            shutil.copytree(self.base_folder, staging, dirs_exist_ok=True)
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")

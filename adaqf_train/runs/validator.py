@@ -1,4 +1,4 @@
-"""Scores a generator on val while it is trained."""
+"""Score a generator on val while it is trained."""
 
 from __future__ import annotations
 
@@ -38,16 +38,10 @@ def load_extractors(folder: Path, dataset: MotionDataset, device: torch.device) 
 
 
 def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: str) -> ScoreGenerator:
-    """Make the function that scores a generator during training, each time with the same captions, lengths and noise.
+    """Make score(generator, step) -> {metric: mean}, which uses the same captions, lengths and noise each time.
 
-    Args:
-        run: It has the evaluator, and the extractors if there is feedback.
-        config: Of the run.
-        dataset: The val split.
-        stage: What is trained; each validation writes a picture of a few of its motions.
-
-    Returns:
-        score(generator, step) -> {metric: mean}.
+    The run has the evaluator, and the extractors if there is feedback. Each validation of a stage also writes a picture
+    of a few of its motions.
     """
     validation = config.validation
     once = replace(

@@ -56,10 +56,12 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
     if differing and not mix:
         values = "; ".join(f"{key}: {', '.join(str(r.get(key)) for r in reports)}" for key in differing)
         raise ProtocolError(f"These reports are of different protocols ({values}). Use one protocol, or pass --mix.")
-    labels = _labels(paths)
+    folders = [(path if path.is_dir() else path.parent).resolve().name for path in paths]
+    labels = folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
     rows = _rows(reports, labels)
     shared = {key: reports[0][key] for key in PROTOCOL if key not in differing and reports[0].get(key) is not None}
-    notes = [f"Protocol: {', '.join(f'{key} {_short(value)}' for key, value in shared.items())}."]
+    used = {k: "/".join(map(str, v.values())) if isinstance(v, dict) else str(v)[:16] for k, v in shared.items()}
+    notes = [f"Protocol: {', '.join(f'{key} {value}' for key, value in used.items())}."]  # hashes are cut
     if differing:
         notes.append(f"**Mixed protocols**: {', '.join(differing)} differ, so columns do not compare across reports.")
     if unknown:
@@ -109,18 +111,13 @@ def _rows(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, Row]:
             if name not in ("gt", BASELINE):
                 against["†"] = report["rows"].get(BASELINE)
             own = "gt" if name == "gt" and not number else f"{label} {name}"
-            n = report.get("replications")
-            rows[own] = {metric: _marked(metric, figure, against, n) for metric, figure in row.items()}
+            n = report.get("replications", 0)
+            rows[own] = {}
+            for metric, figure in row.items():
+                compared = {mark: other[metric] for mark, other in against.items() if other and metric in other}
+                marks = [mark for mark, other in compared.items() if differ(figure, other, n)]
+                rows[own][metric] = dict(figure) | {"marks": "".join(marks)}
     return rows
-
-
-def _marked(metric: str, figure: Mapping, against: Mapping[str, Row | None], replications: int | None) -> dict:
-    marks = [
-        mark
-        for mark, other in against.items()
-        if other and metric in other and replications and differ(figure, other[metric], replications)
-    ]
-    return dict(figure) | {"marks": "".join(marks)}
 
 
 def _tables(
@@ -132,6 +129,11 @@ def _tables(
     # The paper's figures come from the official evaluators, and stand beside theirs if there are any.
     official = any(name.startswith(OFFICIAL) for name in named)
     theirs = [(name, {OFFICIAL + metric: figure for metric, figure in row.items()}) for name, row in beside]
+    retrieval = [
+        (f"{label} {judge}", sets["pools"])
+        for label, report in zip(labels, reports, strict=True)
+        for judge, sets in report.get("retrieval", {}).items()
+    ]
     groups = {
         "By the independent evaluator": (LEARNED, ours if official else [*ours, *beside]),
         "By the official evaluators": (
@@ -144,7 +146,7 @@ def _tables(
         "Attribute accuracy, unseen combinations": (_attributes(named, UNSEEN + ATTRIBUTE), ours),
         "Retrieval of real motions, pools of 32": (
             dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in DIRECTIONS.values() for k in TOPS), strict=True)),
-            [*_retrieval(reports, labels), *beside],
+            [*retrieval, *beside],
         ),
     }
     tables = {}
@@ -153,7 +155,7 @@ def _tables(
         found = [(name, row) for name, row in candidates if any(metric in row for metric in shown)]
         if found:
             tables[title] = [
-                {"model": name} | {label: _written(row.get(metric)) for metric, label in shown.items()}
+                {"model": name} | {label: cell(row.get(metric)) for metric, label in shown.items()}
                 for name, row in found
             ]
     return tables
@@ -161,14 +163,6 @@ def _tables(
 
 def _attributes(names: Sequence[str], prefix: str) -> dict[str, str]:
     return {name: name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-
-
-def _retrieval(reports: Sequence[dict], labels: Sequence[str]) -> list[tuple[str, Row]]:
-    return [
-        (f"{label} {judge}", sets["pools"])
-        for label, report in zip(labels, reports, strict=True)
-        for judge, sets in report.get("retrieval", {}).items()
-    ]
 
 
 def _over_runs(reports: Sequence[dict]) -> list[str]:
@@ -193,26 +187,9 @@ def _read(path: Path) -> dict:
     report = read_json(path)
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
         raise ResultError(f"{path}: holds no rows, so it is not a report. Write one with: adaqf evaluate.")
-    whole = isinstance(report.get("retrieval", {}), dict) and isinstance(report.get("replications", 1), int)
-    for row in report["rows"].values():
-        cells = row.values() if isinstance(row, dict) else [None]
-        whole = whole and all(isinstance(cell, dict) and {"mean", "ci95"} <= cell.keys() for cell in cells)
-    if not whole:
+    figures = [cell for row in report["rows"].values() for cell in (row.values() if isinstance(row, dict) else [row])]
+    whole = all(isinstance(figure, dict) and {"mean", "ci95"} <= figure.keys() for figure in figures)
+    whole = whole and isinstance(report.get("retrieval", {}), dict)
+    if not whole or not isinstance(report.get("replications", 1), int):
         raise ResultError(f"{path}: a damaged report, or another program's. Write a new one with: adaqf evaluate.")
     return report
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """The names of the runs' folders, or whole paths if those are not unique."""
-    folders = [(path if path.is_dir() else path.parent).resolve().name for path in paths]
-    return folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
-
-
-def _short(value: object) -> str:
-    """A value of the protocol for display: of a hash, its beginning."""
-    return "/".join(map(str, value.values())) if isinstance(value, dict) else str(value)[:16]
-
-
-def _written(figure: Mapping | None) -> str:
-    marks = figure.get("marks") if figure else None
-    return f"{cell(figure)} {marks}" if marks else cell(figure)

@@ -13,6 +13,11 @@ from adaqf_train.studies.schema import Study
 
 DRAWN = ("fid", "r_precision_3", "attributes", "minimal_pairs")  # of these, the ones that a study shows; else its first
 CURVES = {"fid": "FID on val ↓", "r_precision_3": "R@3 on val ↑"}
+STATISTICS = (
+    "Means over training seeds, ± half of the 95 % interval by Student's t if there are several seeds. Base, "
+    "extractors and evaluator were trained with one seed each. Differences are paired by seed, and bold if the whole "
+    "interval lies on one side of zero. A verdict needs {seeds} seeds; every claim is tested by itself."
+)
 
 
 def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path, command: str) -> Path:
@@ -20,7 +25,8 @@ def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path,
 
     command: the command that makes the page.
     """
-    parts = [f"# {study.title}", f"{study.paper} of the paper. {study.note}", _statistics(study)]
+    statistics = STATISTICS.format(seeds=max(2, study.seeds))
+    parts = [f"# {study.title}", f"{study.paper} of the paper. {study.note}", statistics]
     parts += [f"```sh\n{command}\n```", _cost(found)]
     for label, arms in found.items():
         parts += [f"## {label}", tables.figures_table(study, arms), tables.differences_table(study, arms)]
@@ -59,15 +65,6 @@ def _figures(study: Study, folder: Path, label: str, arms: tables.Results) -> li
         if draw(folder / name, *content):
             lines.append(f"![{kind} of {label}]({name})")
     return lines
-
-
-def _statistics(study: Study) -> str:
-    return (
-        "Means over training seeds, ± half of the 95 % interval by Student's t if there are several seeds. Base, "
-        "extractors and evaluator were trained with one seed each. Differences are paired by seed, and bold if the "
-        f"whole interval lies on one side of zero. A verdict needs {max(2, study.seeds)} seeds; every claim is tested "
-        "by itself."
-    )
 
 
 def _cost(found: Mapping[str, tables.Results]) -> str:

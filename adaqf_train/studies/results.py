@@ -74,25 +74,17 @@ def figure(result: Result, metric: str) -> float | None:
         points = [figure(Result(result.trial, point, _UNKNOWN), name) for point in result.curve[-LAST:]]
         return None if not points or None in points else sum(points) / len(points)
     test, truth = result.test, result.truth
-    if metric == "attributes":
-        return mean_attribute(test)
-    if metric == "delta":
-        return _difference(test, truth, "r_precision_3")
-    if metric == "gap":
-        own = _difference(test, truth, "r_precision_3_extractors")
-        independent = _difference(test, truth, "r_precision_3")
-        return None if own is None or independent is None else own - independent
-    return test.get(metric)
+    deltas = {name: test[name] - truth[name] for name in _UNKNOWN if name in test and name in truth}
+    derived = {"attributes": mean_attribute(test), "delta": deltas.get("r_precision_3"), "gap": None}
+    if len(deltas) == len(_UNKNOWN):
+        derived["gap"] = deltas["r_precision_3_extractors"] - deltas["r_precision_3"]
+    return derived[metric] if metric in derived else test.get(metric)
 
 
 def mean_attribute(figures: Figures) -> float | None:
     """Mean accuracy over the attributes."""
     values = [value for name, value in figures.items() if name.startswith("attribute_")]
     return sum(values) / len(values) if values else None
-
-
-def _difference(ours: Figures, theirs: Figures, metric: str) -> float | None:
-    return ours[metric] - theirs[metric] if metric in ours and metric in theirs else None
 
 
 def mean_curve(results: Sequence[Result], metric: str) -> tuple[list[int], list[list[float]]]:
