@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -79,7 +79,7 @@ class ReportStudy:
         from adaqf_train.userstudy.report import report
 
         found = report(self.answers, self.key)
-        print(json.dumps(found.to_dict(), indent=2) if self.json else found.markdown())
+        print(json.dumps(asdict(found), indent=2) if self.json else found.markdown())
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from adaqf_train.judges.evaluators import Evaluator
 if TYPE_CHECKING:
     from adaqf_train.generators.base import TextToMotion
 
-GENERATED = "generated"  # name of the model's row; that of the real motions is "gt"
-
 
 def evaluate(
     generate: TextToMotion | protocol.Generate,
@@ -62,13 +60,14 @@ def evaluate(
         )
     config = EvaluationConfig(replications=replications, seed=seed, **settings)
     run = replace(RunConfig(), evaluation=config)
-    if hasattr(generate, "generate_features"):
-        run = replace(run, sampling=generate.sampling) if hasattr(generate, "sampling") else run
-        models = {GENERATED: lambda captions, lengths, seed: generate.generate_features(captions, lengths, seed=seed)}
-    else:
-        models = {GENERATED: generate}
-    judges = Judges(evaluator)
-    rows = {name: protocol.evaluate(model, dataset, judges, config) for name, model in ({"gt": None} | models).items()}
+    if hasattr(generate, "sampling"):
+        run = replace(run, sampling=generate.sampling)
+
+    def features(captions, lengths, seed):
+        return generate.generate_features(captions, lengths, seed=seed)
+
+    sources = {"gt": None, "generated": features if hasattr(generate, "generate_features") else generate}
+    rows = {name: protocol.evaluate(source, dataset, Judges(evaluator), config) for name, source in sources.items()}
     described = manifest(
         run,
         dataset,

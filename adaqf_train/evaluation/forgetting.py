@@ -32,10 +32,12 @@ def kept_structure(base: np.ndarray, adapted: np.ndarray) -> dict[str, float]:
     pairs = np.triu_indices(len(base), k=1)
     one, two = _unit(base), _unit(adapted)
     before, after = (one @ one.T)[pairs], (two @ two.T)[pairs]
+    left, right = base - base.mean(axis=0), adapted - adapted.mean(axis=0)
+    scale = np.linalg.norm(left.T @ left) * np.linalg.norm(right.T @ right)
     kept = {
         "spearman": _correlation(rankdata(before), rankdata(after)),
         "pearson": _correlation(before, after),
-        "cka": _cka(base, adapted),
+        "cka": float(np.linalg.norm(left.T @ right) ** 2 / scale) if scale > 0 else 0.0,
     }
     return kept | ({"cosine": float((one * two).sum(axis=1).mean())} if base.shape == adapted.shape else {})
 
@@ -66,9 +68,3 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's; 0 when either side is constant, because a constant keeps nothing of a structure."""
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
-
-
-def _cka(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    return float(np.linalg.norm(a.T @ b) ** 2 / scale) if scale > 0 else 0.0

@@ -62,12 +62,12 @@ def multimodality(motion: np.ndarray, pairs: int, rng: np.random.Generator) -> f
     Like upstream, this draws the two sides of the pairs independently, each without replacement: a motion can be paired
     with itself. All texts use the same pairs.
     """
-    motion = np.asarray(motion, dtype=np.float64)
-    if motion.ndim != 3 or not len(motion) or not 1 <= pairs <= motion.shape[1]:
+    shape = np.shape(motion)
+    if len(shape) != 3 or not 1 <= pairs <= shape[1]:
         raise ValueError(
-            f"MultiModality needs (texts, repeats, width) and 1 to `repeats` pairs, got {motion.shape} and {pairs}."
+            f"MultiModality needs (texts, repeats, width) and 1 to `repeats` pairs, got {shape} and {pairs}."
         )
-    _check_finite(motion, "motion")
+    motion = _embeddings(np.reshape(motion, (-1, shape[2])), "motion").reshape(shape)
     first, second = (rng.choice(motion.shape[1], pairs, replace=False) for _ in range(2))
     return float(np.linalg.norm(motion[:, first] - motion[:, second], axis=-1).mean())
 
@@ -144,10 +144,6 @@ def _embeddings(array: np.ndarray, name: str) -> np.ndarray:
     array = np.asarray(array, dtype=np.float64)
     if array.ndim != 2 or len(array) < 2:
         raise ValueError(f"{name}: expected embeddings (rows, width) with at least 2 rows, got shape {array.shape}.")
-    _check_finite(array, name)
-    return array
-
-
-def _check_finite(array: np.ndarray, name: str) -> None:
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: embeddings hold NaN or infinity in row {np.argwhere(~np.isfinite(array))[0][0]}.")
+    return array

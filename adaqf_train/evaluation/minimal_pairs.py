@@ -12,27 +12,25 @@ from adaqf_train.evaluation.embedder import Embedder
 LEAST_TRUTH = 0.9  # accuracy on real motions, below which the evaluator itself does not distinguish the captions
 
 
-def minimal_pair_accuracy(
-    evaluator: Embedder, motions: Sequence[np.ndarray], captions: Sequence[str]
-) -> dict[str, float | int | None]:
+def minimal_pair_accuracy(evaluator: Embedder, motions: Sequence[np.ndarray], captions: Sequence[str]) -> float | None:
     """Compute the share of motions that are closer to their own caption than to its flipped version.
 
     Distances are Euclidean. A tie is an error, so that collapsed embeddings score 0. motions: de-normalised features,
-    (T_i, D) each. "count" is the number of captions with a word to flip; without any, "accuracy" is None.
+    (T_i, D) each. Captions without a word to flip are not counted; None if all are.
     """
     if len(motions) != len(captions):
         raise ValueError(f"{len(motions)} motions and {len(captions)} captions: give one caption a motion.")
     flipped = [flip_dynamic_word(caption) for caption in captions]
     rows = [i for i, caption in enumerate(flipped) if caption is not None]
     if not rows:
-        return {"accuracy": None, "count": 0}
+        return None
     motion = evaluator.embed_motions([motions[i] for i in rows])
     # In one call: padding moves an embedding by a rounding error, but equal texts must tie.
     texts = evaluator.embed_texts([*(captions[i] for i in rows), *(flipped[i] for i in rows)])
     own, other = (np.linalg.norm(motion - text, axis=1) for text in (texts[: len(rows)], texts[len(rows) :]))
     if not np.isfinite([own, other]).all():
         raise ValueError("Embeddings hold NaN or infinite values: the captions cannot be compared.")
-    return {"accuracy": float(np.mean(own < other)), "count": len(rows)}
+    return float(np.mean(own < other))
 
 
 def void_reason(accuracy: float | None) -> str | None:

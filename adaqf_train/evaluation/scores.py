@@ -69,16 +69,24 @@ def score(
             )
     row = _learned(judges.evaluator, scored, reference, config, replication, takes)
     pairs = minimal_pair_accuracy(judges.evaluator, scored.motions, scored.captions)
-    if pairs["count"]:
-        row["minimal_pairs"] = pairs["accuracy"]
+    if pairs is not None:
+        row["minimal_pairs"] = pairs
     if judges.extractors is not None:
         text, motion = embed_pairs(judges.extractors, scored.captions, scored.motions)
         row["r_precision_3_extractors"] = _precision(text, motion, config)["r_precision_3"]
     if judges.official is not None:
         figures = _learned(judges.official, scored, reference, config, replication, takes)
         row |= {OFFICIAL + name: value for name, value in figures.items()}
-    joints = [decode(motion) for motion in scored.motions]
-    return row | _physical(joints, scored.motions, reference, dataset) | _attributes(joints, scored, dataset)
+    joints, skeleton = [decode(motion) for motion in scored.motions], dataset.skeleton
+    longest = (dataset.config.max_frames - 1) // dataset.config.unit_frames * dataset.config.unit_frames
+    row |= {
+        "skating": float(np.mean([physics.skating(clip, skeleton) for clip in joints])),
+        "skating_unmasked": metrics.skating_unmasked(scored.motions, dataset.mean, longest),
+        **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
+        "penetration_mm": MILLIMETRES * float(np.mean([physics.penetration(clip, skeleton) for clip in joints])),
+        "floating_mm": MILLIMETRES * float(np.mean([physics.floating(clip, skeleton) for clip in joints])),
+    }
+    return row | _attributes(joints, scored, dataset)
 
 
 def _learned(
@@ -110,20 +118,6 @@ def _learned(
 def _precision(text: np.ndarray, motion: np.ndarray, config: EvaluationConfig) -> dict[str, float]:
     found = metrics.r_precision(text, motion, min(config.pool, len(motion)))
     return {f"r_precision_{k}": float(value) for k, value in enumerate(found, start=1)}
-
-
-def _physical(
-    joints: Sequence[np.ndarray], motions: Sequence[np.ndarray], reference: Sequence[np.ndarray], dataset: MotionDataset
-) -> dict[str, float]:
-    skeleton, unit_frames = dataset.skeleton, dataset.config.unit_frames
-    longest = (dataset.config.max_frames - 1) // unit_frames * unit_frames
-    return {
-        "skating": float(np.mean([physics.skating(clip, skeleton) for clip in joints])),
-        "skating_unmasked": metrics.skating_unmasked(motions, dataset.mean, longest),
-        **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
-        "penetration_mm": MILLIMETRES * float(np.mean([physics.penetration(clip, skeleton) for clip in joints])),
-        "floating_mm": MILLIMETRES * float(np.mean([physics.floating(clip, skeleton) for clip in joints])),
-    }
 
 
 def _attributes(joints: Sequence[np.ndarray], scored: CaptionedMotions, dataset: MotionDataset) -> dict[str, float]:

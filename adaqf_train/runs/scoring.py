@@ -63,20 +63,29 @@ class Scoring:
     def row(self, arm: str) -> Row:
         """Score a trained arm, or the real motions ("gt")."""
         if arm == "gt":
-            return self._timed(arm, None, "")
+            return self.score(arm, None, "")
         generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
         generator.sampling = self.config.sampling
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
-    def score(self, name: str, generator: MotionGenerator, weights: str) -> Row:
-        """Score a generator of any family. weights: a hash that tells it from other generators of this name."""
+    def score(self, name: str, generator: MotionGenerator | None, weights: str) -> Row:
+        """Score a generator of any family, or the real motions.
+
+        weights: a hash that distinguishes it from other generators of this name.
+        """
 
         def generate(captions, lengths, seed):
             total = -(-len(captions) // generator.batch) * generator.steps
             with tqdm(total=total, desc=f"sampling {name}", unit="step", leave=False) as bar:
                 return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
 
-        return self._timed(name, generate, weights)
+        judges, started, progress = self.judges, time.monotonic(), self._progress(name, weights)
+        source = generate if generator else None
+        row = protocol.evaluate(source, self.dataset, judges, self.config.evaluation, progress=progress)
+        # Replications of an earlier, interrupted call count with the time that they took then.
+        self._seconds[name] = protocol.seconds_of(progress)
+        self.console.print(f"[bold]·[/bold] {NAMES.get(name, name)}: evaluated in {time.monotonic() - started:.0f} s")
+        return row
 
     def evaluate_motions(self, path: Path) -> Report:
         """Score motions that another program wrote (`read_motions`), beside the ground truth."""
@@ -161,15 +170,6 @@ class Scoring:
             "extractors": hash_of_weights(self.run.extractors) if "extractors" in self.run.stages() else None,
             "official": official,
         }
-
-    def _timed(self, arm: str, generate: protocol.Generate | None, weights: str) -> Row:
-        judges, started = self.judges, time.monotonic()
-        progress = self._progress(arm, weights)
-        row = protocol.evaluate(generate, self.dataset, judges, self.config.evaluation, progress=progress)
-        # Replications of an earlier, interrupted call count with the time that they took then.
-        self._seconds[arm] = protocol.seconds_of(progress)
-        self.console.print(f"[bold]·[/bold] {NAMES.get(arm, arm)}: evaluated in {time.monotonic() - started:.0f} s")
-        return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:
         stages = {name: entry["seconds"] for name, entry in self.run.stages().items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from rich.console import Console
 
-from adaclip import AdaCLIP, hub
+from adaclip import hub
 from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
@@ -142,8 +142,13 @@ class Pipeline:
             generator = fit_adaqf(self.accelerator, data, base, judge, config, place, score)
 
             def save(folder: Path) -> None:
-                if arm == ADAQF:
-                    self._save_encoder(generator.encoder)
+                encoder, own = generator.encoder, self.run.adaclip
+                if arm == ADAQF and self.config.encoder.tuning != "full":
+                    encoder.save_pretrained(own)
+                elif arm == ADAQF:
+                    store.save_clip(own, encoder.merged(), encoder.tokenizer)
+                    self._say(f"{own}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
+                    self._say(f'AdaCLIP.from_base("{own}"), or with transformers, CLIPTextModelWithProjection')
                 generator.save_pretrained(folder)
 
             return save
@@ -205,15 +210,6 @@ class Pipeline:
 
     def _arm_config(self, arm: str) -> RunConfig:
         return self.config if arm == ADAQF else self.config.baseline()
-
-    def _save_encoder(self, encoder: AdaCLIP) -> None:
-        folder = self.run.adaclip
-        if self.config.encoder.tuning != "full":
-            encoder.save_pretrained(folder)
-            return
-        store.save_clip(folder, encoder.merged(), encoder.tokenizer)
-        self._say(f"{folder}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
-        self._say(f'AdaCLIP.from_base("{folder}"), or with transformers, CLIPTextModelWithProjection')
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")

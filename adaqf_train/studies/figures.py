@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mappi
         return False
     figure, axes = _panels(len(metrics), 3.2)
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
-        for colour, arm in zip(_colours(len(arms)), arms, strict=True):
+        for colour, arm in zip(itertools.cycle(COLOURS), arms, strict=False):
             if (arm, metric) in curves:
                 steps, values = curves[arm, metric]
                 values = np.asarray(values)
@@ -53,7 +54,7 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]]
     figure, axes = _panels(len(metrics), 0.9 + 0.34 * len(arms), share=True)
     places = range(len(arms))[::-1]
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
-        for place, colour, found in zip(places, _colours(len(arms)), arms.values(), strict=True):
+        for place, colour, found in zip(places, itertools.cycle(COLOURS), arms.values(), strict=False):
             if metric in found:
                 mean = estimate(found[metric])
                 axis.errorbar(mean.mean, place, xerr=mean.half or 0.0, fmt="o", color=colour, capsize=3, markersize=5)
@@ -73,10 +74,6 @@ def _panels(count: int, height: float, *, share: bool = False):
     with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(3.4 * count, height), layout="constrained")
         return figure, np.atleast_1d(figure.subplots(1, count, sharey=share))
-
-
-def _colours(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
 def _save(figure, path: Path) -> None:

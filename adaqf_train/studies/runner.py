@@ -1,19 +1,23 @@
-"""Trains and scores single trials."""
+"""Train and score single trials, and the text encoders that their generators are trained under."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from adaclip import AdaCLIP
+from adaclip.files import read_json
 from adaqf_train.config import to_dict
+from adaqf_train.encoders.moclip import fit_moclip, save_moclip
+from adaqf_train.encoders.moclip_config import MoClipConfig
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
+from adaqf_train.errors import RunError
 from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
@@ -23,11 +27,11 @@ from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.scoring import Scoring
+from adaqf_train.runs.settings import changes
 from adaqf_train.runs.stages import Pipeline
 from adaqf_train.runs.validator import load_extractors
 from adaqf_train.studies.results import Figures, Result
-from adaqf_train.studies.schema import Arm
-from adaqf_train.studies.sources import Sources
+from adaqf_train.studies.schema import Arm, Source
 from adaqf_train.studies.transfer import Transfer, read_curve
 from adaqf_train.studies.workspace import Workspace
 from adaqf_train.training.loop import Place
@@ -44,14 +48,13 @@ class TrialRunner:
 
         All processes of a launch train, and the main one scores: only its result has figures.
         """
-        workspace, setup = self.workspace, self.workspace.setup
-        trial = setup.trial(label, arm, seed)
-        sources = Sources(workspace)
-        adapted = sources.adapted(label, arm.encoder, seed) if arm.encoder else None
+        workspace = self.workspace
+        trial = workspace.setup.trial(label, arm, seed)
+        adapted = self._adapted(label, arm.encoder, seed) if arm.encoder else None
         run = workspace.run(trial.name)
         with workspace.claimed(run):
             pipeline, started = workspace.pipeline(run, label, arm, seed), time.monotonic()
-            encoder = sources.text_model(pipeline, adapted) if arm.encoder else None
+            encoder = _text_model(pipeline, adapted) if arm.encoder else None
             if arm.kind == "extractors":
                 test, truth = _retrieval(pipeline), {}
             elif arm.kind == "encoder":
@@ -60,6 +63,28 @@ class TrialRunner:
                 test, truth = self._generation(pipeline, arm, encoder)
             curve = read_curve(run.curve(ADAQF if arm.encoder is None else run.generator.name))
             return Result(trial, test, truth, curve, self._manifest(pipeline, started))
+
+    def _adapted(self, label: str, source: Source, seed: int) -> Path | None:
+        """The folder of an encoder, trained unless it exists; None for the base, which is not trained."""
+        if source.kind == "base":
+            return None
+        setup, workspace, arm = self.workspace.setup, self.workspace, Arm("", source.settings)
+        where = setup.source_data(label, source)
+        run = workspace.run(f"{setup.source_key(label, source)}-seed{seed}")
+        if source.kind == "adaclip":
+            folder, train = run.adaclip, lambda pipeline: pipeline.train(ADAQF)
+        else:
+            folder, train = run.moclip, lambda pipeline: _train_moclip(pipeline, setup.families.moclip)
+        workspace.once(run, folder.is_dir, lambda: train(workspace.pipeline(run, where, arm, seed)))
+        found = [changes(read_json(run.config)["config"], setup.arm_config(arm, seed), "config.")]
+        if source.kind == "moclip":
+            moclip = setup.families.moclip
+            found.append(
+                changes(run.stages()[run.moclip.name]["settings"]["config"] | {"seed": moclip.seed}, moclip, "moclip.")
+            )
+        if changed := ", ".join(filter(None, found)):
+            raise RunError(f"{run.path}: made with other settings ({changed}). Give another --out, or delete this run.")
+        return folder
 
     def _manifest(self, pipeline: Pipeline, started: float) -> dict[str, object]:
         """What a result was made with and from, and how long it took."""
@@ -100,6 +125,46 @@ class TrialRunner:
             by_level = test if level + 1 == most else _means(scoring.score(f"{name}_R{level}", generator, weights))
             test |= {f"{metric}_R{level}": by_level[metric] for metric in ("fid", "r_precision_3")}
         return test, _means(rows["gt"])
+
+
+def _text_model(pipeline: Pipeline, adapted: Path | None) -> Path:
+    """The folder of an encoder as a CLIP text model, its adapter merged into the weights; None is the base."""
+    base, key = pipeline.base()
+    run = pipeline.run
+    if adapted is None and Path(base).is_dir():
+        return Path(base)
+    if adapted is not None and not (adapted / "adapter_config.json").is_file():
+        return adapted
+
+    def make() -> None:
+        if pipeline.accelerator.is_main_process:
+            encoder = AdaCLIP.from_base(base) if adapted is None else AdaCLIP.from_pretrained(adapted)
+            store.save_clip(run.encoder, encoder.merged(), encoder.tokenizer)
+
+    run.stage(run.encoder.name, {"source": key if adapted is None else hash_of_weights(adapted)}, make)
+    return run.encoder
+
+
+def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
+    run = pipeline.run
+    config = replace(moclip, seed=moclip.seed + 100 * pipeline.config.training.seed)
+    base, base_key = pipeline.base()
+    settings = {"config": to_dict(config), "base": base_key, **pipeline.inputs}
+
+    def make() -> None:
+        encoder = fit_moclip(
+            pipeline.accelerator,
+            pipeline.dataset("train", few=True),
+            base,
+            pipeline.config.extractors,
+            config,
+            pipeline.place(run.moclip.name, settings),
+            pipeline.config.training.trackers,
+        )
+        if pipeline.accelerator.is_main_process:
+            save_moclip(run.moclip, encoder, config)
+
+    run.stage(run.moclip.name, settings, make)
 
 
 def _retrieval(pipeline: Pipeline) -> Figures:

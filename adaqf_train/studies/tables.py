@@ -43,7 +43,7 @@ def figures_table(study: Study, results: Results) -> str:
         found = results.get(name, {})
         means = [_mean(by_seed(found, metric)) for metric in shown] if found else [NOT_RUN] * len(shown)
         rows.append([arm.title, *means, str(len(found))])
-    return _metrics_table(rows, shown)
+    return _table(rows, transposed=len(shown) > WIDE)
 
 
 def differences_table(study: Study, results: Results) -> str:
@@ -54,7 +54,7 @@ def differences_table(study: Study, results: Results) -> str:
         if results.get(name):
             cells = [_signed(_difference(results, name, against, metric)) for metric in shown]
             rows.append([study.arms[name].title, study.arms[against].title, *cells])
-    return _metrics_table(rows, shown) if len(rows) > 1 else ""
+    return _table(rows, transposed=len(shown) > WIDE)
 
 
 def verdicts_table(study: Study, results: Mapping[str, Results]) -> str:
@@ -80,14 +80,14 @@ def _decide_speed(claim: Claim, found: Results, seeds: int) -> tuple[list[str], 
     return [f"shares {shares}" if races else NOT_RUN, str(len(races))], verdict_on_votes(votes, seeds=seeds)
 
 
-def convergence_table(study: Study, results: Results, metrics: Sequence[str] = ("fid", "r_precision_3")) -> str:
+def convergence_table(study: Study, results: Results) -> str:
     """Steps until an arm's curve on val reaches its reference's best, for each seed, and the median share of steps.
 
     A seed in which the arm never reaches it counts as slower than all others.
     """
     rows = [["", "compared with", "metric", "its best at step", "reached at step", "share of its steps"]]
     for name, against in _compared(study):
-        for metric in metrics:
+        for metric in ("fid", "r_precision_3"):
             if races := _races(results, name, against, metric):
                 targets = ", ".join(str(race.target) for race in races)
                 reached = ", ".join("never" if race.step is None else str(race.step) for race in races)
@@ -186,11 +186,10 @@ def _signed(difference: Estimate | None) -> str:
     return f"**{text}**" if abs(difference.mean) > difference.half else text
 
 
-def _metrics_table(rows: Sequence[Sequence[str]], metrics: Sequence[str]) -> str:
-    return _table(list(zip(*rows, strict=True)) if len(metrics) > WIDE else rows)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[Sequence[str]], *, transposed: bool = False) -> str:
     """Rows of cells as Markdown, the titles first; "" for titles alone."""
+    if len(rows) < 2:
+        return ""
+    rows = list(zip(*rows, strict=True)) if transposed else rows
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) if len(rows) > 1 else ""
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,6 @@ class UserStudyReport:
     models: int
     rows: Mapping[str, tuple[Row, ...]]  # criterion -> models, best first
     pairs: Mapping[str, tuple[Pair, ...]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data."""
-        return asdict(self)
 
     def markdown(self) -> str:
         """Return the tables of each criterion, and the method."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_report_markdown_states_sizes_and_method(tmp_path):
     for words in ("6 participants; 4 prompts, 4 models", "## Realism", "## Alignment", "bootstrap over participants"):
         assert words in text
     assert re.search(r"\| AdaQF \| 1\.\d\d \[1\.\d\d, [12]\.\d\d\] \| \d+% \[\d+%, \d+%\] \|", text)
-    assert json.loads(json.dumps(reporting.report(people, tmp_path / KEY).to_dict()))["participants"] == 6
+    assert json.loads(json.dumps(asdict(reporting.report(people, tmp_path / KEY))))["participants"] == 6
     alone = reporting.report(people[:1], tmp_path / KEY).markdown()
     assert "[" not in alone.split("Mean ranks")[0]
     assert "A single participant is not a sample" in alone

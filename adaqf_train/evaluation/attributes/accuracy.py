@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from importlib.resources import files
 
 import numpy as np
 
@@ -15,37 +17,9 @@ from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES, Action, Prompt
 ANGLE_TOLERANCE = 25.0  # degrees; corners are named in steps of 45
 DISTANCE_TOLERANCE = 0.15  # as a share of the stated distance
 ROUGHLY = 1  # tolerance of an approximate count, and of steps, whose first and last are a matter of taste
-
-# Metres per second: slow below the first, fast above the second. Captured walks and runs are called slow below 0.88 and
-# 1.75, fast above 1.35 and 3.1 in the Bandai-Namco captions; procedural ones have bands of their own (`gait.SPEEDS`).
-PACE = {
-    "walk": (0.93, 1.30),
-    "run": (1.85, 2.95),
-    "procedural walk": (0.85, 1.34),
-    "procedural walk backward": (0.55, 0.90),
-    "procedural run": (2.29, 2.86),
-    "procedural sidestep": (0.34, 0.54),
-}
-# Seconds of a repetition as `detection` times it: fast below the first, slow above the second. Procedural thresholds
-# are the geometric means of neighbouring speeds; captured hands take longer.
-TIME = {
-    "raise": (0.45, 0.90),
-    "wave": (0.70, 0.95),
-    "procedural raise_arm": (0.205, 0.29),
-    "procedural lift_arm": (0.27, 0.41),
-    "procedural lower_arm": (0.27, 0.41),
-    "procedural wave": (0.45, 0.70),
-    "procedural punch": (0.107, 0.152),
-    "procedural kick": (1.0, 1.29),
-    "procedural bow": (0.167, 0.274),
-    "procedural crouch": (0.151, 0.233),
-    "procedural sit": (0.25, 0.375),
-    "procedural stand_up": (0.25, 0.375),
-    "procedural sit_stand": (0.25, 0.375),
-    "procedural one_leg": (0.193, 0.268),
-    "procedural turn": (0.83, 1.24),  # relative to the time of the angle at normal speed, below
-}
 TURNING = ((45.0, 0.347), (90.0, 0.657), (135.0, 0.805))  # degrees, seconds at normal speed
+_THRESHOLDS = tomllib.loads(files(__package__).joinpath("thresholds.toml").read_text(encoding="utf-8"))
+PACE, TIME = _THRESHOLDS["pace"], _THRESHOLDS["time"]
 
 
 def attribute_accuracy(
