@@ -12,17 +12,9 @@ import numpy as np
 class Embedder(Protocol):
     """A judge with everything that it needs to embed texts and motions in one space (`judges.evaluators.Evaluator`)."""
 
-    @property
-    def width(self) -> int:
-        """Dimensions E of an embedding."""
-
-    @property
-    def batch(self) -> int:
-        """Number of texts or motions that are embedded at once."""
-
-    @property
-    def cosine(self) -> bool:
-        """Whether embeddings are compared by their angle alone; otherwise by Euclidean distance."""
+    width: int  # dimensions E of an embedding
+    batch: int  # number of texts or motions that are embedded at once
+    cosine: bool  # whether embeddings are compared by their angle alone; otherwise by Euclidean distance
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts as float64 (N, E), in the given order."""

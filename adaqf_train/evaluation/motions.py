@@ -33,7 +33,7 @@ _ARRAYS = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for 
 
 
 def read_motions(path: Path, dataset: MotionDataset) -> CaptionedMotions:
-    """Read a folder of motions, or MDM's results file, for `protocol.evaluate_motions`.
+    """Read a folder of motions, or MDM's results file, for `protocol.evaluate`.
 
     Joints pass the whole official pipeline (`features.encode`): standard skeleton, floor, facing. Motions are cut to a
     multiple of the data set's unit of frames. The split to compare with, `dataset`, gives prompts, and the parameters

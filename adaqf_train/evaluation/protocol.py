@@ -50,56 +50,38 @@ def draw(
 
 
 def evaluate(
-    generate: Generate | None,
+    source: Generate | CaptionedMotions | None,
     dataset: MotionDataset,
     judges: Judges,
     config: EvaluationConfig,
     *,
     progress: Path | None = None,
 ) -> Row:
-    """Compute one row of the report; DataError if the split is too small or a motion is not finite.
+    """Compute one row of the report: of a model, of given motions, or (None) of the real motions of the split.
 
-    Without `generate`, this is the ground-truth row: its FID compares two different crops of the real motions, as T2M's
-    ground-truth loader draws them. The R-precision of the judges' extractors stands beside the evaluator's: a large gap
-    means that the model exploits the extractors instead of improving. progress: see `replicated`.
+    The FID of real motions compares two different crops of them, as T2M's ground-truth loader draws them. Given motions
+    are the same in all replications, which draw only their pools and the crops of the real motions, so intervals are
+    narrower than those of a model. The R-precision of the judges' extractors stands beside the evaluator's: a large gap
+    means that the model exploits the extractors instead of improving. progress: see `replicated`. DataError if the
+    split is too small or a motion is not finite.
     """
     check_samples(dataset)
     # MDM compares its 1,024 motions with all real ones, and its ground-truth row covers all real ones.
     whole = config.protocol == "mdm1024"
 
     def replicate(replication: int) -> dict[str, float]:
-        if generate is None:
-            real = draw(dataset, config, replication, whole=whole)
-            reference = draw(dataset, config, _REFERENCE_REPLICATIONS + replication, whole=whole)
-            return score(real, reference.motions, dataset, judges, config, replication)
-        real = draw(dataset, config, replication)
-        generated = replace(real, motions=generate(real.captions, real.lengths, (config.seed, replication)))
-        reference = draw(dataset, config, replication, whole=True) if whole else real
-        takes = _takes(generate, real, config, replication)
-        return score(generated, reference.motions, dataset, judges, config, replication, takes)
-
-    return replicated(replicate, config.replications, progress)
-
-
-def evaluate_motions(
-    scored: CaptionedMotions,
-    dataset: MotionDataset,
-    judges: Judges,
-    config: EvaluationConfig,
-    *,
-    progress: Path | None = None,
-) -> Row:
-    """Compute one row of the report for given motions, compared with the real motions of the split.
-
-    A replication draws which motions share a pool and how the real motions are cropped. The scored motions are the same
-    in all replications, so intervals are narrower than those of a generator.
-    """
-    check_samples(dataset)
-
-    def replicate(replication: int) -> dict[str, float]:
-        order = np.random.default_rng([config.seed, replication, 2]).permutation(len(scored))
-        reference = draw(dataset, config, replication, whole=config.protocol == "mdm1024").motions
-        return score(scored.take(order), reference, dataset, judges, config, replication)
+        takes, real = None, draw(dataset, config, replication, whole=whole)
+        reference = real.motions
+        if source is None:
+            scored = real
+            reference = draw(dataset, config, _REFERENCE_REPLICATIONS + replication, whole=whole).motions
+        elif isinstance(source, CaptionedMotions):
+            scored = source.take(np.random.default_rng([config.seed, replication, 2]).permutation(len(source)))
+        else:
+            sample = draw(dataset, config, replication) if whole else real
+            scored = replace(sample, motions=source(sample.captions, sample.lengths, (config.seed, replication)))
+            takes = _takes(source, sample, config, replication)
+        return score(scored, reference, dataset, judges, config, replication, takes)
 
     return replicated(replicate, config.replications, progress)
 
@@ -120,11 +102,6 @@ def replicated(replicate: Callable[[int], Mapping[str, float]], replications: in
         if progress:
             write_json(progress, {"replications": rows, "seconds": seconds})
     return {name: interval([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)}
-
-
-def seconds_of(progress: Path) -> float:
-    """Return the wall time of the replications in a progress file, over all calls that computed them."""
-    return round(sum(read_json(progress)["seconds"]), 1)
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

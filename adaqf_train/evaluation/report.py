@@ -12,7 +12,6 @@ from rich.table import Table
 from adaclip.files import atomic_file, write_json
 from adaqf_train.evaluation import columns, retrieval
 from adaqf_train.evaluation.columns import LEARNED, NAMES, PHYSICAL, Figure
-from adaqf_train.evaluation.minimal_pairs import void_reason
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 
@@ -21,6 +20,7 @@ from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 KNOWN_TRUTH = {"humanml3d": {"r_precision_3": 0.797, "fid": 0.002}, "kit": {"r_precision_3": 0.779, "fid": 0.031}}
 TOLERANCE = {"r_precision_3": 0.01, "fid": 0.01}
 PAIRS = "minimal_pairs"
+LEAST_TRUTH = 0.9  # accuracy on real motions, below which the evaluator itself does not distinguish the captions
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Report:
         return all(abs(truth[OFFICIAL + name]["mean"] - value) <= TOLERANCE[name] for name, value in known.items())
 
     def save(self, folder: Path) -> None:
-        """Write report.json and report.md."""
         content = {"rows": self.rows, "comparable": self.comparable, "retrieval": self.retrieval, **self.manifest}
         write_json(folder / "report.json", content)
         with atomic_file(folder / "report.md") as staging:
@@ -100,7 +99,6 @@ class Report:
         yield "Retrieval of real motions (recalls in per cent)", retrieval.table(self.retrieval, pool, chosen)
 
     def markdown(self) -> str:
-        """Return the tables, and the notes that a reader needs."""
         lines = ["# Report", ""]
         for title, rows in self.tables():
             if rows:
@@ -163,6 +161,18 @@ class Report:
         above = [n for n, row in models.items() if any(row[k]["mean"] > truth[k]["mean"] for k in precisions)]
         if above:
             yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
+
+
+def void_reason(accuracy: float | None) -> str | None:
+    """Say why the column of minimal pairs is void, given the accuracy on real motions; None if it is not."""
+    if accuracy is None:
+        return "no caption of the split has a word to flip"
+    if accuracy < LEAST_TRUTH:
+        return (
+            f"the evaluator prefers the caption to its flipped version for only {accuracy:.2f} of the real motions, "
+            f"below {LEAST_TRUTH}"
+        )
+    return None
 
 
 def _mean(figure: Figure | None) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 
 from adaqf_train.config import EvaluationConfig
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.data.wording import flip_dynamic_word
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import metrics
 from adaqf_train.evaluation.attributes import attribute_accuracy
 from adaqf_train.evaluation.attributes.parameters import is_unseen
 from adaqf_train.evaluation.embedder import Embedder, Judges, embed_pairs
-from adaqf_train.evaluation.minimal_pairs import minimal_pair_accuracy
 from adaqf_train.motion import physics
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import HUMANML3D
@@ -38,11 +38,10 @@ class CaptionedMotions:
 
     @property
     def lengths(self) -> list[int]:
-        """Frames of each motion."""
+        """Frames of each."""
         return [len(motion) for motion in self.motions]
 
     def take(self, rows: Sequence[int]) -> CaptionedMotions:
-        """Select rows, in the given order."""
         return CaptionedMotions(*([part[i] for i in rows] for part in (self.captions, self.motions, self.parameters)))
 
 
@@ -87,6 +86,27 @@ def score(
         "floating_mm": MILLIMETRES * float(np.mean([physics.floating(clip, skeleton) for clip in joints])),
     }
     return row | _attributes(joints, scored, dataset)
+
+
+def minimal_pair_accuracy(evaluator: Embedder, motions: Sequence[np.ndarray], captions: Sequence[str]) -> float | None:
+    """Compute the share of motions that are closer to their own caption than to its flipped version.
+
+    Distances are Euclidean. A tie is an error, so that collapsed embeddings score 0. motions: de-normalised features,
+    (T_i, D) each. Captions without a word to flip are not counted; None if all are.
+    """
+    if len(motions) != len(captions):
+        raise ValueError(f"{len(motions)} motions and {len(captions)} captions: give one caption a motion.")
+    flipped = [flip_dynamic_word(caption) for caption in captions]
+    rows = [i for i, caption in enumerate(flipped) if caption is not None]
+    if not rows:
+        return None
+    motion = evaluator.embed_motions([motions[i] for i in rows])
+    # In one call: padding moves an embedding by a rounding error, but equal texts must tie.
+    texts = evaluator.embed_texts([*(captions[i] for i in rows), *(flipped[i] for i in rows)])
+    own, other = (np.linalg.norm(motion - text, axis=1) for text in (texts[: len(rows)], texts[len(rows) :]))
+    if not np.isfinite([own, other]).all():
+        raise ValueError("Embeddings hold NaN or infinite values: the captions cannot be compared.")
+    return float(np.mean(own < other))
 
 
 def _learned(

@@ -80,7 +80,6 @@ class Publishable:
     hub: Path  # where a dry run writes
 
     def write(self, repo_id: str) -> Path:
-        """Write the folder that would be pushed to that repository."""
         if isinstance(self.model, AdaCLIP):
             return self.model.save_for_hub(self.hub, repo_id, details=self.details)
         return self.model.save_pretrained(self.hub, details=self.details, repo_id=repo_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from adaclip.files import read_json
 from adaqf_train.config import digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
@@ -21,6 +22,7 @@ from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.report import Report
 from adaqf_train.evaluation.retrieval import JUDGES, retrieve_real
+from adaqf_train.evaluation.scores import CaptionedMotions
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.official import find_checkpoint, load_official
@@ -79,17 +81,14 @@ class Scoring:
             with tqdm(total=total, desc=f"sampling {name}", unit="step", leave=False) as bar:
                 return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
 
-        judges, started, progress = self.judges, time.monotonic(), self._progress(name, weights)
-        source = generate if generator else None
-        row = protocol.evaluate(source, self.dataset, judges, self.config.evaluation, progress=progress)
-        # Replications of an earlier, interrupted call count with the time that they took then.
-        self._seconds[name] = protocol.seconds_of(progress)
+        started = time.monotonic()
+        row = self._row(name, None if generator is None else generate, self._progress(name, weights))
         self.console.print(f"[bold]·[/bold] {NAMES.get(name, name)}: evaluated in {time.monotonic() - started:.0f} s")
         return row
 
     def evaluate_motions(self, path: Path) -> Report:
         """Score motions that another program wrote (`read_motions`), beside the ground truth."""
-        judges, found = self.judges, read_motions(path, self.dataset)
+        found = read_motions(path, self.dataset)
         # Real motions are scored in pools of the same size: fewer candidates make retrieval easier.
         own, number = self.config.evaluation, len(found)
         evaluation = replace(own, pool=min(own.pool, number), diversity_pairs=min(own.diversity_pairs, number // 2))
@@ -97,9 +96,7 @@ class Scoring:
         name = path.stem if path.is_file() else path.resolve().name
         name = f"motions {name}" if name in NAMES else name  # our own rows have the other names
         key = hash_of_motions(found.captions, found.motions)
-        progress = self._progress("motions", key)
-        theirs = protocol.evaluate_motions(found, self.dataset, judges, evaluation, progress=progress)
-        self._seconds[name] = protocol.seconds_of(progress)
+        theirs = self._row(name, found, self._progress("motions", key))
         rows = {"gt": self.row("gt"), name: theirs}
         counts = protocol.sample_counts(self.dataset, evaluation, motions=number)
         return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
@@ -160,9 +157,9 @@ class Scoring:
     @cached_property
     def hashes(self) -> dict[str, str | None]:
         """What identifies each judge: a hash of its weights."""
-        official = None
+        judges, official = self.judges, None
         if self.official:
-            judge, glove = self.judges.official, sorted(self.official.rglob("our_vab_*"))
+            judge, glove = judges.official, sorted(self.official.rglob("our_vab_*"))
             statistics = [part.tobytes().hex() for part in (judge.mean, judge.std)]
             official = digest([hash_of_files([find_checkpoint(self.official), *glove]), *statistics])
         return {
@@ -170,6 +167,12 @@ class Scoring:
             "extractors": hash_of_weights(self.run.extractors) if "extractors" in self.run.stages() else None,
             "official": official,
         }
+
+    def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:
+        row = protocol.evaluate(source, self.dataset, self.judges, self.config.evaluation, progress=progress)
+        # Replications of an earlier, interrupted call count with the time that they took then.
+        self._seconds[name] = round(sum(read_json(progress)["seconds"]), 1)
+        return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:
         stages = {name: entry["seconds"] for name, entry in self.run.stages().items()}

@@ -44,7 +44,6 @@ def _held(families: Iterable[str], encoders: Mapping[str, tuple[Source, str]]) -
 
 
 def _better(what: str, arm: str, than: str) -> tuple[Claim, ...]:
-    """Better motions, on four metrics."""
     claims = {
         "fid": "lower FID",
         "r_precision_3": "higher R-precision",
@@ -66,7 +65,6 @@ COMPONENTS = Study(
     "components",
     "What each part contributes",
     "Table 4, Fig. 9",
-    tables=(4,),
     arms={
         "baseline": BASELINE,
         "constraints": Arm("feedback, frozen encoder", ("encoder.tuning=frozen",)),
@@ -94,7 +92,6 @@ WEIGHTS = Study(
     "weights",
     "The feedback's weights",
     "Table 5, Fig. 4",
-    tables=(5,),
     arms={
         "baseline": BASELINE,
         "recipe": Arm("AdaQF, the recipe's weights"),
@@ -113,7 +110,6 @@ FEW_SAMPLES = Study(
     "samples",
     "Few training samples",
     "Fig. 5-7, Table 6",
-    tables=(6,),
     arms={
         f"{name}_{count}": Arm(
             f"{arm.title}, {count} clips", (*arm.settings, f"data.samples={count}"), against=f"baseline_{count}"
@@ -132,7 +128,6 @@ FEEDBACK = Study(
     "feedback",
     "Which extractors give the feedback",
     "Table 7",
-    tables=(7,),
     arms={
         "baseline": BASELINE,
         "ours": FULL,
@@ -155,7 +150,6 @@ TRANSFER = Study(
     "transfer",
     "AdaCLIP in other generators",
     "Table 3",
-    tables=(3,),
     arms=_held(FAMILIES, {"base": (BASE, "base"), "adaclip": (ADACLIP, "AdaCLIP")}),
     claims=tuple(
         claim
@@ -186,7 +180,6 @@ ENCODERS = Study(
     "encoders",
     "AdaCLIP and an encoder aligned contrastively",
     "Table 9",
-    tables=(9,),
     arms=_held(
         ("masked", "mdm"),
         {
@@ -227,7 +220,6 @@ FINDING = Study(
     "retrieval",
     "Finding motions by text",
     "Table 8",
-    tables=(8,),
     arms={
         "ours": Arm("ours (InfoNCE)", kind="extractors"),
         "margin": Arm("margin loss (T2M's)", ("extractors.objective=margin",), kind="extractors"),

@@ -28,7 +28,6 @@ class Result:
     manifest: Mapping[str, object] = field(default_factory=dict)  # seconds, machine, versions, settings, fingerprints
 
     def save(self, folder: Path) -> Path:
-        """Write folder/NAME.json."""
         path = folder / f"{self.trial.name}.json"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asdict(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -32,7 +33,7 @@ from adaqf_train.runs.stages import Pipeline
 from adaqf_train.runs.validator import load_extractors
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm, Source
-from adaqf_train.studies.transfer import Transfer, read_curve
+from adaqf_train.studies.transfer import Transfer
 from adaqf_train.studies.workspace import Workspace
 from adaqf_train.training.loop import Place
 
@@ -61,7 +62,8 @@ class TrialRunner:
                 test, truth = _forgetting(pipeline, encoder), {}
             else:
                 test, truth = self._generation(pipeline, arm, encoder)
-            curve = read_curve(run.curve(ADAQF if arm.encoder is None else run.generator.name))
+            points = run.curve(ADAQF if arm.encoder is None else run.generator.name)
+            curve = [json.loads(line) for line in points.read_text().splitlines()] if points.is_file() else []
             return Result(trial, test, truth, curve, self._manifest(pipeline, started))
 
     def _adapted(self, label: str, source: Source, seed: int) -> Path | None:
@@ -168,7 +170,7 @@ def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
 
 
 def _retrieval(pipeline: Pipeline) -> Figures:
-    """How well the feedback's extractors find real motions by text, and texts by motion."""
+    """Retrieval figures of the feedback's extractors on real motions."""
     if not pipeline.accelerator.is_main_process:
         return {}
     dataset = pipeline.dataset(pipeline.config.evaluation.split)
@@ -202,7 +204,6 @@ def _means(row: Row) -> Figures:
 
 
 def _machine(accelerator: Accelerator) -> str:
-    """The machine in a few words."""
     if accelerator.device.type == "cuda":
         return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
     return f"{platform.machine()} with {os.cpu_count()} cores"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,7 +57,6 @@ class Study:
     arms: dict[str, Arm]
     claims: tuple[Claim, ...] = ()
     reference: str = ""  # arm that differences are taken to; by default the first
-    tables: tuple[int, ...] = ()  # the paper's tables that the page repeats
     seeds: int = 3  # training seeds that a verdict needs
     metrics: tuple[str, ...] = GENERATION  # columns of its tables, from `metrics.METRICS`
     may_coincide: bool = False  # titles state values, so that an arm may repeat what the recipe has already
@@ -67,6 +67,11 @@ class Study:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reference", self.reference or next(iter(self.arms)))
+
+    @property
+    def tables(self) -> list[int]:
+        """The paper's tables that the page repeats."""
+        return [int(number) for number in re.findall(r"Table (\d+)", self.paper)]
 
     def against(self, arm: str) -> str:
         """The arm that this one's differences are taken to; itself if there is none."""

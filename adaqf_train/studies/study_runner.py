@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +76,12 @@ class StudyRunner:
         found: dict[str, dict[str, dict[int, Result]]] = {
             label: {arm: {} for arm in self.study.arms} for label in self.workspace.setup.data
         }
-        evaluators: dict[str, dict[str, str]] = {label: {} for label in found}
         for label, arm, seed in self._all(tuple(self.study.arms)):
             if (result := self._result(label, arm, seed)) is not None:
                 found[label][arm][seed] = result
-                if (evaluator := result.manifest["evaluator"]) is not None:
-                    evaluators[label][evaluator] = result.trial.name
-        for label, names in evaluators.items():
+        for label, arms in found.items():
+            names = {r.manifest["evaluator"]: r.trial.name for by_seed in arms.values() for r in by_seed.values()}
+            names.pop(None, None)  # of trials that no evaluator scores
             if len(names) > 1:
                 raise ResultError(
                     f"{self.kept}: results on {label} were scored by different evaluators ({', '.join(names.values())} "
@@ -90,11 +89,8 @@ class StudyRunner:
                 )
         return found
 
-    def _all(self, arms: Sequence[str]) -> Iterator[Place]:
-        for seed in range(self.seeds):
-            for label in self.workspace.setup.data:
-                for arm in arms:
-                    yield label, arm, seed
+    def _all(self, arms: Sequence[str]) -> list[Place]:
+        return [(label, arm, n) for n in range(self.seeds) for label in self.workspace.setup.data for arm in arms]
 
     def _result(self, label: str, arm: str, seed: int) -> Result | None:
         """The result of a trial if it was run; ResultError if it comes from other data or settings."""

@@ -158,14 +158,12 @@ def _races(results: Results, arm: str, than: str, metric: str) -> list[_Race]:
 
 
 def _compared(study: Study) -> Iterator[tuple[str, str]]:
-    """(arm, reference) for all arms that have one."""
     for name in study.arms:
         if (against := study.against(name)) != name:
             yield name, against
 
 
 def _shown(study: Study, results: Results) -> list[str]:
-    """The study's metrics that some result has."""
     return [metric for metric in study.metrics if any(by_seed(found, metric) for found in results.values())]
 
 

@@ -5,7 +5,6 @@ Encoders are compared by the generators: the same data order, noise, initial wei
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +99,3 @@ class Transfer:
 
         run.stage(run.generator.name, settings, make)
         return own.generator.from_pretrained(run.generator, device=pipeline.accelerator.device)
-
-
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """The points of a curve; none if it was not asked for."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -38,7 +38,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Name of its result file and of its run folder."""
+        """Name of the result file and of the run folder."""
         return f"{self.key}-seed{self.seed}"
 
 
@@ -59,7 +59,6 @@ class Setup:
         return hash_of_base(self.base) if self.base else self.config.encoder.base
 
     def trial(self, label: str, arm: Arm, seed: int) -> Trial:
-        """The trial of an arm on a data set with a training seed."""
         base = (f"base={self.base_key[:16]}",) if self.base else ()
         settings = (*base, *self.settings, *self.resolved(arm))
         encoder = self.source_key(label, arm.encoder) if arm.encoder else None
@@ -67,10 +66,18 @@ class Setup:
 
     def resolved(self, arm: Arm) -> tuple[str, ...]:
         """The settings of an arm, with every factor replaced by the value that it gives under this recipe."""
-        return tuple(_resolved(setting, self.config) for setting in arm.settings)
+        found = []
+        for setting in arm.settings:
+            name, times, factor = setting.partition(FACTOR)
+            value = attrgetter(name)(self.config) if times else None
+            if times and not value:
+                raise ConfigError(
+                    f"{setting}: {name} is {value} for all arms, and a factor does not change it. Set {name}."
+                )
+            found.append(f"{name}={value * float(factor):.12g}" if times else setting)
+        return tuple(found)
 
     def arm_config(self, arm: Arm, seed: int) -> RunConfig:
-        """The configuration that an arm is trained with."""
         config = override(self.config, [*self.resolved(arm), f"training.seed={seed}"])
         if arm.kind == "extractors" and seed:
             config = replace(config, extractors=replace(config.extractors, seed=config.extractors.seed + 100 * seed))
@@ -122,18 +129,7 @@ class Setup:
         return others[0]
 
     def fingerprint(self, label: str, split: str) -> str:
-        """Fingerprint of a split of a data set."""
         return _fingerprint(self.data[label], split, self.config.data)
-
-
-def _resolved(setting: str, config: RunConfig) -> str:
-    name, times, factor = setting.partition(FACTOR)
-    if not times:
-        return setting
-    value = attrgetter(name)(config)
-    if not value:
-        raise ConfigError(f"{setting}: {name} is {value} for all arms, and a factor does not change it. Set {name}.")
-    return f"{name}={value * float(factor):.12g}"
 
 
 @cache

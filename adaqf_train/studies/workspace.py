@@ -35,7 +35,6 @@ class Workspace:
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def run(self, name: str) -> RunFolder:
-        """The run folder of that name."""
         return RunFolder(self.path / name, self.accelerator)
 
     @contextmanager

@@ -11,15 +11,15 @@ from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
 from adaqf_train.errors import DataError, UserStudyError
+from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.motions import read_folder, to_features
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import skeleton_of_width
-from adaqf_train.runs.layout import read_config
+from adaqf_train.runs.layout import ARMS, read_config
 from adaqf_train.userstudy.page import Question
 
-ARMS = {"baseline": "baseline", "adaqf": "AdaQF"}  # folders of a run that hold generators, and their names in a report
-REAL = "ground truth"
+REAL = NAMES["gt"]
 
 
 def collect(
@@ -48,6 +48,11 @@ def collect(
     dataset = _dataset(runs, data)
     if real and dataset is None:
         raise UserStudyError("The ground truth needs the data set: give its folder with --data FOLDER.")
+    if not folders and (dataset is None or not (real or runs or generators)):
+        raise UserStudyError(
+            "No models: name runs with --run, folders with --motions NAME=FOLDER, or generators with --model and "
+            "their data with --data."
+        )
     rng = np.random.default_rng(seed)
     if folders:
         read = {model: _read(folder, dataset) for model, folder in folders.items()}
@@ -55,15 +60,10 @@ def collect(
         captions, lengths = list(texts.values()), [len(motion) for motion in next(iter(models.values()))]
         if real:
             models[REAL] = _real(list(texts), lengths, dataset)
-    elif dataset is not None:
+    else:
         captions, motions = _drawn(dataset, prompts, rng)
         lengths = [len(motion) for motion in motions]
         models = {REAL: motions} if real else {}
-    else:
-        raise UserStudyError(
-            "No models: name runs with --run, folders with --motions NAME=FOLDER, or generators with --model and "
-            "their data with --data."
-        )
     for name, generator in generators_of(runs, generators).items():
         unit = generator.unit_frames
         frames = [max(unit, min(n, generator.max_frames - 1) // unit * unit) for n in lengths]
@@ -90,11 +90,11 @@ def generators_of(runs: Sequence[Path], folders: Sequence[Path] = ()) -> dict[st
     """
     found: dict[str, MotionGenerator] = {}
     for run in runs:
-        arms = {arm: name for arm, name in ARMS.items() if (run / arm).is_dir()}
+        arms = [arm for arm in ARMS if (run / arm).is_dir()]
         if not arms:
             raise UserStudyError(f"{run}: no generator is trained yet. Run: adaqf train with this run's options.")
-        for arm, name in arms.items():
-            label = f"{run.resolve().name} {name}" if len(runs) > 1 else name
+        for arm in arms:
+            label = f"{run.resolve().name} {NAMES[arm]}" if len(runs) > 1 else NAMES[arm]
             if label in found:
                 raise UserStudyError(f"{run}: another run is also called {run.resolve().name}. Rename one of them.")
             found[label] = MotionGenerator.from_pretrained(run / arm)

@@ -65,22 +65,20 @@ class UserStudyReport:
     pairs: Mapping[str, tuple[Pair, ...]]
 
     def markdown(self) -> str:
-        """Return the tables of each criterion, and the method."""
         people = f"{self.participants} participant{'s' if self.participants != 1 else ''}"
         failed = f", {len(self.excluded)} more excluded by the attention checks" if self.excluded else ""
         lines = [f"# {self.title}", "", f"{people}{failed}; {self.questions} prompts, {self.models} models."]
         for criterion, rows in self.rows.items():
             ranks = [
-                {"model": r.model, "mean rank ↓": _interval(r.rank, ".2f"), "ranked first ↑": _interval(r.first, ".0%")}
-                for r in rows
+                {"model": r.model, "mean rank ↓": f"{r.rank:.2f}", "ranked first ↑": f"{r.first:.0%}"} for r in rows
             ]
             pairs = [
                 {
-                    "pair": f"{pair.better} over {pair.worse}",
-                    "wins": _interval(pair.wins, ".0%"),
-                    "p": "< 0.001" if pair.p < 0.001 else f"{pair.p:.3f}",
+                    "pair": f"{one.better} over {one.worse}",
+                    "wins": f"{one.wins:.0%}",
+                    "p": "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
                 }
-                for pair in self.pairs[criterion]
+                for one in self.pairs[criterion]
             ]
             lines += ["", f"## {criterion.capitalize()}", "", *markdown(ranks), "", *markdown(pairs)]
         lines += ["", METHOD.format(models=self.models)]
@@ -182,8 +180,3 @@ def _checked_ranking(path: Path, answer: Mapping[str, Any], key: Key) -> dict[st
                 f"{path}: {text!r} is not ranked by {name}: expected each of its {len(takes)} motions once."
             )
     return ranking
-
-
-def _interval(value: Estimate, form: str) -> str:
-    """A mean and its interval, if there is one, in a format such as ".2f"."""
-    return f"{value.mean:{form}}" + ("" if value.low is None else f" [{value.low:{form}}, {value.high:{form}}]")

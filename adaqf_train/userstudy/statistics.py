@@ -19,6 +19,9 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
+    def __format__(self, form: str) -> str:
+        return f"{self.mean:{form}}" + ("" if self.low is None else f" [{self.low:{form}}, {self.high:{form}}]")
+
 
 def estimate(values: np.ndarray, seed: int = 0) -> Estimate:
     """Estimate a mean over participants (P,) and its 95 % percentile bootstrap interval.

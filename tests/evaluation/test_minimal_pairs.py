@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaqf_train.evaluation.minimal_pairs import minimal_pair_accuracy, void_reason
+from adaqf_train.evaluation.report import void_reason
+from adaqf_train.evaluation.scores import minimal_pair_accuracy
 
 CAPTIONS = ["raises the left arm", "raises the right arm", "sits down", "turns to the left"]
 MOTIONS = [np.full((4, 1), side) for side in (1.0, -1.0, 0.0, 1.0)]

@@ -101,7 +101,7 @@ def test_collect_reads_captions_json(tmp_path):
     assert {question.text for question in questions} == {"first", "second"}
 
 
-def test_collect_refuses_what_does_not_fit_together(tiny_run, tmp_path):
+def test_collect_refuses_what_does_not_fit_together(tiny_run, tiny_data, tmp_path):
     mdm, other = folder(tmp_path / "mdm"), folder(tmp_path / "other", prompt="somebody {}")
     kit = tmp_path / "kit"
     kit.mkdir()
@@ -119,6 +119,8 @@ def test_collect_refuses_what_does_not_fit_together(tiny_run, tmp_path):
             collect(*arguments, prompts=1)
     with pytest.raises(UserStudyError, match="--data FOLDER"):
         collect([], {"MDM": mdm}, prompts=1, real=True)
+    with pytest.raises(UserStudyError, match="No models"):
+        collect([], {}, prompts=1, data=tiny_data)
     with pytest.raises(UserStudyError, match="no clip"):
         collect([tiny_run], {"MDM": mdm}, prompts=1, real=True)
     with pytest.raises(UserStudyError, match="Lower --prompts"):

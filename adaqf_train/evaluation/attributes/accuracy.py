@@ -10,9 +10,9 @@ import numpy as np
 
 from adaqf_train.evaluation.attributes.caption_rules import read_caption
 from adaqf_train.evaluation.attributes.detection import events
-from adaqf_train.evaluation.attributes.event import Event
 from adaqf_train.evaluation.attributes.parameters import read_parameters
 from adaqf_train.evaluation.attributes.prompt import ATTRIBUTES, Action, Prompt
+from adaqf_train.evaluation.attributes.signals import Event
 
 ANGLE_TOLERANCE = 25.0  # degrees; corners are named in steps of 45
 DISTANCE_TOLERANCE = 0.15  # as a share of the stated distance
@@ -110,7 +110,6 @@ def _size(event: Event) -> float:
 
 
 def _check(action: Action, event: Event | None) -> list[tuple[str, bool]]:
-    """The verdicts on the attributes of one action."""
     tolerance = ROUGHLY if action.about or action.kind == "travel" else 0
     checks = {
         "side": lambda e: e.side == action.side,

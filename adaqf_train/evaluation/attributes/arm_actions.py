@@ -7,8 +7,7 @@ from collections.abc import Collection
 import numpy as np
 
 from adaqf_train.evaluation.attributes import signals
-from adaqf_train.evaluation.attributes.event import Event, flights, near, overlap, timed
-from adaqf_train.evaluation.attributes.signals import FPS, SIDES, J, Pulse
+from adaqf_train.evaluation.attributes.signals import FPS, SIDES, Event, J, Pulse, flights, near, overlap, timed
 
 ARM_UP = (35.0, 55.0)  # degrees of elevation: where lifting begins, and what counts as lifted
 ARM_SWING = 70.0  # degrees of elevation that an arm may reach when it swings with a fast gait or a kick
@@ -84,7 +83,6 @@ def _arms(joints: np.ndarray, kinds: Collection[str]) -> list[tuple[Pulse, Lifts
 
 
 def _lifted(joints: np.ndarray, kinds: Collection[str], kind: str) -> list[tuple[Pulse, Lifts]]:
-    """The stretches with a lifted arm that belong to one kind."""
     return [(whole, lifts) for whole, lifts in _arms(joints, kinds) if _arm_kind(joints, whole, kinds) == kind]
 
 

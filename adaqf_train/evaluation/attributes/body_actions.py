@@ -8,8 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from adaqf_train.evaluation.attributes import signals
-from adaqf_train.evaluation.attributes.event import FLIGHT, Event, flights, near, timed
-from adaqf_train.evaluation.attributes.signals import FPS, SIDES, J, Pulse
+from adaqf_train.evaluation.attributes.signals import FLIGHT, FPS, SIDES, Event, J, Pulse, flights, near, timed
 
 KICK = (0.3, 0.42)  # metres the toe is in front of the pelvis: set down, kicked out
 KICK_HEIGHT = 0.12  # metres the toe is above the floor in a kick, but not in a long stride

@@ -149,7 +149,6 @@ def _described(clause: str, found: Sequence[Action]) -> int:
 
 
 def _split_bend(action: Action) -> tuple[Action, ...]:
-    """Split travel on a bent path into the travel and its turn."""
     if action.kind != "travel" or action.turn is None:
         return (action,)
     bend = Action("turn", "turn", turn=action.turn, angle=action.angle, with_previous=True)

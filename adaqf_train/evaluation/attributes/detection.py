@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from adaqf_train.evaluation.attributes import arm_actions, body_actions, locomotion
-from adaqf_train.evaluation.attributes.event import Event
+from adaqf_train.evaluation.attributes.signals import Event
 
 REPEATED = ("raise", "wave", "punch", "kick", "jump", "bow", "crouch")
 DETECTORS: dict[str, Callable[[np.ndarray, Collection[str]], list[Event]]] = {

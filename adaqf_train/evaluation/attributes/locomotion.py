@@ -8,8 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from adaqf_train.evaluation.attributes import signals
-from adaqf_train.evaluation.attributes.event import LANDING, Event, flights
-from adaqf_train.evaluation.attributes.signals import FPS, J
+from adaqf_train.evaluation.attributes.signals import FPS, LANDING, Event, J, flights
 
 MOVING = 0.13  # metres per second, below which a body stands
 LEAST_TRAVEL = 0.1  # metres that both feet together cover; shifts of weight stay below

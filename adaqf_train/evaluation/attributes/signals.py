@@ -1,10 +1,12 @@
-"""Curves of one number per frame, computed from joints, and the rises, swings and pulses of a curve.
+"""Curves of one number per frame, computed from joints, their rises, swings and pulses, and the events they show.
 
 Joints are (T, 22, 3): metres, Y up, 20 frames per second, as `features.decode` returns them. Left and right are the
 person's own.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +17,24 @@ J = {name: index for index, name in enumerate(HUMANML3D.joints)}
 SIDES = ("left", "right")
 SMOOTHING = 5  # frames of the moving average of paths and headings: a quarter of a second
 Pulse = tuple[int, int]  # first and last frame, inclusive
+FLIGHT = (0.03, 0.06)  # metres both toes are off the floor: landed, in flight
+LANDING = 0.4  # seconds around a flight in which knees and arms belong to the jump
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stretch that shows one action; attributes that do not apply are None."""
+
+    kind: str  # of `detection.DETECTORS`
+    start: int  # frames
+    end: int
+    side: str | None = None  # "left", "right" or "both": the limb, or the direction of sideways travel
+    direction: str | None = None  # of travel relative to the heading: "forward", "backward" or "sideways"
+    count: int | None = None  # repetitions, or steps of travel
+    seconds: float | None = None  # of the middle of a repetition's movement (`crossing_time`)
+    turn: float | None = None  # degrees, positive to the left
+    distance: float | None = None  # metres between both ends
+    speed: float | None = None  # metres per second, the median of the middle half
 
 
 def smooth(signal: np.ndarray, frames: int = SMOOTHING) -> np.ndarray:
@@ -143,3 +163,38 @@ def _angle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle in degrees between vectors (T, 3) and (T, 3) or (3,)."""
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return np.degrees(np.arccos(np.clip((a * b).sum(-1) / np.maximum(norms, 1e-9), -1, 1)))
+
+
+def timed(kind: str, curve: np.ndarray, pulse: Pulse, **attributes: str) -> Event:
+    """An event of one repetition, timed by the rise and fall of its curve."""
+    return Event(kind, *pulse, count=1, seconds=rise_and_fall(curve, pulse), **attributes)
+
+
+def rise_and_fall(curve: np.ndarray, pulse: Pulse) -> float:
+    """Mean seconds of rise and fall; a clip may contain only one of them."""
+    start, end = pulse
+    peak, height = curve[start : end + 1].max(), np.ptp(curve)
+    top = np.flatnonzero(curve[start : end + 1] >= peak - 0.05 * height) + start
+    low = [at for at in turning_points(curve, 0.15 * height) if curve[at] < peak - 0.3 * height]
+    times = []
+    if before := [at for at in low if at < top[0]]:
+        times.append(crossing_time(curve, max(before), int(top[0])))
+    if after := [at for at in low if at > top[-1]]:
+        times.append(crossing_time(-curve, int(top[-1]), min(after)))
+    return float(np.mean(times)) if times else 0.0
+
+
+def flights(joints: np.ndarray) -> list[Pulse]:
+    """Find the stretches in which both feet are off the floor."""
+    return pulses(airborne(joints), *FLIGHT)
+
+
+def near(pulse: Pulse, flights: list[Pulse]) -> bool:
+    """Whether a pulse belongs to a jump."""
+    margin = int(LANDING * FPS)
+    return any(overlap(pulse, (start - margin, end + margin)) for start, end in flights)
+
+
+def overlap(a: Pulse, b: Pulse) -> bool:
+    """Whether two pulses share a frame."""
+    return a[0] <= b[1] and b[0] <= a[1]
