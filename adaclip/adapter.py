@@ -53,18 +53,18 @@ def attach_adapter(model: CLIPTextModelWithProjection, folder: Path) -> PeftMode
     from peft import get_peft_model
 
     stored = read_weights(folder)
-    with _naming(folder, model.name_or_path):
-        wrapped = get_peft_model(model, _lora_config(folder, model.name_or_path))
+    with _config_for(model.name_or_path, folder) as config:
+        wrapped = get_peft_model(model, config)
     _fill(wrapped, "default", stored, folder)
     return wrapped
 
 
 def add_adapter(wrapped: PeftModel, folder: Path, name: str) -> None:
     """Add an adapter of the same base under a name, with all its tensors, or raise AdaCLIPError."""
-    stored, base = read_weights(folder), wrapped.base_model.model.name_or_path
+    stored = read_weights(folder)
     with _adding(wrapped, name):
-        with _naming(folder, base):
-            wrapped.add_adapter(name, _lora_config(folder, base))
+        with _config_for(wrapped.base_model.model.name_or_path, folder) as config:
+            wrapped.add_adapter(name, config)
         _fill(wrapped, name, stored, folder)
 
 
@@ -96,27 +96,27 @@ def _adding(wrapped: PeftModel, name: str) -> Iterator[None]:
             value.requires_grad_(learns.get(parameter, False))
 
 
-def _lora_config(folder: Path, base: str) -> LoraConfig:
+@contextmanager
+def _config_for(base: str, folder: Path) -> Iterator[LoraConfig]:
+    """Yield an adapter's configuration for peft; an error of peft's becomes one that names the file."""
     from peft import LoraConfig
 
-    config = LoraConfig.from_pretrained(str(folder))
-    config.task_type = None  # peft's wrapper for a recorded FEATURE_EXTRACTION breaks CLIP's forward
-    config.inference_mode = False  # AdaCLIP itself sets which parameters require gradients
-    config.base_model_name_or_path = base  # the base in use may differ from the recorded one
-    return config
-
-
-@contextmanager
-def _naming(folder: Path, base: str) -> Iterator[None]:
-    """Turn what peft raises for a configuration it cannot apply into an error that names the file."""
     try:
-        yield
+        config = LoraConfig.from_pretrained(str(folder))
+        config.task_type = None  # peft's wrapper for a recorded FEATURE_EXTRACTION breaks CLIP's forward
+        config.inference_mode = False  # AdaCLIP itself sets which parameters require gradients
+        config.base_model_name_or_path = base  # the base in use may differ from the recorded one
+        yield config
     except Exception as error:  # peft checks little: a wrong type or pattern fails at its first use
         raise AdaCLIPError(f"{folder / CONFIG}: does not fit the base {base}: {first_line(error)}") from error
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Return an adapter's tensors; AdaCLIPError for a file that cannot be read."""
+    """Return an adapter's tensors under the names of CLIPTextModelWithProjection; raise AdaCLIPError if damaged.
+
+    transformers 5.6 flattened CLIPTextModel: its adapters have tensors `encoder.…`, of which peft would load none, with
+    a warning. Earlier versions and full CLIP models use `text_model.encoder.…`, as here.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -131,7 +131,8 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
                 f"{path}: tensor {name} holds NaN or infinity, so its training diverged or the file is damaged. "
                 "Use an earlier checkpoint, or download it again."
             )
-    return _as_with_projection(stored)
+    flat, nested = "base_model.model.encoder.", "base_model.model.text_model.encoder."
+    return {nested + name.removeprefix(flat) if name.startswith(flat) else name: t for name, t in stored.items()}
 
 
 def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder: Path) -> None:
@@ -143,7 +144,7 @@ def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder
     def held() -> dict[str, torch.Tensor]:
         return get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
 
-    _compare({k: v.shape for k, v in held().items()}, {k: v.shape for k, v in stored.items()}, path)
+    _compare(held(), stored, path)
     set_peft_model_state_dict(wrapped, stored, adapter_name=name)
     for tensor, value in held().items():
         if not torch.equal(value.cpu(), stored[tensor].to(value.dtype)):
@@ -161,8 +162,8 @@ def save_adapter(
 ) -> Path:
     """Write the active adapter's folder, complete or not at all; it replaces an earlier save only.
 
-    A local base is recorded relative to the folder. `with_base` copies it into the folder; so does a base that lies
-    there already.
+    A local base is recorded relative to the folder. With `with_base`, or if it lies there already, it is copied into
+    the folder.
     """
     from adaclip import __version__
 
@@ -174,7 +175,11 @@ def save_adapter(
         recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
         recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
     with atomic_folder(folder) as staging:
-        _save_active(model, staging)
+        active = model.active_adapter
+        model.save_pretrained(str(staging), save_embedding_layers=False, selected_adapters=[active])
+        if (staging / active).is_dir():  # peft's place for adapters with a name other than "default"
+            shutil.copytree(staging / active, staging, dirs_exist_ok=True)
+            shutil.rmtree(staging / active)
         config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
         write_json(staging / CONFIG, config)
         write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
@@ -197,15 +202,6 @@ def saved_details(folder: Path) -> CardDetails:
         raise AdaCLIPError(f"{folder / SETTINGS}: {first_line(error)} Download or save the adapter again.") from error
 
 
-def _save_active(model: PeftModel, folder: Path) -> None:
-    active = model.active_adapter
-    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, selected_adapters=[active])
-    if (folder / active).is_dir():  # peft's place for adapters with a name other than "default"
-        for path in (folder / active).iterdir():
-            path.rename(folder / path.name)
-        (folder / active).rmdir()
-
-
 def adapter_config(folder: Path) -> dict:
     """Read and check adapter_config.json; raise AdaCLIPError if it is damaged."""
     try:
@@ -221,34 +217,23 @@ def adapter_config(folder: Path) -> dict:
     return config
 
 
-def _as_with_projection(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename adapter tensors to the names of CLIPTextModelWithProjection.
-
-    transformers 5.6 flattened CLIPTextModel: its adapters have tensors `encoder.…`, of which peft would load none, with
-    a warning. Earlier versions and full CLIP models use `text_model.encoder.…`, as here.
-    """
-    flat, nested = "base_model.model.encoder.", "base_model.model.text_model.encoder."
-    return {nested + name.removeprefix(flat) if name.startswith(flat) else name: t for name, t in stored.items()}
-
-
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def _compare(expected: dict[str, torch.Size], stored: dict[str, torch.Size], path: Path) -> None:
-    missing, unknown = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
-    if missing or unknown:
-        both = ((missing, "missing"), (unknown, "unknown"))
-        parts = [f"{len(names)} {what} (first: {names[0]})" for names, what in both if names]
+def _compare(expected: dict[str, torch.Tensor], stored: dict[str, torch.Tensor], path: Path) -> None:
+    differing = {"missing": expected.keys() - stored.keys(), "unknown": stored.keys() - expected.keys()}
+    if any(differing.values()):
+        parts = [f"{len(names)} {what} (first: {min(names)})" for what, names in differing.items() if names]
         raise AdaCLIPError(
             f"{path}: {' and '.join(parts)} of {len(expected)} adapter tensors. "
             "The adapter was made for another base or model class; pass the right base=."
         )
-    for name, shape in expected.items():
-        if stored[name] != shape:
+    for name, tensor in expected.items():
+        if stored[name].shape != tensor.shape:
             raise AdaCLIPError(
-                f"{path}: tensor {name} has shape {tuple(stored[name])}, the base needs {tuple(shape)}. "
+                f"{path}: tensor {name} has shape {tuple(stored[name].shape)}, the base needs {tuple(tensor.shape)}. "
                 "The adapter was made for another base; pass the right base=."
             )

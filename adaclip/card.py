@@ -44,18 +44,8 @@ class CardDetails:
         return cls(content.get("license"), tuple(content.get("datasets") or ()), content.get("metrics") or {}, **texts)
 
 
-def model_card(
-    config: Mapping[str, object], details: CardDetails | None = None, name: str = _UNNAMED, subfolder: str = ""
-) -> str:
-    """Return the README.md of an adapter.
-
-    Args:
-        config: Its adapter_config.json.
-        details: Licence, data sets and metrics.
-        name: Hub repository of the adapter.
-        subfolder: Folder in the repository.
-    """
-    details = details or CardDetails()
+def model_card(config: Mapping[str, object], details: CardDetails, name: str = _UNNAMED, subfolder: str = "") -> str:
+    """Return the README.md of an adapter from its adapter_config.json, for its place in a Hub repository."""
     base = str(config["base_model_name_or_path"])
     local = base.startswith(".")
     travels = local and not base.startswith("..")
@@ -63,13 +53,16 @@ def model_card(
     if travels:
         inside = "/".join(filter(None, (subfolder, base.removeprefix("./"))))
         base_arguments = f'"{_UNNAMED}/{inside}"' if name == _UNNAMED else f'"{name}", subfolder="{inside}"'
-    notes = {
-        (True, True): f"\nThe base is a small model in the folder `{base}` of this adapter.\n",
-        (True, False): "\nThe base is a local model. Its path is relative to this folder: move both together.\n",
-    }
+    note = ""
+    if travels:
+        note = f"\nThe base is a small model in the folder `{base}` of this adapter.\n"
+    elif local:
+        note = "\nThe base is a local model. Its path is relative to this folder: move both together.\n"
+    header: dict[str, object] = {} if local else {"base_model": base, "base_model_relation": "adapter"}
+    header |= {"library_name": "peft", "pipeline_tag": "feature-extraction"}
     inherited = "The adapter inherits the licence terms of its base and of the motion data it was trained on."
     return _CARD.format(
-        metadata=_metadata(base, local, details),
+        metadata=yaml_header(header, ("adaclip", "lora", "text-to-motion", "clip"), details, "AdaCLIP"),
         rank=config["r"],
         alpha=config["lora_alpha"],
         base="a local model" if local else f"[`{base}`](https://huggingface.co/{base})",
@@ -78,16 +71,10 @@ def model_card(
         transformers_arguments=f'"{name}"' + (f', adapter_kwargs={{"subfolder": "{subfolder}"}}' if subfolder else ""),
         training=details.training(),
         name=name,
-        note=notes.get((local, travels), ""),
+        note=note,
         more=f"\n{details.more.strip()}\n" if details.more else "",
         licence=" ".join(filter(None, (details.license and f"{details.license}.", inherited, details.terms))),
     )
-
-
-def _metadata(base: str, local: bool, details: CardDetails) -> str:
-    content: dict[str, object] = {} if local else {"base_model": base, "base_model_relation": "adapter"}
-    content |= {"library_name": "peft", "pipeline_tag": "feature-extraction"}
-    return yaml_header(content, ("adaclip", "lora", "text-to-motion", "clip"), details, "AdaCLIP")
 
 
 def yaml_header(content: Mapping[str, object], tags: Sequence[str], details: CardDetails, model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from adaclip.text import pad
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection
 
+CPU = torch.device("cpu")
 CPU_TOKENS = 384  # per pass on a CPU: best of 128 to 4096 on one and two threads; more leaves the cache and pads
 TOKENS_PER_THREAD = 128  # per pass on a CPU with many threads
 LENGTHS = 16  # on an accelerator, a batch is padded to a multiple of this, so that few shapes occur
@@ -42,14 +44,8 @@ def end_positions(ids: Tensor, mask: Tensor, eos_token_id: int) -> Tensor:
 def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> list[list[int]]:
     """Group prompts of similar length, the longest first, so that a lack of memory shows at once.
 
-    Args:
-        lengths: Number of tokens of each prompt.
-        rows: Largest number of prompts in a group.
-        tokens: Largest number of tokens in a group padded to its longest prompt; a single prompt may exceed it. None
-            sets no limit.
-
-    Returns:
-        Positions in `lengths` for each group.
+    Returns positions in `lengths`. A group has at most `rows` prompts and, padded to its longest prompt, at most
+    `tokens` tokens (None: no limit); a single prompt may exceed the latter.
     """
     groups: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
@@ -61,33 +57,17 @@ def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> lis
     return groups
 
 
+@dataclass(frozen=True)
 class PromptEncoder:
-    """Encoder of token ids with plain (merged) weights and a cache.
+    """Encoder of token ids with plain (merged) weights and a cache."""
 
-    Args:
-        model: The merged text model.
-        state: Number that identifies the weights in the cache.
-        cache: Where results are kept.
-        padding: Token id for padding.
-        eos_token_id: Id of the end token.
-        with_tokens: Return token states, not only pooled vectors.
-        place: Device of the results; None means the CPU.
-    """
-
-    def __init__(
-        self,
-        model: CLIPTextModelWithProjection,
-        state: int,
-        cache: PromptCache,
-        *,
-        padding: int,
-        eos_token_id: int,
-        with_tokens: bool,
-        place: torch.device | None = None,
-    ) -> None:
-        self.model, self.state, self.cache = model, state, cache
-        self.padding, self.eos_token_id, self.with_tokens = padding, eos_token_id, with_tokens
-        self.place = place or torch.device("cpu")
+    model: CLIPTextModelWithProjection
+    state: int  # identifies the weights in the cache
+    cache: PromptCache
+    padding: int  # token id
+    eos_token_id: int
+    with_tokens: bool  # compute token states, not only pooled vectors
+    place: torch.device = CPU  # device of the results
 
     def features(
         self,
@@ -112,15 +92,14 @@ class PromptEncoder:
     ) -> list[CachedPrompt]:
         """Return the features of each row, in order, as float32."""
         keys = [(self.state, self.place, tuple(row)) for row in rows]
-        cached = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in set(keys)}
-        known = {key: entry for key, entry in cached.items() if entry is not None}
-        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        known = {key: self.cache.get(key, with_tokens=self.with_tokens) for key in dict.fromkeys(keys)}
+        missing = [key for key, entry in known.items() if entry is None]
         if missing:
             found = self._encode([ids for *_, ids in missing], batch_size, show_progress_bar)
             for key, entry in zip(missing, found, strict=True):
                 known[key] = entry
                 self.cache.put(key, entry)
-        return [known[key] for key in keys]
+        return [known[key] for key in keys]  # type: ignore[misc]
 
     def _encode(self, rows: list[tuple[int, ...]], batch_size: int, show: bool | None) -> list[CachedPrompt]:
         from tqdm.auto import tqdm
@@ -142,12 +121,13 @@ class PromptEncoder:
                     # Clones: a view would keep the padding of its batch in memory as long as it is cached.
                     states |= {i: hidden_states[row, : lengths[i]].clone() for row, i in enumerate(group)}
                 bar.update(len(group))
-        if self.place != self.model.device:
-            # The vectors of all batches are copied at once: the device would be idle during one copy per batch.
-            copied = torch.cat(pooled).to(self.place)
-            pooled = [part.clone() for part in copied.split([len(group) for group in groups])]
-        order = [i for group in groups for i in group]
-        vectors_of = dict(zip(order, (row for part in pooled for row in part.unbind()), strict=True))
+        # The vectors of all batches are copied at once: the device would be idle during one copy per batch.
+        parts = torch.cat(pooled).to(self.place).split([len(group) for group in groups])
+        vectors_of = {
+            i: row
+            for group, part in zip(groups, parts, strict=True)
+            for i, row in zip(group, part.clone(), strict=True)
+        }
         return [CachedPrompt(lengths[i], vectors_of[i], states.get(i)) for i in range(len(rows))]
 
     def _forward(self, batch: list[tuple[int, ...]], multiple: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -17,45 +18,28 @@ PARTIAL = ".partial"
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `folder` if nothing fails.
+def atomic_folder(folder: Path, *, resume: str | None = None) -> Iterator[Path]:
+    """Yield a temporary folder that replaces `folder` if nothing fails; a symbolic link keeps its target.
 
-    A symbolic link keeps its target. Raises FileError for the working directory, which cannot be replaced.
+    `resume` is a part of a file name that identifies everything the content depends on. With it, an interruption
+    (Ctrl-C, a signal, a power cut) keeps the temporary folder, and the next attempt with the same key starts from it.
+    Raises FileError for the working directory, which cannot be replaced.
     """
-    folder = _replaceable(folder)
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
+    staging = folder.parent / f".{folder.name}.{resume or secrets.token_hex(4)}{PARTIAL}"
+    staging.mkdir(exist_ok=resume is not None)
     try:
         yield staging
-        _open_to_all(staging)
+        for path in staging.rglob("*"):
+            if path.is_file():
+                path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # safetensors sets 0600
         _replace_folder(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def resumable_folder(folder: Path, key: str) -> Iterator[Path]:
-    """Act like `atomic_folder`, but keep the temporary folder of an interrupted attempt for the next one.
-
-    An error removes the temporary folder; only an interruption (Ctrl-C, a signal, a power cut) keeps it.
-
-    Args:
-        folder: Folder to write.
-        key: Part of a file name that identifies everything the content depends on.
-
-    Yields:
-        The temporary folder, with the files of an interrupted attempt with the same key.
-    """
-    folder = _replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.parent / f".{folder.name}.{key}{PARTIAL}"
-    staging.mkdir(exist_ok=True)
-    try:
-        yield staging
-        _open_to_all(staging)
-        _replace_folder(staging, folder)
-    except Exception:
-        shutil.rmtree(staging, ignore_errors=True)
+    except BaseException as error:
+        if resume is None or isinstance(error, Exception):
+            shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
@@ -117,35 +101,18 @@ def check_replaceable(folder: Path, names: Collection[str], marks: Collection[st
         raise AdaCLIPError(f"{folder}: holds {held}, which saving here would delete. Give another folder.")
 
 
-def _replaceable(folder: Path) -> Path:
-    folder = folder.resolve()
-    if folder == Path.cwd():
-        raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
-    return folder
-
-
-def _open_to_all(staging: Path) -> None:
-    """Set the permissions that files usually get."""
-    staging.chmod(0o777 & ~_umask())  # mkdtemp sets 0700, which excludes other users
-    for path in staging.rglob("*"):
-        if path.is_file():
-            path.chmod(path.stat().st_mode | 0o666 & ~_umask())  # and safetensors sets 0600
-
-
 def _replace_folder(staging: Path, folder: Path) -> None:
     if not folder.exists():
         os.replace(staging, folder)
         return
     # A folder with content cannot be replaced by a rename, so it is moved away first.
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
-    os.replace(folder, old / folder.name)
-    try:
-        os.replace(staging, folder)
-    except OSError:
-        os.replace(old / folder.name, folder)
-        raise
-    finally:
-        shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent) as old:
+        os.replace(folder, Path(old) / folder.name)
+        try:
+            os.replace(staging, folder)
+        except OSError:
+            os.replace(Path(old) / folder.name, folder)
+            raise
 
 
 def _umask() -> int:

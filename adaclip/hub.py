@@ -46,13 +46,8 @@ class LoadOptions:
         """Return the options for the base model, to which the adapter's revision and subfolder do not apply."""
         return replace(self, revision=None, subfolder="")
 
-    def without_secrets(self) -> LoadOptions:
-        """Return the options without the token, so that they can be pickled."""
-        return replace(self, token=None)
-
     def download(self) -> dict[str, object]:
-        names = ("revision", "token", "cache_dir", "local_files_only")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("revision", "token", "cache_dir", "local_files_only")}
 
 
 def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
@@ -103,12 +98,12 @@ def check_same_base(folder: Path, base: str) -> None:
         recorded = recorded_base(folder)
     except AdaCLIPError:
         return  # not recorded, or no longer there
-    local = [Path(name).is_dir() for name in (recorded, base)]
-    if all(local):
-        weights = [Path(name) / "model.safetensors" for name in (recorded, base)]
+    folders = [Path(name) for name in (recorded, base) if Path(name).is_dir()]
+    weights = [folder / "model.safetensors" for folder in folders]
+    if len(folders) == 2:
         differs = all(path.is_file() for path in weights) and not filecmp.cmp(*weights, shallow=False)
     else:
-        differs = not any(local) and recorded != base
+        differs = not folders and recorded != base
     if differs:
         raise AdaCLIPError(f"{folder}: this adapter was made for the base {recorded}, this encoder's is {base}.")
 
@@ -177,16 +172,13 @@ def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(source, **load.download())
+        if len(tokenizer) < BYTES:  # transformers silently makes an empty one if the files are missing
+            raise ValueError(f"it has {len(tokenizer)} entries, so its vocabulary is missing.")
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         raise AdaCLIPError(
             f"The tokenizer of {source} cannot be loaded: {first_line(error)} "
             "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
         ) from error
-    if len(tokenizer) < BYTES:  # transformers silently makes an empty one if the files are missing
-        raise AdaCLIPError(
-            f"The tokenizer of {source} has {len(tokenizer)} entries, so its vocabulary is missing. "
-            "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
-        )
     return tokenizer
 
 
@@ -271,15 +263,15 @@ def _check_digest(path: Path) -> None:
     """Compare a downloaded file with the digest under which the Hub's cache keeps it."""
     if not path.is_file() or not path.is_symlink():
         return  # missing files are reported elsewhere; without symbolic links the cache has no digests
+    from huggingface_hub.utils.sha import git_hash
+
     blob = path.resolve()
+    digest = blob.name
     if len(blob.name) == 64:  # a large file: its SHA-256
         with blob.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     elif len(blob.name) == 40:  # a small one: git's name for it
-        content = blob.read_bytes()
-        digest = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    else:
-        return
+        digest = git_hash(blob.read_bytes())
     if digest != blob.name:
         raise AdaCLIPError(f"{path}: damaged in the download (its digest is wrong). Delete {blob} and load again.")
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
     from transformers import CLIPTextModelWithProjection
 
 MERGED_COPIES = 2  # adapters whose merged weights are kept, for comparisons of two
@@ -30,20 +31,14 @@ ENTRY_BYTES = 1024  # cost of a cached prompt besides its tensors: its ids as th
 
 
 def merge(text_model: PeftModel, adapter: str | None, *, share: bool) -> CLIPTextModelWithProjection:
-    """Merge an adapter into a copy of the model; `text_model` stays unchanged.
+    """Return a plain copy of the model in eval mode with an adapter merged (None: the base alone).
 
-    Args:
-        text_model: The peft-wrapped model.
-        adapter: Name of the adapter; None gives the base.
-        share: Share the tensors that the adapter does not change instead of copying them (at ViT-B/32, 138 of 254 MB
-            are copied then).
-
-    Returns:
-        A plain transformers model in eval mode.
+    With `share`, the copy shares the tensors that the adapter does not change: at ViT-B/32, 138 of 254 MB are copied.
     """
     memo: dict[int, object] = {}
     if share:
-        touched = _adapted_parameters(text_model) if adapter is not None else set()
+        layers = _lora_layers(text_model) if adapter is not None else []
+        touched = {id(parameter) for layer in layers for parameter in layer.get_base_layer().parameters()}
         memo = {id(p): p for p in text_model.parameters() if id(p) not in touched}
     clone = copy.deepcopy(text_model, memo)
     with torch.autocast(text_model.device.type, enabled=False):  # it would round the product B A to half precision
@@ -55,11 +50,9 @@ class _Watch:
     """The parameters that merged weights depend on, found by one walk over the modules."""
 
     def __init__(self, text_model: PeftModel) -> None:
-        from peft.tuners.lora import LoraLayer
-
         self.text_model = text_model
         self._children = [(m._modules, tuple(m._modules.values())) for m in text_model.modules()]
-        self._layers = [m for m in text_model.modules() if isinstance(m, LoraLayer)]
+        self._layers = _lora_layers(text_model)
         # Tables and keys instead of tensors, because `load_state_dict(assign=True)` and others replace the tensors.
         self._slots = [
             (f"{prefix}.{key}", module._parameters, key)
@@ -76,7 +69,7 @@ class _Watch:
     def facts(self, adapter: str | None) -> tuple[list[Tensor], list[object]]:
         """Return the tensors that the merged weights of `adapter` depend on, and facts that change with them."""
         if adapter not in self._slots_of:
-            own = [slot for slot in self._slots if is_base(slot[0]) or is_of(slot[0], adapter)]
+            own = [slot for slot in self._slots if ".lora_" not in slot[0] or is_of(slot[0], adapter)]
             self._slots_of[adapter] = [(table, key) for _, table, key in own]
         tensors = [table[key] for table, key in self._slots_of[adapter] if table.get(key) is not None]
         facts: list[object] = [layer.scaling.get(adapter) for layer in self._layers]
@@ -111,7 +104,10 @@ class _Merged:
 
 
 class InferenceWeights:
-    """Merged weights of the adapters in use, merged again after a change. Threads may share an instance."""
+    """Merged weights of the adapters in use, merged again after a change. Threads may share an instance.
+
+    A copy is empty, because merged weights belong to the original's parameters.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str | None, _Merged] = OrderedDict()
@@ -138,9 +134,6 @@ class InferenceWeights:
         with self._lock:
             self._kept.clear()
 
-    def __deepcopy__(self, memo: dict) -> InferenceWeights:
-        return InferenceWeights()  # merged weights belong to the original's parameters
-
     def __reduce__(self) -> tuple:
         return InferenceWeights, ()
 
@@ -158,7 +151,7 @@ class CachedPrompt(NamedTuple):
 
 
 class PromptCache:
-    """The prompts used last, up to `max_bytes` (0 keeps none). Threads may share an instance."""
+    """The prompts used last, up to `max_bytes` (0 keeps none). Threads may share an instance; a copy is empty."""
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self.max_bytes = max_bytes
@@ -183,33 +176,23 @@ class PromptCache:
             self.nbytes += entry.nbytes - (old.nbytes if old else 0)
             self._entries[key] = entry
             while self._entries and self.nbytes > self.max_bytes:
-                _, oldest = self._entries.popitem(last=False)
-                self.nbytes -= oldest.nbytes
+                self.nbytes -= self._entries.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
             self.nbytes = 0
 
-    def __deepcopy__(self, memo: dict) -> PromptCache:
-        return PromptCache(self.max_bytes)
-
     def __reduce__(self) -> tuple:
         return PromptCache, (self.max_bytes,)
 
 
-def _adapted_parameters(text_model: PeftModel) -> set[int]:
+def _lora_layers(text_model: PeftModel) -> list[LoraLayer]:
     from peft.tuners.lora import LoraLayer
 
-    layers = (module for module in text_model.modules() if isinstance(module, LoraLayer))
-    return {id(parameter) for layer in layers for parameter in layer.get_base_layer().parameters()}
-
-
-def is_base(parameter: str) -> bool:
-    """Tell whether a parameter of a peft-wrapped model belongs to the base, by its name."""
-    return ".lora_" not in parameter
+    return [module for module in text_model.modules() if isinstance(module, LoraLayer)]
 
 
 def is_of(parameter: str, adapter: str | None) -> bool:
     """Tell whether a parameter belongs to the adapter, by its name (`….lora_A.kit.weight`)."""
-    return not is_base(parameter) and f".{adapter}." in parameter.partition(".lora_")[2]
+    return f".{adapter}." in parameter.partition(".lora_")[2]

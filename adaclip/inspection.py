@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from adaclip import hub
 from adaclip.adapter import WEIGHTS, adapter_config, read_weights, saved_details
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
 
 
 def describe(repo_or_path: str, revision: str | None = None, subfolder: str = "") -> dict[str, str]:
@@ -63,39 +59,24 @@ def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str
     prompts (1: the same neighbours at the same relative distances). Drift is the mean cosine distance between a
     prompt's vectors under the base and under the adapter.
     """
-    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-    encoder = _with_all(adapters, base)
-    columns = _columns(adapters)
-    with encoder.disable_adapter():
-        vectors = [encoder.encode(texts, normalize=True)]
-    vectors += [encoder.encode(texts, normalize=True, adapter=name) for name in encoder.adapters]
-    width = max(len(f"{a} | {b}") for a, b in pairs)
-    widths = [max(len(name), 7) for name in ("base", *columns)]
-    header = "  ".join(f"{name:>{w}}" for name, w in zip(("base", *columns), widths, strict=True))
-    lines = [f"{'cosine similarity':<{width}}  {header}"]
-    for a, b in pairs:
-        cosines = [float(v[texts.index(a)] @ v[texts.index(b)]) for v in vectors]
-        cells = "  ".join(f"{value:>{w}.3f}" for value, w in zip(cosines, widths, strict=True))
-        lines.append(f"{f'{a} | {b}':<{width}}  {cells}")
-    for name, measure in (("kept geometry (correlation)", _correlation), ("drift (cosine distance)", _drift)):
-        cells = "  ".join(f"{measure(vectors[0], v):>{w}.3f}" for v, w in zip(vectors, widths, strict=True))
-        lines.append(f"{name:<{width}}  {cells}")
-    return "\n".join(lines)
-
-
-def _columns(adapters: Sequence[str]) -> list[str]:
-    """Return the last parts of the adapters' names, or whole names if the last parts are not distinct."""
-    short = [Path(name).name or name for name in adapters]
-    return short if len(set(short)) == len(short) else list(adapters)
-
-
-def _with_all(adapters: Sequence[str], base: str | None) -> AdaCLIP:
     from adaclip.model import AdaCLIP
 
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     encoder = AdaCLIP.from_pretrained(adapters[0], base=base)
     for number, name in enumerate(adapters[1:], 2):
         encoder.load_adapter(name, f"adapter{number}", check_base=base is None)
-    return encoder
+    with encoder.disable_adapter():
+        vectors = [encoder.encode(texts, normalize=True)]
+    vectors += [encoder.encode(texts, normalize=True, adapter=name) for name in encoder.adapters]
+    short = [Path(name).name or name for name in adapters]
+    rows = [("cosine similarity", "base", *(short if len(set(short)) == len(short) else adapters))]
+    for a, b in pairs:
+        rows.append((f"{a} | {b}", *(f"{float(v[texts.index(a)] @ v[texts.index(b)]):.3f}" for v in vectors)))
+    for name, measure in (("kept geometry (correlation)", _correlation), ("drift (cosine distance)", _drift)):
+        rows.append((name, *(f"{measure(vectors[0], v):.3f}" for v in vectors)))
+    first, *others = (max(7, *map(len, column)) for column in zip(*rows, strict=True))
+    lines = [[f"{row[0]:<{first}}", *(f"{c:>{w}}" for c, w in zip(row[1:], others, strict=True))] for row in rows]
+    return "\n".join(map("  ".join, lines))
 
 
 def _correlation(before: Tensor, after: Tensor) -> float:

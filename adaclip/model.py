@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ from adaclip import hub
 from adaclip.adapter import first_line
 from adaclip.card import CardDetails
 from adaclip.config import DEFAULT_BASE, LoRASettings
-from adaclip.encoding import PromptEncoder, TextFeatures, end_positions
+from adaclip.encoding import CPU, PromptEncoder, TextFeatures, end_positions
 from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
 from adaclip.saving import SavingMixin
 from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
@@ -114,7 +115,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         cls, text_model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, load: hub.LoadOptions
     ) -> AdaCLIP:
         encoder = cls(text_model, tokenizer, base)
-        encoder.base_options = load.without_secrets()
+        encoder.base_options = replace(load, token=None)  # without secrets, so that it can be pickled
         try:
             return encoder.to(load.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch that was built without it
@@ -133,7 +134,15 @@ class AdaCLIP(SavingMixin, nn.Module):
         Raises:
             ValueError: There is no mask, and a row has no end token.
         """
-        mask = self._real_tokens(input_ids) if attention_mask is None else attention_mask.bool()
+        if attention_mask is None:
+            is_end = input_ids == self.eos_token_id
+            if not is_end.any(dim=-1).all():
+                raise ValueError(
+                    f"Every row of input_ids must hold the end token ({self.eos_token_id}): use .tokenize()."
+                )
+            mask = is_end.cumsum(dim=-1) - is_end.long() == 0
+        else:
+            mask = attention_mask.bool()
         B, L = mask.shape  # prompts, tokens
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
@@ -153,13 +162,9 @@ class AdaCLIP(SavingMixin, nn.Module):
         return TextFeatures(pooled, tokens, mask)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Tokenise prompts on this encoder's device.
+        """Tokenise prompts on this encoder's device; one that is too long loses its end, with a warning.
 
-        Args:
-            texts: Prompts; one that is too long loses its end, with a warning.
-
-        Returns:
-            Ids (B, L) long and mask (B, L) bool (True = real token), padded to the longest prompt.
+        Returns ids (B, L) long and mask (B, L) bool (True = real token), padded to the longest prompt.
         """
         ids, mask = tokenize(self.tokenizer, texts)
         return ids.to(self.device), mask.to(self.device)
@@ -268,14 +273,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         adapter_files.mix_adapters(self.text_model, weights, name)
 
     def set_adapter(self, name: str) -> None:
-        """Make one of `adapters` the active one.
-
-        Args:
-            name: Name of the adapter.
-
-        Raises:
-            ValueError: There is no such adapter.
-        """
+        """Make one of `adapters` the active one; raise ValueError for another name."""
         self._check_adapter(name)
         self.text_model.set_adapter(name)
 
@@ -319,13 +317,6 @@ class AdaCLIP(SavingMixin, nn.Module):
     def _projection(self) -> nn.Linear:
         return self.text_model.base_model.model.text_projection  # type: ignore[return-value]
 
-    def _real_tokens(self, input_ids: Tensor) -> Tensor:
-        is_end = input_ids == self.eos_token_id
-        if not is_end.any(dim=-1).all():
-            raise ValueError(f"Every row of input_ids must hold the end token ({self.eos_token_id}); use .tokenize().")
-        ends_before = is_end.cumsum(dim=-1) - is_end.long()
-        return ends_before == 0
-
     def _prompt_encoder(self, adapter: str | None, *, with_tokens: bool, on_device: bool) -> PromptEncoder:
         if adapter is not None:
             self._check_adapter(adapter)
@@ -339,7 +330,7 @@ class AdaCLIP(SavingMixin, nn.Module):
             padding=self.tokenizer.pad_token_id,
             eos_token_id=self.eos_token_id,
             with_tokens=with_tokens,
-            place=model.device if on_device else None,
+            place=model.device if on_device else CPU,
         )
 
     def _check_adapter(self, name: str) -> None:

@@ -33,6 +33,11 @@ __all__ = ["TextTower", "available_models", "convert_weights", "load", "model", 
 _loaded_tokenizer: PreTrainedTokenizerBase | None = None  # of the model that `load` returned last
 
 
+def refuse_image(image: object) -> Tensor:
+    """Raise NotImplementedError, in the place of image preprocessing and encoding."""
+    raise NotImplementedError("AdaCLIP has no vision tower: it encodes text only. For images load CLIP itself.")
+
+
 class LayerNorm(nn.LayerNorm):
     """Compute in float32, whatever the precision around it: half-precision models keep their accuracy."""
 
@@ -101,11 +106,9 @@ class TextTower(nn.Module):
         width = config.hidden_size
         self.context_length: int = config.max_position_embeddings
         self.vocab_size: int = config.vocab_size
-        activation = ACT2FN[config.hidden_act]
-        heads, feedforward = config.num_attention_heads, config.intermediate_size
-        self.transformer = Transformer(
-            [Block(width, heads, feedforward, activation) for _ in range(config.num_hidden_layers)]
-        )
+        sizes = width, config.num_attention_heads, config.intermediate_size
+        blocks = [Block(*sizes, ACT2FN[config.hidden_act]) for _ in range(config.num_hidden_layers)]
+        self.transformer = Transformer(blocks)
         self.token_embedding = nn.Embedding(self.vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(self.context_length, width))
         self.ln_final = LayerNorm(width)
@@ -136,9 +139,7 @@ class TextTower(nn.Module):
         states = self.hidden_states(text)
         return states[torch.arange(len(text), device=text.device), ends] @ self.text_projection
 
-    def encode_image(self, image: object) -> Tensor:
-        """Raise NotImplementedError: AdaCLIP encodes text only."""
-        raise NotImplementedError("AdaCLIP has no vision tower: it encodes text only. For images load CLIP itself.")
+    encode_image = staticmethod(refuse_image)
 
 
 def available_models() -> list[str]:
@@ -213,9 +214,10 @@ def tokenize(
     Raises:
         RuntimeError: A prompt is too long and `truncate` is False, as in OpenAI's package.
     """
-    if tokenizer is None:
-        tokenizer = _loaded_tokenizer or _openai_tokenizer()
-    texts = [texts] if isinstance(texts, str) else check_texts(_listed(texts))
+    tokenizer = tokenizer or _loaded_tokenizer or _openai_tokenizer()
+    if hasattr(texts, "tolist"):  # arrays of prompts, which some data loaders return
+        texts = texts.tolist()
+    texts = [texts] if isinstance(texts, str) else check_texts(texts)
     rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
     for row, text in zip(rows, texts, strict=True):
         # Case is lowered by Python, which treats a Greek final sigma differently from the tokenizers library.
@@ -253,16 +255,6 @@ def check_end_token(adaclip: AdaCLIP) -> None:
 
 # OpenAI's submodule `clip.model`, as far as callers use it.
 model = types.SimpleNamespace(convert_weights=convert_weights, CLIP=TextTower)
-
-
-def refuse_image(image: object) -> Tensor:
-    """Raise NotImplementedError, in the place of the image preprocessing of OpenAI's `load`."""
-    raise NotImplementedError("AdaCLIP has no vision tower, so there is no image preprocessing. Load CLIP for images.")
-
-
-def _listed(texts: object) -> object:
-    """Convert arrays of prompts, which some data loaders return, to lists."""
-    return texts.tolist() if hasattr(texts, "tolist") else texts
 
 
 def _openai_tokenizer() -> PreTrainedTokenizerBase:

@@ -14,7 +14,12 @@ class SavingMixin:
     """Methods of `AdaCLIP` that write its active adapter to folders and to the Hub."""
 
     def save_pretrained(
-        self, folder: str | Path, *, base: str | Path | None = None, details: CardDetails | None = None
+        self,
+        folder: str | Path,
+        *,
+        base: str | Path | None = None,
+        details: CardDetails | None = None,
+        with_base: bool = False,
     ) -> Path:
         """Write the active adapter as a standard PEFT folder: weights, config, model card, tokenizer.
 
@@ -25,6 +30,7 @@ class SavingMixin:
             base: What to record as the base; by default the base of this encoder. A local folder is recorded by its
                 path relative to `folder`.
             details: Licence, data sets and metrics for the card; by default those the adapter was loaded with.
+            with_base: Copy a base that is a local folder into `folder`.
 
         Returns:
             The folder.
@@ -32,7 +38,14 @@ class SavingMixin:
         Raises:
             AdaCLIPError: The folder contains something else.
         """
-        return self._save(Path(folder), base, details)
+        return adapter_files.save_adapter(
+            self.text_model,
+            self.tokenizer,
+            str(base or self.base),
+            Path(folder),
+            details=details or self.details,
+            with_base=with_base,
+        )
 
     def push_to_hub(
         self,
@@ -50,8 +63,8 @@ class SavingMixin:
 
         Args:
             repo_id: Repository (owner/name); it is created if necessary.
-            base: As in `save_pretrained`.
-            details: As in `save_pretrained`.
+            base: What to record as the base; by default the base of this encoder.
+            details: Licence, data sets and metrics for the card; by default those the adapter was loaded with.
             subfolder: Folder in the repository.
             token: Access token; None uses the stored one.
             private: Visibility of a new repository.
@@ -86,23 +99,8 @@ class SavingMixin:
         details: CardDetails | None = None,
         subfolder: str = "",
     ) -> Path:
-        """Write what `push_to_hub` uploads, for inspection.
-
-        The card names the repository, and a base that is a local folder lies inside.
-        """
-        folder = self._save(Path(folder), base, details, with_base=True)
+        """Write what `push_to_hub` uploads: a card that names the repository, and a base that is a local folder."""
+        folder = self.save_pretrained(folder, base=base, details=details, with_base=True)
         card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
         (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
         return folder
-
-    def _save(
-        self, folder: Path, base: str | Path | None, details: CardDetails | None, *, with_base: bool = False
-    ) -> Path:
-        return adapter_files.save_adapter(
-            self.text_model,
-            self.tokenizer,
-            str(base or self.base),
-            folder,
-            details=details or self.details,
-            with_base=with_base,
-        )

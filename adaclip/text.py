@@ -42,14 +42,9 @@ def check_texts(texts: Sequence[str]) -> list[str]:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Tokenise prompts and pad them to the longest.
+    """Tokenise prompts and pad them to the longest; one over the tokenizer's limit loses its end, with a warning.
 
-    Args:
-        tokenizer: CLIP's tokenizer.
-        texts: Prompts. One over the tokenizer's limit (CLIP: 77 tokens) loses its end, with a warning.
-
-    Returns:
-        Ids (B, L) long with start and end token, and mask (B, L) bool, True = real token.
+    Returns ids (B, L) long with start and end token, and their mask (B, L) bool, True = real token.
     """
     pieces = token_ids(tokenizer, texts, "warn", stacklevel=4)
     return pad([ids for (ids,) in pieces], tokenizer.pad_token_id)
@@ -71,22 +66,11 @@ def pad(
 def token_ids(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], long: LongPrompts = "warn", *, stacklevel: int = 2
 ) -> list[list[list[int]]]:
-    """Tokenise prompts into pieces that the encoder can read.
+    """Return for each prompt its pieces with start and end token; a prompt that fits is one piece.
 
-    Args:
-        tokenizer: CLIP's tokenizer.
-        texts: Prompts.
-        long: Treatment of a prompt over the tokenizer's limit (CLIP: 77 tokens). "warn" cuts its end off and names the
-            lost words; "error" raises ValueError with the same words; "chunk" makes several pieces, divided at ends of
-            sentences and between actions, and within a sentence only if it is too long by itself.
-        stacklevel: Of the warning.
-
-    Returns:
-        For each prompt its pieces, with start and end token; a prompt that fits is one piece.
-
-    Raises:
-        TypeError: A prompt is not a string.
-        ValueError: `long` is unknown, or a prompt is too long with "error".
+    `long` says what happens to a prompt over the tokenizer's limit (CLIP: 77 tokens): "warn" cuts its end off and names
+    the lost words; "error" raises ValueError with the same words; "chunk" makes several pieces, divided at ends of
+    sentences and between actions, and within a sentence only if it is too long by itself.
     """
     if long not in ("warn", "error", "chunk"):
         raise ValueError(f"long must be 'warn', 'error' or 'chunk', got {long!r}.")
@@ -98,10 +82,7 @@ def token_ids(
     rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning does not name the words
     too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
     if long == "chunk":
-        return [
-            _chunks(tokenizer, text, limit) if len(ids) > limit else [ids]
-            for text, ids in zip(cleaned, rows, strict=True)
-        ]
+        return [_chunks(tokenizer, cleaned[i], limit) if len(ids) > limit else [ids] for i, ids in enumerate(rows)]
     if too_long:
         first = too_long[0]
         lost = tokenizer.decode(rows[first][limit - 1 : -1]).strip()

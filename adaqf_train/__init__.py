@@ -7,19 +7,21 @@ save_motion("bow.bvh", joints)
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from adaclip._lazy import lazy
 
 __all__ = ["AdaQFError", "MotionDataset", "MotionGenerator", "Report", "evaluate", "save_motion"]
 
-_HOME = {
-    "AdaQFError": "adaqf_train.errors",
-    "MotionDataset": "adaqf_train.data.dataset",
-    "MotionGenerator": "adaqf_train.generators.base",
-    "Report": "adaqf_train.evaluation.report",
-    "evaluate": "adaqf_train.evaluation.api",
-    "save_motion": "adaqf_train.files",
-}
+__getattr__ = lazy(
+    __name__,
+    AdaQFError="adaqf_train.errors",
+    MotionDataset="adaqf_train.data.dataset",
+    MotionGenerator="adaqf_train.generators.base",
+    Report="adaqf_train.evaluation.report",
+    evaluate="adaqf_train.evaluation.api",
+    save_motion="adaqf_train.files",
+)
 
 if TYPE_CHECKING:
     from adaqf_train.data.dataset import MotionDataset
@@ -28,13 +30,6 @@ if TYPE_CHECKING:
     from adaqf_train.evaluation.report import Report
     from adaqf_train.files import save_motion
     from adaqf_train.generators.base import MotionGenerator
-
-
-def __getattr__(name: str) -> object:
-    # torch and diffusers cost seconds to import: they are loaded when a public name is first used.
-    if name not in _HOME:
-        raise AttributeError(f"module 'adaqf_train' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -10,9 +10,10 @@ Every export appears complete or not at all, and records its base and whether it
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from adaclip._lazy import lazy
 
 if TYPE_CHECKING:
     from adaclip.exports.hf import to_hf, to_text_encoder
@@ -24,13 +25,13 @@ __all__ = ["FORMATS", "to_hf", "to_onnx", "to_openai", "to_text_encoder", "write
 
 # Formats of `adaclip export ADAPTER --to FORMAT OUT`, and the functions that write them.
 FORMATS = {"hf": "to_hf", "openai": "to_openai", "text-encoder": "to_text_encoder", "onnx": "to_onnx"}
-_HOME = {"to_hf": "hf", "to_text_encoder": "hf", "to_openai": "openai", "to_onnx": "onnx"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'adaclip.exports' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"adaclip.exports.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    to_hf="adaclip.exports.hf",
+    to_text_encoder="adaclip.exports.hf",
+    to_openai="adaclip.exports.openai",
+    to_onnx="adaclip.exports.onnx",
+)
 
 
 def write(adaclip: AdaCLIP, out: str | Path, form: str) -> Path:

@@ -1,17 +1,28 @@
-"""Conversion of CLIP's weights between OpenAI's and Hugging Face's names: pure functions on state dicts, exact."""
+"""Conversion of CLIP's weights between OpenAI's and Hugging Face's names: pure functions on state dicts, exact.
 
-# Names: `clip/model.py` of openai/CLIP and `modeling_clip.py` of transformers (CLIPModel, CLIPTextModelWithProjection).
+Names: `clip/model.py` of openai/CLIP and `modeling_clip.py` of transformers (CLIPModel, CLIPTextModelWithProjection).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adaclip.config import AdaCLIPError
+
+# Parts of a layer, each with weight and bias. OpenAI stacks query, key and value in one tensor.
+_LAYER = (
+    (("layer_norm1.",), "ln_1."),
+    (("layer_norm2.",), "ln_2."),
+    (("self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."), "attn.in_proj_"),
+    (("self_attn.out_proj.",), "attn.out_proj."),
+    (("mlp.fc1.",), "mlp.c_fc."),
+    (("mlp.fc2.",), "mlp.c_proj."),
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +33,17 @@ class _Tower:
     projection: tuple[str, str]  # Hugging Face keeps an nn.Linear weight, OpenAI its transpose
     names: tuple[tuple[str, str], ...]  # everything that is only renamed
 
-    def present(self, state: Mapping[str, Tensor], side: int) -> bool:
-        return any(self.owns(name, side) for name in state)
-
-    def owns(self, name: str, side: int) -> bool:
-        return name.startswith(self.layers[side]) or name in {pair[side] for pair in (*self.names, self.projection)}
+    def tensors(self, state: Mapping[str, Tensor], source: int) -> Iterator[tuple[list[str], str]]:
+        """Yield Hugging Face's names (several for a stack) and OpenAI's name of each tensor."""
+        for hf, openai in (*self.names, self.projection):
+            yield [hf], openai
+        layer = re.compile(re.escape(self.layers[source]) + r"(\d+)\.")
+        numbers = [int(match[1]) for match in map(layer.match, state) if match]
+        for i in range(1 + max(numbers, default=-1)):
+            for parts, openai in _LAYER:
+                for kind in ("weight", "bias"):
+                    hf = [f"{self.layers[_HF]}{i}.{part}{kind}" for part in parts]
+                    yield hf, f"{self.layers[_OPENAI]}{i}.{openai}{kind}"
 
 
 TEXT = _Tower(
@@ -54,16 +71,6 @@ VISION = _Tower(
     ),
 )
 
-# Parts of a layer, each with weight and bias. OpenAI stacks query, key and value in one tensor.
-_LAYER = (
-    ("layer_norm1", "ln_1"),
-    ("layer_norm2", "ln_2"),
-    ("self_attn.out_proj", "attn.out_proj"),
-    ("mlp.fc1", "mlp.c_fc"),
-    ("mlp.fc2", "mlp.c_proj"),
-)
-_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-
 # Not weights: indices that old transformers stored, sizes that OpenAI's archives store.
 _DERIVED = re.compile(r".*\.position_ids|input_resolution|context_length|vocab_size")
 _HF, _OPENAI = 0, 1
@@ -86,51 +93,29 @@ def to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _convert(state: Mapping[str, Tensor], source: int) -> dict[str, Tensor]:
     left = {name: value for name, value in state.items() if not _DERIVED.fullmatch(name)}
-    converted = {}
+    whose = ("Hugging Face's", "OpenAI's")[source]
+    converted: dict[str, Tensor] = {}
+
+    def take(name: str) -> Tensor:
+        if name not in left:
+            raise AdaCLIPError(f"Tensor {name} of {whose} CLIP is missing: convert a complete state dict.")
+        return left.pop(name)
+
     for tower in (TEXT, VISION):
-        if tower is TEXT or tower.present(left, source):
-            converted |= _convert_tower(left, tower, source)
+        tensors = list(tower.tensors(left, source))
+        if tower is VISION and left.keys().isdisjoint(name for hf, openai in tensors for name in (*hf, openai)):
+            continue  # a text model
+        for hf, openai in tensors:
+            value = torch.cat([take(name) for name in hf]) if source == _HF else take(openai)
+            value = value.t() if openai == tower.projection[_OPENAI] else value
+            names = [openai] if source == _HF else hf
+            for name, part in zip(names, value.chunk(len(names)), strict=True):
+                converted[name] = part.clone(memory_format=torch.contiguous_format)
     if "logit_scale" in left:
         converted["logit_scale"] = left.pop("logit_scale").clone()
     if left:
         raise AdaCLIPError(
-            f"{len(left)} tensors are not {_whose(source)} CLIP's (first: {min(left)}): convert the state dict of a "
-            "whole CLIP model or text model with projection, adapters merged."
+            f"{len(left)} tensors are not {whose} CLIP's (first: {min(left)}): convert the state dict of a whole CLIP "
+            "model or text model with projection, adapters merged."
         )
     return converted
-
-
-def _convert_tower(left: dict[str, Tensor], tower: _Tower, source: int) -> dict[str, Tensor]:
-    """Move one tower's tensors out of `left`, under their new names."""
-    target = 1 - source
-    converted = {pair[target]: _take(left, pair[source], source).clone() for pair in tower.names}
-    projection = _take(left, tower.projection[source], source)
-    converted[tower.projection[target]] = projection.t().clone(memory_format=torch.contiguous_format)
-    for i in _layer_numbers(left, tower.layers[source]):
-        old, new = f"{tower.layers[source]}{i}.", f"{tower.layers[target]}{i}."
-        for kind in ("weight", "bias"):
-            for pair in _LAYER:
-                converted[f"{new}{pair[target]}.{kind}"] = _take(left, f"{old}{pair[source]}.{kind}", source).clone()
-            if source == _HF:
-                parts = [_take(left, f"{old}{name}.{kind}", source) for name in _QKV]
-                converted[f"{new}attn.in_proj_{kind}"] = torch.cat(parts)
-            else:
-                stacked = _take(left, f"{old}attn.in_proj_{kind}", source)
-                for name, part in zip(_QKV, stacked.chunk(3), strict=True):
-                    converted[f"{new}{name}.{kind}"] = part.clone()
-    return converted
-
-
-def _layer_numbers(names: Iterable[str], prefix: str) -> list[int]:
-    numbers = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
-    return list(range(1 + max((int(number) for number in numbers if number.isdigit()), default=-1)))
-
-
-def _take(left: dict[str, Tensor], name: str, source: int) -> Tensor:
-    if name not in left:
-        raise AdaCLIPError(f"Tensor {name} of {_whose(source)} CLIP is missing: convert a complete state dict.")
-    return left.pop(name)
-
-
-def _whose(side: int) -> str:
-    return ("Hugging Face's", "OpenAI's")[side]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adaclip.files import atomic_file, atomic_folder, resumable_folder, write_json
+from adaclip.files import atomic_file, atomic_folder, write_json
 from adaqf_train.config import digest
 from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
@@ -233,7 +233,7 @@ def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[P
     except Timeout:
         raise DataError(f"{folder}: another process is writing it. Wait, or give another folder.") from None
     try:
-        with resumable_folder(folder, digest(dict(made_from))) as staging:
+        with atomic_folder(folder, resume=digest(dict(made_from))) as staging:
             yield staging
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)

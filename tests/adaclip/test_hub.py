@@ -173,7 +173,10 @@ def damage(adapter: Path, how: str) -> None:
         ("bad pattern", r"adapter_config.json: does not fit the base"),
         ("bad rank pattern", r"adapter_config.json: does not fit the base"),
         ("not a number", r"fc1.lora_A.* holds NaN or infinity"),
-        ("no vocabulary", r"The tokenizer of .*adapter has 2 entries, so its vocabulary is missing"),
+        (
+            "no vocabulary",
+            r"The tokenizer of .*adapter cannot be loaded: it has 2 entries, so its vocabulary is missing",
+        ),
         ("broken vocabulary", r"The tokenizer of .*adapter cannot be loaded"),
     ],
 )
