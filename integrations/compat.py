@@ -37,69 +37,41 @@ OPTIONAL = {
 @contextmanager
 def compatible() -> Iterator[None]:
     """Supply everything that old code misses."""
-    with ExitStack() as undo:
-        for supply in (_numpy, transformers_names, _matplotlib, _packages, _openai_clip):
-            undo.enter_context(supply())
-        yield
-
-
-def move_cache(*_: object, **__: object) -> None:
-    """Do nothing: transformers 5 has dropped the old cache that its `move_cache` moved."""
-
-
-@contextmanager
-def transformers_names() -> Iterator[None]:
-    """Supply `transformers.utils.move_cache`, which SALAD calls before it loads CLIP."""
     import transformers.utils
 
     with ExitStack() as undo:
-        if not hasattr(transformers.utils, "move_cache"):
-            undo.enter_context(patches.attribute(transformers.utils, "move_cache", move_cache))
-        yield
-
-
-@contextmanager
-def _numpy() -> Iterator[None]:
-    tests = patches.module("numpy.core.umath_tests", matrix_multiply=np.matmul, inner1d=_inner1d)
-    with ExitStack() as undo:
         for name, value in ALIASES.items():
-            if name not in vars(np):
-                undo.enter_context(patches.attribute(np, name, value))
-        if not _present(tests.__name__):
-            undo.enter_context(patches.modules(tests))
+            undo.enter_context(patches.missing(np, name, value))
+        undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
+        if _present("matplotlib"):
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+            undo.enter_context(patches.missing(FigureCanvasAgg, "tostring_rgb", _tostring_rgb))  # matplotlib >= 3.10
+        _supply(undo, patches.module("numpy.core.umath_tests", matrix_multiply=np.matmul, inner1d=_inner1d))
+        for package, submodules in OPTIONAL.items():
+            _supply(undo, *(_absent_module(name, package) for name in (package, *submodules)))
+        _supply(undo, _blobfile())
+        _supply(undo, *_smplx())
+        _supply_openai_clip(undo)
         yield
+
+
+def _supply(undo: ExitStack, *stand_ins: types.ModuleType) -> None:
+    """Make stand-ins importable unless the first one's name is."""
+    if not _present(stand_ins[0].__name__):
+        undo.enter_context(patches.modules(*stand_ins))
+
+
+def move_cache(*_: object, **__: object) -> None:
+    """Do nothing, like SALAD's call of `move_cache` today: transformers 5 dropped the old cache that it moved."""
 
 
 def _inner1d(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("...i,...i->...", a, b)
 
 
-@contextmanager
-def _matplotlib() -> Iterator[None]:
-    with ExitStack() as undo:
-        if _present("matplotlib"):
-            from matplotlib.backends.backend_agg import FigureCanvasAgg as Canvas
-
-            if not hasattr(Canvas, "tostring_rgb"):  # matplotlib >= 3.10
-                undo.enter_context(patches.attribute(Canvas, "tostring_rgb", _tostring_rgb))
-        yield
-
-
 def _tostring_rgb(canvas: object) -> bytes:
     return np.asarray(canvas.buffer_rgba())[..., :3].tobytes()
-
-
-@contextmanager
-def _packages() -> Iterator[None]:
-    with ExitStack() as undo:
-        for package, submodules in OPTIONAL.items():
-            if not _present(package):
-                absent = (_absent_module(name, package) for name in (package, *submodules))
-                undo.enter_context(patches.modules(*absent))
-        for package, stand_ins in {"blobfile": _blobfile, "smplx": _smplx}.items():
-            if not _present(package):
-                undo.enter_context(patches.modules(*stand_ins()))
-        yield
 
 
 def _absent_module(name: str, package: str) -> types.ModuleType:
@@ -126,16 +98,11 @@ class _Absent:
         return self()
 
 
-def _blobfile() -> list[types.ModuleType]:
+def _blobfile() -> types.ModuleType:
     """`blobfile` for files on this machine, as far as MDM uses it."""
     same = {name: getattr(os.path, name) for name in ("join", "dirname", "basename", "exists", "isdir")}
     makedirs = functools.partial(os.makedirs, exist_ok=True)
-    same |= {"BlobFile": _open, "makedirs": makedirs, "listdir": os.listdir}
-    return [patches.module("blobfile", **same)]
-
-
-def _open(path: str, mode: str = "r", **_: object) -> object:
-    return open(path, mode)
+    return patches.module("blobfile", BlobFile=_open, makedirs=makedirs, listdir=os.listdir, **same)
 
 
 def _open(path: str, mode: str = "r", **_: object) -> object:
@@ -160,29 +127,26 @@ def _smplx() -> list[types.ModuleType]:
     return [patches.module("smplx", SMPLLayer=SMPLLayer, lbs=lbs), lbs]
 
 
-@contextmanager
-def _openai_clip() -> Iterator[None]:
+def _supply_openai_clip(undo: ExitStack) -> None:
     """Supply `pkg_resources` and torchvision, which openai-clip imports and its text encoder does not use.
 
     A stand-in for torchvision would mislead transformers, so it exists only while clip is imported.
     """
-    with ExitStack() as undo:
-        if not _present("pkg_resources"):
-            import packaging.version
+    import packaging.version
 
-            undo.enter_context(patches.modules(patches.module("pkg_resources", packaging=packaging)))
-        if not _present("torchvision") and "clip" not in sys.modules and _present("clip"):
-            undo.callback(patches.forget, "clip")
-            names = ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize")
-            absent = {name: _Absent(name, "torchvision") for name in names}
-            bicubic = types.SimpleNamespace(BICUBIC=None)
-            transforms = patches.module("torchvision.transforms", InterpolationMode=bicubic, **absent)
-            torchvision = patches.module("torchvision", transforms=transforms)
-            with patches.modules(torchvision, transforms), contextlib.suppress(ImportError):
-                importlib.import_module("clip")
-            if "clip.clip" in sys.modules:  # `load` also returns image preprocessing, which is not available
-                sys.modules["clip.clip"]._transform = lambda *_: _Absent("image preprocessing", "torchvision")
-        yield
+    _supply(undo, patches.module("pkg_resources", packaging=packaging))
+    if _present("torchvision") or "clip" in sys.modules or not _present("clip"):
+        return
+    undo.callback(patches.forget, "clip")
+    names = ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize")
+    absent = {name: _Absent(name, "torchvision") for name in names}
+    bicubic = types.SimpleNamespace(BICUBIC=None)
+    transforms = patches.module("torchvision.transforms", InterpolationMode=bicubic, **absent)
+    torchvision = patches.module("torchvision", transforms=transforms)
+    with patches.modules(torchvision, transforms), contextlib.suppress(ImportError):
+        importlib.import_module("clip")
+    if "clip.clip" in sys.modules:  # `load` also returns image preprocessing, which is not available
+        sys.modules["clip.clip"]._transform = lambda *_: _Absent("image preprocessing", "torchvision")
 
 
 def _present(name: str) -> bool:

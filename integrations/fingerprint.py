@@ -13,7 +13,6 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +66,8 @@ def guard(encoder: nn.Module, record: Mapping[str, str] | None) -> None:
     Copies of the module are guarded too.
     """
     if record is not None:
-        encoder._register_state_dict_hook(_Writer(dict(record)))
-    encoder._register_load_state_dict_pre_hook(_Checker(record and dict(record)))
+        encoder._register_state_dict_hook(functools.partial(_write, record))
+    encoder._register_load_state_dict_pre_hook(functools.partial(_check, record))
 
 
 def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
@@ -76,12 +75,9 @@ def recorded_in(checkpoint: object, depth: int = 3) -> dict[str, str] | None:
     for metadata in (getattr(checkpoint, "_metadata", None) or {}).values():
         if isinstance(metadata, dict) and _KEY in metadata:
             return metadata[_KEY]
-    if depth and isinstance(checkpoint, Mapping):
-        for value in checkpoint.values():
-            record = recorded_in(value, depth - 1) if isinstance(value, Mapping) else None
-            if record is not None:
-                return record
-    return None
+    parts = checkpoint.values() if depth and isinstance(checkpoint, Mapping) else ()
+    found = (recorded_in(part, depth - 1) for part in parts if isinstance(part, Mapping))
+    return next((record for record in found if record is not None), None)
 
 
 @contextmanager
@@ -89,13 +85,14 @@ def saves_noted() -> Iterator[None]:
     """Make `torch.save` also write a checkpoint's record to `adaclip_encoder.json` beside it."""
     original = torch.save
 
+    @functools.wraps(original)
     def save(obj, f, *args, **kwargs):
         original(obj, f, *args, **kwargs)
+        name = f if isinstance(f, str | os.PathLike) else getattr(f, "name", None)
         record = recorded_in(obj)
-        if record is not None:
-            _note(f, record)
+        if record is not None and isinstance(name, str | os.PathLike):  # otherwise saved to memory
+            _note(Path(name).resolve(), record)
 
-    save.__doc__ = original.__doc__
     with patches.attribute(torch, "save", save):
         yield
 
@@ -108,41 +105,28 @@ def note_saves() -> ExitStack:
     return entered
 
 
-@dataclass(frozen=True)
-class _Writer:
-    record: dict[str, str]
-
-    def __call__(self, module: nn.Module, state: dict, prefix: str, metadata: dict) -> None:
-        metadata[_KEY] = self.record
+def _write(record: Mapping[str, str], module: nn.Module, state: dict, prefix: str, metadata: dict) -> None:
+    metadata[_KEY] = dict(record)
 
 
-@dataclass(frozen=True)
-class _Checker:
-    record: dict[str, str] | None
-
-    def __call__(self, state: dict, prefix: str, metadata: dict, *_: object) -> None:
-        theirs = metadata.get(_KEY)
-        if self.record is None and theirs is None:
-            return
-        if self.record is not None and not metadata:
-            warnings.warn(
-                "This checkpoint does not record its text encoder. Make sure that it was trained with this one.",
-                stacklevel=2,
-            )
-            return
-        if theirs is None or self.record is None or _different(theirs, self.record):
-            found, running = _described(theirs), _described(self.record)
-            problem = f"This checkpoint was trained with {found}, and now runs with {running}."
-            if os.environ.get(OVERRIDE, "0") in ("", "0"):
-                raise OtherEncoderError(
-                    f"{problem} A generator works with its own encoder only: select that one (--weights or "
-                    f"ADACLIP_WEIGHTS), retrain, or set {OVERRIDE}=1 to load it anyway."
-                )
-            warnings.warn(problem, stacklevel=2)
-
-
-def _different(theirs: Mapping[str, str], ours: Mapping[str, str]) -> bool:
-    return any(theirs.get(name, "") != ours.get(name, "") for name in ("encoder", "tokens"))
+def _check(record: Mapping[str, str] | None, state: dict, prefix: str, metadata: dict, *_: object) -> None:
+    theirs = metadata.get(_KEY)
+    if record is not None and not metadata:
+        warnings.warn(
+            "This checkpoint does not record its text encoder. Make sure that it was trained with this one.",
+            stacklevel=3,
+        )
+        return
+    ours, found = record or {}, theirs or {}
+    if all(found.get(name, "") == ours.get(name, "") for name in ("encoder", "tokens")):
+        return
+    problem = f"This checkpoint was trained with {_described(theirs)}, and now runs with {_described(record)}."
+    if os.environ.get(OVERRIDE, "0") in ("", "0"):
+        raise OtherEncoderError(
+            f"{problem} A generator works with its own encoder only: select that one (--weights or ADACLIP_WEIGHTS), "
+            f"retrain, or set {OVERRIDE}=1 to load it anyway."
+        )
+    warnings.warn(problem, stacklevel=3)
 
 
 def _described(record: Mapping[str, str] | None) -> str:
@@ -152,11 +136,7 @@ def _described(record: Mapping[str, str] | None) -> str:
     return f"AdaCLIP {record.get('encoder', '?')[:19]} (base {record.get('base', '?')}{tokens})"
 
 
-def _note(f: object, record: Mapping[str, str]) -> None:
-    name = f if isinstance(f, str | os.PathLike) else getattr(f, "name", None)
-    if not isinstance(name, str | os.PathLike):
-        return  # saved to memory
-    path = Path(name).resolve()
+def _note(path: Path, record: Mapping[str, str]) -> None:
     # MoMask's evaluation reads every file in the folder `model` as a checkpoint, so the note lies beside that folder.
     folder = path.parent.parent if path.parent.name == "model" else path.parent
     note = folder / NOTE

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import types
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -74,13 +73,8 @@ class FrozenEncoder(nn.Module):
             row[: entry.length] = entry.tokens
         return states.to(text.device if isinstance(text, Tensor) else self.device)
 
-    def forward(self, text: Tensor | Sequence[str]) -> Tensor:
-        """Call `encode_text`."""
-        return self.encode_text(text)
-
-    def encode_image(self, image: object) -> Tensor:
-        """Raise NotImplementedError: AdaCLIP encodes text only."""
-        return refuse_image(image)
+    forward = encode_text
+    encode_image = staticmethod(refuse_image)
 
     @property
     def output_size(self) -> int:
@@ -102,14 +96,8 @@ class FrozenEncoder(nn.Module):
         ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
         ends = ids.argmax(dim=-1).tolist() if ids.numel() else []  # as OpenAI's pooling finds the end token
         rows = [row[: end + 1] for row, end in zip(ids.tolist(), ends, strict=False)]
-        encode = PromptEncoder(
-            self._hidden["model"],
-            0,
-            self.cache,
-            padding=self.tokenizer.pad_token_id or 0,
-            eos_token_id=self.tokenizer.eos_token_id,
-            with_tokens=with_tokens,
-        )
+        padding, end = self.tokenizer.pad_token_id or 0, self.tokenizer.eos_token_id
+        encode = PromptEncoder(self._hidden["model"], 0, self.cache, padding, end, with_tokens)
         return encode(rows, batch_size=64, show_progress_bar=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenEncoder:
@@ -138,7 +126,7 @@ class PromptIds:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.cut: set[int] = set()  # context lengths at which a cut was reported
-        self._known: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._known: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, texts: str | Sequence[str], context_length: int = CONTEXT, truncate: bool = False) -> Tensor:
         """Return token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
@@ -161,8 +149,8 @@ class PromptIds:
         if known is None:
             ids = tokenize([text], MOST, truncate=True, tokenizer=self.tokenizer)[0]
             known = self._known[text] = tuple(ids[: int(ids.argmax()) + 1].tolist())
-            while len(self._known) > TOKENIZED:
-                self._known.popitem(last=False)
+            if len(self._known) > TOKENIZED:
+                del self._known[next(iter(self._known))]
         return known
 
     def _report(self, rows: list[tuple[int, ...]], of: int, length: int) -> None:

@@ -32,7 +32,7 @@ from adaclip_integrations import patches, selection  # noqa: E402
 from adaclip_integrations.compat import compatible  # noqa: E402
 from adaclip_integrations.errors import SeamError  # noqa: E402
 from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
-from adaclip_integrations.replacement import COMMAND, replaced, say  # noqa: E402
+from adaclip_integrations.replacement import COMMAND, replaced  # noqa: E402
 
 from adaclip.config import AdaCLIPError  # noqa: E402
 
@@ -46,25 +46,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"{COMMAND}: {options.target}: no such script. Give a file, or a module after -m.")
     with ExitStack() as undo:
         try:
-            adaclip = _load(options)
+            _prepare(options, undo)
         except AdaCLIPError as error:
             raise SystemExit(f"{COMMAND}: {error}") from error
-        if options.compat:
-            undo.enter_context(compatible())
-        undo.enter_context(patches.entries(os.environ, _environment(options)))
-        undo.enter_context(_program(options))
-        if adaclip is not None:
-            replacement = undo.enter_context(replaced(adaclip, options.weights))
-            undo.callback(_report_if_unused, replacement.reported)
-        for seam in options.seam:
-            try:
-                undo.enter_context(seam_replaced(seam, replacement.make))
-            except AdaCLIPError as error:
-                raise SystemExit(f"{COMMAND}: {error}") from error
         if options.module is not None:
             runpy.run_module(options.target, run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(options.target, run_name="__main__")
+
+
+def _prepare(options: argparse.Namespace, undo: ExitStack) -> None:
+    """Set up the process for the script, until `undo` closes."""
+    adaclip = None
+    if options.weights is not None:
+        from adaclip.model import AdaCLIP
+
+        adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base)
+    if options.compat:
+        undo.enter_context(compatible())
+    # For codebases with edits: the command's options have priority over the edits and the environment.
+    settings = {selection.WEIGHTS: options.weights, selection.BASE: options.base}
+    settings[OVERRIDE] = "1" if options.allow_other_encoder else None
+    given = {name: value for name, value in settings.items() if value is not None}
+    undo.enter_context(patches.entries(os.environ, given))
+    folder = os.getcwd() if options.module is not None else str(Path(options.target).resolve().parent)
+    undo.enter_context(patches.attribute(sys, "argv", [options.target, *options.arguments]))
+    undo.enter_context(patches.attribute(sys, "path", [folder, *sys.path]))  # as `python` does
+    if adaclip is not None:
+        replacement = undo.enter_context(replaced(adaclip, options.weights))
+        undo.callback(replacement.report_if_unused)
+        for seam in options.seam:
+            undo.enter_context(seam_replaced(seam, replacement.make))
 
 
 @contextmanager
@@ -99,38 +111,6 @@ def _part(owner: object, name: str, seam: str) -> object:
         where = getattr(owner, "__name__", type(owner).__name__)
         raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
     return getattr(owner, name)
-
-
-def _load(options: argparse.Namespace) -> object:
-    if options.weights is None:
-        return None
-    from adaclip.model import AdaCLIP
-
-    return AdaCLIP.from_pretrained(options.weights, base=options.base)
-
-
-@contextmanager
-def _program(options: argparse.Namespace) -> Iterator[None]:
-    """Set `sys.argv` and `sys.path` as `python` does for a script or module."""
-    argv, path = sys.argv[:], sys.path[:]
-    sys.argv[:] = [options.target, *options.arguments]
-    sys.path.insert(0, str(Path(options.target).resolve().parent) if options.module is None else os.getcwd())
-    try:
-        yield
-    finally:
-        sys.argv[:], sys.path[:] = argv, path
-
-
-def _report_if_unused(reported: list[str]) -> None:
-    if not reported:
-        say("nothing was replaced: the script loaded no CLIP that this command serves")
-
-
-def _environment(options: argparse.Namespace) -> dict[str, str]:
-    """Settings for codebases with edits: the command's options have priority over the edits and the environment."""
-    settings = {selection.WEIGHTS: options.weights, selection.BASE: options.base}
-    settings[OVERRIDE] = "1" if options.allow_other_encoder else None
-    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Width of the pooled vector of OpenAI's models; callers build their networks for it.
 WIDTHS = {"ViT-B/32": 512, "ViT-B/16": 512, "ViT-L/14": 768, "ViT-L/14@336px": 768}
 SERVED = {"load", "tokenize", "model.convert_weights"}
-IMPORT = r"import[ \t]+clip[ \t]*(#.*)?"
+IMPORT = r"import[ \t]+clip[ \t]*(#[^\r\n]*)?"
 
 
 class Clip:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
 
 
@@ -22,6 +22,11 @@ def attribute(owner: object, name: str, value: object) -> Iterator[None]:
             setattr(owner, name, before)
         else:
             delattr(owner, name)
+
+
+def missing(owner: object, name: str, value: object) -> AbstractContextManager[None]:
+    """Set an attribute that a module or class lacks."""
+    return nullcontext() if name in vars(owner) else attribute(owner, name, value)
 
 
 @contextmanager

@@ -16,13 +16,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from adaclip_integrations.errors import SeamError
 
 MARK = "  # adaclip replaces: "
 PARTIAL = ".adaclip-partial"  # a file being written; an interruption may leave one, which the next run removes
-_BOM = b"\xef\xbb\xbf"
+# Start of a line: a byte order mark, which only the first line may have, and the indent.
+_START = rb"(?<![^\r\n])((?:\xef\xbb\xbf)?[ \t\f]*)"
+
+_UNKNOWN = "This version is unknown and nothing was changed; adaclip-run needs no edits."
 
 State = Literal["original", "patched"]
 
@@ -37,12 +40,15 @@ class Edit:
     looks_for: str  # description of the line, for messages
     misses: Callable[[ast.Module], str | None]  # what the unedited file lacks to be a known version; None: nothing
 
+    @property
+    def pattern(self) -> re.Pattern[bytes]:
+        """Pattern of the line in a file; groups: the indent, and the rest."""
+        return re.compile(_START + b"(" + self.line.encode() + rb")(?![^\r\n])")
 
-@dataclass(frozen=True)
-class Patched:
+
+class Patched(NamedTuple):
     """One file of a checkout."""
 
-    file: str
     state: State
     content: bytes
     original: bytes
@@ -62,10 +68,11 @@ class Patch:
         """Edit all files of a checkout or none, and return those that changed; raise SeamError otherwise."""
         root = Path(root)
         found = _read(root, self.edits)
-        literal = ascii(str(weights))
         wanted = {file: patched.original for file, patched in found.items()}
         for edit in self.edits:
-            wanted[edit.file] = _edited(wanted[edit.file], edit, literal)
+            match = edit.pattern.search(wanted[edit.file])
+            new = (edit.becomes.replace("{weights}", ascii(str(weights))) + MARK).encode()
+            wanted[edit.file] = match.string[: match.start(2)] + new + match.string[match.start(2) :]
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
@@ -123,54 +130,22 @@ def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
             raise SeamError(
                 f"{path}: {marks} of {of_file} edits are there, so the file was changed in between. Run --revert."
             )
-        _recognise(path, original, edit)
-        found[edit.file] = Patched(edit.file, "patched" if marks else "original", content, original)
+        lines = edit.pattern.findall(original)
+        if len(lines) != 1:
+            raise SeamError(f"{path}: looked for {edit.looks_for}, once, and found it {len(lines)} times. {_UNKNOWN}")
+        try:
+            missing = edit.misses(ast.parse(original))
+        except (SyntaxError, ValueError) as error:
+            missing = f"Python that can be read ({error})"
+        if missing is not None:
+            raise SeamError(f"{path}: looked for {missing}, and did not find it. {_UNKNOWN}")
+        found[edit.file] = Patched("patched" if marks else "original", content, original)
     return found
 
 
-def _recognise(path: Path, original: bytes, edit: Edit) -> None:
-    unknown = "This version is unknown and nothing was changed; adaclip-run needs no edits."
-    lines = _matching(original, edit)
-    if len(lines) != 1:
-        raise SeamError(f"{path}: looked for {edit.looks_for}, once, and found it {len(lines)} times. {unknown}")
-    try:
-        missing = edit.misses(ast.parse(original))
-    except (SyntaxError, ValueError) as error:
-        missing = f"Python that can be read ({error})"
-    if missing is not None:
-        raise SeamError(f"{path}: looked for {missing}, and did not find it. {unknown}")
-
-
-def _matching(content: bytes, edit: Edit) -> list[int]:
-    lines = content.removeprefix(_BOM).splitlines()
-    return [i for i, line in enumerate(lines) if re.fullmatch(rf"\s*{edit.line}", line.decode("latin-1"))]
-
-
-def _edited(content: bytes, edit: Edit, literal: str) -> bytes:
-    bom, lines = _lines(content)
-    (at,) = _matching(content, edit)
-    line = lines[at]
-    text = line.rstrip(b"\r\n")
-    end = line[len(text) :]
-    old = text.lstrip()
-    indent = text[: len(text) - len(old)]
-    lines[at] = indent + edit.becomes.replace("{weights}", literal).encode() + MARK.encode() + old + end
-    return bom + b"".join(lines)
-
-
-def _lines(content: bytes) -> tuple[bytes, list[bytes]]:
-    """Split a file into its byte order mark (or nothing) and its lines with their line breaks."""
-    bom = _BOM if content.startswith(_BOM) else b""
-    return bom, content.removeprefix(_BOM).splitlines(keepends=True)
-
-
 def _restored(content: bytes) -> bytes:
-    bom, lines = _lines(content)
-    for at, line in enumerate(lines):
-        new, mark, old = line.rpartition(MARK.encode())
-        if mark:
-            lines[at] = new[: len(new) - len(new.lstrip())] + old
-    return bom + b"".join(lines)
+    """Put the original lines back: what stands after the last mark of a line."""
+    return re.sub(_START + rb"[^\r\n]*" + re.escape(MARK).encode(), rb"\1", content)
 
 
 def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:

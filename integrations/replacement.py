@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaclip_integrations import fingerprint, patches
-from adaclip_integrations.compat import transformers_names
+from adaclip_integrations.compat import move_cache
 from adaclip_integrations.frozen import FrozenEncoder
 
 from adaclip import openai_clip
@@ -37,15 +37,13 @@ CLASSES = ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPTextModel", "CLIPText
 class Replacement:
     """AdaCLIP under the names of the base whose place it takes."""
 
-    def __init__(self, adaclip: AdaCLIP, weights: str) -> None:
-        self.adaclip = adaclip
-        self.weights = weights
+    def __init__(self, adaclip: AdaCLIP, weights: str, undo: ExitStack) -> None:
+        self.adaclip, self.weights, self.undo = adaclip, weights, undo
         base = Path(adaclip.base).name
         # A base with an unknown name, such as a local copy, stands for the usual one.
         self.hf_name = base if base in OPENAI_NAMES else Path(DEFAULT_BASE).name
         self.openai_name = OPENAI_NAMES[self.hf_name]
         self.reported: list[str] = []
-        self._folder: tempfile.TemporaryDirectory | None = None
 
     @functools.cached_property
     def frozen(self) -> FrozenEncoder:
@@ -56,6 +54,14 @@ class Replacement:
     def record(self) -> dict[str, str]:
         """The encoder's record for checkpoints."""
         return fingerprint.of(self.adaclip)
+
+    @functools.cached_property
+    def folder(self) -> str:
+        """The encoder as a Hugging Face folder, which `undo` removes."""
+        from adaclip.exports import to_hf
+
+        temporary = self.undo.enter_context(tempfile.TemporaryDirectory(prefix="adaclip-run-"))
+        return str(to_hf(self.adaclip, Path(temporary) / "model"))
 
     def clip_module(self) -> types.ModuleType:
         """Make a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
@@ -86,13 +92,8 @@ class Replacement:
         """Return the folder to load from if `name` is the base's, otherwise `name`."""
         if not isinstance(name, str | os.PathLike) or Path(name).name != self.hf_name:
             return name
-        if self._folder is None:
-            from adaclip.exports import to_hf
-
-            self._folder = tempfile.TemporaryDirectory(prefix="adaclip-run-")
-            to_hf(self.adaclip, Path(self._folder.name) / "model")
         self.report(f"{cls.__name__}.from_pretrained({str(name)!r})")
-        return str(Path(self._folder.name) / "model")
+        return self.folder
 
     def make(self, *_: object, **__: object) -> FrozenEncoder:
         """Takes the place of a seam: accepts any arguments and returns the encoder."""
@@ -105,11 +106,10 @@ class Replacement:
             self.reported.append(what)
             say(f"{what} is served by AdaCLIP {self.weights} (base {self.adaclip.base})")
 
-    def close(self) -> None:
-        """Remove the temporary folder."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+    def report_if_unused(self) -> None:
+        """Report on stderr that nothing was replaced."""
+        if not self.reported:
+            say("nothing was replaced: the script loaded no CLIP that this command serves")
 
 
 @contextmanager
@@ -117,15 +117,14 @@ def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
     """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context."""
     import transformers
 
-    replacement = Replacement(adaclip, weights)
     with ExitStack() as undo:
-        undo.callback(replacement.close)
+        replacement = Replacement(adaclip, weights, undo)
         undo.enter_context(fingerprint.saves_noted())
         clip = replacement.clip_module()
         undo.enter_context(patches.package(clip, clip.clip, clip.model))
         for name in CLASSES:
             undo.enter_context(_served(getattr(transformers, name), replacement))
-        undo.enter_context(transformers_names())
+        undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
         yield replacement
 
 
@@ -141,6 +140,7 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
 
     original: Callable = cls.from_pretrained.__func__
 
+    @functools.wraps(original)
     def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
         name = pretrained_model_name_or_path
         caller = sys._getframe(1).f_globals.get("__name__", "")
@@ -151,6 +151,5 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
             fingerprint.guard(loaded, replacement.record)
         return loaded
 
-    from_pretrained.__doc__ = original.__doc__
     with patches.attribute(cls, "from_pretrained", classmethod(from_pretrained)):
         yield

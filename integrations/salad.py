@@ -50,14 +50,14 @@ def _misses(tree: ast.Module) -> str | None:
 EDITS = (
     Edit(
         FILE,
-        r"from[ \t]+transformers[ \t]+import[ \t]+AutoModel,[ \t]*AutoTokenizer[ \t]*(#.*)?",
+        r"from[ \t]+transformers[ \t]+import[ \t]+AutoModel,[ \t]*AutoTokenizer[ \t]*(#[^\r\n]*)?",
         "import adaclip_integrations.salad; AutoModel, AutoTokenizer = adaclip_integrations.salad.served({weights})",
         "the import of AutoModel and AutoTokenizer from transformers",
         _misses,
     ),
     Edit(  # transformers 5 dropped it
         FILE,
-        r"from[ \t]+transformers\.utils[ \t]+import[ \t]+move_cache[ \t]*(#.*)?",
+        r"from[ \t]+transformers\.utils[ \t]+import[ \t]+move_cache[ \t]*(#[^\r\n]*)?",
         "from adaclip_integrations.salad import move_cache",
         "the import of move_cache from transformers.utils",
         _misses,
