@@ -43,7 +43,7 @@ def error_of(capsys, arguments: list[str]) -> str:
     return capsys.readouterr().err
 
 
-def test_what_is_pushed_encodes_and_says_what_it_can_do(run, online, tmp_path, capsys):
+def test_push_writes_an_adapter_with_its_card(run, online, tmp_path, capsys):
     assert main(["push", str(run), REPO, "--data-licence", "cc-by-nc-4.0", "--trained-on", "my-motions"]) == 0
     assert f"{online.address}/{REPO}/commit/" in capsys.readouterr().out
     loaded = AdaCLIP.from_pretrained(REPO, cache_dir=tmp_path / "cache")
@@ -62,7 +62,7 @@ def test_what_is_pushed_encodes_and_says_what_it_can_do(run, online, tmp_path, c
     assert all(name.encode() != b"config.json" for name in online.repositories[REPO].files)  # it would break peft
 
 
-def test_a_dry_run_writes_what_would_be_pushed_and_pushes_nothing(run, online, monkeypatch):
+def test_push_dry_run_writes_the_folder_and_pushes_nothing(run, online, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     assert main(["push", str(run), REPO, "--dry-run"]) == 0
     assert REPO not in online.repositories
@@ -76,7 +76,7 @@ def test_a_dry_run_writes_what_would_be_pushed_and_pushes_nothing(run, online, m
     assert pushed == looked_at
 
 
-def test_an_unfinished_run_is_not_pushed(run, online, capsys):
+def test_push_refuses_an_unfinished_run(run, online, capsys):
     report = run / "report.json"
     content = report.read_text()
     report.unlink()
@@ -91,7 +91,7 @@ def test_an_unfinished_run_is_not_pushed(run, online, capsys):
     assert not online.repositories
 
 
-def test_names_and_missing_logins_are_one_line(run, online, monkeypatch, capsys):
+def test_push_reports_names_and_missing_logins_in_one_line(run, online, monkeypatch, capsys):
     assert "not the name of a repository" in error_of(capsys, ["push", str(run), "a/b/c"])
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(run / "no-token"))

@@ -28,7 +28,7 @@ def maker(folder: Path, calls: list[str]):
     return make
 
 
-def test_a_stage_runs_once_and_keeps_its_settings(run):
+def test_stage_runs_once_and_keeps_its_settings(run):
     calls = []
     first = run.stage("base", {"seed": 0}, maker(run / "base", calls))
     assert run.stage("base", {"seed": 0}, maker(run / "base", calls)) == first
@@ -37,7 +37,7 @@ def test_a_stage_runs_once_and_keeps_its_settings(run):
     assert run.stages()["base"]["processes"] == 1
 
 
-def test_a_stage_that_failed_or_was_deleted_runs_again(run):
+def test_stage_that_failed_or_was_deleted_runs_again(run):
     def fail() -> None:
         raise OSError("disk full")
 
@@ -51,13 +51,13 @@ def test_a_stage_that_failed_or_was_deleted_runs_again(run):
     assert calls == ["base", "base"]
 
 
-def test_changed_settings_are_named(run):
+def test_stage_names_changed_settings(run):
     run.stage("base", {"a": {"x": 1, "y": 2}}, maker(run / "base", []))
     with pytest.raises(RunError, match=r"made with other settings \(a\.y: 2 -> 3\)"):
         run.stage("base", {"a": {"x": 1, "y": 3}}, maker(run / "base", []))
 
 
-def test_one_writer_at_a_time(run):
+def test_run_folder_has_one_writer_at_a_time(run):
     with run.locked():
         (run / ".half.x.partial").mkdir()
         with pytest.raises(RunError, match=r"process \d+ is writing this run"), run.locked():
@@ -66,14 +66,14 @@ def test_one_writer_at_a_time(run):
         assert not list(run.path.glob("*.partial"))
 
 
-def test_a_place_that_cannot_be_written_is_named(run, tmp_path):
+def test_run_folder_names_a_place_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("")
     blocked = RunFolder(tmp_path / "file" / "run", run.accelerator)
     with pytest.raises(RunError, match=r"cannot be written .*Give another --out"), blocked.locked():
         pass
 
 
-def test_the_configuration_and_the_place_of_the_data_come_back(run, tmp_path):
+def test_run_config_and_place_of_the_data_are_read_back(run, tmp_path):
     config = recipes.load("demo")
     run.path.mkdir()
     for data in (run / "data", tmp_path / "elsewhere"):
@@ -87,7 +87,7 @@ def test_the_configuration_and_the_place_of_the_data_come_back(run, tmp_path):
         read_config(tmp_path)
 
 
-def test_stages_are_borrowed_where_their_settings_are_the_same(run, tmp_path):
+def test_stages_are_borrowed_if_their_settings_are_equal(run, tmp_path):
     other = RunFolder(tmp_path / "other", run.accelerator)
     for name in ("base", "extractors"):
         other.stage(name, {"seed": 1}, maker(other / name, []))
@@ -105,7 +105,7 @@ def test_stages_are_borrowed_where_their_settings_are_the_same(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"training": {"speed": 1}}, "data": "x"}'])
-def test_damaged_files_of_a_run_are_named(run, content):
+def test_run_folder_names_damaged_files(run, content):
     run.path.mkdir()
     (run / "run.json").write_text(content)
     with pytest.raises((AdaCLIPError, RunError), match=r"run\.json: "):

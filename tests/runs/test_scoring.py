@@ -44,7 +44,7 @@ def error_of(capsys, arguments: list[str]) -> str:
     return line
 
 
-def test_the_evaluator_is_trained_alone_with_its_fingerprint(other, run):
+def test_evaluator_is_trained_alone_with_its_fingerprint(other, run):
     assert {path.name for path in other.iterdir() if path.is_dir()} == {
         "pocket_clip",
         "evaluator",
@@ -55,7 +55,7 @@ def test_the_evaluator_is_trained_alone_with_its_fingerprint(other, run):
     assert fingerprint_of(other / "evaluator") != fingerprint_of(run / "evaluator")
 
 
-def test_one_evaluator_scores_several_runs(other, run):
+def test_evaluator_scores_several_runs(other, run):
     own = report_of(run)
     folder = other / "evaluator"
     for given in (folder, other):  # the evaluator, or the run that has it
@@ -70,7 +70,7 @@ def test_one_evaluator_scores_several_runs(other, run):
 
 
 @pytest.mark.parametrize("part", ["model.safetensors", "statistics.safetensors", "config.json", "tokenizer.json"])
-def test_an_evaluator_that_is_not_what_it_was_is_refused(other, run, tmp_path, capsys, part):
+def test_evaluator_that_changed_is_refused(other, run, tmp_path, capsys, part):
     folder = Path(shutil.copytree(other / "evaluator", tmp_path / "changed"))
     command = ["evaluate", "--run", str(run), "--evaluator", str(folder), *QUICK]
     path = folder / part
@@ -89,7 +89,7 @@ def test_an_evaluator_that_is_not_what_it_was_is_refused(other, run, tmp_path, c
     assert f"{path}: missing" in error_of(capsys, command)
 
 
-def test_an_evaluator_without_a_fingerprint_or_of_other_data_is_named(other, run, tiny_config, tmp_path, capsys):
+def test_evaluator_without_a_fingerprint_or_of_other_data_is_named(other, run, tiny_config, tmp_path, capsys):
     clips = (
         CaptionedMotion(f"{i}", kit_body(60, seed=i), (Caption(f"a person sways {i} times"),), split)
         for i, split in enumerate(["train"] * 16 + ["val"] * 8 + ["test"] * 8)
@@ -105,7 +105,7 @@ def test_an_evaluator_without_a_fingerprint_or_of_other_data_is_named(other, run
     assert "fingerprint.json: missing" in error_of(capsys, [*command[:-1], str(folder)])
 
 
-def test_retrieval_is_told_alone_and_in_the_report(run, capsys):
+def test_retrieval_is_reported_alone_and_in_the_report(run, capsys):
     capsys.readouterr()
     assert main(["retrieval", "--run", str(run), "--set", "evaluation.pool=8"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
@@ -122,7 +122,7 @@ def test_retrieval_is_told_alone_and_in_the_report(run, capsys):
             assert figures["text_to_motion_r10"]["mean"] >= plain["text_to_motion_r10"]["mean"]
 
 
-def test_the_retrieval_of_the_pools_is_the_ground_truths_r_precision(run):
+def test_retrieval_in_pools_is_the_ground_truths_r_precision(run):
     report = report_of(run)
     pools = report["retrieval"]["evaluator"]["pools"]
     for k in (1, 2, 3):
@@ -131,7 +131,7 @@ def test_the_retrieval_of_the_pools_is_the_ground_truths_r_precision(run):
     assert report["retrieval"]["extractors"]["pools"]["text_to_motion_r3"]["mean"] == pytest.approx(own)
 
 
-def test_the_manifest_knows_what_was_scored(run, tiny_data):
+def test_manifest_states_what_was_scored(run, tiny_data):
     report = report_of(run)
     split = MotionDataset(tiny_data, "test")
     assert report["data_fingerprint"] == split.fingerprint()
@@ -146,7 +146,7 @@ def test_the_manifest_knows_what_was_scored(run, tiny_data):
     assert {"torch", "transformers", "peft", "diffusers", "numpy"} <= report["versions"].keys()
 
 
-def test_other_weights_are_scored_anew(run):
+def test_evaluate_scores_changed_weights_again(run):
     before = report_of(run)
     path = run / "adaqf" / "model.safetensors"
     save_file({name: value + np.float32(0.05) for name, value in load_file(path).items()}, path)
@@ -157,7 +157,7 @@ def test_other_weights_are_scored_anew(run):
     assert after["rows"]["baseline"] == before["rows"]["baseline"]
 
 
-def test_an_evaluation_goes_on_where_it_was_interrupted(run, monkeypatch):
+def test_evaluate_resumes_after_an_interruption(run, monkeypatch):
     from adaqf_train.evaluation import protocol
 
     before, score, calls = report_of(run), protocol.score, []
@@ -180,7 +180,7 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(run, monkeypatch):
             assert cell["mean"] is None or after["rows"][name][metric] == pytest.approx(cell, rel=1e-4, abs=1e-6)
 
 
-def test_motions_and_models_of_one_protocol_are_compared_and_others_refused(run, tiny_data, tmp_path, capsys):
+def test_evaluate_gives_motions_and_models_comparable_reports(run, tiny_data, tmp_path, capsys):
     split = MotionDataset(tiny_data, "test")
     for number, name in ((16, "all"), (12, "some")):
         (tmp_path / name).mkdir()

@@ -41,7 +41,7 @@ def lines_of(comparison) -> list[str]:
     return [line for line in comparison.markdown().splitlines() if line.startswith("| ")]
 
 
-def test_reports_share_the_ground_truth_and_mark_what_differs(tmp_path):
+def test_compare_shares_the_ground_truth_and_marks_differences(tmp_path):
     paths = [report(tmp_path / "a", 1.0), report(tmp_path / "b", 1.14), report(tmp_path / "c", 1.16)]
     assert lines_of(compare(paths)) == [  # Welch's test over 20 replications wants a gap of 0.150
         "| model | FID ↓ | R@3 ↑ |",
@@ -52,13 +52,13 @@ def test_reports_share_the_ground_truth_and_mark_what_differs(tmp_path):
     ]
 
 
-def test_a_model_is_compared_with_its_own_baseline(tmp_path):
+def test_compare_marks_differences_from_the_own_baseline(tmp_path):
     near, far = report(tmp_path / "near", 1.0, 1.1), report(tmp_path / "far", 1.0, 1.5)
     assert "| near adaqf | 1.000 ± 0.100 | 0.800 ± 0.010 |" in lines_of(compare([near]))
     assert "| far adaqf | 1.000 ± 0.100 † | 0.800 ± 0.010 |" in lines_of(compare([far]))
 
 
-def test_runs_are_compared_in_pairs(tmp_path):
+def test_compare_pairs_runs(tmp_path):
     steady = [report(tmp_path / f"s{i}", 1.0 + i, 1.5 + i + 0.01 * i) for i in range(3)]
     told = compare(steady).markdown()
     assert "paired over 3 runs" in told
@@ -69,7 +69,7 @@ def test_runs_are_compared_in_pairs(tmp_path):
 
 
 @pytest.mark.parametrize("key", list(MANIFEST))
-def test_another_protocol_is_refused_unless_asked_for(tmp_path, key):
+def test_compare_refuses_another_protocol_without_mix(tmp_path, key):
     paths = [report(tmp_path / "a", 1.0), report(tmp_path / "b", 1.0, **{key: 7})]
     with pytest.raises(ProtocolError, match=rf"different protocols \({key}: .*--mix"):
         compare(paths)
@@ -77,12 +77,12 @@ def test_another_protocol_is_refused_unless_asked_for(tmp_path, key):
 
 
 @pytest.mark.parametrize("key", ["official", "multimodality"])
-def test_figures_that_one_report_leaves_out_are_no_other_protocol(tmp_path, key):
+def test_compare_accepts_reports_without_optional_figures(tmp_path, key):
     told = compare([report(tmp_path / "a", 1.0), report(tmp_path / "b", 1.0, **{key: None})]).markdown()
     assert "Mixed" not in told
 
 
-def test_reports_of_before_are_shown_with_what_they_have(tmp_path):
+def test_compare_shows_the_figures_of_older_reports(tmp_path):
     new = report(tmp_path / "new", 1.0)
     content = json.loads((new / "report.json").read_text())
     content["rows"]["adaqf"] |= {
@@ -103,7 +103,7 @@ def test_reports_of_before_are_shown_with_what_they_have(tmp_path):
     assert "Not every report states its protocol, official, multimodality" in told.markdown()
 
 
-def test_retrieval_stands_beside_table_8(tmp_path):
+def test_compare_shows_retrieval_beside_table_8(tmp_path):
     figures = {
         f"{way}_r{k}": {"mean": 0.5, "ci95": 0.1} for way in ("text_to_motion", "motion_to_text") for k in (1, 10)
     }
@@ -115,7 +115,7 @@ def test_retrieval_stands_beside_table_8(tmp_path):
     assert len(told) == 1 + 10
 
 
-def test_the_papers_rows_stand_below_with_their_source(tmp_path, capsys):
+def test_compare_shows_the_papers_rows_with_their_source(tmp_path, capsys):
     path = report(tmp_path / "a", 1.0)
     assert main(["compare", str(path / "report.json"), "--paper", "4"]) == 0
     told = capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_the_papers_rows_stand_below_with_their_source(tmp_path, capsys):
     assert "not comparable" in told
 
 
-def test_the_papers_rows_stand_beside_the_same_evaluators(tmp_path):
+def test_compare_shows_the_papers_rows_beside_the_official_evaluators(tmp_path):
     path = report(tmp_path / "a", 1.0)
     content = json.loads((path / "report.json").read_text())
     for cells in content["rows"].values():
@@ -136,7 +136,7 @@ def test_the_papers_rows_stand_beside_the_same_evaluators(tmp_path):
     assert len(told["By the official evaluators"]) > 5
 
 
-def test_what_is_no_report_is_named(tmp_path, capsys):
+def test_compare_names_files_that_are_not_reports(tmp_path, capsys):
     (tmp_path / "empty.json").write_text("{}")
     for arguments, said in (
         ([tmp_path / "nowhere"], "nowhere: missing"),
@@ -148,7 +148,7 @@ def test_what_is_no_report_is_named(tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_every_table_of_the_paper_is_there():
+def test_paper_has_every_table():
     assert [(table.number, table.dataset) for table in TABLES] == [
         *((1, "HumanML3D"), (2, "KIT-ML"), (3, "HumanML3D"), (4, "HumanML3D"), (5, "HumanML3D"), (6, "HumanML3D")),
         *((7, "HumanML3D"), (8, "HumanML3D"), (8, "KIT-ML"), (9, "HumanML3D")),

@@ -24,7 +24,7 @@ def result(arm: str, seed: int, fid: float, curve: list | None = None) -> Result
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
-def test_studies_are_settings_that_exist_and_claims_about_their_arms(study):
+def test_studies_have_valid_references_and_claims(study):
     assert study.reference in study.arms
     for arm in study.arms.values():
         assert arm.against is None or arm.against in study.arms
@@ -34,12 +34,12 @@ def test_studies_are_settings_that_exist_and_claims_about_their_arms(study):
     assert len({(arm.settings, arm.kind, arm.encoder) for arm in study.arms.values()}) == len(study.arms)
 
 
-def test_a_study_that_does_not_exist_is_answered_with_the_nearest():
+def test_load_names_the_nearest_study():
     with pytest.raises(ConfigError, match="nearest is 'components'"):
         studies.load("component")
 
 
-def test_a_result_is_found_by_all_that_it_depends_on(tmp_path):
+def test_results_load_only_for_the_same_trial(tmp_path):
     kept = result("full", 0, 3.0, [{"step": 5, "fid": 4.0}])
     kept.save(tmp_path)
     assert results.load(tmp_path, kept.trial) == kept
@@ -55,7 +55,7 @@ def test_a_result_is_found_by_all_that_it_depends_on(tmp_path):
         results.load(tmp_path, kept.trial)
 
 
-def test_figures_on_val_are_means_of_the_curves_last_points():
+def test_figure_on_val_is_the_mean_of_the_last_points():
     found = result("full", 0, 3.0, [{"step": step, "fid": float(step), "attribute_side": 0.5} for step in range(1, 6)])
     assert results.figure(found, "val_fid") == 4.0
     assert results.figure(found, "val_attributes") == 0.5
@@ -63,7 +63,7 @@ def test_figures_on_val_are_means_of_the_curves_last_points():
     assert results.figure(result("full", 0, 3.0), "val_fid") is None
 
 
-def test_figures_that_are_made_of_several():
+def test_figure_derives_delta_gap_and_attributes():
     found = result("full", 0, 3.0)
     assert results.figure(found, "delta") == pytest.approx(-0.08)
     assert results.figure(found, "gap") == pytest.approx((0.95 - 0.99) - (0.9 - 0.98))
@@ -85,7 +85,7 @@ def some() -> tables.Results:
     }
 
 
-def test_tables_say_what_was_run_and_what_was_not(some):
+def test_tables_show_results_verdicts_and_missing_trials(some):
     study = STUDIES["components"]
     table = tables.figures_table(study, some)
     assert "| baseline (MDM: frozen encoder, no feedback) | 5.500 ± 1.242 |" in table
@@ -114,7 +114,7 @@ def test_tables_say_what_was_run_and_what_was_not(some):
     assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
 
 
-def test_figures_are_drawn_of_what_there_is_and_of_nothing_else(some, tmp_path):
+def test_figures_are_drawn_of_existing_results_only(some, tmp_path):
     titled = {arm: list(found.values()) for arm, found in some.items()} | {"lora": []}
     assert figures.draw_curves(tmp_path / "curves.png", titled, {"fid": "FID"})
     assert not figures.draw_curves(tmp_path / "none.png", titled, {"skating": "skating"})

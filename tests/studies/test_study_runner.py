@@ -74,7 +74,7 @@ def kept_in(command: list[str]) -> Path:
     return Path(command[command.index("--results") + 1])
 
 
-def test_a_study_in_miniature(command, study, capsys):
+def test_study_runs_each_trial_once(command, study, capsys):
     ran, page = study("components", *ARMS)
     assert len(ran) == len(ARMS)
     assert [point["step"] for point in ran[0]["curve"]] == [3, 6]
@@ -89,7 +89,7 @@ def test_a_study_in_miniature(command, study, capsys):
     assert "seed 0" not in capsys.readouterr().err
 
 
-def test_generators_of_every_family_under_encoders_that_are_held_fixed(study):
+def test_study_trains_every_family_under_frozen_encoders(study):
     arms = ("mdm_base", "mdm_adaclip", "latent_base", "latent_adaclip", "masked_base", "masked_adaclip")
     ran, page = study("transfer", *arms)
     by_arm = {(result["trial"]["generator"], result["trial"]["encoder"] in (None, "base")): result for result in ran}
@@ -104,7 +104,7 @@ def test_generators_of_every_family_under_encoders_that_are_held_fixed(study):
     assert "residual levels" in page
 
 
-def test_the_rival_encoder_and_what_encoders_keep(study):
+def test_study_trains_moclip_and_measures_forgetting(study):
     ran, _ = study("encoders", "masked_moclip")
     assert ran[0]["trial"]["encoder"].startswith("moclip-procedural-mdm-")
     ran, page = study("forgetting", "base", "adaclip", "moclip")
@@ -115,7 +115,7 @@ def test_the_rival_encoder_and_what_encoders_keep(study):
     assert "general prompts" in page
 
 
-def test_extractors_that_find_motions(study):
+def test_study_scores_extractors_by_retrieval(study):
     ran, page = study("retrieval")
     ours, margin = (result["test"] for result in ran)
     assert ours["whole_text_to_motion_r1"] >= 0
@@ -123,7 +123,7 @@ def test_extractors_that_find_motions(study):
     assert "| T→M R@1 ↑, whole split |" in page  # a row each: there are too many for columns
 
 
-def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
+def test_study_takes_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
     asked = ["study", "datasets", *command[2:], "--arms", "mdm_other"]
     assert main(asked) == 1
     assert "a base that both share" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
     assert "## other" in page
 
 
-def test_the_example_reruns_the_smallest_study(command, tiny_data, tmp_path, monkeypatch, capsys):
+def test_example_reruns_the_smallest_study(command, tiny_data, tmp_path, monkeypatch, capsys):
     script = Path(__file__).parents[2] / "examples" / "rerun_study.py"
     shutil.copytree(tiny_data, tmp_path / "data")
     settings = command[command.index("--set") :]
@@ -151,7 +151,7 @@ def test_the_example_reruns_the_smallest_study(command, tiny_data, tmp_path, mon
     assert len(list((tmp_path / "results").iterdir())) == 2
 
 
-def test_results_of_other_settings_or_another_evaluator_are_refused(command, study, capsys):
+def test_study_refuses_results_of_other_settings_or_evaluators(command, study, capsys):
     study("components", *ARMS)
     again = [*command, *(option for arm in ARMS for option in ("--arms", arm)), "--report-only"]
     for change, message in (
@@ -179,7 +179,7 @@ def _merged(content: dict, change: dict) -> dict:
     }
 
 
-def test_a_trial_that_another_process_runs_is_left_to_it(command, study, capsys):
+def test_study_skips_a_trial_that_another_process_runs(command, study, capsys):
     runs = Path(command[command.index("--out") + 1])
     ran, _ = study("components", "pooled_full")
     name = f"{ran[0]['trial']['data']}-mdm"
@@ -193,7 +193,7 @@ def test_a_trial_that_another_process_runs_is_left_to_it(command, study, capsys)
     assert name in path.stem
 
 
-def test_what_fails_does_not_keep_the_others_from_being_run(command, study, capsys):
+def test_study_continues_after_a_failed_trial(command, study, capsys):
     assert main(["study", "samples", *command[2:], "--arms", "full_1000", "--arms", "baseline_all"]) == 1
     assert "1 trials failed: procedural, AdaQF (LoRA and feedback), 1000 clips, seed 0:" in capsys.readouterr().err
     assert study("samples", "baseline_all")[0] == []  # there already
@@ -209,6 +209,6 @@ def test_what_fails_does_not_keep_the_others_from_being_run(command, study, caps
         (["--set", "families.latent.widht=3"], "There is no setting"),
     ],
 )
-def test_wrong_arguments(command, change, message, capsys):
+def test_study_names_wrong_arguments(command, change, message, capsys):
     assert main([*command, *change]) == 1
     assert message in capsys.readouterr().err

@@ -28,27 +28,27 @@ def setup(recipe: str = "pocket", *settings: str, base: Path | None = None) -> S
 @pytest.mark.parametrize(
     ("recipe", "motion", "text"), [("pocket", 0.06, 0.3), ("demo", 0.06, 0.3), ("humanml3d", 30, 6), ("kit", 30, 6)]
 )
-def test_factors_of_an_arm_hold_on_every_recipe(recipe, motion, text):
+def test_setup_applies_factors_on_every_recipe(recipe, motion, text):
     for name in ("heavier", "both"):
         config = setup(recipe).arm_config(IMPROVED[name], 0)
         assert (config.feedback.motion, config.feedback.text) == (motion, text)
 
 
-def test_factors_are_resolved_before_a_trial_is_named():
+def test_setup_resolves_factors_before_naming_a_trial():
     found = setup().trial("procedural", IMPROVED["heavier"], 0)
     assert found.settings[-2:] == ("feedback.motion=0.06", "feedback.text=0.3")  # as published
     other = setup("pocket", "feedback.motion=0.05").trial("procedural", IMPROVED["heavier"], 0)
     assert other.settings[-2] == "feedback.motion=0.15"
 
 
-def test_factors_of_nothing_are_refused():
+def test_setup_refuses_factors_of_zero():
     with pytest.raises(ConfigError, match=r"feedback.text\*=3: feedback.text is 0.0 for all arms.* Set feedback.text"):
         setup("pocket", "feedback.text=0").trial("procedural", IMPROVED["heavier"], 0)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
-def test_arms_differ_on_every_recipe(study, recipe, monkeypatch):
+def test_setup_gives_every_arm_its_own_trial(study, recipe, monkeypatch):
     monkeypatch.setattr(trial, "hash_of_base", lambda folder: "0" * 64)
     found = setup(recipe, base=Path("base"))
     names = [found.trial("procedural", arm, 0).name for arm in study.arms.values()]
@@ -68,12 +68,12 @@ def test_arms_differ_on_every_recipe(study, recipe, monkeypatch):
         ("samples", "data.samples=500"),
     ],
 )
-def test_arms_that_a_recipe_makes_the_same_are_refused(name, setting):
+def test_setup_refuses_arms_that_coincide(name, setting):
     with pytest.raises(ConfigError, match="are the same training"):
         setup("pocket", setting).check_arms(STUDIES[name].arms)
 
 
-def test_published_results_load_and_belong_to_arms_of_today(monkeypatch):
+def test_results_published_load_and_belong_to_current_arms(monkeypatch):
     kept = {path.stem: results.read(path) for path in PUBLISHED.glob("*.json")}
     assert len(kept) == 64
     assert all(result.trial.name == name for name, result in kept.items())
@@ -92,7 +92,7 @@ def test_published_results_load_and_belong_to_arms_of_today(monkeypatch):
     assert found == kept.keys()
 
 
-def test_changes_since_a_result_are_named():
+def test_setup_names_changes_since_a_result():
     now, arm = setup(), STUDIES["transfer"].arms["latent_adaclip"]
     manifest = {"config": asdict(now.arm_config(arm, 0)), "families": asdict(now.families)}
     assert now.changes(arm, 0, manifest) == ""
