@@ -25,52 +25,6 @@ TERMS = (
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A run that was trained and evaluated."""
-
-    encoder: AdaCLIP
-    metrics: Mapping[str, float]  # the AdaQF row, by the names of `COLUMNS`
-    manifest: Mapping[str, object]
-    report: str  # Markdown
-
-    @classmethod
-    def read(cls, folder: Path) -> Finished:
-        """Read a run; RunError if it has no adapter, or no report about it."""
-        run, (config, _) = RunLayout(folder), read_config(folder)
-        if not run.adaclip.is_dir():
-            raise RunError(f"{run.adaclip}: there is no adapter. Train one: adaqf train --arm adaqf --out {folder} …")
-        again = f"Run: adaqf evaluate --run {folder}"
-        for path in (run.report, run.report_text):
-            if not path.is_file():
-                raise RunError(f"{path}: missing, and a card must say what the adapter can do. {again}")
-        manifest = read_json(run.report)
-        try:
-            row, recipe = manifest.pop("rows")[ADAQF], manifest["config"]["recipe"]
-            means = {metric: row[metric]["mean"] for metric in COLUMNS if metric in row}
-            metrics = {metric: round(mean, 4) for metric, mean in means.items() if mean is not None}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{run.report}: has no figures of this run's adapter ({error}). {again}") from error
-        if recipe != config.recipe:
-            raise RunError(f"{run.report}: of the recipe {recipe}, this run's is {config.recipe}. {again}")
-        report = run.report_text.read_text(encoding="utf-8")
-        return cls(AdaCLIP.from_pretrained(run.adaclip), metrics, manifest, report)
-
-    def details(self, licence: str | None, data: Sequence[str]) -> CardDetails:
-        """The content of the model card. data: names of the training data; none: what the recipe is for."""
-        recipe = self.manifest["config"]["recipe"]
-        names = tuple(data) or ((DATA[recipe],) if recipe in DATA else ())
-        procedural = recipe == "demo" and not data
-        terms = "The training motions are procedural: no third party's terms apply to them." if procedural else TERMS
-        manifest = json.dumps(_without_folders(self.manifest), indent=1, sort_keys=True)
-        more = (
-            f"{self.report.replace('# Report', '## Results', 1).strip()}\n\n## How it was made\n\nSamples, seeds, "
-            "seconds of each stage, versions and the whole configuration:\n\n<details><summary>manifest</summary>\n\n"
-            f"```json\n{manifest}\n```\n\n</details>"
-        )
-        return CardDetails(licence, names, self.metrics, more, terms)
-
-
-@dataclass(frozen=True)
 class Publishable:
     """An adapter or a generator, with what its card says."""
 
@@ -93,13 +47,43 @@ def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = 
     """
     run = RunLayout(folder)
     if run.config.is_file() or not (folder / CONFIG).is_file():
-        finished = Finished.read(folder)
-        return Publishable(finished.encoder, finished.details(licence, data), run.adaclip, run.hub)
+        details = _details(folder, licence, data)
+        return Publishable(AdaCLIP.from_pretrained(run.adaclip), details, run.adaclip, run.hub)
     generator = MotionGenerator.from_pretrained(folder)
     known = generator.encoder.details
     details = CardDetails(licence or known.license, tuple(data) or known.datasets, known.metrics, terms=TERMS)
     whole = folder.resolve()
     return Publishable(generator, details, folder, whole.with_name(f"{whole.name}-hub"))
+
+
+def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDetails:
+    """What a card says of a run's adapter; RunError if the run has no adapter, or no report about it."""
+    run, (config, _) = RunLayout(folder), read_config(folder)
+    if not run.adaclip.is_dir():
+        raise RunError(f"{run.adaclip}: there is no adapter. Train one: adaqf train --arm adaqf --out {folder} …")
+    again = f"Run: adaqf evaluate --run {folder}"
+    for path in (run.report, run.report_text):
+        if not path.is_file():
+            raise RunError(f"{path}: missing, and a card must say what the adapter can do. {again}")
+    manifest = read_json(run.report)
+    try:
+        row, recipe = manifest.pop("rows")[ADAQF], manifest["config"]["recipe"]
+        means = {metric: row[metric]["mean"] for metric in COLUMNS if metric in row}
+        metrics = {metric: round(mean, 4) for metric, mean in means.items() if mean is not None}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{run.report}: has no figures of this run's adapter ({error}). {again}") from error
+    if recipe != config.recipe:
+        raise RunError(f"{run.report}: of the recipe {recipe}, this run's is {config.recipe}. {again}")
+    names = tuple(data) or ((DATA[recipe],) if recipe in DATA else ())
+    procedural = recipe == "demo" and not data
+    terms = "The training motions are procedural: no third party's terms apply to them." if procedural else TERMS
+    report = run.report_text.read_text(encoding="utf-8").replace("# Report", "## Results", 1).strip()
+    more = (
+        f"{report}\n\n## How it was made\n\nSamples, seeds, seconds of each stage, versions and the whole "
+        "configuration:\n\n<details><summary>manifest</summary>\n\n"
+        f"```json\n{json.dumps(_without_folders(manifest), indent=1, sort_keys=True)}\n```\n\n</details>"
+    )
+    return CardDetails(licence, names, metrics, more, terms)
 
 
 def _without_folders(content: object) -> object:
