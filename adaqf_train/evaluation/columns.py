@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 LEARNED = {
     "fid": "FID ↓",
@@ -51,6 +51,11 @@ def table(
         {"model": NAMES.get(model, model)} | {title: cell(row.get(name)) for name, title in shown.items()}
         for model, row in rows.items()
     ]
+
+
+def sections(tables: Iterable[tuple[str, Sequence[Mapping[str, str]]]]) -> list[str]:
+    """Return the Markdown lines of titled tables, without the empty ones."""
+    return [line for title, rows in tables if rows for line in (f"{title}:", "", *markdown(rows), "")]
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> list[str]:

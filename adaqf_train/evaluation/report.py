@@ -99,11 +99,8 @@ class Report:
         yield "Retrieval of real motions (recalls in per cent)", retrieval.table(self.retrieval, pool, chosen)
 
     def markdown(self) -> str:
-        lines = ["# Report", ""]
-        for title, rows in self.tables():
-            if rows:
-                lines += [f"{title}:", "", *columns.markdown(rows), ""]
-        return "\n".join([*lines, *(f"* {note}" for note in self.notes()), ""])
+        notes = [f"* {note}" for note in self.notes()]
+        return "\n".join(["# Report", "", *columns.sections(self.tables()), *notes, ""])
 
     def notes(self) -> Iterator[str]:
         """Yield what a reader must know to interpret the figures."""

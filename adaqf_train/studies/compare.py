@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaclip.files import read_json
 from adaqf_train.errors import ProtocolError, ResultError
-from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, markdown
+from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, sections
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
@@ -35,10 +35,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def markdown(self) -> str:
-        lines = []
-        for title, rows in self.tables.items():
-            lines += [f"{title}:", "", *markdown(rows), ""]
-        return "\n".join([*lines, *(f"* {note}" for note in self.notes)])
+        return "\n".join([*sections(self.tables.items()), *(f"* {note}" for note in self.notes)])
 
 
 def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: bool = False) -> Comparison:
