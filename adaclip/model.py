@@ -121,12 +121,13 @@ class AdaCLIP(SavingMixin, nn.Module):
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch that was built without it
             raise ValueError(f"The device {load.device} cannot be used: {first_line(error)}") from error
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TextFeatures:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, *, trim: bool = True) -> TextFeatures:
         """Compute text features with gradients into the adapter.
 
         Args:
             input_ids: Token ids (B, L), long, right-padded.
             attention_mask: (B, L), nonzero = real token; None: everything up to the first end token.
+            trim: On a CPU, read from the mask how many tokens no prompt has, and do not compute them.
 
         Returns:
             Pooled vectors (B, P), token states (B, L, H) and their mask (B, L).
@@ -151,7 +152,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed, and
         # the model needs no mask. On a GPU a search for padding would wait for all queued work, so it is computed.
         longest = L
-        if mask.device.type == "cpu":
+        if trim and mask.device.type == "cpu":
             filled = mask.any(dim=0).nonzero()
             longest = int(filled[-1]) + 1 if len(filled) else L
         ids, real = input_ids[:, :longest], mask[:, :longest]

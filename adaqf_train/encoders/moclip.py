@@ -54,7 +54,7 @@ class MoClipObjective(Objective):
 
     def forward(self, batch: MotionBatch) -> Losses:
         accelerator, config = self.accelerator, self.config
-        text = self.encoder(*self.captions.tokens(batch.caption, batch.tokens)).pooled
+        text = self.encoder(*self.captions.tokens(batch.caption, batch.tokens), trim=False).pooled
         rows = all_rows(accelerator, text), all_rows(accelerator, self.motion(batch.motion, batch.mask))
         same = accelerator.gather(self.captions.same[batch.caption])
         aligned = contrastive(*rows, same, config.temperature, cosine_weight=0.0)

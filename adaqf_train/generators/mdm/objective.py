@@ -6,6 +6,7 @@ With both lambdas at zero and a frozen encoder this is MDM's training, which is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -94,7 +95,7 @@ class AdaQFObjective(Objective):
         super().__init__()
         self.encoder, self.denoiser, self.config = encoder.to(accelerator.device).eval(), denoiser, config
         self.diffusion = config.diffusion
-        self.tower, self.compiles = self.encoder, _blocks(denoiser)
+        self.tower, self.compiles = partial(self.encoder, trim=False), _blocks(denoiser)
         if accelerator.device.type == "cuda" and FoldedTower.supports(encoder):
             dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
             self.tower = FoldedTower(encoder, dtype)
