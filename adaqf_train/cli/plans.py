@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from adaqf_train.cli.options import Flags, Overrides, Recipe, WithSettings, new_accelerator
+from adaqf_train.cli.options import Flags, Overrides, Recipe, WithSettings
 from adaqf_train.config import RunConfig, recipes
 from adaqf_train.errors import ConfigError
+from adaqf_train.runs.accelerator import new_accelerator
 
 
 @dataclass(frozen=True)

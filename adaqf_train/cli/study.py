@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
-from adaqf_train.cli.options import Flags, Overrides, Recipe, new_accelerator, peek, unparsed
+from adaqf_train.cli.options import Flags, Overrides, Recipe, peek, unparsed
 from adaqf_train.config import RunConfig, override, recipes, settings_between
 from adaqf_train.errors import ConfigError
+from adaqf_train.runs.accelerator import new_accelerator
 from adaqf_train.studies.definitions import STUDIES, load
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from adaqf_train.config import RunConfig, recipes
 from adaqf_train.data.batches import MotionBatch, StepBatches
 from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.runs import bench_mdm
+from adaqf_train.runs.accelerator import new_accelerator
 from adaqf_train.runs.rehearsal import Rehearsal, stand_in
 from adaqf_train.runs.timing import count_flops, finish, ready, time_sampling
 from adaqf_train.training.step import Step
@@ -67,13 +68,11 @@ def settings(size: Literal["mdm", "pocket"]) -> RunConfig:
 
 def machine() -> Row:
     """Name the device, and measure the rate of a large matrix product on it."""
-    accelerator = Accelerator()
-    on_gpu = accelerator.device.type == "cuda"
-    name = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    row: Row = {"device": name, "torch": torch.__version__}
-    for precision in ("no", "bf16"):
-        row[f"TFLOP/s {precision}"] = peak(accelerator, precision) / 1e12
-    return row
+    with _accelerator("no") as accelerator:
+        on_gpu = accelerator.device.type == "cuda"
+        name = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+        rates = {f"TFLOP/s {precision}": peak(accelerator, precision) / 1e12 for precision in ("no", "bf16")}
+    return {"device": name, "torch": torch.__version__} | rates
 
 
 def peak(accelerator: Accelerator, precision: Precision) -> float:
@@ -130,11 +129,14 @@ def steps(
     return rows
 
 
-def sampling(config: RunConfig, *, motions: int | None = None, frames: int = 196) -> list[Row]:
+def sampling(
+    config: RunConfig, precision: Precision = "no", *, motions: int | None = None, frames: int = 196
+) -> list[Row]:
     """Time the sampling of a batch, from prompts to features on the host, with each of SAMPLERS.
 
     Args:
         config: Sizes and settings.
+        precision: Of the denoiser's weights.
         motions: In the batch; None: 32, on a CPU 8.
         frames: Of each motion.
 
@@ -147,11 +149,14 @@ def sampling(config: RunConfig, *, motions: int | None = None, frames: int = 196
         motions = motions or (32 if accelerator.device.type == "cuda" else 8)
         rehearsal = Rehearsal(accelerator, config, data, Path(folder))
         generator, prompts = rehearsal.generator(), rehearsal.captions[:motions]
+        if precision == "bf16":
+            generator.denoiser.to(torch.bfloat16)
         for scheduler, count in SAMPLERS:
             generator.sampling = replace(generator.sampling, scheduler=scheduler, steps=count, batch=motions)
             seconds, _ = time_sampling(generator, prompts, frames, SECONDS / 2)
             what = f"sampling, {scheduler.upper()} {count}"
-            rows.append({"what": what, "on": f"{motions} × {frames} frames", "precision": "no", "ms": 1e3 * seconds})
+            rows.append({"what": what, "on": f"{motions} × {frames} frames", "precision": precision})
+            rows[-1]["ms"] = 1e3 * seconds
     return rows
 
 
@@ -281,24 +286,24 @@ def _captions(data: MotionDataset, count: int) -> list[str]:
 @contextmanager
 def _accelerator(precision: Precision) -> Iterator[Accelerator]:
     """Accelerate with that precision. A process has one state of accelerate, whose precision cannot be changed."""
-    before = dict(AcceleratorState._shared_state)
+    before, products = dict(AcceleratorState._shared_state), torch.get_float32_matmul_precision()
     AcceleratorState._reset_state()
     try:
-        yield Accelerator(mixed_precision=precision)
+        yield new_accelerator(precision)
     finally:
         AcceleratorState._reset_state()
         AcceleratorState._shared_state.update(before)
+        torch.set_float32_matmul_precision(products)
 
 
 def parts(config: RunConfig, mdm: Path | None, *, on_gpu: bool) -> dict[str, Callable[[], list[Row]]]:
     """The measurements by name. mdm: a checkout of MDM's code; None: not measured."""
-    found = {"fp32 steps": lambda: steps(config, "no")}
-    if on_gpu:
-        found["bf16 steps"] = lambda: steps(config, "bf16")
-    else:
-        found["bf16 steps"] = lambda: [unmeasured(STEP, "bf16", "it needs a GPU")]
-    found["sampling"] = lambda: sampling(config)
+    found = {"steps": lambda: steps(config, "no"), "sampling": lambda: sampling(config)}
     found["encoding"] = lambda: encoding(config, ("no", "bf16") if on_gpu else ("no",))
+    if on_gpu:
+        found |= {"steps in bf16": lambda: steps(config, "bf16"), "sampling in bf16": lambda: sampling(config, "bf16")}
+    else:
+        found["bf16"] = lambda: [unmeasured("all of these", "bf16", "it needs a GPU")]
     if mdm is None:
         found["MDM's own code"] = lambda: [unmeasured("MDM's own step and sampling", None, "give --mdm CHECKOUT")]
     else:

@@ -108,6 +108,7 @@ def test_show_marks_missing_figures():
     assert "z (bf16): not measured, it needs a GPU" in text
 
 
+@pytest.mark.slow
 def test_mdm_is_timed_in_a_checkout(tmp_path):
     for name, content in (("model/mdm", MDM), ("utils/model_util", DIFFUSION), ("utils/sampler_util", GUIDED)):
         path = tmp_path / f"{name}.py"
