@@ -28,21 +28,17 @@ import torch
 import tyro
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from adaclip import AdaCLIP, LoRASettings, TextFeatures
-from adaclip.adapter import new_adapter
-from adaqf_train.config import RunConfig, TrainingConfig, recipes
+from adaclip import AdaCLIP, TextFeatures
+from adaqf_train.config import RunConfig, recipes
 from adaqf_train.data.batches import MotionBatch, StepBatches
-from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.encoders.pocket_clip import train_tokenizer
-from adaqf_train.encoders.tuning import tune
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.networks import build_denoiser
-from adaqf_train.generators.mdm.objective import AdaQFObjective
-from adaqf_train.judges.extractors import Extractors
+from adaqf_train.motion.skeleton import HUMANML3D
 from adaqf_train.procedural import generate
-from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.runs.accelerator import new_accelerator
+from adaqf_train.runs.rehearsal import Rehearsal, StandIn
+from adaqf_train.runs.timing import ready
 from adaqf_train.training.losses import masked_mse
 from adaqf_train.training.objective import Losses, Objective
 from adaqf_train.training.step import Step
@@ -71,6 +67,7 @@ class PlainObjective(Objective):
 
     def __init__(self, encoder: AdaCLIP, config: RunConfig, device: torch.device) -> None:
         super().__init__()
+        self.diffusion = config.diffusion
         self.text_model = encoder.merged().requires_grad_(False).to(device)
         self.tokenizer, self.schedule = encoder.tokenizer, Diffusion(config.diffusion)
         sizes = replace(config.denoiser, conditioning="pooled")
@@ -98,30 +95,28 @@ def main(options: Options) -> None:
     """Print the seconds of each round, the ratio of the steps, and their memory."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
     recipe = recipes.load("humanml3d")
     config = replace(
         recipe,
         denoiser=replace(recipe.denoiser, layers=options.layers),
-        training=replace(recipe.training, batch=options.batch),
+        training=replace(recipe.training, batch=options.batch, cache_text=False),
     )
-    accelerator = Accelerator()
+    accelerator = new_accelerator()
+    dataset, source = clips(options, config)
+    print(f"{options.batch} clips, {options.layers} layers, {torch.get_num_threads()} threads; {source}")
     with tempfile.TemporaryDirectory() as folder:
-        source = write_clips(Path(folder), options, config)
-        dataset = MotionDataset(folder, "train", config.data)
-        print(f"{options.batch} clips, {options.layers} layers, {torch.get_num_threads()} threads; {source}")
-        compare(accelerator, dataset, config, options.rounds)
+        compare(Rehearsal(accelerator, config, dataset, Path(folder)), options.rounds)
     print(f"peak memory of the process {peak_memory(accelerator):.2f} GB")
 
 
-def compare(accelerator: Accelerator, dataset: MotionDataset, config: RunConfig, rounds: int) -> None:
+def compare(rehearsal: Rehearsal, rounds: int) -> None:
     """Time both steps in turn on batches from the shortest to the longest, and print the table."""
-    adaqf, plain = objectives(accelerator, dataset, config)
-    steps = {"AdaQF": step_of(accelerator, adaqf, config.training)}
-    steps["plain"] = step_of(accelerator, plain, replace(config.training, ema=None))
-    drawn = {"diffusion": config.diffusion, "captions": adaqf.captions}
-    bucketed = StepBatches(dataset, config.training.batch, 0, bucket=config.training.bucket, **drawn)
-    shuffled = StepBatches(dataset, config.training.batch, 0, **drawn)
+    accelerator, config = rehearsal.accelerator, rehearsal.config
+    adaqf, training = rehearsal.objective("adaqf")
+    plain = PlainObjective(adaqf.encoder, config, accelerator.device)
+    bucketed, adaqf_step = ready(accelerator, rehearsal.dataset, adaqf, training)
+    shuffled, plain_step = ready(accelerator, rehearsal.dataset, plain, replace(training, ema=None, bucket=1))
+    steps = {"AdaQF": adaqf_step, "plain": plain_step}
     first, *others = [(bucketed[step], shuffled[step]) for step in [0, *spread(bucketed, rounds)]]
     kept = {}
     for (name, step), batch in zip(steps.items(), first, strict=True):  # also the warm-up
@@ -140,35 +135,6 @@ def compare(accelerator: Accelerator, dataset: MotionDataset, config: RunConfig,
     ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
     whole = sum(seconds["AdaQF"]) / sum(seconds["plain"])
     print(f"\nmedian ratio {statistics.median(ratios):.2f}, of all rounds together {whole:.2f}")
-
-
-def objectives(
-    accelerator: Accelerator, dataset: MotionDataset, config: RunConfig
-) -> tuple[AdaQFObjective, PlainObjective]:
-    """Both losses with random networks: an encoder of ViT-B/32's text size, extractors of T2M's."""
-    tokenizer = train_tokenizer(dataset.captions(), 2000)
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    model = CLIPTextModelWithProjection(CLIPTextConfig(vocab_size=len(tokenizer), projection_dim=512, **ids))
-    encoder = AdaCLIP(new_adapter(model, LoRASettings()), tokenizer, "random")
-    tune(encoder, config.encoder.tuning, config.denoiser.conditioning)
-    words = encoder.text_model.get_input_embeddings().weight
-    extractors = Extractors(FEATURES, *words.shape, config.extractors).requires_grad_(False)
-    plain = PlainObjective(encoder, config, accelerator.device)
-    denoiser = build_denoiser(encoder, FEATURES, config.denoiser, config.diffusion.steps).to(accelerator.device)
-    diffusion = Diffusion(config.diffusion)
-    adaqf = AdaQFObjective(accelerator, encoder, denoiser, diffusion, extractors, config, dataset.captions())
-    return adaqf.to(accelerator.device), plain
-
-
-def step_of(accelerator: Accelerator, objective: Objective, training: TrainingConfig) -> Step:
-    """The trainer's own step, with its optimiser and moving average."""
-    for network in objective.learns.values():
-        network.train()
-    learnt = [p for network in objective.learns.values() for p in network.parameters() if p.requires_grad]
-    state = TrainState(objective.learns, torch.optim.AdamW(learnt, lr=1e-4, weight_decay=0.0, fused=True))
-    if training.ema is not None:
-        state.average = [parameter.detach().clone() for parameter in learnt]
-    return Step(accelerator, objective, state, training)
 
 
 def spread(source: StepBatches, rounds: int) -> list[int]:
@@ -205,8 +171,8 @@ def kept_for_backward(objective: nn.Module) -> Iterator[list[int]]:
         yield total
 
 
-def write_clips(folder: Path, options: Options, config: RunConfig) -> str:
-    """Write a data set of noise with real lengths and prompts; return where those come from."""
+def clips(options: Options, config: RunConfig) -> tuple[StandIn, str]:
+    """Noise with real lengths and prompts, and where those come from."""
     rng = np.random.default_rng(0)
     root = options.shared or Path(os.environ.get("ADACLIP_SHARED", "shared"), "data")
     packs, prompts = root / "bandai-namco" / "train.npz", root / "kitml-captions" / "captions.txt"
@@ -216,24 +182,13 @@ def write_clips(folder: Path, options: Options, config: RunConfig) -> str:
         captions = prompts.read_text(encoding="utf-8").splitlines()
         source = "lengths of Bandai-Namco, prompts of KIT-ML"
     else:
-        clips = list(generate(200, seed=0))
-        frames = np.array([len(clip.joints) - 1 for clip in clips])
-        captions = [caption for clip in clips for caption in clip.captions]
+        made = list(generate(200, seed=0))
+        frames = np.array([len(clip.joints) - 1 for clip in made])
+        captions = [caption for clip in made for caption in clip.captions]
         source = "lengths and prompts of procedural motions"
     frames = frames[(frames >= config.data.min_frames) & (frames < config.data.max_frames)]
-    noise = rng.standard_normal((20_000, FEATURES), dtype=np.float32)
-    for part in ("new_joint_vecs", "texts"):
-        (folder / part).mkdir()
-    for index, (length, row) in enumerate(
-        zip(rng.choice(frames, options.clips), rng.integers(len(captions), size=options.clips), strict=True)
-    ):
-        start = rng.integers(len(noise) - length)
-        np.save(folder / "new_joint_vecs" / f"{index:06d}.npy", noise[start : start + length])
-        (folder / "texts" / f"{index:06d}.txt").write_text(f"{captions[row]}#walk/VERB#0.0#0.0\n", encoding="utf-8")
-    np.save(folder / "Mean.npy", np.zeros(FEATURES, np.float32))
-    np.save(folder / "Std.npy", np.ones(FEATURES, np.float32))
-    (folder / "train.txt").write_text("".join(f"{i:06d}\n" for i in range(options.clips)), encoding="utf-8")
-    return source
+    lengths = rng.choice(frames, options.clips)
+    return StandIn(config.data, HUMANML3D, lengths, [captions[row] for row in rng.permutation(len(captions))]), source
 
 
 def peak_memory(accelerator: Accelerator) -> float:
