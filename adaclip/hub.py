@@ -197,11 +197,11 @@ def push_folder(
     folder: Path,
     repo_id: str,
     *,
-    subfolder: str,
     token: str | bool | None,
     private: bool | None,
     revision: str | None,
     message: str,
+    subfolder: str = "",
     what: str = "adapter",
 ) -> str:
     """Upload a folder to a repository, created if necessary; return the address of the commit."""

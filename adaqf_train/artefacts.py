@@ -34,10 +34,7 @@ def save_network(folder: Path, network: nn.Module, config: Mapping[str, object])
 
 
 def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[str] = ()) -> Network:
-    """The network of a folder, in eval mode and with every tensor, or ArtefactError.
-
-    build: makes the untrained network from the content of config.json; also: further files that must be there.
-    """
+    """The network that `build` makes from config.json, in eval mode and with every tensor, or ArtefactError."""
     with reading(folder, (CONFIG, WEIGHTS, *also)):
         network = build(read_json(folder / CONFIG))
         network.load_state_dict(load_file(folder / WEIGHTS))
@@ -46,10 +43,7 @@ def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[
 
 @contextmanager
 def reading(folder: Path, names: Sequence[str], advice: str = ADVICE) -> Iterator[None]:
-    """Reports every failure to read a folder as an ArtefactError of one line that ends with the advice.
-
-    names: files that must be there.
-    """
+    """Reports failures to read these files of a folder as an ArtefactError of one line that ends with the advice."""
     for name in names:
         if not (folder / name).is_file():
             raise ArtefactError(f"{folder / name}: missing. {advice}")

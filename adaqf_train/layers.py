@@ -42,17 +42,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))  # all start equal, as torch's do
 
     def forward(self, x: Tensor, memory: Tensor, real: Tensor, visible: Tensor | None) -> Tensor:
-        """Decode a sequence.
-
-        Args:
-            x: (B, T, width).
-            memory: (B, M, width), what x attends to.
-            real: (B, T), True = real.
-            visible: (B, M), True = visible; None: all are.
-
-        Returns:
-            (B, T, width).
-        """
+        """Decode x (B, T, width), real (B, T), with attention to memory (B, M, width), visible (B, M) or None: all."""
         for layer in self.layers:
             x = layer(x, memory, real, visible)
         return x
@@ -68,16 +58,9 @@ class DecoderLayer(nn.TransformerDecoderLayer):
 
 
 def attend(attention: nn.MultiheadAttention, queries: Tensor, context: Tensor, visible: Tensor | None) -> Tensor:
-    """Compute multi-head attention with the weights of torch's module.
+    """Multi-head attention of queries (B, T, width) over context (B, S, width), with the weights of torch's module.
 
-    Args:
-        attention: With `batch_first` and one input projection.
-        queries: (B, T, width).
-        context: (B, S, width); the same tensor as `queries` for self-attention.
-        visible: (B, S), True = visible, at least one in each row; None: all are.
-
-    Returns:
-        (B, T, width).
+    The context of self-attention is the same tensor. visible: (B, S), True at least once in each row; None: all are.
     """
     width, weight, bias = attention.embed_dim, attention.in_proj_weight, attention.in_proj_bias
     if queries is context:
@@ -146,19 +129,11 @@ class BiGRU(nn.Module):
 
 
 def last_states(gru: nn.GRU, x: Tensor, lengths: Tensor, start: Tensor) -> Tensor:
-    """Compute what a bidirectional GRU of one layer leaves after each sequence, without packing.
+    """Compute what a bidirectional GRU of one layer leaves after each sequence (forward, then backward), unpacked.
 
     Packing would copy the lengths to the host, and wait for them. Instead, the backward direction reads each sequence
-    reversed within its length, and the states at the lengths are gathered.
-
-    Args:
-        gru: Bidirectional, one layer, `batch_first`.
-        x: (B, T, inputs); values beyond a sequence's length do not matter.
-        lengths: (B,) >= 1.
-        start: (2, 1, hidden), first state of each direction.
-
-    Returns:
-        (B, 2 * hidden): forward, then backward.
+    reversed within its length, and the states at the lengths are gathered. x: (B, T, inputs), whose values beyond the
+    lengths (B,) >= 1 do not matter; start: (2, 1, hidden), first state of each direction. Returns (B, 2 * hidden).
     """
     lengths = lengths.to(x.device)
     positions = torch.arange(x.shape[1], device=x.device)

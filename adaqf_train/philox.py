@@ -23,17 +23,10 @@ _MANTISSA = 0xFFFFFF  # 24 bits, which a float32 holds exactly
 
 
 def normal(seed: int, items: Tensor, shape: tuple[int, ...], *, stream: int = 0, step: int | Tensor = 0) -> Tensor:
-    """Draw standard normal noise for each item (Box-Muller).
+    """Draw standard normal noise (B, *shape), float32, for items (B,) long, on their device (Box-Muller).
 
-    Args:
-        seed: Of the run; any non-negative integer below 2^64.
-        items: (B,) long, the number of each item; equal numbers draw equal noise.
-        shape: Of one item's noise. A longer first dimension only appends values.
-        stream: Separates draws of different meaning.
-        step: Separates the steps of a sampler.
-
-    Returns:
-        (B, *shape) float32 on the device of `items`.
+    seed: below 2^64. Equal items draw equal noise, and a longer first dimension of `shape` only appends values. stream
+    separates draws of different meaning, step the steps of a sampler.
     """
     count = math.prod(shape)
     first, second = _pairs(seed, items, -(-count // 2), stream, step)
@@ -73,18 +66,7 @@ def numpy_words(seed: int, stream: int, items: Sequence[int], step: int, count: 
 
 
 def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int) -> Tensor:
-    """Compute the words of `blocks` blocks for each item with tensor operations.
-
-    Args:
-        seed: First word of the key, as a signed 64-bit integer.
-        stream: Second word of the key.
-        items: (B,) long.
-        step: A number, or a tensor of one.
-        blocks: How many blocks of four words.
-
-    Returns:
-        (B, blocks * 4) long with the bits of numpy's unsigned words, on every device.
-    """
+    """Compute blocks of four words for items (B,) with tensor operations: (B, blocks * 4), numpy's bits in int64."""
     counter = torch.arange(1, blocks + 1, device=items.device).repeat(len(items), 1)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
     mix = rounds if items.device.type == "cpu" else _compiled_rounds

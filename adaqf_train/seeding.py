@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 
 def mix(*parts: int) -> int:
     """One 63-bit seed from non-negative integers; any difference in them gives an unrelated seed."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
-
-
-def generator(*parts: int) -> torch.Generator:
-    """A CPU generator seeded with `mix(*parts)`."""
-    return torch.Generator().manual_seed(mix(*parts))

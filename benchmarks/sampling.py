@@ -27,7 +27,7 @@ from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.mdm.networks import Denoiser
 from adaqf_train.judges import store
-from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.base import Evaluator
 
 PLAIN = "ddpm:50"
 GRID = (PLAIN, "ddim:5", "ddim:10", "ddim:20", "dpm++:5", "dpm++:10", "dpm++:20")

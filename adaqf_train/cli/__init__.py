@@ -55,14 +55,7 @@ DESCRIPTION = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb.
-
-    Args:
-        arguments: As in sys.argv[1:], which None stands for. No arguments run the demo.
-
-    Returns:
-        The exit code: 0, 1 for bad input (one line on stderr), 130 when interrupted; verbs may have others.
-    """
+    """Runs a verb; returns the exit code: 0, 1 for bad input, 130 when interrupted; verbs may have others."""
     wait_passively()
     main_process = os.environ.get("RANK", "0") == "0"
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -54,42 +54,23 @@ class Sample:
     def __call__(self) -> None:
         from adaqf_train.files.save import checked_target
         from adaqf_train.generators.base import MotionGenerator
+        from adaqf_train.generators.requests import check_count
 
         checked_target(self.out)
         _check_content(self.format, self.out)
-        self._check()
+        check_count("--seed", self.seed, 0)
+        check_count("--num-samples", self.num_samples, 1)
+        if not self.prompt or not all(prompt.strip() for prompt in self.prompt):
+            raise ConfigError("--prompt is missing or blank: say what happens, such as 'a person waves twice'.")
+        seconds = list(self.seconds) if len(self.seconds) > 1 else (*self.seconds, 4.0)[0]
+        options = {name: getattr(self, name) for name in ("guidance", "steps", "scheduler", "seed")}
         generator = MotionGenerator.from_pretrained(self.model)
         with _plain_warnings():
-            motions = generator.generate(list(self.prompt), seed=self.seed, **self._options())
+            motions = generator.generate(
+                list(self.prompt), seconds=seconds, num_samples=self.num_samples, output=self.format, **options
+            )
         captions = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
         _write(self.out, motions, generator.skeleton.fps, captions, self.format, self.bones)
-
-    def _check(self) -> None:
-        if not self.prompt:
-            raise ConfigError("--prompt is missing: say what happens, such as --prompt 'a person waves twice'.")
-        if not all(prompt.strip() for prompt in self.prompt):
-            raise ConfigError("--prompt is blank: say what happens, such as --prompt 'a person waves twice'.")
-        if self.seed < 0:
-            raise ConfigError(f"--seed must not be negative, got {self.seed}.")
-        if self.num_samples < 1:
-            raise ConfigError(f"--num-samples must be at least 1, got {self.num_samples}.")
-        if len(self.seconds) > 1 and len(self.seconds) != len(self.prompt):
-            raise ConfigError(
-                f"--seconds is given {len(self.seconds)} times for {len(self.prompt)} prompts: give it once for all, "
-                "or once for each."
-            )
-
-    def _options(self) -> dict[str, Any]:
-        """What was asked for; the generator has its own defaults for the rest."""
-        options = {name: getattr(self, name) for name in ("guidance", "steps", "scheduler")}
-        options = {name: value for name, value in options.items() if value is not None}
-        if self.seconds:
-            options["seconds"] = self.seconds[0] if len(self.seconds) == 1 else list(self.seconds)
-        if self.num_samples > 1:
-            options["num_samples"] = self.num_samples
-        if self.format == "features":
-            options["output"] = "features"
-        return options
 
 
 @dataclass(frozen=True)

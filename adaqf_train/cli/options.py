@@ -58,6 +58,19 @@ def peek(arguments: Sequence[str], **options: str | None) -> argparse.Namespace:
     return parser.parse_known_args(arguments)[0]
 
 
+def labelled(option: str, entries: Sequence[str], example: str) -> dict[str, Path]:
+    """Folders by label of entries LABEL=FOLDER; ConfigError for another form, or a label that occurs twice."""
+    found: dict[str, Path] = {}
+    for entry in entries:
+        label, _, folder = (part.strip() for part in entry.partition("="))
+        if not (label and folder) or "/" in label:
+            raise ConfigError(f"{option} {entry}: expected LABEL=FOLDER, such as {example}.")
+        if label in found:
+            raise ConfigError(f"{option}: two folders have the same label, {label}. Give each its own.")
+        found[label] = Path(folder)
+    return found
+
+
 def unparsed(verb: type[Verb], **known: object) -> Verb:
     """A verb with some of its fields; required ones are left to the command line."""
     required = [f.name for f in fields(verb) if f.default is MISSING and f.default_factory is MISSING]

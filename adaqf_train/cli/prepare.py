@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from adaqf_train.errors import ConfigError
+from adaqf_train.cli.options import labelled
 
 WINDOW = 196  # as in data.prepare, whose import would load torch
 
@@ -122,14 +122,8 @@ class PrepareMerged:
     def __call__(self) -> None:
         from adaqf_train.data.prepare import prepare_merged
 
-        pairs = [source.partition("=") for source in self.sources]
-        for label, equals, folder in pairs:
-            if not (label and equals and folder):
-                raise ConfigError(f"{label}: expected LABEL=FOLDER, such as bandai-namco=data/bn.")
-        labels = [label for label, _, _ in pairs]
-        if len(set(labels)) < len(labels):
-            raise ConfigError(f"Two sources have the same label ({', '.join(labels)}). Give each its own.")
-        _wrote(self.folder, prepare_merged({label: Path(folder) for label, _, folder in pairs}, self.folder))
+        sources = labelled("SOURCES", self.sources, "bandai-namco=data/bn")
+        _wrote(self.folder, prepare_merged(sources, self.folder))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
-from adaqf_train.cli.options import Flags, Overrides, Recipe, peek, unparsed
+from adaqf_train.cli.options import Flags, Overrides, Recipe, labelled, peek, unparsed
 from adaqf_train.config import RunConfig, override, recipes, settings_between
 from adaqf_train.errors import ConfigError
 from adaqf_train.runs.accelerator import new_accelerator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 POINTS = 8  # of a curve, where the recipe does not validate
 CURVES = ("validation.select=last", "validation.strips=0")
 FAMILIES = "families."
+EXAMPLE = "procedural=runs/demo/data"
 SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
 
@@ -92,12 +93,9 @@ class StudyVerb:
             families = override(families_of(self.recipe), theirs)
         except ConfigError as error:
             raise ConfigError(f"{error} (All of these begin with {FAMILIES})") from error
-        pairs = [_labelled(entry) for entry in self.data]
-        data = dict(pairs)
-        if len(data) < len(pairs):
-            raise ConfigError("--data: two data sets have the same label. Give each its own.")
+        data = labelled("--data", self.data, EXAMPLE)
         if not data:
-            raise ConfigError("--data is missing: give LABEL=FOLDER, such as procedural=runs/demo/data.")
+            raise ConfigError(f"--data is missing: give LABEL=FOLDER, such as {EXAMPLE}.")
         config = override(config, [*common, *ours])
         return Setup(self.recipe, config, families, (*common, *given), data, self.base)
 
@@ -109,7 +107,7 @@ class StudyVerb:
     def _command(self) -> str:
         """The command that makes the page, without the user's folders."""
         words = [f"adaqf study {self.name} --recipe {self.recipe}"]
-        words += [f"--data {_labelled(entry)[0]}=FOLDER" for entry in self.data]
+        words += [f"--data {label}=FOLDER" for label in labelled("--data", self.data, EXAMPLE)]
         words += ["--base BASE"] * (self.base is not None)
         words += [] if self.seeds is None else [f"--seeds {self.seeds}"]
         return " ".join([*words, *(f"--set {setting}" for setting in self.given())])
@@ -119,10 +117,3 @@ def _split(settings: Sequence[str]) -> tuple[list[str], list[str]]:
     """Settings of the run, and those of the families without their prefix."""
     ours = [setting for setting in settings if not setting.startswith(FAMILIES)]
     return ours, [setting.removeprefix(FAMILIES) for setting in settings if setting.startswith(FAMILIES)]
-
-
-def _labelled(entry: str) -> tuple[str, Path]:
-    label, equals, folder = entry.partition("=")
-    if not (label and equals and folder) or "/" in label:
-        raise ConfigError(f"--data {entry}: expected LABEL=FOLDER, such as procedural=runs/demo/data.")
-    return label, Path(folder)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from adaqf_train.cli.options import labelled
 from adaqf_train.errors import ConfigError
 
 
@@ -22,7 +23,7 @@ class BuildStudy:
     """Folder of a finished run, whose baseline and AdaQF take part."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a generator of any family, which takes part under the folder's name."""
-    motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=FOLDER")] = ()
+    motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")] = ()
     """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it."""
     data: Path | None = None
     """Data set for prompts and real motions; None: that of the first run."""
@@ -47,9 +48,10 @@ class BuildStudy:
             raise ConfigError(f"--prompts must be at least 1, got {self.prompts}.")
         page = self.out if self.out.suffix == ".html" else self.out / "study.html"
         checked_key(page, self.prompts, self.checks)
-        folders = dict(map(_named_folder, self.motions))
-        if len(folders) < len(self.motions):
-            raise ConfigError("--motions: two models have the same name. Give each its own.")
+        folders = labelled("--motions", self.motions, "MDM=samples/mdm")
+        for name, folder in folders.items():
+            if not folder.is_dir():
+                raise ConfigError(f"--motions {name}={folder}: {folder} is not a folder.")
         questions, fps = collect(
             self.run,
             folders,
@@ -94,12 +96,3 @@ class UserStudy:
 
     def __call__(self) -> None:
         self.step()
-
-
-def _named_folder(setting: str) -> tuple[str, Path]:
-    name, equals, folder = setting.partition("=")
-    if not name.strip() or not equals or not folder:
-        raise ConfigError(f"--motions {setting}: write it as NAME=FOLDER, such as MDM=samples/mdm.")
-    if not Path(folder).is_dir():
-        raise ConfigError(f"--motions {setting}: {folder} is not a folder.")
-    return name.strip(), Path(folder)

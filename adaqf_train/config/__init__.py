@@ -22,31 +22,3 @@ from adaqf_train.config.run import (
 from adaqf_train.config.schema import Settings, digest, override, settings_between, to_dict
 from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
 from adaqf_train.errors import ConfigError
-
-__all__ = [
-    "MDM_SAMPLES",
-    "MIN_SAMPLES",
-    "POCKET_BASE",
-    "ConfigError",
-    "DataConfig",
-    "DenoiserConfig",
-    "DiffusionConfig",
-    "EncoderConfig",
-    "EvaluationConfig",
-    "EvaluatorConfig",
-    "ExtractorConfig",
-    "FeedbackConfig",
-    "PocketClipConfig",
-    "RunConfig",
-    "SamplingConfig",
-    "SchedulerName",
-    "Settings",
-    "SyntheticConfig",
-    "TrainingConfig",
-    "ValidationConfig",
-    "digest",
-    "from_dict",
-    "override",
-    "settings_between",
-    "to_dict",
-]

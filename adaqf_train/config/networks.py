@@ -41,6 +41,18 @@ class TransformerSizes(Group, name="transformer"):
 
 
 @dataclass(frozen=True)
+class SequenceTransformer(TransformerSizes, name="transformer"):
+    """Sizes of a transformer with sinusoidal position codes."""
+
+    dropout: Share = 0.1
+    """Dropout of the transformer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.width % 2 == 0, f"{self._name}.width must be even for the position codes, got {self.width}.")
+
+
+@dataclass(frozen=True)
 class ContrastiveFit(Group, name="fit"):
     """Optimisation of two towers that embed matching pairs close to each other."""
 
@@ -123,15 +135,13 @@ class ExtractorConfig(ContrastiveFit, name="extractors"):
 
 
 @dataclass(frozen=True)
-class EvaluatorConfig(TransformerSizes, ContrastiveFit, name="evaluator"):
+class EvaluatorConfig(SequenceTransformer, ContrastiveFit, name="evaluator"):
     """The independent evaluator: transformers instead of GRUs, another seed, its own word vectors (TMR's family)."""
 
     width: Count = 256
     layers: Count = 6
     embedding: Count = 256
     """Width of the embedding that text and motion share."""
-    dropout: Share = 0.1
-    """Dropout of the transformers."""
     temperature: Positive = 0.1
     """Temperature of InfoNCE; TMR's."""
     flipped: bool = False
@@ -141,13 +151,11 @@ class EvaluatorConfig(TransformerSizes, ContrastiveFit, name="evaluator"):
 
 
 @dataclass(frozen=True)
-class DenoiserConfig(TransformerSizes, name="denoiser"):
+class DenoiserConfig(SequenceTransformer, name="denoiser"):
     """MDM's transformer; defaults are its decoder's sizes (26.3 M parameters)."""
 
     arch: Literal["decoder", "encoder"] = "decoder"
     """decoder attends to the text (MDM's trans_dec); encoder starts its sequence with it (trans_enc)."""
-    dropout: Share = 0.1
-    """Dropout of the transformer."""
     conditioning: Literal["tokens", "pooled", "both"] = "tokens"
     """Text states the denoiser sees: all tokens, the pooled vector (MDM's one-token memory), or both."""
     frames_per_token: Count = 1
@@ -155,7 +163,6 @@ class DenoiserConfig(TransformerSizes, name="denoiser"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.width % 2 == 0, f"denoiser.width must be even for the sinusoidal positions, got {self.width}.")
         require(
             self.frames_per_token == 1 or self.frames_per_token % 2 == 0,
             f"denoiser.frames_per_token must be 1 or even, got {self.frames_per_token}.",
@@ -170,3 +177,7 @@ class DiffusionConfig(Group, name="diffusion"):
     """Timesteps in training and inference (section 4.1)."""
     text_drop: Share = 0.1
     """Probability of training without text, for classifier-free guidance; MDM's."""
+
+    def require(self, steps: int) -> None:
+        """Raises ConfigError if sampling has more steps than training."""
+        require(steps <= self.steps, f"sampling.steps ({steps}) must not exceed diffusion.steps ({self.steps}).")

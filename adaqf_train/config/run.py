@@ -8,15 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from adaqf_train.config import schema
-from adaqf_train.config.networks import (
-    DenoiserConfig,
-    DiffusionConfig,
-    EncoderConfig,
-    EvaluatorConfig,
-    ExtractorConfig,
-    PocketClipConfig,
-)
+from adaqf_train.config import networks, schema
 from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, require
 from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
 
@@ -127,12 +119,12 @@ class RunConfig:
     recipe: Annotated[str, tyro.conf.Suppress] = "humanml3d"  # the command line has --recipe, which loads it
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    pocket_clip: PocketClipConfig = field(default_factory=PocketClipConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    extractors: ExtractorConfig = field(default_factory=ExtractorConfig)
-    evaluator: EvaluatorConfig = field(default_factory=EvaluatorConfig)
-    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    pocket_clip: networks.PocketClipConfig = field(default_factory=networks.PocketClipConfig)
+    encoder: networks.EncoderConfig = field(default_factory=networks.EncoderConfig)
+    extractors: networks.ExtractorConfig = field(default_factory=networks.ExtractorConfig)
+    evaluator: networks.EvaluatorConfig = field(default_factory=networks.EvaluatorConfig)
+    denoiser: networks.DenoiserConfig = field(default_factory=networks.DenoiserConfig)
+    diffusion: networks.DiffusionConfig = field(default_factory=networks.DiffusionConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -145,10 +137,7 @@ class RunConfig:
             f"data.unit_frames ({self.data.unit_frames}) must be a multiple of denoiser.frames_per_token "
             f"({self.denoiser.frames_per_token}).",
         )
-        require(
-            self.sampling.steps <= self.diffusion.steps,
-            f"sampling.steps ({self.sampling.steps}) must not exceed diffusion.steps ({self.diffusion.steps}).",
-        )
+        self.diffusion.require(self.sampling.steps)
         last = self.feedback.max_timestep
         require(
             last is None or last < self.diffusion.steps,

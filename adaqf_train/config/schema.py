@@ -95,11 +95,7 @@ def to_dict(config: object) -> dict:
 
 
 def build(kind: type[Settings], content: Mapping[str, object]) -> Settings:
-    """The configuration that `to_dict` wrote; fields that are absent take their defaults.
-
-    Raises:
-        ConfigError: A field does not exist, or its value does not hold.
-    """
+    """The configuration that `to_dict` wrote, absent fields at their defaults, or ConfigError for a wrong one."""
     hints = hints_of(kind)
     try:
         return kind(
@@ -118,16 +114,10 @@ def digest(content: object) -> str:
 
 
 def override(config: Settings, settings: Sequence[str]) -> Settings:
-    """Changes settings of a configuration; of two values for one field the later counts.
+    """Changes settings, such as "diffusion.steps=50", all together; of two values for one field the later counts.
 
-    All settings are applied together, so settings that only hold in combination may come in any order.
-
-    Args:
-        config: A dataclass of settings, or of groups of them.
-        settings: Changes such as "diffusion.steps=50". "none" stands for None; lists are separated by commas.
-
-    Raises:
-        ConfigError: A field does not exist (the message names the nearest one), or its value does not hold.
+    "none" stands for None; lists are separated by commas. ConfigError for a field that does not exist, with the name of
+    the nearest one, or a value that does not hold.
     """
     known = dict(_fields(type(config)))
     changes: dict[str, object] = {}

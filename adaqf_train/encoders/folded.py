@@ -25,12 +25,7 @@ class FoldedTower(nn.Module):
     """Computes what `encoder(ids, mask)` computes, with gradients into the same adapter."""
 
     def __init__(self, encoder: AdaCLIP, dtype: torch.dtype = torch.float32) -> None:
-        """Copy the frozen weights; the adapter's stay the encoder's own.
-
-        Args:
-            encoder: One that `supports` accepts.
-            dtype: Of the copied matrices; bfloat16 saves autocast from casting them at every call.
-        """
+        """Copy the frozen weights; the adapter's stay the encoder's own. bfloat16 saves autocast from casting them."""
         super().__init__()
         model = encoder.text_model.base_model.model
         text, config = model.text_model, model.config
@@ -66,15 +61,6 @@ class FoldedTower(nn.Module):
         self.block = torch.compile(block, **options)
 
     def forward(self, ids: Tensor, mask: Tensor) -> TextFeatures:
-        """Compute text features.
-
-        Args:
-            ids: Token ids (B, L), right-padded.
-            mask: (B, L) bool, True = real token.
-
-        Returns:
-            Pooled vectors (B, P), token states (B, L, H) and the mask.
-        """
         folded = [self._folded(number, path) for number, path in enumerate(PATHS)]
         qkv_bias = torch.cat([self.bias0, self.bias1, self.bias2], dim=1)
         # The backward pass of `unbind` is one copy; that of an index would fill and add all layers for each of them.
@@ -105,26 +91,17 @@ class FoldedTower(nn.Module):
 
 def block(
     x: Tensor,
-    norms: tuple[Tensor, Tensor],
-    matrices: tuple[Tensor, Tensor, Tensor, Tensor],
-    biases: tuple[Tensor, Tensor, Tensor, Tensor],
+    norms: tuple[Tensor, ...],
+    matrices: tuple[Tensor, ...],
+    biases: tuple[Tensor, ...],
     heads: int,
     eps: float,
     activation: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """One block of CLIP's text tower: causal self-attention and MLP, each with a norm before it.
+    """One block of CLIP's text tower over (B, L, H): causal self-attention and MLP, each with a norm before it.
 
-    Args:
-        x: (B, L, H).
-        norms: Weight and bias (2, H) of each norm.
-        matrices: Of queries, keys and values together; of the attention's output; of the MLP's two layers.
-        biases: Theirs.
-        heads: Of the attention.
-        eps: Of the norms.
-        activation: Of the MLP.
-
-    Returns:
-        (B, L, H).
+    norms: weight and bias (2, H) of each. matrices, biases: of queries, keys and values together; of the attention's
+    output; of the MLP's two layers.
     """
     width = x.shape[-1:]
     projected = linear(layer_norm(x, width, *norms[0].unbind(), eps), matrices[0], biases[0])

@@ -6,10 +6,9 @@ embedding, and a distillation term keeps it near the base's vector. No motion is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -17,19 +16,44 @@ from torch import nn
 
 from adaclip import AdaCLIP
 from adaqf_train import seeding
-from adaqf_train.config import ExtractorConfig, TrainingConfig
+from adaqf_train.config import ExtractorConfig
+from adaqf_train.config.networks import ContrastiveFit
+from adaqf_train.config.schema import Count, Natural, NotNegative, Positive
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
-from adaqf_train.encoders.moclip_config import MoClipConfig
-from adaqf_train.encoders.tuning import save_tuned, tune
-from adaqf_train.judges.contrastive import WARMUP, all_rows
+from adaqf_train.encoders.tuning import tune
+from adaqf_train.judges.contrastive import all_rows, contrastive_training
 from adaqf_train.judges.extractors import MotionExtractor
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import consistency, contrastive
 from adaqf_train.training.objective import Losses, Objective
+
+
+@dataclass(frozen=True)
+class MoClipConfig(ContrastiveFit, name="moclip"):
+    """A contrastive adaptation of CLIP with a tether to its base (the idea of MoCLIP, Maldonado et al. 2025)."""
+
+    tuning: Literal["lora", "full"] = "lora"
+    """What is adapted; full: every weight of the text tower."""
+    rank: Count = 16
+    """Rank of the adapter, as AdaCLIP's."""
+    alpha: Count = 16
+    """Scale of the adapter, as AdaCLIP's."""
+    temperature: Positive = 0.1
+    """Temperature of InfoNCE, as the extractors'."""
+    tether: NotNegative = 1.0
+    """Weight of 1 - cosine to the base's embedding."""
+    encoder_learning_rate: Positive = 1e-4
+    """Learning rate of the text encoder; learning_rate is that of the motion encoder."""
+    checkpoint_every: Count = 1000
+    """Steps between checkpoints."""
+    seed: Natural = 3
+
+
+POCKET = MoClipConfig(learning_rate=1e-3, encoder_learning_rate=1e-3, steps=400, checkpoint_every=100)
 
 
 class MoClipObjective(Objective):
@@ -73,41 +97,17 @@ def fit_moclip(
     place: Place,
     trackers: Sequence[str] = (),
 ) -> AdaCLIP:
-    """Adapt an encoder by contrast; `save_moclip` makes it a folder that `AdaCLIP.from_pretrained` reads.
-
-    Args:
-        accelerator: Device, precision and processes.
-        dataset: Split to learn from.
-        base: Hub id or folder of the CLIP text encoder.
-        motion: Sizes of the motion encoder, whose embedding takes the width of CLIP's.
-        config: Loss and steps.
-        place: Where logs and checkpoints go.
-        trackers: Beside the JSON lines.
-    """
+    """Adapt an encoder by contrast, beside a motion encoder of the sizes `motion`; `save_tuned` writes it."""
     torch.manual_seed(seeding.mix(config.seed))
     encoder = AdaCLIP.from_base(base, rank=config.rank, alpha=config.alpha).to(accelerator.device)
     tune(encoder, config.tuning)
     tower = MotionExtractor(dataset.features, replace(motion, embedding=encoder.projection_size))
     objective = MoClipObjective(accelerator, encoder, tower, dataset.captions(), config)
-    training = TrainingConfig(
-        steps=config.steps,
-        batch=config.batch,
-        learning_rate=config.learning_rate,
+    training = replace(
+        contrastive_training(config, trackers),
+        weight_decay=0.0,
         adapter_learning_rate=config.encoder_learning_rate,
-        warmup=WARMUP,
-        drop_at=math.ceil(0.8 * config.steps),
-        clip_norm=1.0,
-        ema=None,
-        workers=0,
         checkpoint_every=config.checkpoint_every,
-        log_every=10,
-        trackers=tuple(trackers),
-        seed=config.seed,
     )
     fit(accelerator, dataset, objective, training, place)
     return encoder.requires_grad_(False)
-
-
-def save_moclip(folder: Path, encoder: AdaCLIP, config: MoClipConfig) -> None:
-    """Write the encoder as an adapter folder."""
-    save_tuned(folder, encoder, config.tuning)

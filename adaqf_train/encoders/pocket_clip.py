@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerBase
 
+from adaclip import AdaCLIP
 from adaclip.text import clean
 from adaqf_train import seeding
 from adaqf_train.config import PocketClipConfig
@@ -122,43 +123,33 @@ def fit_pocket_clip(
     tokenizer = train_tokenizer(dataset.captions(), config.vocabulary)
     torch.manual_seed(seeding.mix(config.seed))
     text_model = build(tokenizer, config)
-    _fit_towers(accelerator, text_model, dataset, tokenizer, config, place, trackers)
+    fit_towers(accelerator, dataset, text_model, tokenizer, config, place, trackers)
     return text_model.eval(), tokenizer
 
 
-def fit_pose_probe(
+def fit_towers(
     accelerator: Accelerator,
     dataset: MotionDataset,
     text_model: CLIPTextModelWithProjection,
-    tokenizer: PreTrainedTokenizerBase,
-    config: PocketClipConfig,
-    place: Place,
-) -> StillPoseClip:
-    """Train a pose tower for a text tower that stays as it is: a measure of what the text tower encodes of still poses.
-
-    config: of the pose tower and its fit.
-    """
-    torch.manual_seed(seeding.mix(config.seed))
-    config = replace(config, projection=text_model.config.projection_dim)
-    learns = [parameter.requires_grad for parameter in text_model.parameters()]
-    towers = _fit_towers(accelerator, text_model.requires_grad_(False), dataset, tokenizer, config, place)
-    for parameter, value in zip(text_model.parameters(), learns, strict=True):
-        parameter.requires_grad_(value)
-    return towers
-
-
-def _fit_towers(
-    accelerator: Accelerator,
-    text_model: CLIPTextModelWithProjection,
-    dataset: MotionDataset,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig,
     place: Place,
     trackers: Sequence[str] = (),
 ) -> StillPoseClip:
+    """Train a pose tower, and a text tower where it requires gradients."""
     still = pose_slice(dataset.features)
     towers = StillPoseClip(text_model, still.stop - still.start, config)
     captions = CaptionTable(tokenizer, dataset.captions(), device=accelerator.device)
     objective = StillPoseObjective(accelerator, towers, captions, temperature=TEMPERATURE)
     fit(accelerator, dataset, objective, contrastive_training(config, trackers), place)
     return towers
+
+
+def fit_pose_probe(
+    accelerator: Accelerator, dataset: MotionDataset, encoder: AdaCLIP, config: PocketClipConfig, place: Place
+) -> StillPoseClip:
+    """Train a pose tower for a copy of an encoder that stays as it is: it measures what the encoder knows of poses."""
+    text_model = encoder.merged().requires_grad_(False)
+    torch.manual_seed(seeding.mix(config.seed))
+    config = replace(config, projection=text_model.config.projection_dim)
+    return fit_towers(accelerator, dataset, text_model, encoder.tokenizer, config, place)

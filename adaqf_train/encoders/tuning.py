@@ -1,4 +1,4 @@
-"""Which weights of a text encoder learn: its adapter, all of its text tower, or none."""
+"""Which weights of a text encoder learn (its adapter, all of its text tower, or none), and how encoders are saved."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
 from adaclip import AdaCLIP
 from adaclip.adapter import save_adapter
+from adaclip.files import atomic_folder
 from adaqf_train.config import EncoderConfig
-from adaqf_train.judges.store import save_clip
 
 Tuning = Literal["lora", "frozen", "full"]
 Reads = Literal["tokens", "pooled", "both"]
 
 
 def build_encoder(base: str, config: EncoderConfig, reads: Reads) -> AdaCLIP:
-    """Load a base with a fresh adapter and let its weights learn as configured.
-
-    Args:
-        base: Hub id or folder of a CLIP text model.
-        config: Adapter and tuning.
-        reads: The outputs that the generator reads, as in `DenoiserConfig.conditioning`.
-    """
-    encoder = AdaCLIP.from_base(
-        base, rank=config.rank, alpha=config.alpha, dropout=config.dropout, modules=config.modules
-    )
+    """Load a base (Hub id or folder) with a fresh adapter; what learns also depends on what the generator reads."""
+    adapter = {name: getattr(config, name) for name in ("rank", "alpha", "dropout", "modules")}
+    encoder = AdaCLIP.from_base(base, **adapter)
     tune(encoder, config.tuning, reads)
     return encoder
 
@@ -41,6 +36,13 @@ def tune(encoder: AdaCLIP, tuning: Tuning, reads: Reads = "both") -> None:
         parameter.requires_grad_(tuning == "lora")
     if reads == "tokens":
         encoder.text_model.base_model.model.text_projection.requires_grad_(False)
+
+
+def save_clip(folder: Path, model: CLIPTextModelWithProjection, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A CLIP text model as a plain transformers folder."""
+    with atomic_folder(folder) as staging:
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
 
 
 def save_tuned(folder: Path, encoder: AdaCLIP, tuning: Tuning) -> None:

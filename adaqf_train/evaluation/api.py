@@ -14,7 +14,7 @@ from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import manifest
 from adaqf_train.evaluation.report import Report
 from adaqf_train.judges import store
-from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.base import Evaluator
 
 if TYPE_CHECKING:
     from adaqf_train.generators.base import TextToMotion

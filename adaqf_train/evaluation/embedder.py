@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Embedder(Protocol):
-    """A judge with everything that it needs to embed texts and motions in one space (`judges.evaluators.Evaluator`)."""
+    """A judge with everything that it needs to embed texts and motions in one space (`judges.base.Evaluator`)."""
 
     width: int  # dimensions E of an embedding
     batch: int  # number of texts or motions that are embedded at once

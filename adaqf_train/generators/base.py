@@ -60,15 +60,10 @@ class MotionGenerator(nn.Module, ABC):
         unit_frames: int = DataConfig.unit_frames,
         max_frames: int = DataConfig.max_frames,
     ) -> None:
-        """Takes what all families share.
+        """mean, std: (D,) of the features that the networks were trained on.
 
-        Args:
-            encoder: The text encoder.
-            mean: (D,) mean of the features that the networks were trained on.
-            std: (D,) their standard deviation.
-            sampling: Dataclass of the sampling settings: `guidance`, `steps`, `batch` and the family's own.
-            unit_frames: Lengths are multiples of it.
-            max_frames: Longest length, exclusive.
+        sampling: dataclass of the sampling settings: `guidance`, `steps`, `batch` and the family's own. unit_frames,
+        max_frames: lengths are multiples of the one and below the other.
         """
         super().__init__()
         self._siblings = {"encoder": encoder.eval()}
@@ -160,15 +155,9 @@ class MotionGenerator(nn.Module, ABC):
             AdaCLIPError: The upload fails.
         """
         with tempfile.TemporaryDirectory() as staging:
+            made = self.save_pretrained(Path(staging) / "generator", details=details, repo_id=repo_id)
             return push_folder(
-                self.save_pretrained(Path(staging) / "generator", details=details, repo_id=repo_id),
-                repo_id,
-                subfolder="",
-                token=token,
-                private=private,
-                revision=revision,
-                message=commit_message,
-                what="generator",
+                made, repo_id, token=token, private=private, revision=revision, message=commit_message, what="generator"
             )
 
     @property

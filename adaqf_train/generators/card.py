@@ -12,48 +12,8 @@ if TYPE_CHECKING:
     from adaqf_train.generators.base import MotionGenerator
 
 _UNNAMED = "path/or/hub-id/of/this/generator"
-
-_CARD = """\
----
-{metadata}---
-
-# Text-to-motion generator
-
-A model of the family `{family}` ({title}) that makes human motion from a sentence:
-{joints} joints at {fps:g} frames a second, {shortest:g} to {longest:g} seconds{in_segments}. It reads prompts with
-{encoder}.
-{training}
-## Use
-
-```python
-from adaqf_train import MotionGenerator
-
-generator = MotionGenerator.from_pretrained("{name}")
-joints = generator.generate(["a person waves twice"], seconds={example:g}, seed=0)[0]  # (T, {joints}, 3), metres
-{longer}```
-
-The text encoder alone, in the folder `encoder`, is a PEFT adapter:
-
-```python
-from adaclip import AdaCLIP
-
-encoder = AdaCLIP.from_pretrained({encoder_arguments})
-```
-
-The default sampling settings are {sampling}; `generate` takes others.
-
-## Files
-
-`config.json`, `model.safetensors` (the networks, and the mean and standard deviation of the features), `encoder/` (the
-adapter){base_files}.
-
-## Licence
-
-{licence}
-"""
-_LONGER = """\
-longer = generator.generate("a person walks forward | a person turns left", seconds={example:g})[0]
-"""
+_CARD = Path(__file__).with_name("card_template.md").read_text(encoding="utf-8")
+_LONGER = 'longer = generator.generate("a person walks forward | a person turns left", seconds={example:g})[0]\n'
 
 
 def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: str | None = None) -> str:

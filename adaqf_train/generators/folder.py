@@ -16,10 +16,10 @@ from adaclip.card import CardDetails
 from adaclip.files import atomic_folder, check_replaceable, read_json
 from adaclip.hub import LoadOptions, fetch_files
 from adaqf_train.artefacts import CONFIG, WEIGHTS, reading, write_network
+from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.errors import ArtefactError
 from adaqf_train.generators import registry
 from adaqf_train.generators.card import generator_card
-from adaqf_train.judges.store import save_clip
 
 if TYPE_CHECKING:
     from adaqf_train.generators.base import MotionGenerator

@@ -10,19 +10,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from adaqf_train import generators
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from adaclip import AdaCLIP
+from adaqf_train import generators, seeding
+from adaqf_train.artefacts import load_network, save_network
+from adaqf_train.config import RunConfig, TrainingConfig, ValidationConfig
+from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
+from adaqf_train.training.loop import Place
+from adaqf_train.training.validation import Validation
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from torch import nn
-
-    from adaqf_train.config import RunConfig, TrainingConfig, ValidationConfig
-    from adaqf_train.data.dataset import MotionDataset
     from adaqf_train.generators.base import MotionGenerator
-    from adaqf_train.training.loop import Place
+
+Generator = TypeVar("Generator", bound="MotionGenerator")
 
 
 @dataclass(frozen=True)
@@ -41,21 +47,18 @@ class Codec:
 
     def save(self, folder: Path, network: nn.Module, features: int) -> None:
         """Writes a codec's folder; features: width D of the motions it was trained on."""
-        from adaqf_train.artefacts import save_network
-
         kind = type(network).__name__
         save_network(folder, network, {"kind": kind, "features": features, "config": asdict(network.config)})
 
     def load(self, folder: Path) -> nn.Module:
         """The codec of a folder; ArtefactError when it is incomplete or another network's."""
-        from adaqf_train.artefacts import load_network
 
-        return load_network(folder, self._build)
+        def build(content: dict) -> nn.Module:
+            if content["kind"] != self.network.__name__:
+                raise ValueError(f"it holds a {content['kind']}, expected a {self.network.__name__}")
+            return self.network(content["features"], self.config(**content["config"]))
 
-    def _build(self, content: dict) -> nn.Module:
-        if content["kind"] != self.network.__name__:
-            raise ValueError(f"it holds a {content['kind']}, expected a {self.network.__name__}")
-        return self.network(content["features"], self.config(**content["config"]))
+        return load_network(folder, build)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ class Fitting:
     place: Callable[[str], Place]  # where a fit of that name writes its log and checkpoints
     validation: ValidationConfig | None  # when the generator is scored on val; None: never
     score: Callable[[MotionGenerator, int], Mapping[str, float]] | None  # its figures after a step
+
+    def untrained(self, kind: Callable[..., Generator], encoder: AdaCLIP, config: Any, seed: int) -> Generator:
+        """A generator of this data with the codec, on the device: kind(encoder, codec, mean, std, config)."""
+        torch.manual_seed(seeding.mix(seed))
+        statistics = torch.from_numpy(self.dataset.mean), torch.from_numpy(self.dataset.std)
+        generator = kind(encoder, self.codec, *statistics, config).eval().to(self.accelerator.device)
+        generator.max_frames = self.dataset.config.max_frames
+        return generator
+
+    def watch(self, generator: MotionGenerator) -> Validation | None:
+        """The validation of the fit of a generator."""
+        return Validation(self.validation, lambda step: self.score(generator, step)) if self.score else None
 
 
 @dataclass(frozen=True)
@@ -86,11 +101,6 @@ class Family:
     def name(self) -> str:
         """The key in config.json and in studies: the name of the family's folder."""
         return self.generator.family
-
-    @property
-    def title(self) -> str:
-        """What a reader knows it as, such as "latent diffusion"."""
-        return self.generator.title
 
 
 def names() -> list[str]:

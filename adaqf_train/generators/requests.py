@@ -76,8 +76,9 @@ def requests_of(prompts: str | Sequence[str], seconds: Seconds, limits: Limits) 
     """
     if isinstance(prompts, str):
         segments = len(_BAR.split(prompts))
-        flat = _is_flat(seconds) and len(seconds) == segments > 1
-        prompts, seconds = [prompts], [seconds] if flat else seconds
+        seconds = seconds.tolist() if isinstance(seconds, np.ndarray) else seconds
+        flat = isinstance(seconds, Sequence) and not any(isinstance(s, Sequence | np.ndarray) for s in seconds)
+        prompts, seconds = [prompts], [seconds] if flat and len(seconds) == segments > 1 else seconds
     else:
         prompts = check_texts(prompts)
     if not prompts:
@@ -121,11 +122,3 @@ def _spread(seconds: object, count: int, of_what: str) -> list:
     if len(seconds) != count:
         raise ConfigError(f"seconds has {len(seconds)} values for {count} {of_what}: give one, or one for each.")
     return list(seconds)
-
-
-def _is_flat(seconds: object) -> bool:
-    if isinstance(seconds, np.ndarray):
-        return seconds.ndim == 1
-    return isinstance(seconds, Sequence) and not any(
-        isinstance(s, str | bytes | Sequence | np.ndarray) for s in seconds
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from adaqf_train import seeding
-from adaqf_train.config import EvaluatorConfig, ExtractorConfig, PocketClipConfig, TrainingConfig
+from adaqf_train.config import EvaluatorConfig, ExtractorConfig, TrainingConfig
+from adaqf_train.config.networks import ContrastiveFit
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.judges.extractors import Extractors
-from adaqf_train.judges.matcher import Matcher
+from adaqf_train.judges.base import Judge
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import contrastive, margin_contrastive, minimal_pair_loss
@@ -24,6 +25,7 @@ from adaqf_train.training.objective import Losses, Objective
 
 CHECKPOINTS = 10  # over a fit: at the paper's sizes one every minute
 WARMUP = 50  # steps
+Trained = TypeVar("Trained", bound=Judge)
 
 
 class ContrastiveObjective(Objective):
@@ -42,16 +44,10 @@ class ContrastiveObjective(Objective):
         margin: float | None = None,
         noise: float = 0.0,
     ) -> None:
-        """Set up the loss.
+        """The rows of all processes are negatives of each other; flipped captions of the table are negatives too.
 
-        Args:
-            accelerator: Processes whose rows are negatives of each other.
-            towers: The networks that learn.
-            captions: Of the data set. With flipped captions, each motion must also be told from one of its own.
-            temperature: Of the cosines in InfoNCE.
-            cosine_weight: Of the mean of 1 - cosine of pairs (Eq. 2).
-            margin: Of Euclidean distances, for T2M's margin loss in place of Eq. 2.
-            noise: Standard deviation of what is added to normalised motions.
+        temperature: of the cosines in InfoNCE. cosine_weight: of the mean of 1 - cosine of pairs (Eq. 2). margin: of
+        Euclidean distances, for T2M's margin loss in place of Eq. 2. noise: its deviation, on normalised motions.
         """
         super().__init__()
         self.accelerator, self.towers, self.captions = accelerator, towers, captions
@@ -68,7 +64,6 @@ class ContrastiveObjective(Objective):
         return batch.motion + self.noise * batch.noise if self.noise else batch.motion
 
     def forward(self, batch: MotionBatch) -> Losses:
-        """The loss over the rows of all processes."""
         accelerator, rows = self.accelerator, batch.caption
         if self.captions.flipped:
             rows = torch.cat([rows, batch.flipped.clamp(min=0)])
@@ -89,82 +84,46 @@ class ContrastiveObjective(Objective):
         return loss * accelerator.num_processes, {"loss": loss}
 
 
-def extractors_objective(
+def judge_objective(
     accelerator: Accelerator,
-    extractors: Extractors,
+    judge: Judge,
     tokenizer: PreTrainedTokenizerBase,
     captions: Sequence[str],
-    config: ExtractorConfig,
+    config: ExtractorConfig | EvaluatorConfig,
 ) -> ContrastiveObjective:
-    """The corrected Eq. 2, T2M's margin loss, or Eq. 2 with minimal pairs among the negatives."""
-    table = CaptionTable(tokenizer, captions, with_flips=config.objective == "minimal_pairs", device=accelerator.device)
-    margin = config.margin if config.objective == "margin" else None
-    options = {"temperature": config.temperature, "cosine_weight": 1.0, "margin": margin, "noise": config.noise}
-    return ContrastiveObjective(accelerator, extractors, table, **options)
+    """What a judge minimises.
 
-
-def evaluator_objective(
-    accelerator: Accelerator,
-    matcher: Matcher,
-    tokenizer: PreTrainedTokenizerBase,
-    captions: Sequence[str],
-    config: EvaluatorConfig,
-) -> ContrastiveObjective:
-    """InfoNCE; with `config.flipped` also against captions with one word flipped."""
-    table = CaptionTable(tokenizer, captions, with_flips=config.flipped, device=accelerator.device)
-    return ContrastiveObjective(accelerator, matcher, table, temperature=config.temperature)
-
-
-def fit_extractors(
-    accelerator: Accelerator,
-    dataset: MotionDataset,
-    tokenizer: PreTrainedTokenizerBase,
-    words: Tensor,
-    config: ExtractorConfig,
-    place: Place,
-    trackers: Sequence[str] = (),
-) -> Extractors:
-    """Train the extractors.
-
-    Args:
-        accelerator: Device, precision and processes.
-        dataset: Split to learn from.
-        tokenizer: The base CLIP's.
-        words: (vocabulary, width) token embeddings of the base CLIP.
-        config: Sizes, loss and steps.
-        place: Where logs and checkpoints go.
-        trackers: Beside the JSON lines.
-
-    Returns:
-        The extractors, in eval mode, on the CPU.
+    Extractors: the corrected Eq. 2, T2M's margin loss, or Eq. 2 with minimal pairs among the negatives. Evaluator:
+    InfoNCE; with `config.flipped` also against captions with one word flipped.
     """
-    torch.manual_seed(seeding.mix(config.seed))
-    extractors = Extractors(dataset.features, *words.shape, config)
-    extractors.text.set_words(words)
-    objective = extractors_objective(accelerator, extractors, tokenizer, dataset.captions(), config)
-    fit(accelerator, dataset, objective, contrastive_training(config, trackers), place)
-    return extractors
+    if isinstance(config, ExtractorConfig):
+        flips = config.objective == "minimal_pairs"
+        margin = config.margin if config.objective == "margin" else None
+        options = {"cosine_weight": 1.0, "margin": margin, "noise": config.noise}
+    else:
+        flips, options = config.flipped, {}
+    table = CaptionTable(tokenizer, captions, with_flips=flips, device=accelerator.device)
+    return ContrastiveObjective(accelerator, judge, table, temperature=config.temperature, **options)
 
 
-def fit_evaluator(
+def fit_judge(
     accelerator: Accelerator,
     dataset: MotionDataset,
+    build: Callable[[], Trained],
     tokenizer: PreTrainedTokenizerBase,
-    config: EvaluatorConfig,
+    config: ExtractorConfig | EvaluatorConfig,
     place: Place,
     trackers: Sequence[str] = (),
-) -> Matcher:
-    """Train the independent evaluator; arguments are those of `fit_extractors`."""
+) -> Trained:
+    """Train the judge that `build` makes; return it in eval mode, on the CPU."""
     torch.manual_seed(seeding.mix(config.seed))
-    matcher = Matcher(dataset.features, len(tokenizer), config)
-    objective = evaluator_objective(accelerator, matcher, tokenizer, dataset.captions(), config)
+    judge = build()
+    objective = judge_objective(accelerator, judge, tokenizer, dataset.captions(), config)
     fit(accelerator, dataset, objective, contrastive_training(config, trackers), place)
-    return matcher
+    return judge
 
 
-def contrastive_training(
-    config: ExtractorConfig | EvaluatorConfig | PocketClipConfig, trackers: Sequence[str] = ()
-) -> TrainingConfig:
+def contrastive_training(config: ContrastiveFit, trackers: Sequence[str] = ()) -> TrainingConfig:
     """The settings of a contrastive fit: a short rise, a drop after four fifths, clipping, no average."""
     return TrainingConfig(
         steps=config.steps,

@@ -83,6 +83,13 @@ class Extractors(Judge):
         self.width = config.embedding
         self.cosine = config.objective != "margin"  # InfoNCE shapes angles, the margin loss distances
 
+    @classmethod
+    def reading(cls, words: Tensor, features: int, config: ExtractorConfig) -> Extractors:
+        """Untrained extractors whose word vectors are the token embeddings (vocabulary, width) of a CLIP."""
+        extractors = cls(features, *words.shape, config)
+        extractors.text.set_words(words)
+        return extractors
+
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         return self.text(ids, mask)
 

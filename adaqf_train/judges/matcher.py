@@ -45,7 +45,7 @@ class Matcher(Judge):
     def __init__(self, features: int, vocabulary: int, config: EvaluatorConfig) -> None:
         super().__init__()
         self.inputs = slices_of_width(features).contacts.start  # contacts are left out, as upstream does
-        self.width, self.scale = config.embedding, math.sqrt(config.embedding)
+        self.config, self.width, self.scale = config, config.embedding, math.sqrt(config.embedding)
         self.frames_in = nn.Linear(FRAMES_PER_TOKEN * self.inputs, config.width)
         self.words = nn.Embedding(vocabulary, config.width)
         self.motion_encoder, self.text_encoder = SummaryEncoder(config), SummaryEncoder(config)

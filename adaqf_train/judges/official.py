@@ -7,25 +7,28 @@ and shapes are those of its `finest.tar`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad as zero_pad
 
+from adaqf_train.data.batches import pad
+from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.clips import load_array
+from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import evaluator_statistics
 from adaqf_train.errors import DataError
-from adaqf_train.judges.official_words import TAG_CODES, VECTOR, Token, WordVectors, tagger, tokens_of
+from adaqf_train.judges.base import Judge
+from adaqf_train.judges.official_words import TAG_CODES, VECTOR, Token, WordVectors, tokens_for, tokens_of
 from adaqf_train.layers import freeze, last_states, projection_head
 from adaqf_train.motion.features import slices_of_width
 
 FRAMES = 196  # every clip is padded to this length, as the official loader does
 UNIT = 4  # frames to one step of the movement encoder
 CHECKPOINT = "text_mot_match/model/finest.tar"
-PARTS = ("movement_encoder", "motion_encoder", "text_encoder")
+PARTS = ("movement_encoder", "motion_encoder", "text_encoder")  # of the checkpoint
 
 
 class MovementEncoder(nn.Module):
@@ -74,56 +77,32 @@ class TextEncoder(GRUSummary):
         return super().forward(words + self.pos_emb(tags), lengths)
 
 
-@dataclass
-class T2MEvaluator:
+class T2MEvaluator(nn.Module):
     """The official networks with their own statistics; embeds texts and motions as every judge does."""
 
-    movement: MovementEncoder
-    motion: GRUSummary
-    text: TextEncoder
-    words: WordVectors
-    tokens: Mapping[str, Sequence[Token]]  # of the data set's captions; other texts need spaCy
-    mean: np.ndarray  # (D,), the evaluators' own, not the data set's
-    std: np.ndarray  # (D,)
-    batch: int = 128
-    width: ClassVar[int] = 512
-    cosine: ClassVar[bool] = False  # trained on Euclidean distances
+    width = 512
+    cosine = False  # trained on Euclidean distances
+    batch = 128
 
-    def __post_init__(self) -> None:
-        for part in (self.movement, self.motion, self.text):
-            freeze(part)
-
-    @classmethod
-    def load(
-        cls,
+    def __init__(
+        self,
         checkpoint: Path,
         glove: Path,
         mean: np.ndarray,
         std: np.ndarray,
         tokens: Mapping[str, Sequence[Token]],
-        device: torch.device | str = "cpu",
-    ) -> T2MEvaluator:
-        """Load the official files.
+    ) -> None:
+        """Load `finest.tar` and the `glove` folder; DataError if one is missing, damaged or for another data set.
 
-        Args:
-            checkpoint: `finest.tar`.
-            glove: The `glove` folder.
-            mean: (D,) of the *evaluators*; with the data set's own, all figures are wrong.
-            std: (D,) of the evaluators.
-            tokens: Words and parts of speech by caption.
-            device: Where the networks run.
-
-        Raises:
-            DataError: A file is missing, damaged or for another data set.
+        mean, std: (D,) of the *evaluators*; with the data set's own, all figures are wrong. tokens: words and parts of
+        speech of the data set's captions; other texts need spaCy.
         """
-        inputs = slices_of_width(len(mean)).contacts.start
-        parts = {
-            "movement_encoder": MovementEncoder(inputs),
-            "motion_encoder": GRUSummary(512, 1024),
-            "text_encoder": TextEncoder(),
-        }
+        super().__init__()
+        self.inputs = slices_of_width(len(mean)).contacts.start
+        self.mean, self.std, self.tokens, self.words = mean, std, tokens, WordVectors(glove)
+        self.movement, self.motion, self.text = MovementEncoder(self.inputs), GRUSummary(512, 1024), TextEncoder()
         stored = _read_checkpoint(checkpoint)
-        for name, module in parts.items():
+        for name, module in zip(PARTS, (self.movement, self.motion, self.text), strict=True):
             try:
                 module.load_state_dict(stored[name])
             except RuntimeError as error:
@@ -132,66 +111,85 @@ class T2MEvaluator:
                     f"{checkpoint}: {name} does not fit data of {len(mean)} features ({reason}). "
                     "Use the evaluators of this data set."
                 ) from error
-            module.to(device)
-        return cls(*parts.values(), WordVectors(glove), tokens, mean, std)
+        freeze(self)
 
-    @torch.no_grad()
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts as float64 (N, 512), in the given order; DataError if a text needs spaCy and there is none."""
-        device = next(self.text.parameters()).device
+        return self.text_embeddings(texts).cpu().double().numpy()
+
+    @torch.no_grad()
+    def text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts into (N, 512), on the evaluator's device."""
         rows = []
         for start in range(0, len(texts), self.batch):
-            words, tags, lengths = self.text_inputs(texts[start : start + self.batch])
-            rows.append(self.text(words.to(device), tags.to(device), lengths).cpu())
-        return torch.cat(rows).double().numpy()
-
-    def text_inputs(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode texts for the text encoder: word vectors (B, 22, 300), tag codes (B, 22, 15), lengths (B,)."""
-        tokens_of = tagger(self.tokens)
-        encoded = [self.words.encode(tokens_of(text)) for text in texts]
-        words, tags, lengths = (torch.from_numpy(np.stack(part)) for part in zip(*encoded, strict=True))
-        return words, tags, lengths
+            encoded = [self.words.encode(tokens_for(text, self.tokens)) for text in texts[start : start + self.batch]]
+            words, tags, lengths = (torch.from_numpy(np.stack(part)) for part in zip(*encoded, strict=True))
+            rows.append(self.text(words.to(self._device), tags.to(self._device), lengths))
+        return torch.cat(rows)
 
     @torch.no_grad()
     def embed_motions(self, motions: Sequence[np.ndarray]) -> np.ndarray:
-        """Embed motions as float64 (N, 512), in the given order.
-
-        Each clip is zero-padded to 196 frames: the convolutions see one frame past a clip's end, so the embedding would
-        otherwise depend on the longest clip of the batch.
-
-        Args:
-            motions: De-normalised features, (T_i, D) each, T_i >= 4.
-        """
-        device, inputs = next(self.motion.parameters()).device, self.movement.main[0].in_channels
+        """Embed de-normalised features (T_i, D), T_i >= 4, as float64 (N, 512), in the given order."""
         rows = []
         for start in range(0, len(motions), self.batch):
             clips = [(motion - self.mean) / self.std for motion in motions[start : start + self.batch]]
-            lengths = torch.tensor([len(clip) // UNIT for clip in clips])
-            padded = torch.zeros(len(clips), max(FRAMES, *map(len, clips)), len(self.mean))
-            for row, clip, length in zip(padded, clips, (UNIT * lengths).tolist(), strict=True):
-                row[:length] = torch.from_numpy(np.asarray(clip[:length], dtype=np.float32))
-            rows.append(self.motion(self.movement(padded[..., :inputs].to(device)), lengths).cpu())
+            motion, mask = pad([clip[: len(clip) // UNIT * UNIT] for clip in clips])
+            rows.append(self.motion_embeddings(motion.to(self._device), mask.to(self._device)).cpu())
         return torch.cat(rows).double().numpy()
+
+    def motion_embeddings(self, motion: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) normalised by the evaluators' statistics, zero where mask (B, T) is False -> (B, 512).
+
+        Each clip is zero-padded to 196 frames: the convolutions see one frame past a clip's end, so the embedding would
+        otherwise depend on the longest clip of the batch.
+        """
+        movement = self.movement(zero_pad(motion[..., : self.inputs], (0, 0, 0, max(0, FRAMES - motion.shape[1]))))
+        return self.motion(movement, mask.sum(dim=-1) // UNIT)
+
+
+class OfficialJudge(Judge):
+    """The official evaluators in the place of the feedback's extractors (Table 7): embeds motions differentiably.
+
+    The evaluators expect statistics of their own, so features are converted from the generator's first.
+    """
+
+    width = 512
+
+    def __init__(self, evaluator: T2MEvaluator, mean: np.ndarray, std: np.ndarray) -> None:
+        """mean, std: (D,) of the generator's features."""
+        super().__init__()
+        self.evaluator = evaluator
+        self.register_buffer("scale", torch.from_numpy(np.float32(std / evaluator.std)))
+        self.register_buffer("shift", torch.from_numpy(np.float32((mean - evaluator.mean) / evaluator.std)))
+
+    @classmethod
+    def load(cls, files: Path, dataset: MotionDataset) -> OfficialJudge:
+        """From a folder of the official files; DataError names what is missing or has no parts of speech."""
+        return cls(load_official(files, dataset.folder), dataset.mean, dataset.std)
+
+    def embed_motion(self, motion: Tensor, mask: Tensor) -> Tensor:
+        theirs = (motion * self.scale + self.shift).masked_fill(~mask[..., None], 0)
+        return self.evaluator.motion_embeddings(theirs, mask)
+
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        raise NotImplementedError("The official evaluators read words, not token ids: use embed_captions.")
+
+    def embed_captions(self, captions: CaptionTable) -> Tensor:
+        """Embed every caption of a table into (N, 512), from GloVe vectors and parts of speech."""
+        return self.evaluator.text_embeddings(captions.texts)
 
 
 def load_official(files: Path, data: Path, device: torch.device | str = "cpu") -> T2MEvaluator:
-    """Load the official evaluators for a data set.
-
-    Their statistics come from beside the data set, else from `files`; with the data set's own, all figures are wrong.
-
-    Args:
-        files: Folder that holds their checkpoint and `glove/`, at any depth.
-        data: Folder of the data set.
-        device: Where the networks run.
-
-    Raises:
-        DataError: A file is missing or damaged.
-    """
+    """Load the official evaluators of a data set from a folder of their files; DataError names what is missing."""
     glove = sorted(files.rglob("our_vab_data.npy"))
     if not glove:
         raise DataError(f"{files}: contains no glove/our_vab_data.npy. Download the official glove files into it.")
     statistics = evaluator_statistics(data) or _statistics_in(files, data)
-    return T2MEvaluator.load(find_checkpoint(files), glove[0].parent, *statistics, tokens_of(data), device)
+    return T2MEvaluator(find_checkpoint(files), glove[0].parent, *statistics, tokens_of(data)).to(device)
 
 
 def _statistics_in(files: Path, data: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,7 @@
 """Text in the form that the official evaluators read: GloVe vectors, part-of-speech tags, 20 words.
 
-Source: Guo et al. 2022, `utils/word_vectorizer.py` and `data/dataset.py` of EricGuo5513/text-to-motion. The vectors are
-that project's files (`glove/our_vab_{data.npy,words.pkl,idx.pkl}`). The tags come from the data set's text files, or
-from spaCy for other text.
+Source: Guo et al. 2022, `utils/word_vectorizer.py` and `data/dataset.py` of EricGuo5513/text-to-motion, with its files
+`glove/our_vab_{data.npy,words.pkl,idx.pkl}`. Tags come from the data set's text files, or from spaCy for other text.
 """
 
 from __future__ import annotations
@@ -87,10 +86,7 @@ def parse_tokens(field: str) -> tuple[Token, ...]:
 
 
 def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
-    """Read the tokens of each caption in a data folder's text files; DataError if they have no parts of speech.
-
-    Folders that `prepare` wrote have none.
-    """
+    """Read the tokens of each caption in a folder's text files; DataError if they have none, as after `prepare`."""
     files, found = ClipFiles(folder), {}
     for name in sorted(files.captioned):
         for line in files.text(name).decode("utf-8", errors="replace").splitlines():
@@ -108,12 +104,9 @@ def tokens_of(folder: Path) -> dict[str, tuple[Token, ...]]:
     return found
 
 
-def tagger(known: Mapping[str, Sequence[Token]]) -> Callable[[str], Sequence[Token]]:
-    """Return a function from a caption to its tokens: those of the data set if it has them, else spaCy's.
-
-    known: tokens by caption. For another caption, the function raises DataError without spaCy or its English model.
-    """
-    return lambda caption: known[caption] if caption in known else _tag(caption)
+def tokens_for(caption: str, known: Mapping[str, Sequence[Token]]) -> Sequence[Token]:
+    """Return a caption's tokens: the data set's if it has them, else spaCy's; DataError without its English model."""
+    return known[caption] if caption in known else _tag(caption)
 
 
 def _tag(caption: str) -> list[Token]:

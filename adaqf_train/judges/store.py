@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedTokenizerBase
+from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
 from adaclip.files import atomic_folder, read_json, write_json
 from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, reading, write_network
@@ -26,21 +25,13 @@ TOKENIZER = "tokenizer.json"
 STATISTICS, FINGERPRINT = "statistics.safetensors", "fingerprint.json"  # of an evaluator
 
 
-def save_clip(folder: Path, model: CLIPTextModelWithProjection, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A CLIP text model as a plain transformers folder."""
-    with atomic_folder(folder) as staging:
-        model.save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
-
-
-def save_extractors(
-    folder: Path, extractors: Extractors, features: int, config: ExtractorConfig, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def save_extractors(folder: Path, extractors: Extractors, features: int, tokenizer: PreTrainedTokenizerBase) -> None:
     """Writes a pair of extractors; `load_extractors` reads it."""
     vocabulary, word_width = extractors.text.words.weight.shape
     shape = {"features": features, "vocabulary": vocabulary, "word_width": word_width}
     with atomic_folder(folder) as staging:
-        _write(staging, extractors, {**shape, "extractors": asdict(config)}, tokenizer)
+        write_network(staging, extractors, {**shape, "extractors": asdict(extractors.config)})
+        tokenizer.save_pretrained(staging)
 
 
 def load_extractors(folder: Path) -> tuple[Extractors, PreTrainedTokenizerBase]:
@@ -54,26 +45,20 @@ def load_extractors(folder: Path) -> tuple[Extractors, PreTrainedTokenizerBase]:
 
 
 def save_evaluator(
-    folder: Path,
-    matcher: Matcher,
-    statistics: tuple[np.ndarray, np.ndarray],
-    config: EvaluatorConfig,
-    tokenizer: PreTrainedTokenizerBase,
+    folder: Path, matcher: Matcher, statistics: tuple[np.ndarray, np.ndarray], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """Writes an evaluator with the mean and deviation (D,) of its data, and its fingerprint."""
     mean, std = (torch.from_numpy(np.array(part, dtype=np.float32)) for part in statistics)
     shape = {"features": len(mean), "vocabulary": matcher.words.num_embeddings}
     with atomic_folder(folder) as staging:
         save_file({"mean": mean, "std": std}, staging / STATISTICS)
-        _write(staging, matcher, {**shape, "evaluator": asdict(config)}, tokenizer)
+        write_network(staging, matcher, {**shape, "evaluator": asdict(matcher.config)})
+        tokenizer.save_pretrained(staging)
         write_json(staging / FINGERPRINT, {"sha256": _hash_of(staging)})
 
 
 def load_evaluator(folder: Path) -> tuple[Matcher, PreTrainedTokenizerBase, tuple[np.ndarray, np.ndarray]]:
-    """The evaluator of a folder, its tokenizer, and the mean and deviation (D,) it normalises with.
-
-    ArtefactError when it is incomplete, damaged, or not what its fingerprint says.
-    """
+    """The evaluator of a folder, its tokenizer and statistics (D,); ArtefactError unless all match its fingerprint."""
     matcher = load_network(
         folder,
         lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])),
@@ -102,11 +87,6 @@ def _hash_of(folder: Path) -> str:
         content = (folder / name).read_bytes()
         hasher.update(f"{name} {len(content)}\n".encode() + content)
     return hasher.hexdigest()
-
-
-def _write(folder: Path, module: nn.Module, config: dict, tokenizer: PreTrainedTokenizerBase) -> None:
-    write_network(folder, module, config)
-    tokenizer.save_pretrained(folder)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -17,13 +17,13 @@ from adaclip import hub
 from adaqf_train.config import POCKET_BASE, DataConfig, RunConfig, TrainingConfig
 from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.tuning import build_encoder
+from adaqf_train.encoders.tuning import build_encoder, save_clip
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import MDMGenerator
 from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.generators.mdm.objective import AdaQFObjective
-from adaqf_train.judges import contrastive, store
+from adaqf_train.judges import contrastive
 from adaqf_train.judges.extractors import Extractors
 from adaqf_train.judges.matcher import Matcher
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
@@ -116,14 +116,11 @@ class Rehearsal:
     def objective(self, stage: StageName) -> tuple[Objective, TrainingConfig]:
         """Build what a stage minimises; return it with the settings of its fit."""
         accelerator, config, tokenizer, captions = self.accelerator, self.config, self.tokenizer, self.captions
-        if stage == "extractors":
-            own = config.extractors
-            objective = contrastive.extractors_objective(accelerator, self.extractors(), tokenizer, captions, own)
-            return objective, contrastive.contrastive_training(own)
-        if stage == "evaluator":
-            own = config.evaluator
-            matcher = Matcher(self.dataset.features, len(self.words), own)
-            objective = contrastive.evaluator_objective(accelerator, matcher, tokenizer, captions, own)
+        if stage in ("extractors", "evaluator"):
+            own = getattr(config, stage)
+            features, words = self.dataset.features, len(self.words)
+            judge = self.extractors() if stage == "extractors" else Matcher(features, words, own)
+            objective = contrastive.judge_objective(accelerator, judge, tokenizer, captions, own)
             return objective, contrastive.contrastive_training(own)
         if stage == "baseline":
             config = config.baseline()
@@ -136,9 +133,7 @@ class Rehearsal:
 
     def extractors(self) -> Extractors:
         """Build the extractors; they also stand in for an official judge."""
-        extractors = Extractors(self.dataset.features, *self.words.shape, self.config.extractors)
-        extractors.text.set_words(self.words)
-        return extractors
+        return Extractors.reading(self.words, self.dataset.features, self.config.extractors)
 
     def generator(self) -> MDMGenerator:
         """Build a generator on the accelerator's device."""
@@ -168,5 +163,5 @@ def write_base(folder: Path, config: RunConfig, captions: Sequence[str]) -> str:
     else:
         known = ", ".join(TEXT_TOWERS)
         raise ConfigError(f"encoder.base={base}: its size is not known. Give the folder of a copy, or one of {known}.")
-    store.save_clip(folder, model, tokenizer)
+    save_clip(folder, model, tokenizer)
     return str(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -15,14 +16,17 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
+from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
 from adaqf_train.generators.mdm.objective import fit_adaqf
-from adaqf_train.judges import contrastive, store
-from adaqf_train.judges.official import find_checkpoint
-from adaqf_train.judges.official_feedback import OfficialJudge
+from adaqf_train.judges import store
+from adaqf_train.judges.contrastive import fit_judge
+from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.matcher import Matcher
+from adaqf_train.judges.official import OfficialJudge, find_checkpoint
 from adaqf_train.runs.folder import RunFolder, copy_folder
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import without_incidental
@@ -96,7 +100,7 @@ class Pipeline:
                 return lambda folder: copy_folder(self.base_folder, folder)
             data, config, trackers = self.dataset("train"), self.config.pocket_clip, self.config.training.trackers
             model, tokenizer = fit_pocket_clip(self.accelerator, data, config, Place(place.log), trackers)
-            return lambda folder: store.save_clip(folder, model, tokenizer)
+            return lambda folder: save_clip(folder, model, tokenizer)
 
         message = "Base: copied" if self.base_folder else "Pocket CLIP: a text encoder trained against still poses"
         return str(self.run.pocket_clip), self._stage("pocket_clip", message, fit)
@@ -108,8 +112,9 @@ class Pipeline:
             model, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
             data, config, trackers = self._extractors_data(), self.config.extractors, self.config.training.trackers
             words = model.get_input_embeddings().weight.detach()
-            fitted = contrastive.fit_extractors(self.accelerator, data, tokenizer, words, config, place, trackers)
-            return lambda folder: store.save_extractors(folder, fitted, data.features, config, tokenizer)
+            build = partial(Extractors.reading, words, data.features, config)
+            fitted = fit_judge(self.accelerator, data, build, tokenizer, config, place, trackers)
+            return lambda folder: store.save_extractors(folder, fitted, data.features, tokenizer)
 
         return self._stage("extractors", "Extractors: text and motion into one space (Eq. 2)", fit)
 
@@ -119,8 +124,9 @@ class Pipeline:
         def fit(place: Place) -> Callable[[Path], None]:
             _, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
             data, config, trackers = self.dataset("train"), self.config.evaluator, self.config.training.trackers
-            fitted = contrastive.fit_evaluator(self.accelerator, data, tokenizer, config, place, trackers)
-            return lambda folder: store.save_evaluator(folder, fitted, (data.mean, data.std), config, tokenizer)
+            build = partial(Matcher, data.features, len(tokenizer), config)
+            fitted = fit_judge(self.accelerator, data, build, tokenizer, config, place, trackers)
+            return lambda folder: store.save_evaluator(folder, fitted, (data.mean, data.std), tokenizer)
 
         return self._stage("evaluator", "Evaluator: independent of the extractors", fit)
 
@@ -146,7 +152,7 @@ class Pipeline:
                 if arm == ADAQF and self.config.encoder.tuning != "full":
                     encoder.save_pretrained(own)
                 elif arm == ADAQF:
-                    store.save_clip(own, encoder.merged(), encoder.tokenizer)
+                    save_clip(own, encoder.merged(), encoder.tokenizer)
                     self._say(f"{own}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
                     self._say(f'AdaCLIP.from_base("{own}"), or with transformers, CLIPTextModelWithProjection')
                 generator.save_pretrained(folder)

@@ -16,7 +16,7 @@ from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
-from adaqf_train.judges.evaluators import Evaluator
+from adaqf_train.judges.base import Evaluator
 from adaqf_train.motion.features import decode
 from adaqf_train.render.pictures import strip
 from adaqf_train.runs.folder import RunFolder

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from adaclip import AdaCLIP
 from adaclip.files import read_json
 from adaqf_train.config import to_dict
-from adaqf_train.encoders.moclip import fit_moclip, save_moclip
-from adaqf_train.encoders.moclip_config import MoClipConfig
+from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
+from adaqf_train.encoders.tuning import save_clip, save_tuned
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.manifest import hash_of_weights
@@ -141,7 +141,7 @@ def _text_model(pipeline: Pipeline, adapted: Path | None) -> Path:
     def make() -> None:
         if pipeline.accelerator.is_main_process:
             encoder = AdaCLIP.from_base(base) if adapted is None else AdaCLIP.from_pretrained(adapted)
-            store.save_clip(run.encoder, encoder.merged(), encoder.tokenizer)
+            save_clip(run.encoder, encoder.merged(), encoder.tokenizer)
 
     run.stage(run.encoder.name, {"source": key if adapted is None else hash_of_weights(adapted)}, make)
     return run.encoder
@@ -164,7 +164,7 @@ def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
             pipeline.config.training.trackers,
         )
         if pipeline.accelerator.is_main_process:
-            save_moclip(run.moclip, encoder, config)
+            save_tuned(run.moclip, encoder, config.tuning)
 
     run.stage(run.moclip.name, settings, make)
 
@@ -189,8 +189,7 @@ def _forgetting(pipeline: Pipeline, adapted: Path) -> Figures:
         towers = fit_pose_probe(
             pipeline.accelerator,
             pipeline.dataset("train"),
-            encoder.merged(),
-            encoder.tokenizer,
+            encoder,
             pipeline.config.pocket_clip,
             Place(pipeline.run.log(f"probe_{name}")),
         )

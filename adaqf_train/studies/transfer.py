@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaqf_train.config import recipes
-from adaqf_train.encoders import moclip_config
+from adaqf_train.encoders import moclip
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.generators import registry
 from adaqf_train.generators.base import MotionGenerator
@@ -29,12 +29,12 @@ def families_of(recipe: str) -> Any:
     """
     recipes.load(recipe)
     own = [family for family in registry.families() if family.config]
-    kinds = {family.name: family.config for family in own} | {"moclip": moclip_config.MoClipConfig}
+    kinds = {family.name: family.config for family in own} | {"moclip": moclip.MoClipConfig}
     fields = [(name, kind, field(default_factory=kind)) for name, kind in kinds.items()]
     families = make_dataclass("Families", fields, frozen=True)
     if recipe not in POCKETS:
         return families()
-    return families(**{family.name: family.pocket for family in own}, moclip=moclip_config.POCKET)
+    return families(**{family.name: family.pocket for family in own}, moclip=moclip.POCKET)
 
 
 def codec_of(kind: str) -> Codec | None:
@@ -93,7 +93,6 @@ class Transfer:
                 *scored,
             )
             generator = own.fit(to, config)
-            generator.max_frames = to.dataset.config.max_frames
             if pipeline.accelerator.is_main_process:
                 generator.save_pretrained(run.generator)
 

@@ -50,7 +50,7 @@ def collect(
         raise UserStudyError("The ground truth needs the data set: give its folder with --data FOLDER.")
     if not folders and (dataset is None or not (real or runs or generators)):
         raise UserStudyError(
-            "No models: name runs with --run, folders with --motions NAME=FOLDER, or generators with --model and "
+            "No models: name runs with --run, folders with --motions LABEL=FOLDER, or generators with --model and "
             "their data with --data."
         )
     rng = np.random.default_rng(seed)

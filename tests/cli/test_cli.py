@@ -266,7 +266,7 @@ def test_pipeline_reports_bad_data_and_writes_nothing(tiny_data, tiny_config, tm
             "no such folder. Give a generator's",
         ),
         (["sample", "--model", "nowhere", "--prompt", "a", "--out", "a.fbx"], "name a .npy, .bvh"),
-        (["sample", "--model", "x", "--prompt", "a", "--out", "a.npy", "--seed", "-1"], "--seed must not be negative"),
+        (["sample", "--model", "x", "--prompt", "a", "--out", "a.npy", "--seed", "-1"], "--seed must be a whole"),
         (["prepare", "joints", "nowhere", "OUT"], "nowhere: no such folder"),
     ],
 )

@@ -13,10 +13,9 @@ from torch.nn.functional import cosine_similarity
 from adaclip import AdaCLIP
 from adaqf_train.config import PocketClipConfig
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.moclip import fit_moclip, save_moclip
-from adaqf_train.encoders.moclip_config import MoClipConfig
+from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
+from adaqf_train.encoders.tuning import save_clip, save_tuned
 from adaqf_train.errors import ConfigError
-from adaqf_train.judges import store
 from adaqf_train.training.loop import Place
 from tests.helpers import FLOAT32, deviation
 
@@ -34,7 +33,7 @@ def base(tiny_train, tmp_path_factory):
     config = PocketClipConfig(vocabulary=600, width=16, layers=2, heads=2, feedforward=32, projection=12)
     tokenizer = pocket_clip.train_tokenizer(tiny_train.captions(), config.vocabulary)
     torch.manual_seed(0)
-    store.save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
+    save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
     return folder
 
 
@@ -69,7 +68,7 @@ def test_it_trains_what_it_says_and_its_folder_is_a_drop_in(tuning, fit, base, t
     captions = tiny_train.captions()[:8]
     expected = encoder.encode(captions)
     assert (expected - fresh.encode(captions)).abs().max() > 1e-4
-    save_moclip(tmp_path / "moclip", encoder, config)
+    save_tuned(tmp_path / "moclip", encoder, tuning)
     if tuning == "full":  # it brings its base along, so it may go anywhere
         shutil.move(tmp_path / "moclip", tmp_path / "elsewhere")
         (tmp_path / "elsewhere").rename(tmp_path / "moclip")

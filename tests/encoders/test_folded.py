@@ -9,8 +9,7 @@ from adaclip import AdaCLIP
 from adaqf_train.config import PocketClipConfig
 from adaqf_train.encoders import pocket_clip
 from adaqf_train.encoders.folded import FoldedTower
-from adaqf_train.encoders.tuning import tune
-from adaqf_train.judges import store
+from adaqf_train.encoders.tuning import save_clip, tune
 from tests.helpers import deviation
 
 PROMPTS = ["a person walks", "a person waves the left hand twice and then bows", "turns"]
@@ -22,7 +21,7 @@ def base(tmp_path_factory):
     config = PocketClipConfig(vocabulary=600, width=16, layers=3, heads=2, feedforward=32, projection=12)
     tokenizer = pocket_clip.train_tokenizer(PROMPTS, config.vocabulary)
     torch.manual_seed(0)
-    store.save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
+    save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
     return folder
 
 

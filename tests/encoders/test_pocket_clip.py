@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, CLIPTextModelWithProjection
 from adaclip.text import tokenize
 from adaqf_train.config import PocketClipConfig
 from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.errors import ArtefactError
 from adaqf_train.judges import store
 
@@ -46,7 +47,7 @@ def test_training_a_tokenizer_is_deterministic(tokenizer):
 def test_plain_transformers_loads_the_folder_and_pools_at_the_end_token(tokenizer, tmp_path):
     torch.manual_seed(0)
     model = pocket_clip.build(tokenizer, CONFIG).eval()
-    store.save_clip(tmp_path / "clip", model, tokenizer)
+    save_clip(tmp_path / "clip", model, tokenizer)
     loaded = CLIPTextModelWithProjection.from_pretrained(tmp_path / "clip").eval()
     ids, mask = tokenize(AutoTokenizer.from_pretrained(tmp_path / "clip"), CAPTIONS)
     assert torch.equal(ids, tokenize(tokenizer, CAPTIONS)[0])
@@ -63,9 +64,9 @@ def test_stored_networks_come_back_equal_and_damage_is_named(tiny_config, tmp_pa
 
     extractors = Extractors(263, len(tokenizer), 16, tiny_config.extractors)
     matcher = Matcher(263, len(tokenizer), tiny_config.evaluator)
-    store.save_extractors(tmp_path / "extractors", extractors, 263, tiny_config.extractors, tokenizer)
+    store.save_extractors(tmp_path / "extractors", extractors, 263, tokenizer)
     statistics = np.arange(263.0), np.full(263, 2.0)
-    store.save_evaluator(tmp_path / "evaluator", matcher, statistics, tiny_config.evaluator, tokenizer)
+    store.save_evaluator(tmp_path / "evaluator", matcher, statistics, tokenizer)
     for module, load, name in (
         (extractors, store.load_extractors, "extractors"),
         (matcher, store.load_evaluator, "evaluator"),

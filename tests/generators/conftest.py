@@ -10,10 +10,10 @@ import torch
 from adaclip import AdaCLIP
 from adaqf_train.config import PocketClipConfig, RunConfig, SamplingConfig
 from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.generator import MDMGenerator
 from adaqf_train.generators.mdm.networks import build_denoiser
-from adaqf_train.judges import store
 from tests.helpers import PROMPTS
 
 
@@ -24,7 +24,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = PocketClipConfig(vocabulary=560, width=16, layers=2, heads=2, feedforward=32, projection=12)
     tokenizer = pocket_clip.train_tokenizer(PROMPTS, config.vocabulary)
     torch.manual_seed(0)
-    store.save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
+    save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
     return folder
 
 

@@ -67,7 +67,7 @@ def evaluator(files: Path, width: int) -> T2MEvaluator:
     rng = np.random.default_rng(1)
     mean, std = rng.standard_normal(width), 0.5 + rng.random(width)
     tokens = {caption: parse_tokens(field) for caption, field in CAPTIONS.items()}
-    return T2MEvaluator.load(find_checkpoint(files), files / "glove", mean, std, tokens)
+    return T2MEvaluator(find_checkpoint(files), files / "glove", mean, std, tokens)
 
 
 def clips(width: int, *lengths: int) -> list[np.ndarray]:
@@ -166,7 +166,7 @@ def test_load_names_damaged_files(files, width, tmp_path, how):
         (glove / "our_vab_idx.pkl").write_bytes(pickle.dumps({"a": 0}))
     named = "glove|our_vab" if how in ("bad vectors", "code", "short list") else "finest.tar"
     with pytest.raises(DataError, match=named) as error:
-        T2MEvaluator.load(checkpoint, glove, np.zeros(wrong), np.ones(wrong), {})
+        T2MEvaluator(checkpoint, glove, np.zeros(wrong), np.ones(wrong), {})
     assert "\n" not in str(error.value)
 
 

@@ -17,8 +17,7 @@ from adaqf_train.config import RunConfig, override
 from adaqf_train.data.batches import pad
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
-from adaqf_train.judges.official import GRUSummary, MovementEncoder, TextEncoder, load_official
-from adaqf_train.judges.official_feedback import OfficialJudge
+from adaqf_train.judges.official import GRUSummary, MovementEncoder, OfficialJudge, TextEncoder, load_official
 from adaqf_train.layers import freeze
 from tests.helpers import FLOAT32, deviation, settings_of
 

@@ -205,7 +205,7 @@ def test_study_continues_after_a_failed_trial(command, study, capsys):
         (["--arms", "fuller"], "There is no arm"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--data", "nameless"], "expected LABEL=FOLDER"),
-        (["--data", "procedural=elsewhere"], "two data sets have the same label"),
+        (["--data", "procedural=elsewhere"], "two folders have the same label"),
         (["--set", "families.latent.widht=3"], "There is no setting"),
     ],
 )

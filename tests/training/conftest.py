@@ -12,11 +12,10 @@ from accelerate import Accelerator
 from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
-from adaqf_train.encoders.tuning import build_encoder
+from adaqf_train.encoders.tuning import build_encoder, save_clip
 from adaqf_train.generators.diffusion import Diffusion
 from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.generators.mdm.objective import AdaQFObjective, fit_adaqf
-from adaqf_train.judges import store
 from adaqf_train.judges.extractors import Extractors
 from adaqf_train.training.loop import Place
 
@@ -33,7 +32,7 @@ def base(accelerator, tiny_train, tiny_config, tmp_path_factory) -> Path:
     """A folder of a CLIP text model of a few thousand parameters."""
     folder = tmp_path_factory.mktemp("base")
     model, tokenizer = fit_pocket_clip(accelerator, tiny_train, tiny_config.pocket_clip, Place(folder / "log.jsonl"))
-    store.save_clip(folder / "pocket_clip", model, tokenizer)
+    save_clip(folder / "pocket_clip", model, tokenizer)
     return folder / "pocket_clip"
 
 

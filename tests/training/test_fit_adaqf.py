@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ import torch
 from adaclip import AdaCLIP, hub
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.mdm.objective import fit_adaqf
-from adaqf_train.judges.contrastive import fit_extractors
+from adaqf_train.judges.contrastive import fit_judge
+from adaqf_train.judges.extractors import Extractors
 from adaqf_train.training.fit import _adamw
 from adaqf_train.training.loop import Place
 
@@ -100,21 +102,16 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     from adaclip import hub
     from adaqf_train.data.batches import pad
     from adaqf_train.evaluation.metrics import r_precision
-    from adaqf_train.judges.evaluators import Evaluator
+    from adaqf_train.judges.base import Evaluator
 
     _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
     words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()
     config = replace(tiny_config.extractors, movement=32, motion_hidden=32, text_hidden=32, embedding=16)
     scores = {}
     for steps in (1, 120):
-        trained = fit_extractors(
-            accelerator,
-            tiny_train,
-            tokenizer,
-            words,
-            replace(config, steps=steps, batch=32, learning_rate=3e-3),
-            Place(tmp_path / f"{steps}.jsonl"),
-        )
+        fitting = replace(config, steps=steps, batch=32, learning_rate=3e-3)
+        build = partial(Extractors.reading, words, tiny_train.features, config)
+        trained = fit_judge(accelerator, tiny_train, build, tokenizer, fitting, Place(tmp_path / f"{steps}.jsonl"))
         judge = Evaluator(trained, tokenizer, tiny_train.mean, tiny_train.std)
         clips = [item.vectors[: len(item.vectors) // 4 * 4] for item in tiny_train.items][:32]
         texts = [item.captions[0] for item in tiny_train.items][:32]
@@ -131,7 +128,8 @@ def test_the_extractors_other_objectives(accelerator, tiny_train, base, tiny_con
     for objective in ("infonce", "margin", "minimal_pairs"):
         config = replace(tiny_config.extractors, objective=objective, steps=40, batch=16, learning_rate=3e-3)
         log = tmp_path / f"{objective}.jsonl"
-        fit_extractors(accelerator, tiny_train, tokenizer, words, config, Place(log))
+        build = partial(Extractors.reading, words, tiny_train.features, config)
+        fit_judge(accelerator, tiny_train, build, tokenizer, config, Place(log))
         losses[objective] = [float(line.split('"loss": ')[1].rstrip("}")) for line in log.read_text().splitlines()]
     assert losses["margin"][0] > 20 > losses["infonce"][0]  # of the order of the squared margin
     assert losses["margin"][-1] < 0.8 * losses["margin"][0]

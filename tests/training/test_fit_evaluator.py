@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.wording import flips
 from adaqf_train.encoders.pocket_clip import train_tokenizer
-from adaqf_train.judges.contrastive import fit_evaluator
+from adaqf_train.judges.contrastive import fit_judge
+from adaqf_train.judges.matcher import Matcher
 from adaqf_train.training.loop import Place
 
 
@@ -41,9 +43,9 @@ def test_flipped_captions_change_what_is_learnt(tiny_train, tiny_config, tokeniz
     weights = []
     for number, flipped in enumerate((False, True, True)):
         config = replace(tiny_config.evaluator, flipped=flipped)
-        fitted = fit_evaluator(
-            Accelerator(cpu=True), tiny_train, tokenizer, config, Place(tmp_path / f"{number}.jsonl")
-        )
+        build = partial(Matcher, tiny_train.features, len(tokenizer), config)
+        place = Place(tmp_path / f"{number}.jsonl")
+        fitted = fit_judge(Accelerator(cpu=True), tiny_train, build, tokenizer, config, place)
         weights.append(torch.cat([p.flatten() for p in fitted.parameters()]))
     assert torch.isfinite(weights[1]).all()
     assert not torch.equal(weights[0], weights[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from adaqf_train.config import DenoiserConfig, PocketClipConfig, SamplingConfig,
 from adaqf_train.data.batches import StepBatches, pad
 from adaqf_train.encoders import pocket_clip
 from adaqf_train.encoders.captions import FrozenCaptions
+from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.errors import ArtefactError, ConfigError
 from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
@@ -27,9 +29,9 @@ from adaqf_train.generators.masked.config import (
 )
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.networks import MotionTokenizer
-from adaqf_train.generators.masked.objective import Draws, fit_masked_generator, fit_tokenizer, masked_tokens
+from adaqf_train.generators.masked.objective import fit_masked_generator, fit_tokenizer, masked_tokens
+from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.temporal import latent_mask
-from adaqf_train.judges import store
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_mse
 from tests.helpers import FLOAT32, deviation
@@ -54,6 +56,8 @@ MASKED = MaskedFamily(
     residual_training=TRAINING,
     sampling=TokenSamplingConfig(steps=3, batch=2),
 )
+FITS = {"latent": fit_latent_diffusion, "masked": fit_masked_generator}
+CONFIGS = {"latent": LATENT, "masked": MASKED}
 PROMPTS, LENGTHS = ["a person walks", "a person waves twice", "someone bows"], [40, 60, 20]
 
 
@@ -68,7 +72,7 @@ def base(tiny_train, tmp_path_factory):
     config = PocketClipConfig(vocabulary=600, width=16, layers=2, heads=2, feedforward=32, projection=12)
     tokenizer = pocket_clip.train_tokenizer(tiny_train.captions(), config.vocabulary)
     torch.manual_seed(0)
-    store.save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
+    save_clip(folder, pocket_clip.build(tokenizer, config), tokenizer)
     return folder
 
 
@@ -97,15 +101,14 @@ def fit(kind: str, accelerator, dataset, base, folder, *, config=None, every=Non
         return fit_latent_autoencoder(accelerator, dataset, LATENT.autoencoder, config or CODEC_TRAINING, place)
     if kind == "tokenizer":
         return fit_tokenizer(accelerator, dataset, MASKED.tokenizer, config or CODEC_TRAINING, place)
-    watch = {"validation": ValidationConfig(every=every, select="last"), "score": score} if score else {}
-    if kind == "latent":
-        return fit_latent_diffusion(
-            accelerator, dataset, encoder_of(base), untrained(kind), config or LATENT, place, **watch
-        )
-    second = Place(folder / "residual.jsonl", folder / "residual")
-    return fit_masked_generator(
-        accelerator, dataset, encoder_of(base), untrained(kind), config or MASKED, place, second, **watch
-    )
+    to = fitting(kind, accelerator, dataset, base, folder, every=every, score=score)
+    return FITS[kind](to, encoder_of(base), config or CONFIGS[kind])
+
+
+def fitting(kind: str, accelerator, dataset, base, folder, *, every=None, score=None) -> Fitting:
+    watch = ValidationConfig(every=every, select="last") if score else None
+    places = {name: Place(folder / f"{name}.jsonl", folder / name) for name in ("generator", "residual")}
+    return Fitting(accelerator, dataset, base, untrained(kind), places.__getitem__, watch, score)
 
 
 def weights(module) -> dict[str, torch.Tensor]:
@@ -145,10 +148,13 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(kind, accelerator, tiny_train
 
 @pytest.mark.parametrize("kind", ["latent", "masked"])
 def test_a_fit_trains_its_own_networks_and_nothing_else(kind, accelerator, tiny_train, base, tmp_path):
-    generator = fit(kind, accelerator, tiny_train, base, tmp_path)
+    dataset = copy.copy(tiny_train)
+    dataset.config = replace(dataset.config, max_frames=160)
+    generator = fit(kind, accelerator, dataset, base, tmp_path)
     codec = generator.autoencoder if kind == "latent" else generator.tokenizer
     assert same(weights(untrained(kind)), weights(codec))
     assert same(weights(encoder_of(base)), weights(generator.encoder))
+    assert generator.max_frames == 160
     torch.manual_seed(0)
     learnt = [generator.denoiser] if kind == "latent" else [generator.masked, generator.residual]
     for network in learnt:
@@ -186,12 +192,9 @@ def test_looking_at_a_curve_does_not_change_the_training(kind, accelerator, tiny
 def test_the_encoder_counts(kind, accelerator, tiny_train, base, tmp_path):
     """Same start, same batches: only the text features differ between two encoders that are compared."""
     adapted = fit(kind, accelerator, tiny_train, base, tmp_path / "a")
-    fit_one = {"latent": fit_latent_diffusion, "masked": fit_masked_generator}[kind]
-    places = [Place(tmp_path / name) for name in ("b.jsonl", "c.jsonl")[: 1 if kind == "latent" else 2]]
     torch.manual_seed(5)
     plain = AdaCLIP.from_base(base, rank=2, alpha=2)
-    config = LATENT if kind == "latent" else MASKED
-    frozen = fit_one(accelerator, tiny_train, plain, untrained(kind), config, *places)
+    frozen = FITS[kind](fitting(kind, accelerator, tiny_train, base, tmp_path / "b"), plain, CONFIGS[kind])
     assert not same(weights(adapted), weights(frozen))
 
 
@@ -311,7 +314,7 @@ def test_masks_follow_the_schedule_and_stay_on_real_tokens(tiny_train):
     batch = StepBatches(tiny_train, 32, 0)[0]
     real = latent_mask(batch.mask)
     tokens = torch.arange(real.shape[1]).expand(real.shape) % 16
-    shown, asked = masked_tokens(tokens, real, Draws(batch), 16, 0.5)
+    shown, asked = masked_tokens(tokens, real, batch, 16, 0.5)
     assert not asked[~real].any()
     assert torch.equal(shown[~asked], tokens[~asked])
     share = asked.sum(dim=-1) / real.sum(dim=-1)
@@ -319,4 +322,4 @@ def test_masks_follow_the_schedule_and_stay_on_real_tokens(tiny_train):
     assert share.mean().item() == pytest.approx(2 / np.pi, abs=0.12)  # the cosine's mean
     instead = shown[asked]
     assert 0.3 < (instead == 16).float().mean() < 0.7
-    assert (masked_tokens(tokens, real, Draws(batch), 16, 0.0)[0][asked] == 16).all()
+    assert (masked_tokens(tokens, real, batch, 16, 0.0)[0][asked] == 16).all()

@@ -148,10 +148,10 @@ def test_userstudy_verb_builds_and_reports(tiny_run, tmp_path, capsys):
 
 def test_userstudy_verb_reports_errors_in_one_line(tiny_run, tmp_path, capsys):
     build = ["userstudy", "build", "--out", str(tmp_path / "s")]
-    assert "write it as NAME=FOLDER" in error_of(capsys, [*build, "--motions", "MDM"])
+    assert "expected LABEL=FOLDER" in error_of(capsys, [*build, "--motions", "MDM"])
     assert "is not a folder" in error_of(capsys, [*build, "--motions", f"MDM={tmp_path / 'none'}"])
     mdm = f"MDM={folder(tmp_path / 'mdm')}"
-    assert "two models have the same name" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
+    assert "two folders have the same label" in error_of(capsys, [*build, "--motions", mdm, "--motions", mdm])
     assert "1 models" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2"])
     assert "at least 1" in error_of(capsys, [*build, "--run", str(tiny_run), "--prompts", "0"])
     assert "3 attention checks for 2" in error_of(capsys, [*build, "--motions", mdm, "--prompts", "2", "--checks", "3"])

@@ -1,4 +1,1 @@
-"""Latent diffusion (the idea of MLD and SALAD): a motion VAE and a denoiser of its latents.
-
-`config`, `networks` (the VAE; the denoiser is MDM's), `generator`, `objective`, `family`.
-"""
+"""Latent diffusion (the idea of MLD and SALAD): a motion VAE and a denoiser of its latents, which is MDM's."""

@@ -42,10 +42,7 @@ class LatentFamily:
             f"denoiser.frames_per_token must be 1 over latents, got {self.denoiser.frames_per_token}: a latent frame "
             f"already stands for {FRAMES_PER_LATENT} frames.",
         )
-        require(
-            self.sampling.steps <= self.diffusion.steps,
-            f"sampling.steps ({self.sampling.steps}) must not exceed diffusion.steps ({self.diffusion.steps}).",
-        )
+        self.diffusion.require(self.sampling.steps)
 
 
 POCKET = LatentFamily(

@@ -11,8 +11,7 @@ from adaqf_train.generators.registry import Codec, Family, Fitting
 
 
 def _fit(to: Fitting, config: LatentFamily) -> LatentGenerator:
-    encoder, place = AdaCLIP.from_base(str(to.encoder)), to.place("generator")
-    return fit_latent_diffusion(to.accelerator, to.dataset, encoder, to.codec, config, place, to.validation, to.score)
+    return fit_latent_diffusion(to, AdaCLIP.from_base(str(to.encoder)), config)
 
 
 CODEC = Codec("autoencoder", MotionAutoencoder, AutoencoderConfig, "autoencoder", fit_latent_autoencoder)

@@ -32,10 +32,7 @@ class MotionAutoencoder(nn.Module):
         self.register_buffer("std", torch.ones(config.latent))
 
     def forward(self, motion: Tensor, mask: Tensor, noise: Tensor) -> tuple[Tensor, Posterior]:
-        """The reconstruction (B, T, D) through a drawn latent, and the distribution it was drawn from.
-
-        motion: (B, T, D) normalised features; mask: (B, T), True = real; noise: (B, T / 4, latent).
-        """
+        """The reconstruction (B, T, D) through a latent drawn with noise (B, T / 4, latent), and its distribution."""
         posterior = self.posterior(motion, mask)
         drawn = posterior.mean + (0.5 * posterior.log_variance).exp() * noise
         return self.decoder(drawn, latent_mask(mask)), posterior

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from adaclip import AdaCLIP
 from adaqf_train import seeding
-from adaqf_train.config import TrainingConfig, ValidationConfig
+from adaqf_train.config import TrainingConfig
 from adaqf_train.data.batches import NOISE, MotionBatch, pad
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.latent.networks import MotionAutoencoder
+from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import divergence_from_normal, masked_mse
 from adaqf_train.training.objective import Losses, Objective
-from adaqf_train.training.validation import Validation
 
 
 class AutoencoderObjective(Objective):
@@ -83,25 +83,11 @@ def fit_latent_autoencoder(
     return autoencoder
 
 
-def fit_latent_diffusion(
-    accelerator: Accelerator,
-    dataset: MotionDataset,
-    encoder: AdaCLIP,
-    autoencoder: MotionAutoencoder,
-    config: LatentFamily,
-    place: Place,
-    validation: ValidationConfig | None = None,
-    score: Callable[[LatentGenerator, int], Mapping[str, float]] | None = None,
-) -> LatentGenerator:
-    """Train a generator from scratch; encoder and autoencoder stay as they are.
-
-    score: figures of the generator after a step; needed with `validation`.
-    """
-    torch.manual_seed(seeding.mix(config.training.seed))
-    statistics = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
-    generator = LatentGenerator(encoder, autoencoder, *statistics, config).eval().to(accelerator.device)
-    watch = None if score is None else Validation(validation, lambda step: score(generator, step))
-    fit(accelerator, dataset, LatentDiffusionObjective(generator, dataset.captions()), config.training, place, watch)
+def fit_latent_diffusion(to: Fitting, encoder: AdaCLIP, config: LatentFamily) -> LatentGenerator:
+    """Train a generator from scratch; encoder and autoencoder stay as they are."""
+    generator = to.untrained(LatentGenerator, encoder, config, config.training.seed)
+    objective = LatentDiffusionObjective(generator, to.dataset.captions())
+    fit(to.accelerator, to.dataset, objective, config.training, to.place("generator"), to.watch(generator))
     return generator.cpu()
 
 

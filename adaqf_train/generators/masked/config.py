@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from adaqf_train.config import RunConfig, TrainingConfig
-from adaqf_train.config.networks import TransformerSizes
+from adaqf_train.config.networks import SequenceTransformer
 from adaqf_train.config.schema import (
     Count,
     Group,
@@ -45,21 +45,16 @@ class TokenizerConfig(Group, name="tokenizer"):
 
 
 @dataclass(frozen=True)
-class TransformerConfig(TransformerSizes, name="transformer"):
+class TransformerConfig(SequenceTransformer, name="transformer"):
     """The transformers over motion tokens (MoMask; defaults are its sizes)."""
 
     width: Count = 384
     heads: Count = 6
     dropout: Share = 0.2
-    """Dropout of the transformer."""
     text_drop: Share = 0.1
     """Probability of training without text, for classifier-free guidance."""
     corrupted: Share = 0.1
     """Share of the tokens to predict that are shown as a random code instead of the mask."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.width % 2 == 0, f"transformer.width must be even for the position codes, got {self.width}.")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from adaqf_train.generators.registry import Codec, Family, Fitting
 
 
 def _fit(to: Fitting, config: MaskedFamily) -> MaskedGenerator:
-    encoder, places = AdaCLIP.from_base(str(to.encoder)), (to.place("generator"), to.place("residual"))
-    return fit_masked_generator(to.accelerator, to.dataset, encoder, to.codec, config, *places, to.validation, to.score)
+    return fit_masked_generator(to, AdaCLIP.from_base(str(to.encoder)), config)
 
 
 CODEC = Codec("motion_tokenizer", MotionTokenizer, TokenizerConfig, "tokenizer", fit_tokenizer)

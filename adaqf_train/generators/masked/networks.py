@@ -1,8 +1,4 @@
-"""Networks of the masked token family (Guo et al. 2024, MoMask): a residual quantiser and two transformers.
-
-The quantiser turns motions into tokens, a base level and residual levels; its codebooks follow moving averages. One
-transformer fills the masked base level, the other adds the residual levels.
-"""
+"""Networks of the masked token family (Guo et al. 2024, MoMask): a residual quantiser and two transformers."""
 
 from __future__ import annotations
 
@@ -41,11 +37,8 @@ class ResidualQuantiser(nn.Module):
         self.register_buffer("sums", torch.zeros(config.levels, config.codes, config.code))
 
     def forward(self, latents: Tensor, mask: Tensor, levels: int) -> Quantised:
-        """Quantise latents (B, N, code), mask (B, N) True = real, with the first `levels` levels.
-
-        Computes in float32 at any precision: a level's residual is small beside its input.
-        """
-        latents = latents.float()
+        """Quantise latents (B, N, code), mask (B, N) True = real, with the first `levels` levels."""
+        latents = latents.float()  # at any precision: a level's residual is small beside its input
         left, commitment = latents, latents.new_zeros(len(latents))
         tokens, residuals = [], []
         for codes in self.codes[:levels]:
@@ -174,10 +167,7 @@ class MaskedTransformer(nn.Module):
         return self.codes
 
     def forward(self, tokens: Tensor, text: Tensor, mask: Tensor, keep_text: Tensor | None = None) -> Tensor:
-        """Logits (B, N, codes) of tokens (B, N), some of them `mask_token`.
-
-        text: (B, P) pooled; mask: (B, N), True = real; keep_text: (B,) bool, False = unconditional, None: all kept.
-        """
+        """Logits (B, N, codes) of tokens (B, N), text (B, P), mask (B, N) True = real, keep_text (B,) or None: all."""
         return self.out(self.body(self.tokens(tokens), text, mask, keep_text))
 
     @torch.no_grad()
@@ -192,10 +182,7 @@ class MaskedTransformer(nn.Module):
         noise: Noise,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Tokens (B, N) for B prompts, filled in `steps` rounds; after each, the least likely are masked again.
-
-        text: (B, P); mask: (B, N), True = real; noise: of the items.
-        """
+        """Tokens (B, N) of text (B, P), mask (B, N), filled in rounds; then the least likely are masked again."""
         lengths = mask.sum(dim=-1)
         tokens = torch.full(mask.shape, self.mask_token, device=mask.device)
         for step in range(steps):
@@ -226,11 +213,7 @@ class ResidualTransformer(nn.Module):
     def forward(
         self, tokens: Tensor, level: Tensor, text: Tensor, mask: Tensor, keep_text: Tensor | None = None
     ) -> Tensor:
-        """Logits (B, N, codes) of each item's level.
-
-        tokens: (B, N, >= level), of which the levels before are read; level: (B,) long in [1, levels); text: (B, P)
-        pooled; mask: (B, N), True = real.
-        """
+        """Logits (B, N, codes) of each item's level (B,) >= 1, from the levels before it of tokens (B, N, >= level)."""
         known = min(tokens.shape[-1], self.levels - 1)
         before = torch.arange(known, device=level.device) < level[:, None]  # (B, known)
         x = sum(self.tokens[i][tokens[..., i]] * before[:, i, None, None] for i in range(known))
@@ -250,10 +233,7 @@ class ResidualTransformer(nn.Module):
         noise: Noise,
         on_step: Callable[[], None] = lambda: None,
     ) -> Tensor:
-        """Tokens (B, N, levels) on top of the base level's (B, N); the other arguments as `MaskedTransformer.sample`'s.
-
-        Levels are drawn in order, so a call for fewer levels gives the first ones of a call for more.
-        """
+        """Tokens (B, N, levels) on top of the base level's, drawn in order: fewer levels are the first ones of more."""
         tokens = base[..., None]
         for level in range(1, levels):
             of = torch.full((len(mask),), level, device=mask.device)

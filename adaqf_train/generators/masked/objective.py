@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from adaclip import AdaCLIP
 from adaqf_train import seeding
-from adaqf_train.config import DiffusionConfig, TrainingConfig, ValidationConfig
+from adaqf_train.config import DiffusionConfig, TrainingConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.generators.masked.config import MaskedFamily, TokenizerConfig
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.networks import MotionTokenizer, masked_share
+from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_cross_entropy, masked_mse
 from adaqf_train.training.objective import Losses, Objective
-from adaqf_train.training.validation import Validation
 
 
 class QuantiserObjective(Objective):
@@ -79,7 +79,7 @@ class MaskedObjective(_TokenObjective):
     def forward(self, batch: MotionBatch) -> Losses:
         real, config = latent_mask(batch.mask), self.generator.config.masked
         tokens = self.generator.tokenizer.encode(batch.motion, batch.mask)[..., 0]
-        shown, asked = masked_tokens(tokens, real, Draws(batch), self.network.mask_token, config.corrupted)
+        shown, asked = masked_tokens(tokens, real, batch, self.network.mask_token, config.corrupted)
         logits = self.network(shown, self.text.pooled(batch.captions), real, batch.keep_text)
         loss = masked_cross_entropy(logits, tokens, asked).mean()
         right = (((logits.argmax(dim=-1) == tokens) & asked).sum() / asked.sum()).detach()
@@ -92,7 +92,7 @@ class ResidualObjective(_TokenObjective):
     def forward(self, batch: MotionBatch) -> Losses:
         real, levels = latent_mask(batch.mask), self.generator.tokenizer.config.levels
         tokens = self.generator.tokenizer.encode(batch.motion, batch.mask)
-        level = 1 + (Draws(batch).share(0)[:, 0] * (levels - 1)).long().clamp(max=levels - 2)
+        level = 1 + (shares(batch, 0)[:, 0] * (levels - 1)).long().clamp(max=levels - 2)
         logits = self.network(tokens, level, self.text.pooled(batch.captions), real, batch.keep_text)
         target = tokens.gather(-1, level[:, None, None].expand(*tokens.shape[:2], 1))[..., 0]
         loss = masked_cross_entropy(logits, target, real).mean()
@@ -109,79 +109,41 @@ def fit_tokenizer(
     return tokenizer
 
 
-def fit_masked_generator(
-    accelerator: Accelerator,
-    dataset: MotionDataset,
-    encoder: AdaCLIP,
-    tokenizer: MotionTokenizer,
-    config: MaskedFamily,
-    masked: Place,
-    residual: Place,
-    validation: ValidationConfig | None = None,
-    score: Callable[[MaskedGenerator, int], Mapping[str, float]] | None = None,
-) -> MaskedGenerator:
-    """Train both transformers from scratch; encoder and tokenizer stay as they are.
-
-    Args:
-        accelerator: Device, precision and processes.
-        dataset: Split to learn from.
-        encoder: The frozen text encoder.
-        tokenizer: The trained quantiser.
-        config: Sizes and steps.
-        masked: Where the base level's fit writes.
-        residual: Where the other levels' fit writes.
-        validation: When the base level is scored.
-        score: Figures of the generator, with its base level alone, after a step; needed with `validation`.
-    """
-    torch.manual_seed(seeding.mix(config.masked_training.seed))
-    statistics = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
-    generator = MaskedGenerator(encoder, tokenizer, *statistics, config).eval().to(accelerator.device)
-    text = FrozenCaptions(encoder, dataset.captions(), "pooled")
+def fit_masked_generator(to: Fitting, encoder: AdaCLIP, config: MaskedFamily) -> MaskedGenerator:
+    """Train both transformers from scratch, scored with the base level alone; encoder and quantiser do not change."""
+    generator = to.untrained(MaskedGenerator, encoder, config, config.masked_training.seed)
+    text = FrozenCaptions(encoder, to.dataset.captions(), "pooled")
     most, generator.levels = generator.levels, 1
-    watch = None if score is None else Validation(validation, lambda step: score(generator, step))
     objective = MaskedObjective(generator, generator.masked, text, config.masked.text_drop)
-    fit(accelerator, dataset, objective, config.masked_training, masked, watch)
+    fit(to.accelerator, to.dataset, objective, config.masked_training, to.place("generator"), to.watch(generator))
     generator.levels = most
     if generator.residual is not None:
-        generator.to(accelerator.device)
+        generator.to(to.accelerator.device)
         objective = ResidualObjective(generator, generator.residual, text, config.residual.text_drop)
-        fit(accelerator, dataset, objective, config.residual_training, residual)
+        fit(to.accelerator, to.dataset, objective, config.residual_training, to.place("residual"))
     return generator.cpu()
 
 
-class Draws:
-    """Uniform draws of each sample, the same on any number of processes."""
-
-    def __init__(self, batch: MotionBatch) -> None:
-        self._batch, self._shape = batch, (batch.motion.shape[1] // FRAMES_PER_LATENT,)
-
-    def share(self, stream: int) -> Tensor:
-        """(B, T / 4) in (0, 1); streams are independent of each other."""
-        return self._batch.uniform(1 + stream, self._shape)
+def shares(batch: MotionBatch, stream: int) -> Tensor:
+    """Uniform draws (B, T / 4) in (0, 1), the same on any number of processes; streams are independent."""
+    return batch.uniform(1 + stream, (batch.motion.shape[1] // FRAMES_PER_LATENT,))
 
 
-def masked_tokens(tokens: Tensor, mask: Tensor, draws: Draws, masked: int, corrupted: float) -> tuple[Tensor, Tensor]:
-    """Choose the tokens to predict.
+def masked_tokens(
+    tokens: Tensor, mask: Tensor, batch: MotionBatch, masked: int, corrupted: float
+) -> tuple[Tensor, Tensor]:
+    """Choose what to predict of tokens (B, N), mask (B, N) True = real; return the tokens as shown, and a bool (B, N).
 
-    How many follows the cosine schedule at a progress drawn for each item; at least one is chosen. A share of them is
-    shown as a random code, so that the network does not trust earlier draws blindly.
-
-    Args:
-        tokens: (B, N).
-        mask: (B, N), True = real.
-        draws: Of the batch.
-        masked: The mask's token, which is also the number of codes.
-        corrupted: Share of the chosen tokens that is shown as a random code instead of the mask.
-
-    Returns:
-        The tokens as the network sees them, (B, N), and which are to be predicted, (B, N) bool.
+    How many follows the cosine schedule at a progress drawn for each item; at least one is chosen. The share
+    `corrupted` of them is shown as a random code, so that the network does not trust earlier draws blindly; the others
+    as the token `masked`, which is also the number of codes.
     """
     lengths = mask.sum(dim=-1)
-    count = (masked_share(draws.share(0)[:, 0]) * lengths).round().long().clamp(min=1)
-    rank = draws.share(1).masked_fill(~mask, 2.0).argsort(dim=-1).argsort(dim=-1)
+    count = (masked_share(shares(batch, 0)[:, 0]) * lengths).round().long().clamp(min=1)
+    rank = shares(batch, 1).masked_fill(~mask, 2.0).argsort(dim=-1).argsort(dim=-1)
     asked = (rank < count[:, None]) & mask
-    random = (draws.share(3) * masked).long().clamp(max=masked - 1)
-    instead = torch.where(draws.share(2) < corrupted, random, masked)
+    random = (shares(batch, 3) * masked).long().clamp(max=masked - 1)
+    instead = torch.where(shares(batch, 2) < corrupted, random, masked)
     return torch.where(asked, instead, tokens), asked
 
 

@@ -1,4 +1,1 @@
-"""Motion diffusion over frames (Tevet et al. 2023, MDM), the family in which AdaQF trains the text encoder.
-
-`config`, `networks` (the denoiser), `generator`, `objective` (the co-optimisation), `family`.
-"""
+"""Motion diffusion over frames (Tevet et al. 2023, MDM), the family in which AdaQF trains the text encoder."""

@@ -1,16 +1,23 @@
-"""MDM's family for the registry."""
+"""MDM's family for the registry: its settings are the run's own."""
 
 from __future__ import annotations
 
-from adaqf_train.config import RunConfig
-from adaqf_train.generators.mdm.config import settings
+from dataclasses import replace
+
+from adaqf_train.config import FeedbackConfig, RunConfig
 from adaqf_train.generators.mdm.generator import MDMGenerator
 from adaqf_train.generators.mdm.objective import fit_adaqf
 from adaqf_train.generators.registry import Family, Fitting
+
+
+def _settings(run: RunConfig, own: None = None) -> RunConfig:
+    """Everything that MDM's training in that run depends on: the run's settings, no feedback and a frozen encoder."""
+    frozen = replace(run.encoder, tuning="frozen")
+    return replace(run, encoder=frozen, feedback=FeedbackConfig(motion=0.0, text=0.0))
 
 
 def _fit(to: Fitting, config: RunConfig) -> MDMGenerator:
     return fit_adaqf(to.accelerator, to.dataset, str(to.encoder), None, config, to.place("generator"), to.score)
 
 
-FAMILY = Family(MDMGenerator, settings, _fit)
+FAMILY = Family(MDMGenerator, _settings, _fit)

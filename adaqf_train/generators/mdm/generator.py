@@ -139,17 +139,13 @@ class MDMGenerator(MotionGenerator):
 
     def settings(self) -> dict[str, Any]:
         """The sizes of the denoiser, the diffusion and the sampling settings."""
-        return {
-            "denoiser": asdict(self.denoiser.config),
-            "diffusion": asdict(self.diffusion.config),
-            "sampling": asdict(self.sampling),
-        }
+        parts = {"denoiser": self.denoiser.config, "diffusion": self.diffusion.config, "sampling": self.sampling}
+        return {name: asdict(part) for name, part in parts.items()}
 
     @classmethod
     def build(cls, encoder: AdaCLIP, mean: Tensor, std: Tensor, settings: dict[str, Any]) -> MDMGenerator:
         """An untrained generator of those sizes."""
         diffusion = Diffusion(DiffusionConfig(**settings["diffusion"]))
-        sizes = DenoiserConfig(**settings["denoiser"])
-        denoiser = build_denoiser(encoder, len(mean), sizes, diffusion.config.steps)
+        denoiser = build_denoiser(encoder, len(mean), DenoiserConfig(**settings["denoiser"]), diffusion.config.steps)
         sampling = SamplingConfig(**settings["sampling"])
         return cls(encoder, denoiser, diffusion, mean, std, sampling, settings["unit_frames"], settings["max_frames"])

@@ -28,15 +28,7 @@ class Denoiser(nn.Module):
     def __init__(
         self, features: int, text_width: int, config: DenoiserConfig, timesteps: int, pooled_width: int | None = None
     ) -> None:
-        """Set up the layers.
-
-        Args:
-            features: Width D of the motion features.
-            text_width: Width of the token states; with conditioning "pooled", of the pooled vector.
-            config: Sizes and conditioning.
-            timesteps: Number of the diffusion's timesteps.
-            pooled_width: Width of the pooled vector, with conditioning "both".
-        """
+        """text_width: of the token states; with conditioning "pooled", of the pooled vector."""
         super().__init__()
         self.config = config
         width = config.width
@@ -58,11 +50,9 @@ class Denoiser(nn.Module):
     def forward(
         self, x_t: Tensor, t: Tensor, text: TextFeatures, mask: Tensor, keep_text: Tensor | None = None
     ) -> Tensor:
-        """x0 predicted from x_t.
+        """x0 predicted from x_t, both (B, T, D) normalised features; T is a multiple of config.frames_per_token.
 
-        x_t: (B, T, D) noisy normalised features; t: (B,) long; text: of B prompts; mask: (B, T), True = real
-        frame; keep_text: (B,) bool, False = unconditional, None = all conditional. Returns (B, T, D). T must be
-        a multiple of config.frames_per_token.
+        t: (B,) long; mask: (B, T), True = real frame; keep_text: (B,) bool, False = unconditional, None = all kept.
         """
         condition, visible = self._condition(t, text, keep_text)
         frames = self.positions(self.frames.join(x_t, mask))

@@ -47,15 +47,7 @@ class Feedback(nn.Module):
         self.register_buffer("captions", judge.embed_captions(captions), persistent=False)
 
     def forward(self, generated: Tensor, batch: MotionBatch) -> tuple[Tensor, Tensor]:
-        """Compute L_M and L_T.
-
-        Args:
-            generated: (B, T, D) normalised features, with gradients.
-            batch: The real motions, and their captions.
-
-        Returns:
-            (B,) each, weighted by timestep.
-        """
+        """Compute L_M and L_T, (B,) each, weighted by timestep, of generated normalised features (B, T, D)."""
         with torch.no_grad():
             real = self.judge.embed_motion(batch.motion, batch.mask)
         embedding = self.judge.embed_motion(generated, batch.mask)
@@ -81,17 +73,7 @@ class AdaQFObjective(Objective):
         config: RunConfig,
         captions: Sequence[str],
     ) -> None:
-        """Set up the loss.
-
-        Args:
-            accelerator: Whose device computes.
-            encoder: What requires gradients of it is trained.
-            denoiser: Trained.
-            diffusion: Schedule.
-            judge: Frozen; needed when the feedback is active.
-            config: Weights of the losses and what is cached.
-            captions: All that can occur.
-        """
+        """encoder: what requires gradients is trained. judge: needed with feedback. captions: all that can occur."""
         super().__init__()
         self.encoder, self.denoiser, self.config = encoder.to(accelerator.device).eval(), denoiser, config
         self.diffusion = config.diffusion
@@ -153,21 +135,10 @@ def fit_adaqf(
     place: Place,
     score: Callable[[MDMGenerator, int], Mapping[str, float]] | None = None,
 ) -> MDMGenerator:
-    """Train a generator of MDM's family, and its text encoder as `config.encoder.tuning` says.
+    """Train a generator of MDM's family, and its text encoder as `config.encoder.tuning` says; resumes if interrupted.
 
-    An interrupted fit resumes from its newest checkpoint.
-
-    Args:
-        accelerator: Device, precision and processes.
-        dataset: Split to learn from.
-        base: Hub id or folder of the CLIP text encoder.
-        judge: Extractors or official evaluators; needed when the feedback is active.
-        config: Settings of the run.
-        place: Where logs and checkpoints go.
-        score: Figures of the generator after a step; needed when `config.validation` is on.
-
-    Returns:
-        The generator with its averaged weights: the best on the validation split if that is asked for, else the last.
+    judge: needed when the feedback is active. score: figures after a step, needed when `config.validation` is on. The
+    generator has its averaged weights: the best on the validation split if that is asked for, else the last.
     """
     torch.manual_seed(seeding.mix(config.training.seed))
     diffusion = Diffusion(config.diffusion)
@@ -175,23 +146,21 @@ def fit_adaqf(
     denoiser = build_denoiser(encoder, dataset.features, config.denoiser, config.diffusion.steps)
     objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, dataset.captions())
 
-    def generator() -> MDMGenerator:
-        return MDMGenerator(
-            encoder,
-            denoiser,
-            diffusion,
-            torch.from_numpy(dataset.mean),
-            torch.from_numpy(dataset.std),
-            config.sampling,
-            dataset.config.unit_frames,
-            dataset.config.max_frames,
-            own_base=config.encoder.tuning == "full",
-        )
-
+    generator = MDMGenerator(
+        encoder,
+        denoiser,
+        diffusion,
+        torch.from_numpy(dataset.mean),
+        torch.from_numpy(dataset.std),
+        config.sampling,
+        dataset.config.unit_frames,
+        dataset.config.max_frames,
+        own_base=config.encoder.tuning == "full",
+    )
     validation = None
     if config.validation.every is not None:
         if score is None:
             raise ValueError("config.validation asks for scores: give `score`, or set validation.every to None.")
-        validation = Validation(config.validation, lambda step: score(generator(), step))
+        validation = Validation(config.validation, lambda step: score(generator, step))
     fit(accelerator, dataset, objective, config.training, place, validation)
-    return generator()
+    return generator
