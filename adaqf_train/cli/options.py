@@ -30,8 +30,7 @@ Overrides = Annotated[
     ),
 ]
 Recipe = Annotated[
-    str,
-    tyro.conf.arg(metavar=f"{{{','.join(recipes.RECIPES)}}}", help="Named settings, which flags and --set change."),
+    str, tyro.conf.arg(metavar=f"{{{','.join(recipes.RECIPES)}}}", help="Named settings, which flags and --set change.")
 ]
 Flags = tyro.conf.arg(name="")  # of a group of settings: flags without the name of the verb's field before them
 

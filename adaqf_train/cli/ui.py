@@ -41,11 +41,7 @@ class Ui:
         with TemporaryDirectory(prefix="adaclip-ui-") as folder:
             studio = self.studio(Path(folder))
             studio.app().launch(
-                server_name=self.host,
-                server_port=self.port,
-                inbrowser=self.open,
-                share=False,
-                allowed_paths=[folder],
+                server_name=self.host, server_port=self.port, inbrowser=self.open, share=False, allowed_paths=[folder]
             )
 
     def studio(self, folder: Path) -> Studio:

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from adaclip.config import LORA_MODULES, LoRASettings
-from adaqf_train.config.schema import (
-    Count,
-    Group,
-    Natural,
-    NotNegative,
-    Positive,
-    Share,
-    at_least,
-    require,
-)
+from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, Share, at_least, require
 from adaqf_train.errors import ConfigError
 
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand

@@ -85,12 +85,7 @@ class T2MEvaluator(nn.Module):
     batch = 128
 
     def __init__(
-        self,
-        checkpoint: Path,
-        glove: Path,
-        mean: np.ndarray,
-        std: np.ndarray,
-        tokens: Mapping[str, Sequence[Token]],
+        self, checkpoint: Path, glove: Path, mean: np.ndarray, std: np.ndarray, tokens: Mapping[str, Sequence[Token]]
     ) -> None:
         """Load `finest.tar` and the `glove` folder; DataError if one is missing, damaged or for another data set.
 

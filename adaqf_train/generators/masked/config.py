@@ -7,16 +7,7 @@ from typing import Annotated
 
 from adaqf_train.config import RunConfig, TrainingConfig
 from adaqf_train.config.networks import SequenceTransformer
-from adaqf_train.config.schema import (
-    Count,
-    Group,
-    NotNegative,
-    Positive,
-    Share,
-    at_least,
-    require,
-    within,
-)
+from adaqf_train.config.schema import Count, Group, NotNegative, Positive, Share, at_least, require, within
 from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
 
 
