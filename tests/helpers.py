@@ -6,12 +6,13 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from adaqf_train.config import RunConfig, to_dict
+from adaqf_train.config import RunConfig
 from adaqf_train.motion import mapping
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
@@ -38,7 +39,7 @@ def settings_of(config: RunConfig, **changes: object) -> list[str]:
     """A configuration as --set options; changes are written training__steps=5."""
     flat = {
         f"{group}.{name}": value
-        for group, values in to_dict(config).items()
+        for group, values in asdict(config).items()
         if isinstance(values, dict)
         for name, value in values.items()
     }

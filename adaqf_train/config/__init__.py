@@ -17,8 +17,7 @@ from adaqf_train.config.run import (
     SamplingConfig,
     SchedulerName,
     SyntheticConfig,
-    from_dict,
 )
-from adaqf_train.config.schema import Settings, digest, override, settings_between, to_dict
+from adaqf_train.config.schema import Settings, build, digest, override, settings_between
 from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
 from adaqf_train.errors import ConfigError

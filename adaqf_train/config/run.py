@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import tyro
 
-from adaqf_train.config import networks, schema
+from adaqf_train.config import networks
 from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, require
 from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
 
@@ -152,8 +151,3 @@ class RunConfig:
             encoder=replace(self.encoder, tuning="frozen"),
             training=replace(self.training, adapter_learning_rate=None),
         )
-
-
-def from_dict(content: Mapping[str, object]) -> RunConfig:
-    """The run's configuration that `to_dict` wrote; ConfigError for a field that does not exist or does not hold."""
-    return schema.build(RunConfig, content)

@@ -89,13 +89,8 @@ def hints_of(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def to_dict(config: object) -> dict:
-    """A configuration as nested dictionaries, ready for JSON."""
-    return dataclasses.asdict(config)
-
-
 def build(kind: type[Settings], content: Mapping[str, object]) -> Settings:
-    """The configuration that `to_dict` wrote, absent fields at their defaults, or ConfigError for a wrong one."""
+    """The configuration that `asdict` wrote, absent fields at their defaults, or ConfigError for a wrong one."""
     hints = hints_of(kind)
     try:
         return kind(

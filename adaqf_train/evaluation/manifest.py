@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaqf_train.config import RunConfig, to_dict
+from adaqf_train.config import RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation.attributes.parameters import is_unseen
 from adaqf_train.evaluation.embedder import Embedder
@@ -55,7 +55,7 @@ def manifest(
         "seconds": dict(seconds),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "config": to_dict(config),
+        "config": asdict(config),
     }
 
 

@@ -7,13 +7,14 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
 from adaclip.files import atomic_folder, remove_partial, write_json
-from adaqf_train.config import RunConfig, digest, to_dict
+from adaqf_train.config import RunConfig, digest
 from adaqf_train.errors import RunError, RunLocked
 from adaqf_train.runs.layout import RunLayout
 from adaqf_train.runs.settings import as_stored, differences
@@ -93,7 +94,7 @@ class RunFolder(RunLayout):
         inside = data.resolve().is_relative_to(self.path.resolve())
         where = os.path.relpath(data, self.path) if inside else str(data.resolve())
         if self.accelerator.is_main_process and (replace or not self.config.is_file()):
-            write_json(self.config, {"data": where, "config": to_dict(config)})
+            write_json(self.config, {"data": where, "config": asdict(config)})
 
     def _borrow(self, name: str, key: str, also: Sequence[str]) -> bool:
         lender, parts = self.lender, (name, *also)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaclip.files import read_json
-from adaqf_train.config import RunConfig, digest, from_dict
+from adaqf_train.config import RunConfig, build, digest
 from adaqf_train.errors import ConfigError, RunError
 
 BASELINE, ADAQF = ARMS = ("baseline", "adaqf")  # the two generators of a run, and their stages
@@ -65,6 +65,6 @@ def read_config(path: Path) -> tuple[RunConfig, Path]:
         raise RunError(f"{path}: not a run ({file.name} is missing). Give the --out of an earlier run.")
     content = read_json(file)
     try:
-        return from_dict(content["config"]), path / content["data"]
+        return build(RunConfig, content["config"]), path / content["data"]
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RunError(f"{file}: not a configuration this version wrote ({error}). Make the run again.") from error

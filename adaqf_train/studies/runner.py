@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,6 @@ from accelerate import Accelerator
 
 from adaclip import AdaCLIP
 from adaclip.files import read_json
-from adaqf_train.config import to_dict
 from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
 from adaqf_train.encoders.tuning import save_clip, save_tuned
@@ -102,8 +101,8 @@ class TrialRunner:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "config": to_dict(pipeline.config),
-            "families": to_dict(self.workspace.setup.families),
+            "config": asdict(pipeline.config),
+            "families": asdict(self.workspace.setup.families),
         }
 
     def _generation(self, pipeline: Pipeline, arm: Arm, encoder: Path | None) -> tuple[Figures, Figures]:
@@ -151,7 +150,7 @@ def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
     run = pipeline.run
     config = replace(moclip, seed=moclip.seed + 100 * pipeline.config.training.seed)
     base, base_key = pipeline.base()
-    settings = {"config": to_dict(config), "base": base_key, **pipeline.inputs}
+    settings = {"config": asdict(config), "base": base_key, **pipeline.inputs}
 
     def make() -> None:
         encoder = fit_moclip(

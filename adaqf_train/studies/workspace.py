@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from adaqf_train.config import RunConfig, digest, to_dict
+from adaqf_train.config import RunConfig, digest
 from adaqf_train.errors import RunLocked
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.stages import Pipeline
@@ -69,7 +69,7 @@ class Workspace:
     def _shared(self, label: str, arm: Arm) -> Path:
         """A run with the stages that the trials on a data set share, trained unless they are there."""
         setup = self.setup
-        parts = to_dict(setup.config)
+        parts = asdict(setup.config)
         common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}
         common |= {"base": setup.base_key, "train": setup.fingerprint(label, "train")}
         run = self.run(f"{label}-shared-{digest(common)[:8]}")

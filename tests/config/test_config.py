@@ -7,18 +7,18 @@ import dataclasses
 import inspect
 import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from adaqf_train.config import (
     RunConfig,
+    build,
     digest,
-    from_dict,
     override,
     recipes,
     settings_between,
-    to_dict,
 )
 from adaqf_train.errors import ConfigError
 
@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def test_recipes_come_back_from_json(name):
     config = recipes.load(name)
     assert config.recipe == name
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert build(RunConfig, json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_recipe_humanml3d_is_the_papers_setting():
@@ -46,7 +46,7 @@ def test_recipe_humanml3d_is_the_papers_setting():
 
 def test_baseline_differs_in_two_groups_only():
     config = recipes.load("demo")
-    a, b = to_dict(config), to_dict(config.baseline())
+    a, b = asdict(config), asdict(config.baseline())
     changed = {
         f"{group}.{name}"
         for group, values in a.items()
@@ -147,10 +147,10 @@ def test_override_names_a_setting_that_does_not_hold(setting, message):
 def test_load_and_from_dict_name_what_does_not_exist():
     with pytest.raises(ConfigError, match="no recipe 'tiny': choose from demo, pocket, humanml3d, kit"):
         recipes.load("tiny")
-    content = to_dict(RunConfig())
+    content = asdict(RunConfig())
     content["training"]["speed"] = 3
     with pytest.raises(ConfigError, match="speed"):
-        from_dict(content)
+        build(RunConfig, content)
 
 
 PUBLISHED = [
@@ -164,7 +164,7 @@ def test_from_dict_reads_every_published_result():
     contents = [manifest["config"] for manifest in PUBLISHED if "config" in manifest]
     assert len(contents) >= 60
     for content in contents:
-        read = json.loads(json.dumps(to_dict(from_dict(content))))
+        read = json.loads(json.dumps(asdict(build(RunConfig, content))))
         for name, value in content.items():
             kept = {key: read[name][key] for key in value} if isinstance(value, dict) else read[name]
             assert kept == value, name
@@ -172,12 +172,12 @@ def test_from_dict_reads_every_published_result():
 
 def test_from_dict_refuses_values_of_another_type():
     for group, name, value in (("training", "steps", "ten"), ("sampling", "guidance", None), ("encoder", "base", 3)):
-        content = to_dict(RunConfig())
+        content = asdict(RunConfig())
         content[group][name] = value
         with pytest.raises(ConfigError, match=f"{group}.{name} must be"):
-            from_dict(content)
+            build(RunConfig, content)
     with pytest.raises(ConfigError, match="does not fit this version"):
-        from_dict(to_dict(RunConfig()) | {"training": 3})
+        build(RunConfig, asdict(RunConfig()) | {"training": 3})
 
 
 def test_settings_between_are_what_override_takes():
@@ -203,12 +203,12 @@ def documented(kind: type) -> set[str]:
 
 def test_settings_are_all_documented_in_full_phrases():
     """Attribute docstrings are the help of the command line's flags."""
-    for group in to_dict(RunConfig()).keys() - {"recipe"}:
+    for group in asdict(RunConfig()).keys() - {"recipe"}:
         kind = type(getattr(RunConfig(), group))
         assert {field.name for field in dataclasses.fields(kind)} <= documented(kind), kind
 
 
 def test_digest_differs_with_any_setting():
-    config = to_dict(RunConfig())
-    assert digest(config) == digest(to_dict(RunConfig()))
-    assert digest(config) != digest(to_dict(override(RunConfig(), ["training.seed=1"])))
+    config = asdict(RunConfig())
+    assert digest(config) == digest(asdict(RunConfig()))
+    assert digest(config) != digest(asdict(override(RunConfig(), ["training.seed=1"])))

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from adaqf_train import MotionDataset, MotionGenerator, evaluate
-from adaqf_train.config import from_dict
+from adaqf_train.config import RunConfig, build
 from adaqf_train.errors import ConfigError
 
 
 def test_evaluate_gives_the_figures_of_a_runs_report(tiny_run, tiny_data):
     report = json.loads((tiny_run / "report.json").read_text())
-    config = from_dict(report["config"])
+    config = build(RunConfig, report["config"])
     generator = MotionGenerator.from_pretrained(tiny_run / "adaqf")
     generator.sampling = config.sampling
     dataset = MotionDataset(tiny_data, "test", config.data)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from adaqf_train.config import RunConfig, to_dict
+from adaqf_train.config import RunConfig
 from adaqf_train.config.recipes import RECIPES
 from adaqf_train.runs.settings import INCIDENTAL, changes, differences, without_incidental
 
@@ -17,7 +17,7 @@ POCKET = RECIPES["pocket"]
 @pytest.fixture
 def record() -> dict:
     """A configuration as a run keeps it."""
-    return json.loads(json.dumps(to_dict(POCKET)))
+    return json.loads(json.dumps(asdict(POCKET)))
 
 
 def test_changes_are_none_of_the_same_settings(record):
