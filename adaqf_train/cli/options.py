@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeVar
 import tyro
 
 from adaqf_train.config import RunConfig, override, recipes
+from adaqf_train.errors import ConfigError
 from adaqf_train.runs.accelerator import new_accelerator
 
 if TYPE_CHECKING:
