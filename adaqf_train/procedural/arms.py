@@ -11,27 +11,20 @@ PACE = {"slow": 1.72, "normal": 1.0, "fast": 0.62}  # factors on the duration of
 Pose = dict[str, float]
 
 
-def sides_of(side: str) -> tuple[str, ...]:
-    """The sides of "left", "right" or "both"."""
-    return SIDES if side == "both" else (side,)
-
-
 def raised(style: Style, rng: np.random.Generator, height: str, direction: str) -> Pose:
     """Angles of a raised arm, as changes from a hanging one.
 
     An overhead arm stays clear of the vertical, where the rotation features are singular.
     """
-    drop = {"shoulder": float(rng.uniform(82, 92)), "overhead": float(rng.uniform(146, 154))}[height]
+    drop = {"shoulder": float(rng.uniform(82, 92)), "overhead": float(rng.uniform(146, 154))}[height]  # draws both
     bend = float(rng.uniform(2, 8)) - style.elbow
     if direction == "forward":
-        outward = float(rng.uniform(0, 5)) if height == "shoulder" else float(rng.uniform(-12, -6))
+        outward = float(rng.uniform(0, 5) if height == "shoulder" else rng.uniform(-12, -6))
         return {"swing": drop - style.posture, "abduct": outward - style.abduct, "twist": 18, "elbow": bend}
     return {"swing": 8, "abduct": drop - style.abduct, "twist": 28 if height == "overhead" else 18, "elbow": bend}
 
 
-def strokes(
-    there: float, hold: float, back: float, rest: float, count: int, lead: float = 0.0
-) -> list[tuple[float, float]]:
+def strokes(there: float, hold: float, back: float, rest: float, count: int, lead: float = 0.0) -> Keys:
     """Keys (seconds, 0..1) that go up and back `count` times."""
     keys, at = [(lead, 0.0)], lead
     for i in range(count):
@@ -43,29 +36,22 @@ def strokes(
     return keys
 
 
-def scaled(keys: Keys, value: float) -> list[tuple[float, float]]:
-    """The keys with every level multiplied by a value."""
-    return [(at, value * level) for at, level in keys]
+def _move(timeline: Timeline, start: float, side: str, pose: Pose, keys: Keys) -> None:
+    """Move the arms of a side, "left", "right" or "both", to a pose."""
+    sides = SIDES if side == "both" else (side,)
+    timeline.move(start, keys, **{f"{arm}_{angle}": value for arm in sides for angle, value in pose.items()})
 
 
-def _move(timeline: Timeline, start: float, sides: tuple[str, ...], pose: Pose, keys: Keys) -> None:
-    for side in sides:
-        for angle, value in pose.items():
-            timeline.key(f"{side}_{angle}", start, scaled(keys, value))
-
-
-def _counterweight(timeline: Timeline, start: float, side: str, keys: Keys, height: str) -> None:
-    """Lean the trunk away from one raised arm, or back from two; the head follows the hand."""
+def _raise(timeline: Timeline, start: float, side: str, pose: Pose, keys: Keys, height: str) -> None:
+    """Raise arms, and lean the trunk away from one raised arm, or back from two; the head follows the hand."""
+    _move(timeline, start, side, pose, keys)
     amount = 1.0 if height == "overhead" else 0.6
     if side == "both":
-        timeline.key("spine_pitch", start, scaled(keys, -3.0 * amount))
-        timeline.key("head_pitch", start, scaled(keys, -7.0 * amount))
+        timeline.move(start, keys, spine_pitch=-3.0 * amount, head_pitch=-7.0 * amount)
         return
-    timeline.key("spine_roll", start, scaled(keys, -3.5 * amount * SIGN[side]))
-    timeline.key("shift_left", start, scaled(keys, -0.018 * amount * SIGN[side]))
-    timeline.key("spine_yaw", start, scaled(keys, -2.5 * amount * SIGN[side]))
-    timeline.key("head_yaw", start, scaled(keys, 9.0 * amount * SIGN[side]))
-    timeline.key("head_pitch", start, scaled(keys, -4.0 * amount))
+    timeline.move(start, keys, spine_roll=-3.5 * amount * SIGN[side], shift_left=-0.018 * amount * SIGN[side])
+    timeline.move(start, keys, spine_yaw=-2.5 * amount * SIGN[side], head_yaw=9.0 * amount * SIGN[side])
+    timeline.move(start, keys, head_pitch=-4.0 * amount)
 
 
 def raise_arm(
@@ -79,8 +65,7 @@ def raise_arm(
     facts |= {"speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
-        _move(timeline, start, sides_of(side), pose, keys)
-        _counterweight(timeline, start, side, keys, height)
+        _raise(timeline, start, side, pose, keys, height)
 
     return Segment(facts, keys[-1][0], write)
 
@@ -92,20 +77,16 @@ def hold_arm(
 
     One end of these actions is not the neutral stand, so each fills a clip of its own.
     """
-    pace = PACE[speed] * style.tempo * 1.15
+    move = 0.62 * (PACE[speed] * style.tempo * 1.15)
     pose = raised(style, rng, height, direction)
     facts = {"action": action, "side": side, "height": height, "direction": direction, "speed": speed}
-    move = 0.62 * pace
 
     def write(timeline: Timeline, start: float) -> None:
         if action == "lift_arm":
-            keys = [(0.0, 0.0), (move, 1.0)]
-            _move(timeline, start, sides_of(side), pose, keys)
-            _counterweight(timeline, start, side, keys, height)
-        else:
-            keys = [(0.1, 1.0), (100.0 + start, 1.0), (100.0 + start + move, 0.0)]  # up long before the clip begins
-            _move(timeline, -100.0, sides_of(side), pose, keys)
-            _counterweight(timeline, -100.0, side, keys, height)
+            _raise(timeline, start, side, pose, [(0.0, 0.0), (move, 1.0)], height)
+        else:  # up long before the clip begins
+            keys = [(0.1, 1.0), (100.0 + start, 1.0), (100.0 + start + move, 0.0)]
+            _raise(timeline, -100.0, side, pose, keys, height)
 
     return Segment(facts, move, write)
 
@@ -116,30 +97,24 @@ def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: i
     up, beat = 0.42 + 0.12 * pace, 0.5 * pace + 0.06
     down = up + count * beat + 0.05
     end = down + up
-    upper = float(rng.uniform(56, 72))
-    twist = float(rng.uniform(62, 70))
+    upper, twist, arc = (float(rng.uniform(*bounds)) for bounds in ((56, 72), (62, 70), (24, 30)))
     pose = {"swing": 14.0, "abduct": upper - style.abduct, "twist": twist, "elbow": 108 - style.elbow}
-    arc = float(rng.uniform(24, 30))
     facts = {"action": "wave", "side": side, "speed": speed, "count": count}
+    swings = [(up - 0.08, 0.0)]
+    for i in range(count):  # the forearm swings out past its middle, then in past it
+        at = up - 0.08 + i * beat
+        swings += [(at + 0.25 * beat, 1.0), (at + 0.75 * beat, -1.0)]
+    swings.append((down + 0.05, 0.0))
 
     def write(timeline: Timeline, start: float) -> None:
-        keys = [(0.0, 0.0), (up, 1.0), (down, 1.0), (end, 0.0)]
-        _move(timeline, start, sides_of(side), pose, keys)
-        _counterweight(timeline, start, side, keys, "overhead")
-        swings = [(up - 0.08, 0.0)]
-        for i in range(count):  # the forearm swings out past its middle, then in past it
-            at = up - 0.08 + i * beat
-            swings += [(at + 0.25 * beat, 1.0), (at + 0.75 * beat, -1.0)]
-        swings.append((down + 0.05, 0.0))
-        for hand in sides_of(side):
-            timeline.key(f"{hand}_elbow", start, scaled(swings, -arc))
-            timeline.key(f"{hand}_abduct", start, scaled(swings, 5.0))
+        _raise(timeline, start, side, pose, [(0.0, 0.0), (up, 1.0), (down, 1.0), (end, 0.0)], "overhead")
+        _move(timeline, start, side, {"elbow": -arc, "abduct": 5.0}, swings)
 
     return Segment(facts, end, write)
 
 
 def punch(style: Style, rng: np.random.Generator, side: str, speed: str, count: int) -> Segment:
-    """Raise a guard, punch forward `count` times with the hand(s), drop the guard."""
+    """Raise a guard, punch forward `count` times with the hand, drop the guard."""
     pace = PACE[speed] * style.tempo
     guard = 0.38
     out, hold, back, rest = 0.08 + 0.24 * pace, 0.03 + 0.03 * pace, 0.09 + 0.3 * pace, 0.02 + 0.12 * pace
@@ -150,18 +125,12 @@ def punch(style: Style, rng: np.random.Generator, side: str, speed: str, count: 
     facts = {"action": "punch", "side": side, "direction": "forward", "speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
-        _move(timeline, start, SIDES, up, [(0.0, 0.0), (guard, 1.0), (end - guard, 1.0), (end, 0.0)])
-        timeline.key("lift", start, [(0.0, 0.0), (guard, -0.03), (end - guard, -0.03), (end, 0.0)])
-        timeline.key("spine_pitch", start, [(0.0, 0.0), (guard, 5.0), (end - guard, 5.0), (end, 0.0)])
-        for hand in sides_of(side):
-            _move(timeline, start, (hand,), strike, keys)
-        if side != "both":
-            timeline.key("spine_yaw", start, scaled(keys, -9.0 * SIGN[side]))
-            timeline.key("pelvis_yaw", start, scaled(keys, -6.0 * SIGN[side]))
-            timeline.key("head_yaw", start, scaled(keys, 13.0 * SIGN[side]))
-            timeline.key("shift_left", start, scaled(keys, -0.012 * SIGN[side]))
-            timeline.key(f"{OTHER[side]}_elbow", start, scaled(keys, 4.0))
-        timeline.key("shift_forward", start, scaled(keys, 0.04))
-        timeline.key("spine_pitch", start, scaled(keys, 3.0))
+        guarding = [(0.0, 0.0), (guard, 1.0), (end - guard, 1.0), (end, 0.0)]
+        _move(timeline, start, "both", up, guarding)
+        timeline.move(start, guarding, lift=-0.03, spine_pitch=5.0)
+        _move(timeline, start, side, strike, keys)
+        timeline.move(start, keys, spine_yaw=-9.0 * SIGN[side], pelvis_yaw=-6.0 * SIGN[side])
+        timeline.move(start, keys, head_yaw=13.0 * SIGN[side], shift_left=-0.012 * SIGN[side])
+        timeline.move(start, keys, **{f"{OTHER[side]}_elbow": 4.0}, shift_forward=0.04, spine_pitch=3.0)
 
     return Segment(facts, end, write)

@@ -30,6 +30,8 @@ CHANNELS = (
     *("spine_pitch", "spine_roll", "spine_yaw", "head_pitch", "head_yaw"),
     *(f"{side}_{angle}" for side in SIDES for angle in ("swing", "abduct", "twist", "elbow", "shrug")),
 )
+# Of a foot that leaves its plant and returns: metres, metres, degrees.
+FREE_CHANNELS = tuple(f"{side}_{free}" for side in SIDES for free in ("ahead", "rise", "point"))
 
 # Bone directions of a person standing at ease, close to those of the official clips.
 _TRUNK = {"spine1": (0, 0.96, -0.24), "spine2": (0, 0.98, 0.14), "spine3": (0, 0.99, 0.1), "neck": (0, 0.99, -0.12)}
@@ -43,6 +45,10 @@ FLAT_PITCH = {
     side: float(np.degrees(np.arcsin((ANKLE_HEIGHT - TOE_HEIGHT) / LENGTH[_CHAINS[side][3]]))) for side in SIDES
 }
 _HIP_DROP = {"left": _LEFT_HIP_DROP, "right": _LEFT_HIP_DROP + LEG_LENGTH["left"] - LEG_LENGTH["right"]}
+_HIP = {  # positions in the pelvis frame
+    side: np.array((SIGN[side] * np.sqrt(LENGTH[_CHAINS[side][0]] ** 2 - drop**2), -drop, 0.0))
+    for side, drop in _HIP_DROP.items()
+}
 STANDING_HEIGHT = ANKLE_HEIGHT + 0.986 * LEG_LENGTH["left"] + _LEFT_HIP_DROP  # of the pelvis; knees slightly soft
 
 
@@ -92,7 +98,7 @@ def solve(
         @ rotation("x", channels["pelvis_pitch"])
         @ rotation("z", -channels["pelvis_roll"])
     )
-    hips = {side: base @ _hip(side) for side in SIDES}
+    hips = {side: base @ _HIP[side] for side in SIDES}
     pelvis[:, 1] -= _lowering(pelvis, hips, feet)
 
     joints = np.empty((len(heading), len(HUMANML3D), 3))
@@ -102,12 +108,6 @@ def solve(
         _arm(joints, chest, channels, side)
         _leg(joints, pelvis + hips[side], heading + channels["pelvis_yaw"], feet[side], side)
     return joints
-
-
-def _hip(side: str) -> np.ndarray:
-    """Position (3,) of a hip in the pelvis frame."""
-    length, drop = LENGTH[_CHAINS[side][0]], _HIP_DROP[side]
-    return np.array((SIGN[side] * np.sqrt(length**2 - drop**2), -drop, 0.0))
 
 
 def _lowering(pelvis: np.ndarray, hips: dict[str, np.ndarray], feet: dict[str, FootTrack]) -> np.ndarray:
@@ -159,9 +159,7 @@ def _arm(joints: np.ndarray, chest: np.ndarray, channels: dict[str, np.ndarray],
     )
     raised = np.clip((np.maximum(swing, abduct) - 60) / 90, 0, 1)
     girdle = chest @ rotation("z", sign * (shrug + 16 * raised))
-    collar, shoulder, elbow_joint, wrist = (
-        JOINT[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist")
-    )
+    collar, shoulder, elbow_joint, wrist = (JOINT[f"{side}_{p}"] for p in ("collar", "shoulder", "elbow", "wrist"))
     joints[:, collar] = joints[:, JOINT["spine3"]] + LENGTH[collar] * (chest @ (mirror * _unit(_COLLAR)))
     joints[:, shoulder] = joints[:, collar] + LENGTH[shoulder] * (girdle @ (mirror * _unit(_SHOULDER)))
     upper = chest @ rotation("z", sign * abduct) @ rotation("x", -swing) @ rotation("y", sign * twist)

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaqf_train.procedural import arms, gait, whole_body
+from adaqf_train.procedural.body import JOINT, SIGN
 from adaqf_train.procedural.captions import describe
-from adaqf_train.procedural.measure import measure
 from adaqf_train.procedural.timeline import FPS, Segment, Style, Timeline
 
 SHORTEST, LONGEST = 44, 120  # frames
-SPLITS = ("train", "val", "test")
-FRACTIONS = (0.75, 0.08, 0.17)
+FRACTIONS = (0.75, 0.08, 0.17)  # of train, val and test
 LARGEST_HEADING = 145  # degrees from frame 0: the features' rotations are singular at 180
 SPEED = (("slow", 0.36), ("normal", 0.28), ("fast", 0.36))
 COUNT = ((1, 0.34), (2, 0.33), (3, 0.33))
 SIDE = (("left", 0.5), ("right", 0.5))
 DIRECTION = (("forward", 0.5), ("backward", 0.5))
 SIDE_OR_BOTH = (("left", 0.42), ("right", 0.42), ("both", 0.16))
-SEQUENCE_SPEED = (("slow", 0.1), ("normal", 0.6), ("fast", 0.3))  # slow actions would not fit in six seconds
-SEQUENCE_COUNT = ((1, 0.6), (2, 0.4))
+ANGLE = (45, 90, 135)
+# Replacements in sequences, into whose six seconds slow actions would not fit.
+SHORTER = {SPEED: (("slow", 0.1), ("normal", 0.6), ("fast", 0.3)), COUNT: ((1, 0.6), (2, 0.4))}
 
 # Combinations that occur in the test split only, about 5 % of clips: composition is reported separately.
 HELD_OUT: tuple[dict, ...] = (
@@ -60,103 +60,83 @@ class ProceduralClip:
     split: str
 
 
-def _pick(rng: np.random.Generator, options: Sequence[tuple]):
-    """One of (value, probability) pairs."""
+def _pick(rng: np.random.Generator, options: Sequence):
+    """One of the options, which are all equally likely, or (value, probability) pairs."""
+    if not isinstance(options[0], tuple):
+        return rng.choice(options).item()
     values, weights = zip(*options, strict=True)
     return values[int(rng.choice(len(values), p=np.array(weights) / sum(weights)))]
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """Draw the attributes of one action; those of actions in a sequence are shorter."""
+    """Draw one action; those in a sequence are shorter."""
 
     style: Style
     rng: np.random.Generator
     in_sequence: bool
 
-    def either(self, *options: str) -> str:
-        return str(self.rng.choice(options))
+    def pick(self, options: Sequence):
+        return _pick(self.rng, SHORTER.get(options, options) if self.in_sequence else options)
 
-    def seconds(self, low: float, high: float) -> float:
-        return float(self.rng.uniform(low, high))
+    def seconds(self, alone: tuple[float, float], in_sequence: tuple[float, float]) -> float:
+        return float(self.rng.uniform(*(in_sequence if self.in_sequence else alone)))
 
-    def side(self) -> str:
-        return _pick(self.rng, SIDE)
+    def locomotion(self, *attributes: object, **bend: object) -> Segment:
+        return gait.locomotion(self.style, self.rng, *attributes, **bend)
 
-    def sides(self) -> str:
-        return _pick(self.rng, SIDE_OR_BOTH)
-
-    def angle(self) -> int:
-        return int(self.rng.choice((45, 90, 135)))
-
-    def speed(self) -> str:
-        return _pick(self.rng, SEQUENCE_SPEED if self.in_sequence else SPEED)
-
-    def count(self) -> int:
-        return _pick(self.rng, SEQUENCE_COUNT if self.in_sequence else COUNT)
-
-    def make(self, action: Callable[..., Segment], *attributes: object, **bend: object) -> Segment:
-        return action(self.style, self.rng, *attributes, **bend)
+    def action(self, kind: str) -> Segment:
+        """An action of a kind, with attributes that are drawn in the order of the table."""
+        if kind in STEPPING:
+            return STEPPING[kind](self)
+        make, attributes = ACTIONS[kind]
+        return make(self.style, self.rng, **{name: self.pick(options) for name, options in attributes.items()})
 
 
 def _walk(draw: _Draw) -> Segment:
-    direction, speed = _pick(draw.rng, DIRECTION), draw.speed()
-    seconds = draw.seconds(1.9, 2.4) if draw.in_sequence else draw.seconds(2.4, 4.0)
-    return draw.make(gait.locomotion, "walk", direction, speed, seconds)
+    direction, speed = draw.pick(DIRECTION), draw.pick(SPEED)
+    return draw.locomotion("walk", direction, speed, draw.seconds((2.4, 4.0), (1.9, 2.4)))
 
 
 def _bent_walk(draw: _Draw) -> Segment:
-    path, side, speed = draw.either("curve", "corner"), draw.side(), draw.speed()
-    angle = 90 if path == "curve" else draw.angle()
-    seconds = draw.seconds(2.9, 4.2)
-    return draw.make(gait.locomotion, "walk", "forward", speed, seconds, path=path, side=side, angle_deg=angle)
+    path, side, speed = draw.pick(("curve", "corner")), draw.pick(SIDE), draw.pick(SPEED)
+    angle, length = 90 if path == "curve" else draw.pick(ANGLE), (2.9, 4.2)
+    return draw.locomotion(
+        "walk", "forward", speed, draw.seconds(length, length), path=path, side=side, angle_deg=angle
+    )
 
 
 def _run(draw: _Draw) -> Segment:
-    seconds, speed = draw.seconds(2.4, 3.4), draw.speed()
-    bend = {} if draw.rng.random() < 0.5 else {"path": "curve", "side": draw.side(), "angle_deg": 90}
-    return draw.make(gait.locomotion, "run", "forward", speed, seconds, **bend)
+    seconds, speed = draw.seconds((2.4, 3.4), (2.4, 3.4)), draw.pick(SPEED)
+    bend = {} if draw.rng.random() < 0.5 else {"path": "curve", "side": draw.pick(SIDE), "angle_deg": 90}
+    return draw.locomotion("run", "forward", speed, seconds, **bend)
 
 
 def _sidestep(draw: _Draw) -> Segment:
-    seconds = draw.seconds(1.3, 2.0) if draw.in_sequence else draw.seconds(2.2, 4.0)
-    return draw.make(gait.locomotion, "walk", draw.side(), draw.speed(), seconds)
-
-
-def _raise_arm(draw: _Draw) -> Segment:
-    height, direction = draw.either("shoulder", "overhead"), draw.either("forward", "side")
-    return draw.make(arms.raise_arm, draw.sides(), height, direction, draw.speed(), draw.count())
-
-
-def _hold_arm(draw: _Draw) -> Segment:
-    action, side = draw.either("lift_arm", "lower_arm"), draw.sides()
-    height, direction = draw.either("shoulder", "overhead"), draw.either("forward", "side")
-    return draw.make(arms.hold_arm, action, side, height, direction, draw.speed())
-
-
-def _kick(draw: _Draw) -> Segment:
-    amplitude = draw.either("low", "high")
-    return draw.make(whole_body.kick, draw.side(), amplitude, draw.speed(), draw.count())
+    seconds = draw.seconds((2.2, 4.0), (1.3, 2.0))
+    return draw.locomotion("walk", draw.pick(SIDE), draw.pick(SPEED), seconds)
 
 
 # The order of the draws determines the data set: another order changes every clip.
-MAKERS: dict[str, Callable[[_Draw], Segment]] = {
-    "walk": _walk,
-    "bent_walk": _bent_walk,
-    "run": _run,
-    "sidestep": _sidestep,
-    "turn": lambda draw: draw.make(gait.turn, draw.side(), draw.angle(), draw.speed()),
-    "raise_arm": _raise_arm,
-    "hold_arm": _hold_arm,
-    "wave": lambda draw: draw.make(arms.wave, draw.sides(), draw.speed(), draw.count()),
-    "punch": lambda draw: draw.make(arms.punch, draw.side(), draw.speed(), draw.count()),
-    "bow": lambda draw: draw.make(whole_body.bow, draw.either("slight", "deep"), draw.speed(), draw.count()),
-    "crouch": lambda draw: draw.make(whole_body.crouch, draw.either("slight", "deep"), draw.speed(), draw.count()),
-    "jump": lambda d: d.make(whole_body.jump, d.either("up", "forward"), d.either("low", "high"), d.count()),
-    "kick": _kick,
-    "sit": lambda draw: draw.make(whole_body.sit, draw.either("sit", "stand_up", "sit_stand"), draw.speed()),
-    "one_leg": lambda draw: draw.make(whole_body.one_leg, draw.side(), draw.speed()),
-    "idle": lambda draw: draw.make(whole_body.idle),
+STEPPING = {"walk": _walk, "bent_walk": _bent_walk, "run": _run, "sidestep": _sidestep}
+REPEATED = {"speed": SPEED, "count": COUNT}
+RAISED = {"height": ("shoulder", "overhead"), "direction": ("forward", "side")}
+ACTIONS: dict[str, tuple[Callable[..., Segment], dict[str, Sequence]]] = {
+    "turn": (gait.turn, {"side": SIDE, "angle_deg": ANGLE, "speed": SPEED}),
+    "raise_arm": (arms.raise_arm, RAISED | {"side": SIDE_OR_BOTH} | REPEATED),
+    "hold_arm": (
+        arms.hold_arm,
+        {"action": ("lift_arm", "lower_arm"), "side": SIDE_OR_BOTH} | RAISED | {"speed": SPEED},
+    ),
+    "wave": (arms.wave, {"side": SIDE_OR_BOTH} | REPEATED),
+    "punch": (arms.punch, {"side": SIDE} | REPEATED),
+    "bow": (whole_body.bow, {"amplitude": ("slight", "deep")} | REPEATED),
+    "crouch": (whole_body.crouch, {"amplitude": ("slight", "deep")} | REPEATED),
+    "jump": (whole_body.jump, {"direction": ("up", "forward"), "amplitude": ("low", "high"), "count": COUNT}),
+    "kick": (whole_body.kick, {"amplitude": ("low", "high"), "side": SIDE} | REPEATED),
+    "sit": (whole_body.sit, {"action": ("sit", "stand_up", "sit_stand"), "speed": SPEED}),
+    "one_leg": (whole_body.one_leg, {"side": SIDE, "speed": SPEED}),
+    "idle": (whole_body.idle, {}),
 }
 # Shares of single actions: 36 % locomotion, 36 % arms, 16 % whole body.
 SINGLE = (
@@ -173,20 +153,13 @@ IN_SEQUENCES = (
 )
 
 
-def _heading_of(segment: Segment) -> float:
-    facts = segment.facts
-    return {"left": 1, "right": -1}[facts["side"]] * facts["angle_deg"] if "angle_deg" in facts else 0.0
-
-
-def _same(first: dict, second: dict) -> bool:
-    """Whether two successive actions read as one: same action, side and direction."""
-    return all(first.get(key) == second.get(key) for key in ("action", "side", "direction"))
-
-
 def _fits(segments: list[Segment]) -> bool:
-    headings = np.cumsum([_heading_of(segment) for segment in segments])
+    """Whether segments fit in the longest clip, turn little enough, and no two successive ones read as one."""
+    facts = [segment.facts for segment in segments]
+    headings = np.cumsum([SIGN[f["side"]] * f["angle_deg"] if "angle_deg" in f else 0.0 for f in facts])
     seconds = sum(segment.duration for segment in segments) + 0.35 + 0.1 * len(segments)
-    repeated = any(_same(a.facts, b.facts) for a, b in itertools.pairwise(segments))
+    looks = [tuple(map(f.get, ("action", "side", "direction"))) for f in facts]
+    repeated = any(a == b for a, b in itertools.pairwise(looks))
     return seconds * FPS <= LONGEST - 1 and np.abs(headings).max() <= LARGEST_HEADING and not repeated
 
 
@@ -197,7 +170,7 @@ def _draw(style: Style, rng: np.random.Generator) -> list[Segment]:
         length = 3 if rng.random() < THREE_SHARE else 2
     while True:
         table, draw = (SINGLE if length == 1 else IN_SEQUENCES), _Draw(style, rng, in_sequence=length > 1)
-        segments = [MAKERS[_pick(rng, table)](draw) for _ in range(length)]
+        segments = [draw.action(_pick(rng, table)) for _ in range(length)]
         if _fits(segments):
             return segments
 
@@ -224,6 +197,29 @@ def _perform(segments: list[Segment], style: Style, rng: np.random.Generator) ->
     return joints, actions
 
 
+def measure(joints: np.ndarray, facts: dict, start: int, end: int) -> dict[str, float]:
+    """Measure the speed, displacement and turn of an action between two frames of joints (T, 22, 3).
+
+    speed_mps is the median over the middle half, without start and stop.
+    """
+    action, found = facts["action"], {}
+    root = joints[:, 0][:, (0, 2)]
+    if action in ("walk", "run", "sidestep"):
+        quarter = (end - start) // 4
+        pace = np.linalg.norm(np.diff(root[start + quarter : end - quarter + 1], axis=0), axis=-1) * FPS
+        found["speed_mps"] = round(float(np.median(pace)), 3)
+    if action in ("walk", "run", "sidestep", "jump"):
+        found["distance_m"] = round(float(np.linalg.norm(root[end] - root[start])), 3)
+    if "angle_deg" in facts:
+        across = joints[:, JOINT["left_hip"]] - joints[:, JOINT["right_hip"]]
+        yaw = np.degrees(np.unwrap(np.arctan2(-across[:, 2], across[:, 0])))
+        found["turned_deg"] = round(float(yaw[end] - yaw[start]), 1)
+    if action in ("bow", "crouch", "sit", "stand_up", "sit_stand", "jump"):
+        height = joints[start : end + 1, JOINT["head"], 1]
+        found["head_range_m"] = round(float(height.max() - height.min()), 3)
+    return found
+
+
 def is_held_out(actions: Sequence[dict]) -> bool:
     """Whether a clip shows a combination that is reserved for the test split."""
     cell = any(all(facts.get(k) == v for k, v in held.items()) for facts in actions for held in HELD_OUT)
@@ -231,42 +227,29 @@ def is_held_out(actions: Sequence[dict]) -> bool:
     return cell or bool(orders & set(HELD_OUT_ORDERS))
 
 
-def _split(seed: int, index: int, held_out: bool, fractions: tuple[float, float, float]) -> str:
-    """The split of a clip by a hash of its index; held-out clips count towards the test fraction."""
-    train, val, test = fractions
-    if held_out and test > 0:
-        return "test"
+def _split(seed: int, index: int) -> str:
+    """The split of a clip that is not held out, by a hash of its index; held-out clips are part of the test share."""
+    train, val, test = FRACTIONS
     digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=8).digest()
-    place = int.from_bytes(digest, "big") / 2**64
-    test = max(test - HELD_OUT_SHARE, 0.0)
-    place *= train + val + test
+    place = int.from_bytes(digest, "big") / 2**64 * (train + val + (test - HELD_OUT_SHARE))
     return "train" if place < train else "val" if place < train + val else "test"
 
 
-def make(index: int, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> ProceduralClip:
-    """Make one clip, which depends on the index, the seed and the fractions of the splits only."""
+def make(index: int, seed: int = 0) -> ProceduralClip:
+    """Make one clip, which depends on the index and the seed only."""
     rng = np.random.default_rng([seed, index])
     style = Style.draw(rng)
     joints, actions = _perform(_draw(style, rng), style, rng)
     held_out = is_held_out(actions)
-    split = _split(seed, index, held_out, fractions)
     captions = describe(actions, rng)
-    if held_out and split == "test":
+    if held_out:
         actions = ({**actions[0], "unseen_combination": True}, *actions[1:])
     family = actions[0]["action"] if len(actions) == 1 else "sequence"
+    split = "test" if held_out else _split(seed, index)
     return ProceduralClip(f"{family}_{index:06d}", joints.astype(np.float32), captions, actions, split)
 
 
-def generate(clips: int, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS) -> Iterator[ProceduralClip]:
-    """Generate captioned motions one by one.
-
-    Args:
-        clips: Number of clips; a larger number appends clips and keeps the first ones.
-        seed: Names the data set.
-        fractions: Shares of train, val and test.
-
-    Yields:
-        The clips, in order of their index.
-    """
+def generate(clips: int, seed: int = 0) -> Iterator[ProceduralClip]:
+    """Generate captioned motions one by one; a larger number of clips appends clips and keeps the first ones."""
     for index in range(clips):
-        yield make(index, seed, fractions)
+        yield make(index, seed)

@@ -18,6 +18,8 @@ SPEEDS = {
     "walk_backward": {"slow": (0.38, 0.46), "normal": (0.66, 0.76), "fast": (1.05, 1.2)},
     "sidestep": {"slow": (0.24, 0.29), "normal": (0.42, 0.49), "fast": (0.7, 0.8)},
 }
+# Metres per step, and how much longer steps are for each metre per second: faster gaits have longer and more steps.
+STEP_LENGTHS = {"walk": (0.29, 0.30), "run": (0.36, 0.20), "walk_backward": (0.21, 0.26), "sidestep": (0.13, 0.21)}
 TURN_STEP = {"slow": 0.72, "normal": 0.46, "fast": 0.31}  # seconds per step of a turn on the spot
 DEGREES_PER_STEP = {45: 2, 90: 4, 135: 5}  # steps a turn on the spot takes; the last one closes the feet
 LEAD = 0.12  # seconds between the start of a segment and the first foot's lift
@@ -33,7 +35,8 @@ def locomotion(
     """
     kind = {"backward": "walk_backward", "left": "sidestep", "right": "sidestep"}.get(direction, action)
     pace = float(rng.uniform(*SPEEDS[kind][speed]))
-    beat = _step_length(kind, pace) * style.stride / pace
+    shortest, longer = STEP_LENGTHS[kind]
+    beat = (shortest + longer * pace) * style.stride / pace
     steps = max(round((seconds - 0.5) / beat), 3 if kind != "sidestep" else 2)
     if kind == "sidestep":
         steps += steps % 2  # the trailing foot closes
@@ -59,17 +62,6 @@ def locomotion(
         _carry(timeline, time, end, ramp, kind, pace, beat)
 
     return Segment(facts, end + 0.2, write)
-
-
-def _step_length(kind: str, pace: float) -> float:
-    """Metres per step: faster gaits have both longer and more frequent steps."""
-    if kind == "run":
-        return 0.36 + 0.20 * pace
-    if kind == "walk_backward":
-        return 0.21 + 0.26 * pace
-    if kind == "sidestep":
-        return 0.13 + 0.21 * pace
-    return 0.29 + 0.30 * pace
 
 
 def _step(kind: str, side: str, lift: float, swing: float, beat: float, pace: float, effort: float) -> Step:

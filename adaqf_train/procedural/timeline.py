@@ -6,6 +6,7 @@ another without seams, and one may fade in while another fades out.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -16,6 +17,7 @@ from adaqf_train.procedural.body import (
     ANKLE_HEIGHT,
     CHANNELS,
     FLAT_PITCH,
+    FREE_CHANNELS,
     JOINT,
     LENGTH,
     SIDES,
@@ -28,7 +30,6 @@ from adaqf_train.procedural.body import (
 FPS = HUMANML3D.fps
 ANKLE_BEHIND = 0.045  # metres an ankle stands behind the pelvis
 REST = 0.7  # seconds after the last step at which a walker counts as standing
-FREE_CHANNELS = ("ahead", "rise", "point")  # of a foot that leaves its plant and returns: metres, metres, degrees
 Keys = Sequence[tuple[float, float]]
 
 
@@ -137,8 +138,7 @@ class Timeline:
     def __init__(self, frames: int, style: Style):
         self.style = style
         self.time = np.arange(frames) / FPS
-        self.channels = {name: np.zeros(frames) for name in CHANNELS}
-        self.legs = {side: {name: np.zeros(frames) for name in FREE_CHANNELS} for side in SIDES}
+        self.channels = {name: np.zeros(frames) for name in (*CHANNELS, *FREE_CHANNELS)}
         self.velocity = np.zeros((frames, 2))  # metres per second forward and to the left, in the heading frame
         self.heading = np.zeros(frames)  # degrees
         self.arm_coupling = np.ones(frames)  # gain of the arm swing on the legs' stride
@@ -162,13 +162,10 @@ class Timeline:
             self.channels[f"{side}_elbow"] += style.elbow + 1.5 * slow
             self.channels[f"{side}_shrug"] += 1.2 * breath
 
-    def key(self, channel: str, start: float, keys: Keys) -> None:
-        """Add moves between keys to a channel of the body."""
-        add_moves(self.channels[channel], self.time, start, keys)
-
-    def leg(self, side: str, channel: str, start: float, keys: Keys) -> None:
-        """Add moves between keys to a channel of a foot that leaves its plant and returns."""
-        add_moves(self.legs[side][channel], self.time, start, keys)
+    def move(self, start: float, keys: Keys, **gains: float) -> None:
+        """Add moves between (seconds after start, level) keys to channels, to each with its gain times the levels."""
+        for channel, gain in gains.items():
+            add_moves(self.channels[channel], self.time, start, [(at, gain * level) for at, level in keys])
 
     def to_joints(self) -> np.ndarray:
         """Return joints (T, 22, 3) in metres, Y up; frame 0 stands over the origin and faces +Z."""
@@ -178,8 +175,7 @@ class Timeline:
         path = np.concatenate((np.zeros((1, 2)), np.cumsum(middle[:, (0, 2)], axis=0)))
         feet = {side: self._foot(side, path) for side in SIDES}
         self._couple(path, feet)
-        joints = solve(self.channels, path, self.heading, feet)
-        return _face_forward(joints)
+        return _face_forward(solve(self.channels, path, self.heading, feet))
 
     def _foot(self, side: str, path: np.ndarray) -> FootTrack:
         """Plant the foot beside the body of each mid-stance, and swing it from plant to plant."""
@@ -190,14 +186,13 @@ class Timeline:
             plants.append(self._plant(side, step.land + min((end - step.land) / 2, REST), step.spread, path))
         place = np.tile(plants[0], (len(self.time), 1))  # columns x, z, yaw of a flat ankle
         height = np.zeros(len(self.time))
-        for step, start, stop in zip(steps, plants, plants[1:], strict=False):
+        for step, (start, stop) in zip(steps, itertools.pairwise(plants), strict=True):
             u = np.clip((self.time - step.lift) / (step.land - step.lift), 0, 1)
             travel = u if step.flight else 0.5 * (u * u * (3 - 2 * u) + ease(u, 0, 1))
             later = u > 0
             place[later] = (start + travel[:, None] * (stop - start))[later]
             height += step.clearance * (4 * u * (1 - u) if step.flight else _toe_arc(u))
-        roll = self._roll(steps)
-        return self._place(side, place, height, roll)
+        return self._place(side, place, height, self._roll(steps))
 
     def _plant(self, side: str, when: float, spread: float, path: np.ndarray) -> np.ndarray:
         """x, z and yaw of the flat foot's ankle beside the body at time `when`."""
@@ -225,14 +220,14 @@ class Timeline:
         """The track of a foot that pivots on its toe while the heel is up, and on its heel while the toe is up."""
         length, flat = LENGTH[JOINT[f"{side}_foot"]], FLAT_PITCH[side]
         pitch = np.radians(flat + roll)
-        free = self.legs[side]
-        ankle = np.stack((place[:, 0], ANKLE_HEIGHT + height + free["rise"], place[:, 1]), -1)
-        ankle += free["ahead"][:, None] * facing(self.heading)[0]
+        ahead, rise, point = (self.channels[f"{side}_{free}"] for free in ("ahead", "rise", "point"))
+        ankle = np.stack((place[:, 0], ANKLE_HEIGHT + height + rise, place[:, 1]), -1)
+        ankle += ahead[:, None] * facing(self.heading)[0]
         heel_up = roll > 0
         forward, _ = facing(place[:, 2])
         ankle += (heel_up * length * (np.cos(np.radians(flat)) - np.cos(pitch)))[:, None] * forward
         ankle[:, 1] += heel_up * length * (np.sin(pitch) - np.sin(np.radians(flat)))
-        return FootTrack(ankle=ankle, yaw=place[:, 2], pitch=flat + roll + free["point"], free=free["rise"] > 0.02)
+        return FootTrack(ankle=ankle, yaw=place[:, 2], pitch=flat + roll + point, free=rise > 0.02)
 
     def _couple(self, path: np.ndarray, feet: dict[str, FootTrack]) -> None:
         """Move the rest of the body with the legs: sway, roll, pelvic rotation, counter-rotation, arm swing."""
@@ -244,7 +239,7 @@ class Timeline:
                 channels["pelvis_roll"] += 2.2 * away  # the hip of the swinging leg drops
                 channels["spine_roll"] -= 2.0 * away
         apart = np.einsum("tk,tk->t", feet["left"].ankle - feet["right"].ankle, forward)  # left foot ahead, metres
-        apart -= self.legs["left"]["ahead"] - self.legs["right"]["ahead"]  # kicks have their own arm movement
+        apart -= channels["left_ahead"] - channels["right_ahead"]  # kicks have their own arm movement
         apart = np.clip(apart, -0.9, 0.9)
         channels["pelvis_yaw"] -= 7 * apart
         channels["spine_yaw"] += 11 * apart
@@ -265,5 +260,4 @@ def _face_forward(joints: np.ndarray) -> np.ndarray:
     angle = np.arctan2(across[2], across[0])
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array(((cos, 0, sin), (0, 1, 0), (-sin, 0, cos)))
-    moved = joints - joints[0, 0] * np.array((1, 0, 1))
-    return moved @ turn.T
+    return (joints - joints[0, 0] * np.array((1, 0, 1))) @ turn.T

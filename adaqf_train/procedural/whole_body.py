@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaqf_train.procedural.arms import PACE, scaled, strokes
+from adaqf_train.procedural.arms import PACE, strokes
 from adaqf_train.procedural.body import LEG_LENGTH, OTHER, SIDES, SIGN
 from adaqf_train.procedural.timeline import ANKLE_BEHIND, Segment, Step, Style, Timeline, add_moves, bump, ease, hermite
 
@@ -27,11 +27,8 @@ def bow(style: Style, rng: np.random.Generator, amplitude: str, speed: str, coun
     facts = {"action": "bow", "amplitude": amplitude, "speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
-        timeline.key("pelvis_pitch", start, scaled(keys, 0.5 * lean))
-        timeline.key("spine_pitch", start, scaled(keys, 0.5 * lean))
-        timeline.key("head_pitch", start, scaled(keys, 0.14 * lean))
-        timeline.key("shift_forward", start, scaled(keys, -0.0019 * lean))  # the hips move back for balance
-        timeline.key("lift", start, scaled(keys, -0.0004 * lean))
+        timeline.move(start, keys, pelvis_pitch=0.5 * lean, spine_pitch=0.5 * lean, head_pitch=0.14 * lean)
+        timeline.move(start, keys, shift_forward=-0.0019 * lean, lift=-0.0004 * lean)  # back for balance
 
     return Segment(facts, keys[-1][0], write)
 
@@ -44,14 +41,10 @@ def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, c
     facts = {"action": "crouch", "amplitude": amplitude, "speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
-        timeline.key("lift", start, scaled(keys, -depth))
-        timeline.key("shift_forward", start, scaled(keys, -0.32 * depth))
-        timeline.key("pelvis_pitch", start, scaled(keys, 50 * depth))
-        timeline.key("spine_pitch", start, scaled(keys, 38 * depth))
-        timeline.key("head_pitch", start, scaled(keys, -55 * depth))
+        timeline.move(start, keys, lift=-depth, shift_forward=-0.32 * depth)
+        timeline.move(start, keys, pelvis_pitch=50 * depth, spine_pitch=38 * depth, head_pitch=-55 * depth)
         for side in SIDES:
-            timeline.key(f"{side}_swing", start, scaled(keys, 75 * depth))
-            timeline.key(f"{side}_elbow", start, scaled(keys, 40 * depth))
+            timeline.move(start, keys, **{f"{side}_swing": 75 * depth, f"{side}_elbow": 40 * depth})
 
     return Segment(facts, keys[-1][0], write)
 
@@ -70,8 +63,7 @@ def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segm
 
     def write(timeline: Timeline, start: float) -> None:
         begin = start - 100.0 if action == "stand_up" else start
-        timeline.key("lift", begin, scaled(seated, -depth))
-        timeline.key("shift_forward", begin, scaled(seated, -back))
+        timeline.move(begin, seated, lift=-depth, shift_forward=-back)
         level = np.zeros_like(timeline.time)
         add_moves(level, timeline.time, begin, seated)
         passing = 4 * level * (1 - level)  # the trunk leans forward in transit, upright at both ends
@@ -133,12 +125,11 @@ def _swing_arms(timeline: Timeline, time: np.ndarray, dip: float, off: float, do
         timeline.channels[f"{side}_abduct"] += 40 * dip * high
 
 
-def _shift_onto(timeline: Timeline, start: float, side: str, keys: list[tuple[float, float]]) -> None:
-    """Move the body over the foot of `side`."""
-    sign = SIGN[side]
-    timeline.key("shift_left", start, scaled(keys, sign * 0.85 * timeline.style.half_width))
-    timeline.key("pelvis_roll", start, scaled(keys, sign * 3.0))
-    timeline.key("spine_roll", start, scaled(keys, sign * -1.0))
+def _shift_onto(timeline: Timeline, start: float, side: str, shift: float, end: float) -> None:
+    """Move the body over the foot of `side` in `shift` seconds, and back in the last ones before `end`."""
+    keys, sign = [(0, 0), (shift, 1), (end - shift, 1), (end, 0)], SIGN[side]
+    half = sign * 0.85 * timeline.style.half_width
+    timeline.move(start, keys, shift_left=half, pelvis_roll=sign * 3.0, spine_roll=sign * -1.0)
 
 
 def _swung(degrees: float) -> tuple[float, float]:
@@ -151,8 +142,7 @@ def _swung(degrees: float) -> tuple[float, float]:
 def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, speed: str, count: int) -> Segment:
     """Shift onto the other leg, then cock the knee, kick forward and put the foot down, `count` times."""
     pace = PACE[speed] * style.tempo
-    shift = 0.34
-    cock, strike, hold = 0.16 + 0.16 * pace, 0.14 + 0.16 * pace, 0.05
+    cock, strike, hold, shift = 0.16 + 0.16 * pace, 0.14 + 0.16 * pace, 0.05, 0.34
     fold, set_down = 0.14 + 0.16 * pace, 0.16 + 0.16 * pace
     cycle = cock + strike + hold + fold + set_down + 0.08
     leg = float(rng.uniform(*KICK[amplitude]))
@@ -162,26 +152,22 @@ def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, spee
     end = 2 * shift + count * cycle
 
     def write(timeline: Timeline, start: float) -> None:
-        _shift_onto(timeline, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
+        _shift_onto(timeline, start, OTHER[side], shift, end)
+        out, back = cock + strike, cock + strike + hold + fold
+        down = back + set_down
         for i in range(count):
             at = start + shift + i * cycle
-            out, back = cock + strike, cock + strike + hold + fold
-            down = back + set_down
             rise = [(0, 0), (cock, COCKED), (out, high), (out + hold, high), (back, COCKED), (down, 0)]
             ahead = [(0.4 * cock, 0), (cock, -0.05), (out, far), (out + hold, far), (back, 0)]
             point = [(0.4 * cock, 0), (cock, 22), (out, 28 - leg), (out + hold, 28 - leg), (back, 0)]
             for channel, keys in (("rise", rise), ("ahead", ahead), ("point", point)):
-                timeline.leg(side, channel, at, keys)
+                timeline.move(at, keys, **{f"{side}_{channel}": 1.0})
             kicking = [(0, 0), (cock, 0.15), (out, 1), (out + hold, 1), (down, 0)]
-            timeline.key("pelvis_pitch", at, scaled(kicking, -0.10 * leg))
-            timeline.key("spine_pitch", at, scaled(kicking, 0.02 * leg))
-            timeline.key("head_pitch", at, scaled(kicking, 0.08 * leg))
-            timeline.key("lift", at, scaled(kicking, -0.02))
-            timeline.key(f"{OTHER[side]}_swing", at, scaled(kicking, 0.4 * leg))
-            timeline.key(f"{side}_swing", at, scaled(kicking, -0.25 * leg))
-            for arm in SIDES:
-                timeline.key(f"{arm}_abduct", at, scaled(kicking, 16.0))
-                timeline.key(f"{arm}_elbow", at, scaled(kicking, 18.0))
+            timeline.move(at, kicking, pelvis_pitch=-0.10 * leg, spine_pitch=0.02 * leg, head_pitch=0.08 * leg)
+            timeline.move(
+                at, kicking, lift=-0.02, left_abduct=16.0, right_abduct=16.0, left_elbow=18.0, right_elbow=18.0
+            )
+            timeline.move(at, kicking, **{f"{OTHER[side]}_swing": 0.4 * leg, f"{side}_swing": -0.25 * leg})
 
     return Segment(facts, end, write)
 
@@ -197,18 +183,16 @@ def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Se
 
     def write(timeline: Timeline, start: float) -> None:
         at = start + shift
-        _shift_onto(timeline, start, OTHER[side], [(0, 0), (shift, 1), (end - shift, 1), (end, 0)])
-        timeline.leg(side, "rise", at, scaled(lift, rise))
+        _shift_onto(timeline, start, OTHER[side], shift, end)
         ahead = [(0.3 * up, 0.0), (up, 1.0), (up + stay, 1.0), (1.7 * up + stay, 0.0)]
-        timeline.leg(side, "ahead", at, scaled(ahead, far))
-        timeline.leg(side, "point", at, scaled(ahead, 26.0))
+        timeline.move(at, lift, **{f"{side}_rise": rise})
+        timeline.move(at, ahead, **{f"{side}_ahead": far, f"{side}_point": 26.0})
         wobble = bump(timeline.time, at + 0.3, at + lift[-1][0] - 0.2) * np.sin(5.2 * (timeline.time - at))
         timeline.channels["spine_roll"] += 1.6 * wobble
         timeline.channels["shift_left"] += 0.006 * wobble
         for arm in SIDES:
-            timeline.key(f"{arm}_abduct", at, scaled(lift, 24.0))
+            timeline.move(at, lift, **{f"{arm}_abduct": 24.0, f"{arm}_elbow": 12.0})
             timeline.channels[f"{arm}_abduct"] += 3.0 * SIGN[arm] * wobble
-            timeline.key(f"{arm}_elbow", at, scaled(lift, 12.0))
 
     return Segment(facts, end, write)
 
@@ -219,8 +203,6 @@ def idle(style: Style, rng: np.random.Generator) -> Segment:
 
     def write(timeline: Timeline, start: float) -> None:
         keys = [(0.4, 0.0), (1.5, 1.0), (2.6, 1.0), (3.6, 0.0)]
-        timeline.key("shift_left", start, scaled(keys, amount))
-        timeline.key("pelvis_roll", start, scaled(keys, 60 * amount))
-        timeline.key("spine_roll", start, scaled(keys, -60 * amount))
+        timeline.move(start, keys, shift_left=amount, pelvis_roll=60 * amount, spine_roll=-60 * amount)
 
     return Segment({"action": "idle"}, 2.4, write)
