@@ -113,20 +113,11 @@ class StepBatches(Dataset):
     ) -> None:
         """Prepare the sizes that batches are padded to.
 
-        Args:
-            dataset: The split to train on.
-            batch_size: Samples in a step, over all processes.
-            seed: Of all draws.
-            captions: Table that batches refer to; None: batches refer to no captions.
-            diffusion: Range of the timesteps, and how often text is dropped.
-            process: Number of this process.
-            processes: How many processes share a batch.
-            bucket: That many batches in a row are sorted by length among themselves and then shuffled; 1: no sorting.
-            shapes: At most that many different sizes (frames times tokens) of a batch; None: each batch is padded to
-                its own longest clip and caption.
-
-        Raises:
-            DataError: A batch is larger than the split, or cannot be divided over the processes.
+        batch_size: samples in a step, over all processes. captions: table that batches refer to. diffusion: range of
+        the timesteps, and how often text is dropped. process: number of this process among those that share a batch.
+        bucket: that many batches in a row are sorted by length among themselves and then shuffled; 1: no sorting.
+        shapes: at most that many different sizes (frames times tokens) of a batch; None: each batch is padded to its
+        own longest clip and caption.
         """
         if batch_size > len(dataset):
             raise DataError(

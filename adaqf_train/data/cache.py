@@ -112,8 +112,7 @@ def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips
 
 def place_of(folder: Path) -> Path:
     """The place of a data folder's cache."""
-    root = os.environ.get(PLACE)
-    if not root:
+    if not (root := os.environ.get(PLACE)):
         return folder / HIDDEN
     folder = folder.resolve()
     return Path(root) / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"

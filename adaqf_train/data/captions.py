@@ -46,14 +46,9 @@ class CaptionTable:
         self._device_lengths = torch.from_numpy(self.lengths).to(device)
 
     def tokens(self, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Look up token ids.
+        """Ids (B, width) of rows (B,), on the table's device, and their mask (B, width), True = real token.
 
-        Args:
-            rows: (B,) long, on the table's device.
-            width: Tokens to return of each, at least as many as the longest of these rows has.
-
-        Returns:
-            Ids (B, width) and their mask (B, width), True = real token.
+        width: at least as many tokens as the longest of these rows has.
         """
         positions = torch.arange(width, device=rows.device)
         return self.ids[rows, :width], positions < self._device_lengths[rows, None]

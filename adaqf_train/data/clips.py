@@ -141,9 +141,11 @@ def digest_of(vectors: np.ndarray) -> str:
     return hashlib.blake2b(vectors, digest_size=16).hexdigest()
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(file: Path | os.DirEntry) -> Stamp:
     """The stamp by which a change of the file is detected."""
-    return _stamp(path.stat())
+    status = file.stat()
+    # Copying tools may reset mtime but not ctime, so a change of equal size is detected, too.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_vectors(path: Path, features: int) -> np.ndarray:
@@ -175,12 +177,7 @@ def _listed(folder: Path, suffix: str) -> dict[str, Stamp]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(suffix) and not entry.name.startswith(".") and entry.is_file():
-                    found[entry.name[: -len(suffix)]] = _stamp(entry.stat())
+                    found[entry.name.removesuffix(suffix)] = stamp_of(entry)
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        pass
     return found
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    # Copying tools may reset mtime but not ctime, so a change of equal size is detected, too.
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

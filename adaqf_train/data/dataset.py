@@ -119,8 +119,7 @@ class MotionDataset:
         """The state for processes that do not fork: items are rows of the map, which they open again."""
         if self._cached is None:
             return self.__dict__
-        spans = [self._cached.span(item.vectors) for item in self.items]
-        items = [i if span is None else replace(i, vectors=span) for i, span in zip(self.items, spans, strict=True)]
+        items = [replace(item, vectors=self._cached.span(item.vectors) or item.vectors) for item in self.items]
         return self.__dict__ | {"items": items}
 
     def __setstate__(self, state: dict) -> None:
@@ -165,8 +164,7 @@ class MotionDataset:
         if not path.is_file():
             raise DataError(f"{path}: the list of the {self.split} split is missing. Write one clip name per line.")
         names = read_names(path)
-        known = OFFICIAL_NAN_CLIPS.intersection(names)
-        if known:
+        if known := OFFICIAL_NAN_CLIPS.intersection(names):
             warnings.warn(f"{path}: skipping {', '.join(sorted(known))}, NaN in the official release.", stacklevel=3)
         return [name for name in dict.fromkeys(names) if name not in known]
 
@@ -176,22 +174,21 @@ class MotionDataset:
         Upstream skips them silently ("some motion may not exist in KIT dataset"); HumanML3D has no such names.
         """
         lost = [name for name in names if name not in files.motions] if self.skeleton is KIT else []
-        if lost and len(lost) < len(names):
-            named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
-            warnings.warn(
-                f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}), as in "
-                "KIT-ML's release. Check the other clips with: adaqf doctor.",
-                stacklevel=3,
-            )
-            return [name for name in names if name in files.motions]
-        return list(names)
+        if not lost or len(lost) == len(names):
+            return list(names)
+        named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
+        warnings.warn(
+            f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}), as in "
+            "KIT-ML's release. Check the other clips with: adaqf doctor.",
+            stacklevel=3,
+        )
+        return [name for name in names if name in files.motions]
 
     def _clip(self, files: ClipFiles, name: str) -> Clip:
-        cached = self._cached.get(name) if self._cached is not None else None
-        if cached is None:
-            self._check_listed(files, [name])
-            return files.read(name, self.features)
-        return cached
+        if self._cached is not None and (cached := self._cached.get(name)) is not None:
+            return cached
+        self._check_listed(files, [name])
+        return files.read(name, self.features)
 
     def _items(self, name: str, clip: Clip) -> Iterator[Item]:
         if not self._usable(clip.vectors):
@@ -210,11 +207,11 @@ class MotionDataset:
 
     def _chosen(self, samples: int, seed: int) -> list[Item]:
         """The items of a number of clips, which are among those of any larger number."""
-
-        def draw(clip: str) -> bytes:  # by the name alone, so that adding clips keeps the choice
-            return hashlib.blake2b(f"{seed} {clip}".encode(), digest_size=8).digest()
-
-        clips = sorted({item.clip for item in self.items}, key=draw)
+        # By the name alone, so that adding clips keeps the choice.
+        draws = {
+            item.clip: hashlib.blake2b(f"{seed} {item.clip}".encode(), digest_size=8).digest() for item in self.items
+        }
+        clips = sorted(draws, key=draws.__getitem__)
         if samples > len(clips):
             raise DataError(
                 f"{self.folder / f'{self.split}.txt'}: {len(clips)} clips can be used, fewer than data.samples "

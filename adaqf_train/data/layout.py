@@ -108,7 +108,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def check_split_lists(folder: Path) -> None:
-    """Raise DataError for an empty split list, which a data set has that was not written completely."""
+    """Raise DataError for an empty split list, the sign of a data set that was not written completely."""
     for split in SPLITS:
         if (folder / f"{split}.txt").is_file():
             read_names(folder / f"{split}.txt")
@@ -132,22 +132,12 @@ def write_folder(
     origin: Mapping[str, object] | None = None,
     made_from: Mapping[str, object] | None = None,
 ) -> dict[str, int]:
-    """Write clips as a HumanML3D folder, whole or not at all.
+    """Write clips as a HumanML3D folder, whole or not at all; return the number of clips per split.
 
-    `features.encode` retargets the joints, puts them on the floor and turns them.
-
-    Args:
-        folder: The new folder.
-        clips: The clips.
-        origin: How the clips were made, kept as origin.json.
-        made_from: Everything that determines the clips besides their source files. After an interruption, the next
-            attempt with equal values continues where the last one stopped.
-
-    Returns:
-        The number of clips per split.
-
-    Raises:
-        DataError: A clip is not finite or too short, a name occurs twice or cannot name a file, or a split is empty.
+    `features.encode` retargets the joints, puts them on the floor and turns them. origin: how the clips were made, kept
+    as origin.json. made_from: everything that determines the clips besides their source files; after an interruption,
+    the next attempt with equal values continues where the last one stopped. DataError for a clip that is not finite or
+    too short, a name that occurs twice or cannot name a file, and an empty split.
     """
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     taken: set[str] = set()
@@ -156,7 +146,7 @@ def write_folder(
         for part in PARTS:
             (staging / part).mkdir(exist_ok=True)
         for clip in clips:
-            _check_name(clip)
+            _check(clip)
             if clip.name in taken:
                 raise DataError(f"{clip.source or clip.name}: two clips are named {clip.name}. Rename one.")
             taken.add(clip.name)
@@ -165,10 +155,9 @@ def write_folder(
             if clip.split == "train":
                 statistics = statistics or RunningStatistics(vectors.shape[1])
                 statistics.add(vectors)
-        empty = [split for split in SPLITS if not names[split]]
-        if empty:
+        if empty := [split for split in SPLITS if not names[split]]:
             raise DataError(f"{folder}: no clip is in split {', '.join(empty)}. Add clips or give split lists.")
-        for path in (path for part in PARTS for path in (staging / part).iterdir()):
+        for path in staging.glob("*/*"):
             if path.stem not in taken:  # left by an interrupted attempt with other clips
                 path.unlink()
         return complete(staging, names, statistics, origin)
@@ -256,7 +245,8 @@ def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
     return vectors
 
 
-def _check_name(clip: CaptionedMotion) -> None:
+def _check(clip: CaptionedMotion) -> None:
+    """Raise DataError for a name that cannot name a file, and for empty captions."""
     name = clip.name
     if not name or name != name.strip() or name.startswith(".") or any(c in name for c in "/\\\n\r\0"):
         raise DataError(f"{clip.source or name!r}: {name!r} cannot name a file. Rename the clip.")

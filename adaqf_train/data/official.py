@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,7 @@ CHECKPOINTS = ("Comp_v6_KLD005", "Comp_v6_KLD01")
 
 
 def locate(folder: Path) -> Path:
-    """Find the data folder: `folder`, or the only data folder in it or in its dataset/ (MDM, MoMask, HumanML3D).
-
-    Raises:
-        DataError: There is none, or there are several, whose names the message gives.
-    """
+    """Find the data folder: `folder`, or the only data folder in it or in its dataset/ (MDM, MoMask, HumanML3D)."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give a HumanML3D-layout folder, or make one: adaqf prepare.")
     if (folder / VECTORS).is_dir():
@@ -43,20 +40,11 @@ def locate(folder: Path) -> Path:
 
 
 def evaluator_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Find the statistics of the official evaluators.
+    """Find the official evaluators' mean and deviation (D,), float32, for a data folder; None if they do not exist.
 
     They differ from the data's Mean.npy and Std.npy: deviations of root and contacts are 25 times smaller. Candidates
     are t2m_mean.npy (KIT-ML: kit_mean.npy) in the data folder and its parent (MDM's dataset/), then meta/mean.npy of
     the evaluator in checkpoints/ of the codebase (MoMask, T2M).
-
-    Args:
-        folder: The data folder.
-
-    Returns:
-        Mean and standard deviation (D,), float32; None if they do not exist.
-
-    Raises:
-        DataError: The statistics cannot be used.
     """
     folder = folder.resolve()
     features = len(np.atleast_1d(load_array(folder / "Mean.npy")))
@@ -64,9 +52,9 @@ def evaluator_statistics(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
         raise DataError(f"{folder / 'Mean.npy'}: {features} features, expected {' or '.join(map(str, PREFIXES))}.")
     prefix = PREFIXES[features]
     pairs = [(at / f"{prefix}_mean.npy", at / f"{prefix}_std.npy") for at in (folder, folder.parent)]
-    for root in (folder.parent, folder.parent.parent):
-        metas = [root / "checkpoints" / prefix / name / "meta" for name in CHECKPOINTS]
-        pairs += [(meta / "mean.npy", meta / "std.npy") for meta in metas]
+    for root, name in itertools.product((folder.parent, folder.parent.parent), CHECKPOINTS):
+        meta = root / "checkpoints" / prefix / name / "meta"
+        pairs.append((meta / "mean.npy", meta / "std.npy"))
     for mean, std in pairs:
         if mean.is_file() and std.is_file():
             return tuple(load_statistics(path, (features,)).astype(np.float32) for path in (mean, std))

@@ -49,14 +49,6 @@ def _word(match: re.Match[str]) -> list[str]:
     return [_WORDS[match["word"].lower()]]
 
 
-def _turn(match: re.Match[str]) -> list[str]:
-    return ["counterclockwise" if match.group().lower() == "clockwise" else "clockwise"]
-
-
-def _pace(match: re.Match[str]) -> list[str]:
-    return ["fast" if match["word"].lower() == "slow" else "slow"]
-
-
 def _times(match: re.Match[str]) -> list[str]:
     return [words for count, words in _COUNTS.items() if count != _TIMES[match.group().lower()]]
 
@@ -66,20 +58,20 @@ def _number(match: re.Match[str]) -> list[str]:
     noun, between = match["noun"].lower(), match["between"]
     several = noun + ("es" if noun.endswith("ch") else "s")
     own = _NUMBERS[match["number"].lower()]
-    return [
-        f"{number}{between}{noun if count == 1 else several}"
-        for number, count in (("one", 1), ("two", 2), ("three", 3))
-        if count != own
-    ]
+    others = [(number, count) for number, count in (("one", 1), ("two", 2), ("three", 3)) if count != own]
+    return [f"{number}{between}{noun if count == 1 else several}" for number, count in others]
 
 
 _RULES: tuple[tuple[str, Callable[[re.Match[str]], list[str]]], ...] = (
     (rf"\b(?P<word>left|right|leftward|rightward)\b{_SIDE_OF_NOTHING}", _word),
-    (rf"\b(?:{_TURNS})\b", _turn),
+    (rf"\b(?:{_TURNS})\b", lambda match: [{"clockwise": "counterclockwise"}.get(match.group().lower(), "clockwise")]),
     (rf"\b(?:{_WAY})\w*(?: [\w-]+){{0,3}}? (?P<word>forwards?|backwards?)\b{_NOT_OF_A_LIMB}", _word),
     (r"\b(?P<word>slowly|quickly|rapidly|briskly)\b", _word),
     (r"(?<!\ba )(?<!as )\b(?P<word>fast)\b", _word),
-    (r"\ba (?:very )?(?P<word>slow|fast)\b(?= pace)", _pace),
+    (
+        r"\ba (?:very )?(?P<word>slow|fast)\b(?= pace)",
+        lambda match: [{"slow": "fast", "fast": "slow"}[match["word"].lower()]],
+    ),
     (r"\b(?P<word>slow|quick)\b(?! (?:pace|motion))", _word),
     (r"\b(?:once|twice|(?:one time|two times|three times))\b(?! again)", _times),
     (

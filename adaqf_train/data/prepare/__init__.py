@@ -6,8 +6,7 @@ from adaqf_train.data.prepare.captions import mirrored_caption
 from adaqf_train.data.prepare.joints import LEGS, prepare_joints, resample
 from adaqf_train.data.prepare.merge import prepare_merged
 from adaqf_train.data.prepare.procedural import is_procedural, prepare_procedural
-from adaqf_train.data.prepare.recordings import WINDOW, Summary
-from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.prepare.recordings import WINDOW, Summary, check_output
 
 __all__ = [
     "LEGS",

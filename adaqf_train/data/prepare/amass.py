@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from adaqf_train.data.prepare import recordings
 from adaqf_train.data.prepare.bvh import z_up_to_y_up
-from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary, read_captions, write_recordings
-from adaqf_train.data.prepare.sources import check_output, find_files
+from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D
@@ -42,27 +42,15 @@ def prepare_amass(
 ) -> Summary:
     """Convert AMASS's SMPL-H files with captions to a HumanML3D folder.
 
-    Args:
-        source: A folder of .npz files at any depth; KIT/3/walk_poses.npz is the clip KIT_3_walk_poses.
-        folder: The new folder.
-        body_models: A folder with SMPLH_MALE.npz or .pkl and so on, or with smplh/ that holds them.
-        captions: JSON {name: [captions]} or CSV (name, caption), whose names may contain slashes; None: a .txt beside
-            each file.
-        window: As in `prepare_bvh`.
-        mirror: As in `prepare_bvh`.
-
-    Returns:
-        The number of clips per split, and the files that were skipped.
-
-    Raises:
-        DataError: A file is damaged, or the models or the smplx package are missing.
+    source: a folder of .npz files at any depth; KIT/3/walk_poses.npz is the clip KIT_3_walk_poses. body_models: a
+    folder with SMPLH_MALE.npz or .pkl and so on, or with smplh/ that holds them. captions: JSON {name: [captions]} or
+    CSV (name, caption), whose names may contain slashes; None: a .txt beside each file.
     """
-    files = find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
-    check_output(folder)
-    table = {_name(name): texts for name, texts in read_captions(files, captions).items()}
+    files = recordings.find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
+    table = {_name(name): texts for name, texts in recordings.read_captions(files, captions).items()}
     converter = _Converter(body_models)
     made_from = {"format": "amass", "models": str(body_models.resolve())}
-    return write_recordings(
+    return recordings.write_recordings(
         folder, source, files, table, converter.look, window=window, mirror=mirror, made_from=made_from
     )
 

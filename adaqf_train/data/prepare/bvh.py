@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary, read_captions, write_recordings
-from adaqf_train.data.prepare.sources import check_output, find_files
+from adaqf_train.data.prepare import recordings
+from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, mapping
 from adaqf_train.motion.bvh import Bvh, read_bvh
@@ -37,35 +37,23 @@ def prepare_bvh(
 ) -> Summary:
     """Convert BVH files with captions to a HumanML3D folder. Damaged input leaves no output.
 
-    Args:
-        source: A folder of BVH files at any depth, whose stems name the clips, with optional split lists. Any unit of
-            length will do: bodies take the standard skeleton's size.
-        folder: The new folder.
-        captions: JSON {name: [captions]} or CSV (name, caption); None: NAME.txt beside each file.
-        joint_map: A preset's name or a JSON file; None: the preset that fits the joint names.
-        fps: Frame rate of the files; None: the rate that each file states.
-        up: The axis that points up; None: y, and files that look otherwise are refused.
-        skip: Frames to skip at the start of each file, such as the rest pose of CMU's; None: 0, and files that begin
-            with a rest pose are refused.
-        window: Longer clips are cut evenly into windows of at most this many frames at 20 fps.
-        mirror: Add a mirrored copy M... of every training clip.
-
-    Returns:
-        The number of clips per split, and the files that were skipped: those without a caption or too short to train.
-
-    Raises:
-        DataError: A file is damaged, a skeleton is unknown, or the captions cannot be used.
+    source: a folder of BVH files at any depth, whose stems name the clips, with optional split lists. Any unit of
+    length will do: bodies take the standard skeleton's size. captions: JSON {name: [captions]} or CSV (name, caption);
+    None: NAME.txt beside each file. joint_map: a preset's name or a JSON file; None: the preset that fits the joint
+    names. fps: frame rate of the files; None: the rate that each file states. up: the axis that points up; None: y, and
+    files that look otherwise are refused. skip: frames to skip at the start of each file, such as the rest pose of
+    CMU's; None: 0, and files that begin with a rest pose are refused. window: longer clips are cut evenly into windows
+    of at most this many frames at 20 fps. mirror: add a mirrored copy M... of every training clip.
     """
     if fps is not None and not 0 < fps < math.inf:
         raise DataError(f"--fps {fps:g}: give a frame rate above 0.")
     if skip is not None and skip < 0:
         raise DataError(f"--skip {skip}: give 0 or more frames.")
-    files = find_files(source, ".bvh", lambda path: path.stem)
-    check_output(folder)
-    table = read_captions(files, captions)
+    files = recordings.find_files(source, ".bvh", lambda path: path.stem)
+    table = recordings.read_captions(files, captions)
     converter = _Converter(None if joint_map is None else _joint_map(joint_map), fps, up, skip)
     made_from = {"format": "bvh", "map": converter.points, "fps": fps, "up": up, "skip": skip}
-    return write_recordings(
+    return recordings.write_recordings(
         folder, source, files, table, converter.look, window=window, mirror=mirror, made_from=made_from
     )
 

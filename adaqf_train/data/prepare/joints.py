@@ -17,7 +17,7 @@ from tqdm import tqdm
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import caption_table, plain_captions
-from adaqf_train.data.prepare.sources import check_output, given_splits, hashed_split, with_mirrored
+from adaqf_train.data.prepare.recordings import check_output, given_splits, hashed_split, with_mirrored
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 
@@ -25,24 +25,13 @@ LEGS = (0.4, 1.4)  # metres; the plausible range of thigh plus shank
 
 
 def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirror: bool = False) -> dict[str, int]:
-    """Convert joint positions with captions to a HumanML3D folder.
+    """Convert joint positions with captions to a HumanML3D folder; return the number of clips per split.
 
-    22 joints may have any unit: they take the standard skeleton's size. 21 joints are in KIT-ML's unit.
-
-    Args:
-        source: A pack ({train,val,test}.npz with positions, scale, offsets and names; captions.json), or a folder of
-            NAME.npy joints (T, 22 | 21, 3), Y up, with NAME.txt captions, side by side or in joints/ (or new_joints/)
-            and texts/, and optional split lists.
-        folder: The new folder.
-        fps: Frame rate of the source, from which clips are resampled to the skeleton's; None: the pack's own, else the
-            skeleton's.
-        mirror: Add a mirrored copy M... of every training clip.
-
-    Returns:
-        The number of clips per split.
-
-    Raises:
-        DataError: Joints or captions are missing, damaged or implausible.
+    source: a pack ({train,val,test}.npz with positions, scale, offsets and names; captions.json), or a folder of
+    NAME.npy joints (T, 22 | 21, 3), Y up, with NAME.txt captions, side by side or in joints/ (or new_joints/) and
+    texts/, and optional split lists. 22 joints may have any unit: they take the standard skeleton's size. 21 joints are
+    in KIT-ML's unit. fps: frame rate of the source, from which clips are resampled to the skeleton's; None: the pack's
+    own, else the skeleton's. mirror: add a copy M... of every training clip.
     """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give a folder of joints and captions.")
@@ -73,14 +62,8 @@ def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
             for name, (start, stop) in bar:
                 if name not in captions:
                     raise DataError(f"{source / 'captions.json'}: {name} has no captions. Add some, or remove it.")
-                joints = partial(_pack_joints, positions, start, stop, f"{path}: {name}", fps or rate)
+                joints = partial(_at_rate, f"{path}: {name}", partial(positions, start, stop), fps or rate)
                 yield CaptionedMotion(name, joints, captions[name], split, source=path)
-
-
-def _pack_joints(
-    positions: Callable[[int, int], np.ndarray], start: int, stop: int, where: str, fps: float | None
-) -> np.ndarray:
-    return _at_rate(where, positions(start, stop), fps)
 
 
 def _read_pack(path: Path):
@@ -120,17 +103,14 @@ def _plain(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
     split_of = given_splits(source, motions)
     with tqdm([n for n in motions if not split_of or n in split_of], desc="Converting", unit="clip") as bar:
         for name in bar:
-            joints = partial(_plain_joints, motions[name], fps)
+            joints = partial(_at_rate, str(motions[name]), partial(load_array, motions[name]), fps)
             split = split_of.get(name) or hashed_split(name)
             yield CaptionedMotion(name, joints, plain_captions(texts[name]), split, source=motions[name])
 
 
-def _plain_joints(path: Path, fps: float | None) -> np.ndarray:
-    return _at_rate(str(path), load_array(path), fps)
-
-
-def _at_rate(where: str, joints: np.ndarray, fps: float | None) -> np.ndarray:
-    """Resample joints to their skeleton's rate after checks of their shape and, for KIT-ML, their unit."""
+def _at_rate(where: str, read: Callable[[], np.ndarray], fps: float | None) -> np.ndarray:
+    """Read joints at their skeleton's rate, after checks of their shape and, for KIT-ML, their unit."""
+    joints = read()
     if joints.ndim != 3 or joints.shape[-1] != 3:
         raise DataError(f"{where}: shape {joints.shape}, expected joint positions (frames, 22 or 21, 3).")
     if len(joints) < 2:

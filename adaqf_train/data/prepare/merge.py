@@ -10,35 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from adaclip.files import atomic_folder
+from adaqf_train.data import layout
 from adaqf_train.data.clips import ClipFiles, load_array
-from adaqf_train.data.layout import (
-    JOINTS,
-    PARAMETERS,
-    PARTS,
-    SPLITS,
-    TEXTS,
-    VECTORS,
-    RunningStatistics,
-    complete,
-    read_names,
-)
-from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.layout import JOINTS, PARAMETERS, SPLITS, TEXTS, VECTORS
+from adaqf_train.data.prepare.recordings import check_output
 from adaqf_train.errors import DataError
 
 
 def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
-    """Merge HumanML3D folders; clips become LABEL_NAME and keep their split.
+    """Merge HumanML3D folders by label: clips become LABEL_NAME and keep their split; return their number per split.
 
-    Args:
-        sources: Folders by label.
-        folder: The new folder. Features are copied unchanged; Mean and Std are those of all training clips.
-
-    Returns:
-        The number of clips per split.
-
-    Raises:
-        DataError: There are fewer than two sources, a label cannot begin a file name, skeletons differ, or a file
-            cannot be read.
+    Features are copied unchanged; Mean and Std are those of all training clips.
     """
     check_output(folder)
     if len(sources) < 2:
@@ -49,21 +31,21 @@ def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
     widths = {label: len(load_array(source / "Mean.npy")) for label, source in sources.items()}
     if len(set(widths.values())) > 1:
         raise DataError(f"The sources have different skeletons ({widths} features). Merge sources of one skeleton.")
-    statistics = RunningStatistics(next(iter(widths.values())))
+    statistics = layout.RunningStatistics(next(iter(widths.values())))
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
     with atomic_folder(folder) as staging:
-        for part in PARTS:
+        for part in layout.PARTS:
             (staging / part).mkdir()
         for label, source in sources.items():
             files = ClipFiles(source)
             for split in SPLITS:
-                for name in tqdm(read_names(source / f"{split}.txt"), desc=f"{label}, {split}", unit="clip"):
+                for name in tqdm(layout.read_names(source / f"{split}.txt"), desc=f"{label}, {split}", unit="clip"):
                     vectors = _copy(files, name, f"{label}_{name}", staging, widths[label])
                     names[split].append(f"{label}_{name}")
                     if split == "train":
                         statistics.add(vectors)
         origin = {"merged": {label: str(source.resolve()) for label, source in sources.items()}}
-        return complete(staging, names, statistics, origin)
+        return layout.complete(staging, names, statistics, origin)
 
 
 def _copy(files: ClipFiles, name: str, new: str, staging: Path, features: int) -> np.ndarray:

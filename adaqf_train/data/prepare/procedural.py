@@ -12,24 +12,17 @@ from adaclip.files import read_json
 from adaqf_train.data.layout import ORIGIN, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import whole
 from adaqf_train.data.prepare.joints import resample
-from adaqf_train.data.prepare.sources import check_output
+from adaqf_train.data.prepare.recordings import check_output
 from adaqf_train.motion.kit import to_kit
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
 
 
 def prepare_procedural(folder: Path, *, clips: int, seed: int, skeleton: Skeleton = HUMANML3D) -> dict[str, int]:
-    """Write procedural motions with their parameters as a HumanML3D folder.
+    """Write procedural motions with their parameters as a HumanML3D folder; return the number of clips per split.
 
-    Args:
-        folder: The new folder.
-        clips: Number of clips.
-        seed: Names the data set.
-        skeleton: KIT writes KIT-ML's 21 joints at 12.5 frames per second, without parameters, which count frames at 20
-            fps and measure 22 joints.
-
-    Returns:
-        The number of clips per split.
+    skeleton: KIT writes KIT-ML's 21 joints at 12.5 fps, without parameters, which count frames at 20 fps and measure 22
+    joints.
     """
     check_output(folder)
     made = {"clips": clips, "seed": seed} | ({} if skeleton is HUMANML3D else {"skeleton": skeleton.name})

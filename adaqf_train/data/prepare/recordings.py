@@ -1,27 +1,32 @@
-"""Write motion files of any format with captions as a HumanML3D folder, and report which were skipped and why."""
+"""Sources of motion files with captions: finds files, draws splits, mirrors clips, and writes the data set."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from adaqf_train.config import DataConfig
-from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, write_folder
-from adaqf_train.data.prepare.captions import caption_table, plain_captions
-from adaqf_train.data.prepare.sources import check_output, given_splits, hashed_split, progress, with_mirrored
+from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, read_names, write_folder
+from adaqf_train.data.prepare.captions import caption_table, mirrored_caption, plain_captions
 from adaqf_train.errors import DataError
-from adaqf_train.motion.skeleton import HUMANML3D
+from adaqf_train.motion.skeleton import HUMANML3D, skeleton_of
 
 FPS = HUMANML3D.fps
 WINDOW = 196  # frames of the longest clip that the loaders use whole
 SHORTEST = DataConfig.min_frames + 1  # frames; velocities cost one, and training ignores shorter clips
+
+
+# Shares of the splits that a hash of the clip's name decides.
+VAL_SHARE, TEST_SHARE = 0.05, 0.15
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,8 @@ class Summary:
     """The outcome of a conversion."""
 
     clips: dict[str, int] = field(default_factory=dict)  # written, per split
-    skipped: dict[str, list[str]] = field(default_factory=dict)  # reason -> names
+    skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # reason -> names
     without_file: int = 0  # captioned names without a file
-
-    def skip(self, name: str, reason: str) -> None:
-        self.skipped.setdefault(reason, []).append(name)
 
     def lines(self) -> Iterator[str]:
         """Lines about the files that were skipped, for the terminal."""
@@ -49,6 +51,62 @@ class Summary:
             yield f"skipped {len(names)}, {reason}: {', '.join(names)}"
         if self.without_file:
             yield f"{self.without_file} captioned names have no file"
+
+
+def check_output(folder: Path) -> None:
+    """Raise DataError if `folder` exists and is not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: already exists. Give another output folder, or delete this one.")
+
+
+def find_files(source: Path, suffix: str, name_of: Callable[[Path], str]) -> dict[str, Path]:
+    """All files with a suffix at any depth of a folder, by the names that `name_of` gives their relative paths."""
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder. Give a folder of {suffix} files.")
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() == suffix and path.is_file()):
+        name = name_of(path.relative_to(source))
+        if name in files:
+            raise DataError(f"{path}: has the name of {files[name]}, and files name the clips. Rename one.")
+        files[name] = path
+    if not files:
+        raise DataError(f"{source}: no {suffix} files. Give the folder that contains them.")
+    return files
+
+
+def given_splits(source: Path, known: Collection[str]) -> dict[str, str]:
+    """The split of each name that the folder's train.txt, val.txt or test.txt lists; all must be known names."""
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        path = source / f"{split}.txt"
+        for name in read_names(path) if path.is_file() else ():
+            if name not in known:
+                raise DataError(f"{path}: lists {name}, which has no motion in {source}. Add or remove it.")
+            if split_of.setdefault(name, split) != split:
+                raise DataError(f"{path}: lists {name}, as {split_of[name]}.txt does. Keep it in one of them.")
+    return split_of
+
+
+def hashed_split(name: str) -> str:
+    """The split of a name without lists: the same on every machine, whatever other clips there are."""
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+    if share < VAL_SHARE:
+        return "val"
+    return "test" if share < VAL_SHARE + TEST_SHARE else "train"
+
+
+def with_mirrored(clips: Iterable[CaptionedMotion]) -> Iterator[CaptionedMotion]:
+    """The clips, each of the training split followed by its mirror image M..."""
+
+    def mirrored(clip: CaptionedMotion) -> np.ndarray:
+        joints = clip.read()
+        return skeleton_of(joints.shape[1]).mirror(torch.from_numpy(joints)).numpy()
+
+    for clip in clips:
+        yield clip
+        if clip.split == "train":
+            captions = tuple(replace(caption, text=mirrored_caption(caption.text)) for caption in clip.captions)
+            yield replace(clip, name=f"M{clip.name}", joints=partial(mirrored, clip), captions=captions)
 
 
 def read_captions(files: Mapping[str, Path], table: Path | None) -> dict[str, tuple[Caption, ...]]:
@@ -76,8 +134,9 @@ def write_recordings(
 ) -> Summary:
     """Write the captioned files; long ones become windows NAME_w0, NAME_w1, … in one split.
 
-    look: checks a file; made_from: as in `write_folder`. Split lists in `source` decide, else splits are drawn from the
-    names. DataError, and no output, if a file to be used is damaged, no file is left, or a split is empty.
+    look: checks a file; window: most frames of a clip; mirror: add a copy M... of every training clip; made_from: as in
+    `write_folder`. Split lists in `source` decide, else splits are drawn from the names. DataError, and no output, if a
+    file to be used is damaged, no file is left, or a split is empty.
     """
     check_output(folder)
     if not 2 * SHORTEST <= window <= DataConfig.max_frames:
@@ -93,8 +152,8 @@ def write_recordings(
             "and test.txt beside the files, one name per line."
         )
     made_from = {**made_from, "source": str(source.resolve()), "window": window, "mirror": mirror}
-    with closing(progress(clips)) as bar, closing(with_mirrored(bar) if mirror else bar) as every:
-        summary.clips = write_folder(folder, every, made_from=made_from)
+    with tqdm(clips, desc="Converting", unit="clip") as bar:
+        summary.clips = write_folder(folder, with_mirrored(bar) if mirror else bar, made_from=made_from)
     return summary
 
 
@@ -109,14 +168,12 @@ def _plan(
     split_of = given_splits(source, files)
     for name, path in tqdm(files.items(), desc="Checking", unit="file"):
         if name not in captions:
-            summary.skip(name, "no caption")
+            summary.skipped["no caption"].append(name)
         elif split_of and name not in split_of:
-            summary.skip(name, "in no split list")
+            summary.skipped["in no split list"].append(name)
+        elif (recording := look(path)).frames < SHORTEST:
+            summary.skipped[f"fewer than {SHORTEST} frames at {FPS:g} fps"].append(name)
         else:
-            recording = look(path)
-            if recording.frames < SHORTEST:
-                summary.skip(name, f"fewer than {SHORTEST} frames at {FPS:g} fps")
-                continue
             split = split_of.get(name) or hashed_split(name)
             whole = CaptionedMotion(name, recording.read, tuple(captions[name]), split, source=path)
             yield from _windows(whole, recording.frames, window)
@@ -130,14 +187,9 @@ def _windows(clip: CaptionedMotion, frames: int, window: int) -> Iterator[Captio
         return
     bounds = [round(index * frames / count) for index in range(count + 1)]
     for index, (start, stop) in enumerate(itertools.pairwise(bounds)):
-        captions = tuple(_captions_within(clip.captions, start / FPS, stop / FPS))
-        if captions:
-            joints = partial(_cut, clip, start, stop)
+        if captions := tuple(_captions_within(clip.captions, start / FPS, stop / FPS)):
+            joints = partial(lambda start, stop: clip.read()[start:stop], start, stop)
             yield replace(clip, name=f"{clip.name}_w{index}", joints=joints, captions=captions)
-
-
-def _cut(clip: CaptionedMotion, start: int, stop: int) -> np.ndarray:
-    return clip.read()[start:stop]
 
 
 def _captions_within(captions: Sequence[Caption], start: float, stop: float) -> Iterator[Caption]:
