@@ -14,7 +14,7 @@ from adaqf_train.doctor import motions, splits
 from adaqf_train.doctor.bodies import check_bodies
 from adaqf_train.doctor.findings import COLOURS, Clip, Examination, Finding
 from adaqf_train.doctor.statistics import check_evaluators, check_statistics, official, read_statistics
-from adaqf_train.doctor.texts import check_segments, check_texts, describe, text_files
+from adaqf_train.doctor.texts import check_segments, check_texts, describe
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
@@ -26,15 +26,9 @@ LONGEST = 199
 
 
 def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Examination:
-    """Examine a folder in HumanML3D's layout, 263-d or 251-d; bad data never raise.
+    """Examine a data folder in HumanML3D's layout, or a folder that contains one; bad data never raise.
 
-    Args:
-        folder: The data folder, or a folder that contains one.
-        sample: Number of clips to decode, for the checks that need positions.
-        seed: Chooses these clips.
-
-    Returns:
-        Findings, facts, and the usable clips and captions.
+    sample: number of clips to decode, which `seed` chooses, for the checks that need positions.
     """
     found = Examination(Path(folder))
     try:
@@ -49,15 +43,14 @@ def examine(folder: str | Path, *, sample: int = SAMPLE, seed: int = 0) -> Exami
     split_of = splits.check_overlaps(found, lists)
     splits.check_derived(found, folder, lists)
     statistics = read_statistics(found, folder)
-    files = motions.motion_files(folder)
+    files = {path.stem: path for path in sorted((folder / VECTORS).glob("*.npy"))}
     width = motions.common_width(files, None if statistics is None else statistics[0])
     claims = official(statistics) or splits.official_names(lists)
     splits.check_counts(found, lists, width, claims)
-    captions = found.captions = check_texts(found, text_files(found, ClipFiles(folder)))
+    captions = found.captions = check_texts(found, ClipFiles(folder))
     splits.check_pairs(found, lists, files, captions, lost="warning" if width == KIT.features else "error")
     if not files:
-        remedy = "Put NAME.npy (frames, 263 or 251) there: adaqf prepare joints."
-        found.error("no motions", f"{VECTORS}/", remedy)
+        found.error("no motions", f"{VECTORS}/", "Put NAME.npy (frames, 263 or 251) there: adaqf prepare joints.")
     check_evaluators(found, folder, width, claims)
     describe(found, captions)
 

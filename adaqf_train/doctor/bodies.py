@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +70,10 @@ def check_bodies(
             stored = folder / JOINTS / f"{name}.npy"
             bodies[name] = measure(sample[name], std, stored, thorough=number % every == 0)
     skeleton = WIDTHS[len(std)]
-    facts = {
-        "foot_contact_share": [body.contact for body in bodies.values()],
-        "contact_labels_that_follow": [body.follows for body in bodies.values()],
-        "skating": [body.sliding for body in bodies.values()],
-    }
     found.facts["decoded_sample"] = f"{len(bodies)} clips"
-    found.facts |= {name: round(float(np.mean(values)), 3) for name, values in facts.items()}
+    facts = {"foot_contact_share": "contact", "contact_labels_that_follow": "follows", "skating": "sliding"}
+    for fact, measured in facts.items():
+        found.facts[fact] = round(float(np.mean([getattr(body, measured) for body in bodies.values()])), 3)
     _check_sizes(found, bodies, skeleton)
     _check_walks(found, {name: body for name, body in bodies.items() if _walks(captions.get(name, ()))})
     _check_feet(found, bodies)
@@ -120,9 +118,7 @@ def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skele
     wrong = [f"{name}.npy ({body.leg:.3g} m)" for name, body in bodies.items() if not LEGS[0] <= body.leg <= LEGS[1]]
     if 2 * len(wrong) > len(bodies):
         unit = "metres" if skeleton.units_per_metre == 1 else f"units, {skeleton.units_per_metre:g} per metre"
-        factor = (
-            f"{0.8 / median:.3g}" if np.isfinite(median) and median > 0 else "the factor that makes legs 0.8 m long"
-        )
+        factor = f"{0.8 / median:.3g}" if 0 < median < np.inf else "the factor that makes legs 0.8 m long"
         remedy = f"Multiply the joints by about {factor} and encode them again. {PREPARE}"
         found.error(f"legs of {median:.3g} m: {skeleton.name} features are in {unit}", wrong, remedy)
     else:
@@ -172,9 +168,8 @@ def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
         off = {name: astray[group] for name, astray in compared.items() if not astray[group] <= ASTRAY}
         places = [f"{name}.npy (by {value:.1f} deviations)" for name, value in off.items()]
         if 2 * len(places) > len(compared):
-            what = f"the {group} do not follow from the positions: another pipeline wrote them"
             remedy = f"The official evaluators and statistics expect HumanML3D's own pipeline. {PREPARE}"
-            found.warning(what, places, remedy)
+            found.warning(f"the {group} do not follow from the positions: another pipeline wrote them", places, remedy)
         else:
             what = f"in {len(places)} of {len(compared)} clips the {group} do not follow from the positions"
             remedy = "None needed if they turn around: decoding loses the heading where it crosses 180 degrees."
@@ -183,14 +178,12 @@ def _check_groups(found: Examination, bodies: Mapping[str, Body]) -> None:
 
 def _distance(path: Path, joints: np.ndarray) -> float:
     """Largest distance of stored from decoded joints (N, J, 3), in their unit; infinite if they cannot be compared."""
-    try:
+    with suppress(DataError):
         stored = load_array(path)
-    except DataError:
-        return float("inf")
-    # Joints before encoding have one frame more than their features.
-    if stored.shape[1:] != joints.shape[1:] or len(stored) not in (len(joints), len(joints) + 1):
-        return float("inf")
-    return float(np.abs(stored[: len(joints)] - joints).max())
+        # Joints before encoding have one frame more than their features.
+        if stored.shape[1:] == joints.shape[1:] and len(stored) in (len(joints), len(joints) + 1):
+            return float(np.abs(stored[: len(joints)] - joints).max())
+    return float("inf")
 
 
 def _walks(captions: Sequence[Caption]) -> bool:

@@ -22,19 +22,10 @@ OTHERS = 4  # captions below the first caption of a clip
 
 
 def write_gallery(path: Path, examined: Examination, *, clips: int = CLIPS, seed: int = 0) -> int:
-    """Write a page that plays clips of a data set side by side.
+    """Write a page that plays up to that many clips of a data set side by side, and return their number.
 
     Clips that cannot be shown are excluded: those without captions, and those whose joints are not finite or farther
-    than FARTHEST from the origin.
-
-    Args:
-        path: The page's file.
-        examined: The data set, as `examine` returns it.
-        clips: Most clips on the page.
-        seed: Seed of the choice.
-
-    Returns:
-        The number of clips on the page; 0 means that no page was written.
+    than FARTHEST from the origin. Without any clip no page is written.
     """
     playable = {name: clip for name, clip in examined.clips.items() if examined.captions.get(name)}
     scenes, skeleton = [], None
@@ -87,8 +78,7 @@ def _text(caption: Caption) -> str:
 def _summary(clips: Mapping[str, Clip], skeleton: Skeleton) -> list[dict[str, str]]:
     rows = []
     for split in SPLITS:
-        frames = [clip.frames for clip in clips.values() if clip.split == split]
-        if frames:
+        if frames := [clip.frames for clip in clips.values() if clip.split == split]:
             minutes, median = sum(frames) / skeleton.fps / 60, float(np.median(frames)) / skeleton.fps
             cells = (split, f"{len(frames):,}", f"{minutes:,.1f}", f"{median:.1f} s")
             rows.append(dict(zip(("split", "clips", "minutes", "median length"), cells, strict=True)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from adaqf_train.errors import DataError
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
+Statistics = tuple[np.ndarray, np.ndarray]  # Mean and Std (D,)
 WIDTHS = {skeleton.features: skeleton for skeleton in (HUMANML3D, KIT)}
 BIG = 500  # number of files from which a progress bar is shown
 EXPLODED = 20.0  # standard deviations; official clips reach 25 in single frames
@@ -28,25 +28,36 @@ STIFF = 3  # number of joints that may never turn, as interpolated points do
 PREPARE = "Convert raw joints with: adaqf prepare joints SRC OUT."
 
 
-@dataclass
 class Motions:
     """The results of the pass."""
 
-    width: int
-    training: RunningStatistics
-    everything: RunningStatistics
-    low: np.ndarray  # (D,) smallest value of each feature over all clips
-    high: np.ndarray
-    peak: np.ndarray  # (D,) largest |normalised| value; zero without statistics
-    sample: dict[str, np.ndarray] = field(default_factory=dict)  # clips to decode
-    digests: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # digest of the content -> names
-    exploded: dict[str, float] = field(default_factory=dict)  # name -> share of frames beyond EXPLODED
-    odd_contacts: list[str] = field(default_factory=list)  # clips whose labels are not 0 or 1
+    def __init__(self, width: int) -> None:
+        self.width, self.training, self.everything = width, RunningStatistics(width), RunningStatistics(width)
+        self.low, self.high = np.full(width, np.inf), np.full(width, -np.inf)  # (D,) least and largest values
+        self.peak = np.zeros(width)  # (D,) largest |normalised| value; zero without statistics
+        self.sample: dict[str, np.ndarray] = {}  # clips to decode
+        self.digests: dict[str, list[str]] = defaultdict(list)  # digest of the content -> names
+        self.exploded: dict[str, float] = {}  # name -> share of frames beyond EXPLODED
+        self.odd_contacts: list[str] = []  # clips whose labels are not 0 or 1
 
-
-def motion_files(folder: Path) -> dict[str, Path]:
-    """Motion files of a folder by clip name."""
-    return {path.stem: path for path in sorted((folder / VECTORS).glob("*.npy"))}
+    def add(self, name: str, vectors: np.ndarray, statistics: Statistics | None, train: bool) -> None:
+        """Add a clip (N, D)."""
+        self.digests[digest_of(vectors)].append(name)
+        self.everything.add(vectors)
+        if train:
+            self.training.add(vectors)
+        np.minimum(self.low, vectors.min(axis=0), out=self.low)
+        np.maximum(self.high, vectors.max(axis=0), out=self.high)
+        labels = vectors[:, slices_of_width(self.width).contacts]
+        if not ((labels == 0) | (labels == 1)).all():
+            self.odd_contacts.append(name)
+        if statistics is None:
+            return
+        normalised = np.abs((vectors - statistics[0]) / statistics[1])
+        share = float((normalised > EXPLODED).any(axis=1).mean())
+        if share > EXPLODED_SHARE:
+            self.exploded[name] = share
+        np.maximum(self.peak, normalised.max(axis=0), out=self.peak)
 
 
 def common_width(files: Mapping[str, Path], mean: np.ndarray | None) -> int | None:
@@ -63,16 +74,14 @@ def scan(
     files: Mapping[str, Path],
     split_of: Mapping[str, str],
     width: int,
-    statistics: tuple[np.ndarray, np.ndarray] | None,
+    statistics: Statistics | None,
     keep: Collection[str],
 ) -> Motions:
     """Read every file once, fill `found.clips` and note unusable files.
 
     statistics: Mean and Std (D,) that fit, or None. keep: names of the clips to keep in memory.
     """
-    training, everything = RunningStatistics(width), RunningStatistics(width)
-    low, high, peak = np.full(width, np.inf), np.full(width, -np.inf), np.zeros(width)
-    motions = Motions(width, training, everything, low, high, peak)
+    motions = Motions(width)
     faulty: dict[str, list[str]] = defaultdict(list)  # remedy -> places
     excluded = []
     for name, path in tqdm(files.items(), desc="Reading motions", unit="clip", disable=len(files) < BIG):
@@ -88,10 +97,9 @@ def scan(
                 faulty[remedy].append(f"{path.name}: {fault}")
             continue
         found.clips[name] = Clip(name, path, len(vectors), split_of.get(name))
-        motions.digests[digest_of(vectors)].append(name)
         if name in keep:
             motions.sample[name] = vectors
-        _add(motions, name, vectors, statistics, split_of.get(name) == "train")
+        motions.add(name, vectors, statistics, split_of.get(name) == "train")
     for remedy, places in faulty.items():
         found.error(f"{VECTORS} contains files that cannot be used", places, remedy)
     found.note("NaN in the official release, and ignored", excluded, "None needed: readers skip them.")
@@ -160,27 +168,6 @@ def check_lengths(found: Examination, shortest: int, longest: int) -> None:
     for split in SPLITS:
         if of_split[split] and of_split[split] == unused[split]:
             found.error(f"no clip of the split is {shortest} to {longest} frames long", f"{split}.txt", remedy)
-
-
-def _add(
-    motions: Motions, name: str, vectors: np.ndarray, statistics: tuple[np.ndarray, np.ndarray] | None, train: bool
-) -> None:
-    motions.everything.add(vectors)
-    if train:
-        motions.training.add(vectors)
-    np.minimum(motions.low, vectors.min(axis=0), out=motions.low)
-    np.maximum(motions.high, vectors.max(axis=0), out=motions.high)
-    groups = slices_of_width(motions.width)
-    labels = vectors[:, groups.contacts]
-    if not ((labels == 0) | (labels == 1)).all():
-        motions.odd_contacts.append(name)
-    if statistics is None:
-        return
-    normalised = np.abs((vectors - statistics[0]) / statistics[1])
-    share = float((normalised > EXPLODED).any(axis=1).mean())
-    if share > EXPLODED_SHARE:
-        motions.exploded[name] = share
-    np.maximum(motions.peak, normalised.max(axis=0), out=motions.peak)
 
 
 def _width(path: Path) -> int | None:

@@ -10,16 +10,13 @@ import numpy as np
 from adaqf_train.data.clips import load_statistics
 from adaqf_train.data.official import PREFIXES
 from adaqf_train.doctor.findings import Examination
-from adaqf_train.doctor.motions import Motions
+from adaqf_train.doctor.motions import Motions, Statistics
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
-Statistics = tuple[np.ndarray, np.ndarray]  # Mean and Std (D,)
 MEAN, STD = "Mean.npy", "Std.npy"
 OWN = f"Put the data set's own {MEAN} and {STD} here"
-
-
 AT = {HUMANML3D.features: [2, 3, 5, 67, 259], KIT.features: [2, 3, 5, 100, 193]}  # features of a fingerprint
 
 

@@ -16,31 +16,22 @@ BOM = "\ufeff"
 LATE = 0.5  # seconds by which a segment may exceed its clip; the official segments are rounded
 
 
-def text_files(found: Examination, files: ClipFiles) -> dict[str, bytes]:
-    """Read the caption files of texts/ or texts.zip by clip name; note those that cannot be read."""
-    contents: dict[str, bytes] = {}
-    unreadable: list[str] = []
-    try:
-        for name in sorted(files.captioned):
-            contents[name] = b""
-            try:
-                contents[name] = files.text(name)
-            except DataError as error:
-                unreadable.append(str(error).rstrip("."))
-    except DataError as error:  # the archive itself
-        unreadable.append(str(error).rstrip("."))
-    found.error("captions that cannot be read", unreadable, "Restore them from the distributed data set.")
-    return contents
-
-
-def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, list[Caption]]:
-    """Note faults of caption files; return the readable captions by clip name."""
+def check_texts(found: Examination, files: ClipFiles) -> dict[str, list[Caption]]:
+    """Note faults of the caption files in texts/ or texts.zip; return the readable captions by clip name."""
     captions: dict[str, list[Caption]] = {}
-    not_utf8, malformed, empty, marked, repeated = [], [], [], [], []
-    for name, content in texts.items():
-        file = f"{name}.txt"
+    unreadable, not_utf8, malformed, empty, marked, repeated = ([] for _ in range(6))
+    try:
+        names = sorted(files.captioned)
+    except DataError as error:  # the archive itself
+        names, unreadable = [], [str(error).rstrip(".")]
+    for name in names:
+        file, content = f"{name}.txt", b""
         try:
+            content = files.text(name)
             text = content.decode("utf-8")
+        except DataError as error:
+            unreadable.append(str(error).rstrip("."))
+            text = ""
         except UnicodeDecodeError as error:
             not_utf8.append(f"{file} (byte {error.start})")
             text = content.decode("utf-8", errors="replace")
@@ -56,6 +47,7 @@ def check_texts(found: Examination, texts: Mapping[str, bytes]) -> dict[str, lis
             empty.append(file)
         common = Counter(caption.text.lower() for caption in captions[name]).most_common(1)
         repeated += [f"{file} ({text[:40]!r})" for text, count in common if count > 1]
+    found.error("captions that cannot be read", unreadable, "Restore them from the distributed data set.")
     found.error(f"{TEXTS} contains files that are not UTF-8", not_utf8, "Save them as UTF-8.")
     correct = "Write caption#word/POS word/POS#from#to, or remove them."
     found.error(f"{TEXTS} contains malformed lines", malformed, correct)
@@ -72,7 +64,7 @@ def describe(found: Examination, captions: Mapping[str, list[Caption]]) -> None:
     if not texts:
         return
     words = np.array([len(text.split()) for text in texts])
-    clips = Counter(text for of_clip in captions.values() for text in {c.text.lower() for c in of_clip})
+    clips = Counter(text for of_clip in captions.values() for text in dict.fromkeys(c.text.lower() for c in of_clip))
     shared = sum(count for count in clips.values() if count > 1) / sum(clips.values())
     found.facts["captions"] = len(texts)
     found.facts["captions_a_clip"] = round(len(texts) / len(captions), 2)

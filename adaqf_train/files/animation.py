@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from adaqf_train.files import rest
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import Skeleton
 
@@ -35,6 +34,26 @@ TOLERANCE = 0.005  # largest error of a joint in metres with which "auto" keeps 
 STRAIGHT = 0.2  # sine of the bend of an elbow or knee beyond which the bend determines the limb's own rotation
 ROUNDS = 4  # of fitting rotations and averaging shapes; after three, shapes change by less than 0.1 mm
 SHORTEST = 1e-6  # metres; a shorter bone has no direction
+
+# Unit directions of the bone that ends in a joint, for a body that stands upright, faces +Z and stretches its arms out
+# to the sides; for the left side, which has positive x. Hips, collars and shoulders are those of an average body:
+# bones that branch off one joint are later fitted to the clip.
+_DIRECTIONS: dict[str, tuple[float, float, float]] = {
+    "hip": (0.6, -0.8, 0.0),
+    "knee": (0.0, -1.0, 0.0),
+    "ankle": (0.0, -1.0, 0.0),
+    "midfoot": (0.0, -0.6, 0.8),
+    "foot": (0.0, -0.42, 0.9075),
+    "toe": (0.0, 0.0, 1.0),
+    "collar": (0.6, 0.8, 0.0),
+    "shoulder": (0.96, 0.28, 0.0),
+    "elbow": (1.0, 0.0, 0.0),
+    "wrist": (1.0, 0.0, 0.0),
+    "head": (0.0, 0.9, 0.4359),
+}
+_SPINE = (0.0, 1.0, 0.0)
+# The direction in which the bone beyond a hinge moves when a straight limb bends: forearms forward, shanks backward.
+_BENDS: dict[str, tuple[float, float, float]] = {"elbow": (0.0, 0.0, 1.0), "knee": (0.0, 0.0, -1.0)}
 
 
 @dataclass(frozen=True)
@@ -53,25 +72,38 @@ class Animation:
         return kinematics.forward(self.translations, self.turns, self.skeleton.parents)[0].numpy()
 
 
+def rest_directions(skeleton: Skeleton) -> Tensor:
+    """Unit directions (J, 3), float64, of the bones that end in each joint of the T-pose; zero for the root."""
+    rows = [(0.0, 0.0, 0.0)]
+    for name in skeleton.joints[1:]:
+        side, _, part = name.rpartition("_")
+        x, y, z = _DIRECTIONS.get(part, _SPINE)
+        rows.append((-x if side == "right" else x, y, z))
+    return normalize(torch.tensor(rows, dtype=torch.float64), dim=-1)
+
+
+def hinges(skeleton: Skeleton) -> dict[int, Tensor]:
+    """Axes (3,) that elbows and knees turn about in the T-pose, by the joint above (shoulder, hip)."""
+    rest, axes = rest_directions(skeleton), {}
+    for joint, name in enumerate(skeleton.joints):
+        bend = _BENDS.get(name.rpartition("_")[2])
+        if bend is not None:
+            axes[skeleton.parents[joint]] = torch.linalg.cross(rest[joint], rest.new_tensor(bend))
+    return axes
+
+
 def solve_rotations(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
-    """Find the joint rotations of a motion.
+    """Find the joint rotations of a motion (T, J, 3), metres, Y up.
 
-    Args:
-        joints: Positions (T, J, 3), metres, Y up.
-        skeleton: The skeleton of the joints.
-        bones: "rigid" gives every bone its median length over the clip. The bones of generated motions vary in length,
-            so their joints get an error. "stretch" moves every joint to its exact position. "auto" is rigid unless a
-            joint would be off by more than TOLERANCE.
-
-    Returns:
-        The T-pose and the local transforms that animate it.
+    bones: "rigid" gives every bone its median length over the clip. The bones of generated motions vary in length, so
+    their joints get an error. "stretch" moves every joint to its exact position. "auto" is rigid unless a joint would
+    be off by more than TOLERANCE.
     """
     target = torch.as_tensor(np.asarray(joints, dtype=np.float64))
     parents = list(skeleton.parents[1:])
     bone = torch.cat([torch.zeros_like(target[:, :1]), target[:, 1:] - target[:, parents]], dim=1)
     lengths = bone.norm(dim=-1).median(dim=0).values[:, None]
-    directions = rest.directions(skeleton)
-    orientations, directions = _orientations(bone, lengths, directions, skeleton)
+    orientations, directions = _orientations(bone, lengths, skeleton)
     offsets = directions * lengths
 
     above = orientations[:, parents]
@@ -87,27 +119,27 @@ def solve_rotations(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto
     return Animation(skeleton, offsets, rigid, turns, stretches, error)
 
 
-def _orientations(bone: Tensor, lengths: Tensor, directions: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+def _orientations(bone: Tensor, lengths: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Find global rotations (T, J, 4), and the directions (J, 3) of a T-pose whose branches have the clip's shape.
 
-    bone: (T, J, 3) from each joint's parent to it; lengths: (J, 1); directions: (J, 3) of an average T-pose.
+    bone: (T, J, 3) from each joint's parent to it; lengths: (J, 1).
     """
-    children = [[child for child, parent in enumerate(skeleton.parents) if parent == j] for j in range(len(skeleton))]
-    hinges, directions = rest.hinges(skeleton), directions.clone()
+    axes, directions = hinges(skeleton), rest_directions(skeleton)
     found: list[Tensor] = []
-    for joint, below in enumerate(children):
+    for joint, below in enumerate(skeleton.children):
         above = found[skeleton.parents[joint]] if joint else rotations.identity(bone.shape[:1], bone)
         if len(below) > 1:
             shape, turn = _branch(bone[:, below], directions[below] * lengths[below])
             directions[below] = torch.where(lengths[below] > SHORTEST, normalize(shape, dim=-1), directions[below])
-            _share_turn(found, turn, _stem(joint, children, skeleton.parents), directions)
+            _share_turn(found, turn, _stem(joint, skeleton), directions)
         elif below:
             (child,) = below
-            along = _pointing(bone[:, child], rotations.rotate(above, directions[child]))
-            turn = rotations.multiply(rotations.between(rotations.rotate(above, directions[child]), along), above)
-            if joint in hinges:
-                beyond = _pointing(bone[:, children[child][0]], along)
-                turn = _facing_the_bend(turn, along, beyond, hinges[joint])
+            carried = rotations.rotate(above, directions[child])
+            along = _pointing(bone[:, child], carried)
+            turn = rotations.multiply(rotations.between(carried, along), above)
+            if joint in axes:
+                beyond = _pointing(bone[:, skeleton.children[child][0]], along)
+                turn = _facing_the_bend(turn, along, beyond, axes[joint])
         else:
             turn = above
         found.append(turn)
@@ -142,13 +174,13 @@ def _fit(source: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.eigh(horn).eigenvectors[..., -1]
 
 
-def _stem(branch: int, children: list[list[int]], parents: tuple[int, ...]) -> list[int]:
+def _stem(branch: int, skeleton: Skeleton) -> list[int]:
     """Joints with one child between the branch above, if there is one, and this branch, from the top down."""
     stem: list[int] = []
-    joint = parents[branch]
-    while joint >= 0 and len(children[joint]) == 1:
+    joint = skeleton.parents[branch]
+    while joint >= 0 and len(skeleton.children[joint]) == 1:
         stem.insert(0, joint)
-        joint = parents[joint]
+        joint = skeleton.parents[joint]
     return [*stem, branch] if stem else []
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from adaclip.files import atomic_file
 from adaqf_train.files.animation import Animation
 from adaqf_train.motion import rotations
-from adaqf_train.motion.skeleton import Skeleton
 
 POSITION = "Xposition Yposition Zposition"
 ROTATION = "Zrotation Xrotation Yrotation"  # the order that most programs write and read
@@ -27,9 +26,10 @@ def write_bvh(path: str | Path, animation: Animation, fps: float) -> None:
     channels. Where bones stretch, every joint has position channels; a program that ignores them shows rigid bones.
     """
     skeleton = animation.skeleton
-    order = list(_depth_first(skeleton, 0))
-    columns = []
-    for joint in order:
+    columns, waiting = [], [0]
+    while waiting:  # depth first, as in the hierarchy
+        joint = waiting.pop()
+        waiting += reversed(skeleton.children[joint])
         if joint == 0 or animation.stretches:
             columns.append(animation.translations[:, joint])
         columns.append(euler_zxy(animation.turns[:, joint]))
@@ -63,31 +63,19 @@ def euler_zxy(turns: Tensor) -> Tensor:
     return torch.from_numpy(angles)
 
 
-def _depth_first(skeleton: Skeleton, joint: int) -> Iterator[int]:
-    yield joint
-    for child, parent in enumerate(skeleton.parents):
-        if parent == joint:
-            yield from _depth_first(skeleton, child)
-
-
 def _hierarchy(animation: Animation, joint: int, indent: str) -> Iterator[str]:
     """The lines of a joint and of all joints below it."""
     skeleton, offset = animation.skeleton, animation.offsets[joint]
     moves = joint == 0 or animation.stretches
-    children = [child for child, parent in enumerate(skeleton.parents) if parent == joint]
     yield f"{indent}{'JOINT' if joint else 'ROOT'} {skeleton.joints[joint]}"
     yield f"{indent}{{"
     yield f"{indent}  OFFSET {_numbers(offset)}"
     yield f"{indent}  CHANNELS {f'6 {POSITION} {ROTATION}' if moves else f'3 {ROTATION}'}"
-    for child in children:
+    for child in skeleton.children[joint]:
         yield from _hierarchy(animation, child, indent + "  ")
-    if not children:
-        yield from (
-            f"{indent}  End Site",
-            f"{indent}  {{",
-            f"{indent}    OFFSET {_numbers(END * offset)}",
-            f"{indent}  }}",
-        )
+    if not skeleton.children[joint]:
+        end = ("  End Site", "  {", f"    OFFSET {_numbers(END * offset)}", "  }")
+        yield from (indent + line for line in end)
     yield f"{indent}}}"
 
 

@@ -21,6 +21,7 @@ FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # component types
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # targets of a buffer view
 TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}
 COLOURS = {"body": (0.56, 0.53, 0.48), "left": (0.03, 0.21, 0.48), "right": (0.75, 0.25, 0.01)}  # linear RGB
+MATT = {"metallicFactor": 0.0, "roughnessFactor": 0.7}
 
 
 def write_glb(path: str | Path, animation: Animation, fps: float) -> None:
@@ -41,7 +42,10 @@ def write_glb(path: str | Path, animation: Animation, fps: float) -> None:
         "scenes": [{"nodes": [len(skeleton), 0]}],
         "nodes": [*_joint_nodes(animation, pose[0]), {"name": "body", "mesh": 0, "skin": 0}],
         "meshes": [{"name": "body", "primitives": [_primitive(buffer, s) for s in surfaces(skeleton, pose)]}],
-        "materials": [_material(tone) for tone in COLOURS],
+        "materials": [
+            {"name": tone, "pbrMetallicRoughness": {"baseColorFactor": [*colour, 1.0], **MATT}}
+            for tone, colour in COLOURS.items()
+        ],
         "skins": [_skin(buffer, skeleton, pose)],
         "animations": [_tracks(buffer, animation, fps)],
         "accessors": buffer.accessors,
@@ -66,12 +70,8 @@ class _Buffer:
         array = np.ascontiguousarray(array, dtype=kinds[component])
         self.bytes.extend(bytes(-len(self.bytes) % 4))  # accessors start at multiples of four
         view = {"buffer": 0, "byteOffset": len(self.bytes), "byteLength": array.nbytes}
-        accessor = {
-            "bufferView": len(self.views),
-            "componentType": component,
-            "count": len(array),
-            "type": TYPES[array.shape[1:]],
-        }
+        accessor = {"bufferView": len(self.views), "componentType": component, "count": len(array)}
+        accessor["type"] = TYPES[array.shape[1:]]
         if bounds:
             flat = array.reshape(len(array), -1)
             accessor |= {"min": flat.min(axis=0).tolist(), "max": flat.max(axis=0).tolist()}
@@ -83,8 +83,7 @@ class _Buffer:
 
 def _joint_nodes(animation: Animation, root: np.ndarray) -> list[dict]:
     nodes = []
-    for joint, name in enumerate(animation.skeleton.joints):
-        children = [child for child, parent in enumerate(animation.skeleton.parents) if parent == joint]
+    for joint, (name, children) in enumerate(zip(animation.skeleton.joints, animation.skeleton.children, strict=True)):
         offset = animation.offsets[joint].numpy() if joint else root
         node = {"name": name, "translation": offset.tolist(), "rotation": [0.0, 0.0, 0.0, 1.0]}
         nodes.append({**node, "children": children} if children else node)
@@ -106,39 +105,24 @@ def _primitive(buffer: _Buffer, surface: Surface) -> dict:
     }
 
 
-def _material(tone: str) -> dict:
-    surface = {"baseColorFactor": [*COLOURS[tone], 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.7}
-    return {"name": tone, "pbrMetallicRoughness": surface}
-
-
 def _skin(buffer: _Buffer, skeleton: Skeleton, pose: np.ndarray) -> dict:
     """Joints with the inverses of their rest transforms: the T-pose has no rotations, so these are translations."""
     inverses = np.tile(np.eye(4), (len(skeleton), 1, 1))
     inverses[:, 3, :3] = -pose  # columns follow each other in the file
-    return {
-        "joints": list(range(len(skeleton))),
-        "skeleton": 0,
-        "inverseBindMatrices": buffer.add(inverses.reshape(-1, 16)),
-    }
+    matrices = buffer.add(inverses.reshape(-1, 16))
+    return {"joints": list(range(len(skeleton))), "skeleton": 0, "inverseBindMatrices": matrices}
 
 
 def _tracks(buffer: _Buffer, animation: Animation, fps: float) -> dict:
-    frames = len(animation.turns)
-    times = buffer.add(np.arange(frames) / fps, bounds=True)
+    times = buffer.add(np.arange(len(animation.turns)) / fps, bounds=True)
     turns = animation.turns.numpy()[..., [1, 2, 3, 0]]  # glTF puts w last
     moved = range(len(animation.skeleton)) if animation.stretches else (0,)
     tracks = [("rotation", joint, turns[:, joint]) for joint in range(len(animation.skeleton))]
     tracks += [("translation", joint, animation.translations[:, joint].numpy()) for joint in moved]
-    return {
-        "name": "motion",
-        "samplers": [
-            {"input": times, "output": buffer.add(values), "interpolation": "LINEAR"} for _, _, values in tracks
-        ],
-        "channels": [
-            {"sampler": sampler, "target": {"node": joint, "path": what}}
-            for sampler, (what, joint, _) in enumerate(tracks)
-        ],
-    }
+    samplers = [{"input": times, "output": buffer.add(values), "interpolation": "LINEAR"} for _, _, values in tracks]
+    targets = [{"node": joint, "path": what} for what, joint, _ in tracks]
+    channels = [{"sampler": sampler, "target": target} for sampler, target in enumerate(targets)]
+    return {"name": "motion", "samplers": samplers, "channels": channels}
 
 
 def _container(content: dict, binary: bytes) -> bytes:

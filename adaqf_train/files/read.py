@@ -17,17 +17,10 @@ TALLEST = 20.0  # metres; a taller KIT-ML skeleton is in the data set's own unit
 
 
 def read_motions(path: Path) -> list[np.ndarray]:
-    """Read the joints of every clip in a .npy file.
+    """Read the joints (T, J, 3), metres, Y up, float64, of every clip in a .npy file.
 
-    Args:
-        path: A file of joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or of de-normalised features (T, D) or
-            (N, T, D), D = 263 or 251. KIT-ML's joints are in metres or in the data set's own units.
-
-    Returns:
-        Joints (T, J, 3) of each clip, metres, Y up, float64.
-
-    Raises:
-        ExportError: The file holds something else.
+    The file holds joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or de-normalised features (T, D) or (N, T, D), D =
+    263 or 251. KIT-ML's joints are in metres or in the data set's own units.
     """
     clips, skeleton, are_features = _read(path)
     if are_features:
@@ -49,7 +42,12 @@ def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
     """Clips as float64, their skeleton, and whether they are features."""
     if not path.is_file():
         raise ExportError(f"{path}: no such file. Give a .npy file of joints or features.")
-    if not _is_array(path):
+    try:
+        with path.open("rb") as file:
+            is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}). Give another file.") from error
+    if not is_array:
         raise ExportError(
             f"{path}: not a .npy file. Give a .npy file of joints or features. Save an array of an archive (.npz) with "
             "numpy.save first."
@@ -69,14 +67,6 @@ def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
         raise ExportError(f"{path}: {fault}. Create the file again.")
     array = array.astype(np.float64)
     return list(array[None] if single else array), skeleton, array.shape[-1] != 3
-
-
-def _is_array(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read ({error.strerror}). Give another file.") from error
 
 
 def _metres(joints: np.ndarray, skeleton: Skeleton, path: Path) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,6 @@ from adaqf_train.render.payload import checked_joints
 from adaqf_train.render.pictures import Film, strip
 from adaqf_train.render.video import check_encoder, write_gif, write_mp4
 
-SKELETAL: Mapping[str, Callable[[Path, Animation, float], None]] = {
-    ".bvh": write_bvh,
-    ".glb": write_glb,
-}  # one motion a file
-PICTURES = (".html", ".mp4", ".gif", ".png")  # show several motions side by side
-FORMATS = (".npy", *SKELETAL, *PICTURES)
 SLOWEST, FASTEST = 0.1, 1000.0  # frames per second
 
 
@@ -67,25 +61,11 @@ def save_motions(
     bones: Bones = "auto",
     report: Callable[[Path, Animation], None] = lambda path, animation: None,
 ) -> list[Path]:
-    """Save several motions: in one file if the format can hold them, otherwise in NAME_000, NAME_001 and so on.
+    """Save several motions (T_i, J, 3): in one file if the format can hold them, else in numbered files.
 
     Pages, films and pictures show the motions side by side. A .npy file holds one motion (T, J, 3), or several of one
-    length (N, T, J, 3).
-
-    Args:
-        path: The file; this argument, `fps`, `skeleton` and `bones` are those of `save_motion`.
-        motions: Positions (T_i, J, 3) of each motion, metres, Y up.
-        fps: Frames per second.
-        skeleton: Skeleton of all motions.
-        captions: A caption for each motion, or None.
-        bones: Whether bones keep their lengths in .bvh and .glb files.
-        report: Called with the path and the animation of every .bvh and .glb file.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        ExportError: As for `save_motion`, and if there are no motions or not one caption for each.
+    length (N, T, J, 3). Arguments are those of `save_motion`; `report` is called with the path and the animation of
+    every .bvh and .glb file.
     """
     path = checked_target(path)
     try:
@@ -98,15 +78,16 @@ def save_motions(
     if len(captions) != len(motions):
         raise ExportError(f"{path}: {len(captions)} captions for {len(motions)} motions. Give one for each.")
     skeleton = skeleton or skeleton_of(motions[0].shape[1])
-    if any(joints.shape[1] != len(skeleton) for joints in motions):
-        counts = ", ".join(sorted({str(joints.shape[1]) for joints in motions}))
+    numbers = {joints.shape[1] for joints in motions}
+    if numbers != {len(skeleton)}:
+        counts = ", ".join(sorted(map(str, numbers)))
         raise ExportError(f"{path}: motions of {counts} joints, expected the {len(skeleton)} of {skeleton.name}.")
     fps = skeleton.fps if fps is None else fps
     if not SLOWEST <= fps <= FASTEST:
         raise ExportError(f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}. Give a number such as 20.")
     suffix = path.suffix.lower()
     if suffix in PICTURES:
-        _write_picture(path, motions, fps, captions)
+        PICTURES[suffix](path, motions, captions, fps)
         return [path]
     if suffix == ".npy":
         return save_arrays(path, motions)
@@ -157,24 +138,26 @@ def _numbered(path: Path, count: int) -> list[Path]:
     return [path] if count == 1 else [path.with_stem(f"{path.stem}_{number:03d}") for number in range(count)]
 
 
-def _write_picture(path: Path, motions: Sequence[np.ndarray], fps: float, captions: Sequence[str]) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".html":
-        scenes = _scenes(motions, captions)
-        write_page(path, scenes, title="Motions", fps=fps, grid=all(len(scene.takes) == 1 for scene in scenes))
-    elif suffix == ".png":
-        with atomic_file(path) as staging:
-            strip(motions, captions, fps).save(staging, "PNG")
-    else:
-        write = {".mp4": write_mp4, ".gif": write_gif}[suffix]
-        write(path, Film(motions, captions, fps), fps)
-
-
-def _scenes(motions: Sequence[np.ndarray], captions: Sequence[str]) -> list[Scene]:
-    """A scene for each run of motions with the same caption."""
+def _write_page(path: Path, motions: Sequence[np.ndarray], captions: Sequence[str], fps: float) -> None:
+    """Write a page with a scene for each run of motions with the same caption."""
     scenes = []
     for caption, group in itertools.groupby(zip(captions, motions, strict=True), key=lambda pair: pair[0]):
         samples = [joints for _, joints in group]
         labels = [f"sample {number}" for number in range(1, len(samples) + 1)] if len(samples) > 1 else [""]
         scenes.append(Scene(caption, tuple(map(Take, labels, samples))))
-    return scenes
+    write_page(path, scenes, title="Motions", fps=fps, grid=all(len(scene.takes) == 1 for scene in scenes))
+
+
+def _write_strip(path: Path, motions: Sequence[np.ndarray], captions: Sequence[str], fps: float) -> None:
+    with atomic_file(path) as staging:
+        strip(motions, captions, fps).save(staging, "PNG")
+
+
+SKELETAL = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
+PICTURES = {  # show several motions side by side
+    ".html": _write_page,
+    ".mp4": lambda path, motions, captions, fps: write_mp4(path, Film(motions, captions, fps), fps),
+    ".gif": lambda path, motions, captions, fps: write_gif(path, Film(motions, captions, fps), fps),
+    ".png": _write_strip,
+}
+FORMATS = (".npy", *SKELETAL, *PICTURES)

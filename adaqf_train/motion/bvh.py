@@ -65,14 +65,7 @@ class Bvh:
         return translations, turns
 
     def positions(self, fps: float | None = None) -> np.ndarray:
-        """Global joint positions.
-
-        Args:
-            fps: Frame rate to resample to, with exact bone lengths; None keeps the file's rate.
-
-        Returns:
-            Positions (T, J, 3), float64, in the file's units and axes.
-        """
+        """Global joint positions (T, J, 3), float64, in the file's units and axes, at its or another frame rate."""
         translations, turns = self.local()
         if fps is not None:
             translations, turns = kinematics.resample(translations, turns, self.fps, fps)
@@ -80,18 +73,7 @@ class Bvh:
 
 
 def read_bvh(path: str | Path, *, limit: int | None = None) -> Bvh:
-    """Read a BVH file.
-
-    Args:
-        path: The file.
-        limit: Number of frames to read; None reads all. `Bvh.frames` counts all frames in either case.
-
-    Returns:
-        The joint tree and the channels.
-
-    Raises:
-        DataError: The file is not BVH, is cut off, or holds NaN; the message names the line.
-    """
+    """Read a BVH file, or only its first `limit` frames; DataError names the line of a fault."""
     path = Path(path)
     lines = _lines(path)
     motion = next((number for number, line in enumerate(lines) if line.strip().upper() == "MOTION"), None)
@@ -184,20 +166,18 @@ def _hierarchy(path: Path, lines: Sequence[str]):
             raise words.error(f"{word!r} is out of place. Correct the line, or export the file again.")
     if inside or not names:
         raise words.error(f"the hierarchy ends in the middle. {AGAIN}")
-    for joint, name in enumerate(names):
-        if joint not in offsets:
-            raise DataError(f"{path}: joint {name} has no OFFSET. Add it, or export the file again.")
+    every = range(len(names))
+    if bare := [names[joint] for joint in every if joint not in offsets]:
+        raise DataError(f"{path}: joint {bare[0]} has no OFFSET. Add it, or export the file again.")
     if not any(channels.values()):
         raise DataError(f"{path}: no joint has CHANNELS. {AGAIN}")
-    every = range(len(names))
     table = np.array([offsets[joint] for joint in every])
     return tuple(names), tuple(parents), table, tuple(channels.get(joint, ()) for joint in every)
 
 
 def _name(words: _Words) -> str:
     """The rest of the line up to the brace: names may contain spaces."""
-    parts = []
-    line = words.line
+    parts, line = [], words.line
     while (word := words.next()) != "{":
         if words.line != line:
             raise words.error(f"expected {{, found {word!r}. {AGAIN}")

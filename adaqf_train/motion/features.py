@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, normalize
 
 from adaqf_train.motion import rotations
-from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of, skeleton_of_width
+from adaqf_train.motion.skeleton import HUMANML3D, Skeleton, skeleton_of, skeleton_of_width
 
 SMOOTHING_SIGMA = 20.0  # frames; upstream's gaussian_filter1d on the forward direction
 SMOOTHING_RADIUS = 80  # frames; scipy's default truncation at 4 sigma
@@ -53,7 +53,6 @@ class Slices:
 
 
 SLICES = Slices.of(HUMANML3D)
-KIT_SLICES = Slices.of(KIT)
 
 
 def slices_of_width(features: int) -> Slices:
@@ -96,7 +95,9 @@ def encode(joints: Tensor, *, canonical: bool = True) -> Tensor:
     if canonical:
         joints = canonicalise(joints)
     joints64 = joints.double()  # float32 would lose precision far from the origin
-    heading = _root_rotation(joints64, skeleton, smooth=True)
+    forward = _forward_direction(joints64, skeleton)
+    heading = rotations.between(forward, forward.new_tensor([0.0, 0.0, 1.0])).clone()  # turns each frame to face +Z
+    heading[..., 0, :] = heading.new_tensor([1.0, 0.0, 0.0, 0.0])
     frame = heading[..., None, :]  # the same rotation for every joint of a frame
 
     turn = rotations.multiply(heading[..., 1:, :], rotations.inverse(heading[..., :-1, :]))
@@ -205,7 +206,7 @@ def canonicalise(joints: Tensor) -> Tensor:
     joints = joints - joints[..., 1].amin(dim=(-2, -1))[..., None, None, None] * joints.new_tensor([0.0, 1.0, 0.0])
     start = joints[..., :1, :1, :]
     joints = joints - start * joints.new_tensor([1.0, 0.0, 1.0])
-    # Here upstream adds the hip line with the intended sign; `forward_direction` has the opposite one.
+    # Here upstream adds the hip line with the intended sign; `_forward_direction` has the opposite one.
     across = (
         joints[..., 0, skeleton.right_hip, :]
         - joints[..., 0, skeleton.left_hip, :]
@@ -244,30 +245,21 @@ def foot_contacts(joints: Tensor) -> Tensor:
     return (feet[..., 1:, :, :] - feet[..., :-1, :, :]).square().sum(-1) < skeleton.contact_threshold
 
 
-def forward_direction(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Tensor:
-    """Unit forward direction of each frame, with upstream's subtracted hip line. (..., T, J, 3) -> (..., T, 3)."""
+def _forward_direction(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Smoothed forward direction of each frame, with upstream's subtracted hip line. (..., T, J, 3) -> (..., T, 3)."""
     across = (
         joints[..., skeleton.left_hip, :]
         - joints[..., skeleton.right_hip, :]
         + joints[..., skeleton.right_shoulder, :]
         - joints[..., skeleton.left_shoulder, :]
     )
-    forward = _ahead(across)
-    return normalize(_gaussian_smooth(forward) if smooth else forward, dim=-1)
+    return normalize(_gaussian_smooth(_ahead(across)), dim=-1)
 
 
 def _ahead(across: Tensor) -> Tensor:
     """Horizontal direction ahead of a body with left-to-right line `across`. (..., 3) -> (..., 3), length <= 1."""
     up = across.new_tensor([0.0, 1.0, 0.0]).expand_as(across)
     return torch.linalg.cross(up, normalize(across, dim=-1))
-
-
-def _root_rotation(joints: Tensor, skeleton: Skeleton, *, smooth: bool) -> Tensor:
-    """Rotation of each frame's body to face +Z, identity at frame 0. (..., T, J, 3) -> (..., T, 4)."""
-    forward = forward_direction(joints, skeleton, smooth=smooth)
-    rotation = rotations.between(forward, forward.new_tensor([0.0, 0.0, 1.0])).clone()
-    rotation[..., 0, :] = rotation.new_tensor([1.0, 0.0, 0.0, 0.0])
-    return rotation
 
 
 def _joint_rotations(joints: Tensor, heading: Tensor, skeleton: Skeleton) -> Tensor:

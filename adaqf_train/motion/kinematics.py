@@ -12,15 +12,9 @@ from adaqf_train.motion import rotations
 
 
 def forward(translations: Tensor, turns: Tensor, parents: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Compute global joint positions from local transforms, all frames at once.
+    """Global positions (..., J, 3) and rotations (..., J, 4) of local transforms, all frames at once.
 
-    Args:
-        translations: (..., J, 3), in the parents' frames.
-        turns: Unit quaternions (..., J, 4), in the parents' frames.
-        parents: Parent of each joint, listed before its children; -1 for a root.
-
-    Returns:
-        Global positions (..., J, 3) and rotations (..., J, 4).
+    Translations (..., J, 3) and turns (..., J, 4) are in the parents' frames; parents come before children, -1: root.
     """
     positions: list[Tensor] = []
     orientations: list[Tensor] = []
@@ -41,19 +35,10 @@ def frames_at(frames: int, source_fps: float, target_fps: float) -> int:
 
 
 def resample(translations: Tensor, turns: Tensor, source_fps: float, target_fps: float) -> tuple[Tensor, Tensor]:
-    """Resample local transforms with cubics through the four nearest frames.
+    """Resample local transforms, (T, J, 3) and (T, J, 4), with cubics through the four nearest frames.
 
     Interpolating rotations instead of positions keeps bone lengths. Nothing is smoothed: from an integer multiple of
     the target rate every nth frame is taken unchanged, as HumanML3D does.
-
-    Args:
-        translations: (T, J, 3).
-        turns: Unit quaternions (T, J, 4).
-        source_fps: Their frame rate.
-        target_fps: The new frame rate.
-
-    Returns:
-        Translations and rotations at the new rate.
     """
     frames = len(translations)
     if source_fps == target_fps or frames < 2:

@@ -1,4 +1,4 @@
-"""Map the joints of any skeleton to the 22 of HumanML3D by their names.
+"""Map the joints of any skeleton to the 22 of HumanML3D by their names, and those to KIT-ML's 21.
 
 A map gives for each standard joint the name of a joint, or [a, b, share]: the point at that share of the way from
 joint a to joint b. The presets are such maps, and users write their own as JSON.
@@ -10,11 +10,12 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adaqf_train.errors import DataError
-from adaqf_train.motion.skeleton import HUMANML3D
+from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 Point = str | tuple[str, str, float]
 JointMap = Mapping[str, Point]
@@ -57,10 +58,7 @@ PRESETS: Mapping[str, JointMap] = {
 
 
 def recognise(names: Sequence[str], where: object = "skeleton") -> str:
-    """The preset whose joints are all among `names`; of several, the one with the most joints.
-
-    DataError, which names `where`, lists the joints and shows how to write a map.
-    """
+    """The preset whose joints are all among `names`; of several, the one with the most joints. `where`: for errors."""
     known = set(_plain(names)) | set(names)
     complete = [preset for preset, points in PRESETS.items() if _joints_of(points) <= known]
     if not complete:
@@ -80,8 +78,7 @@ def checked(content: object, where: object = "joint map") -> JointMap:
         if name not in HUMANML3D.joints:
             near = difflib.get_close_matches(name, HUMANML3D.joints, 1, cutoff=0)
             raise DataError(f"{where}: no standard joint is named {name!r}. The nearest name is {near[0]!r}.")
-    missing = [joint for joint in HUMANML3D.joints if joint not in content]
-    if missing:
+    if missing := [joint for joint in HUMANML3D.joints if joint not in content]:
         raise DataError(f"{where}: {', '.join(missing)} have no joint. Add them.")
     return {joint: _point(joint, point, where) for joint, point in content.items()}
 
@@ -89,8 +86,7 @@ def checked(content: object, where: object = "joint map") -> JointMap:
 def weights(names: Sequence[str], points: JointMap, where: object = "skeleton") -> Tensor:
     """A map as a matrix (22, J), float64, to multiply with joint positions (..., J, 3).
 
-    names: the skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:"). DataError, which
-    names `where`, for a joint that the skeleton does not have.
+    names: the skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:"). `where`: for errors.
     """
     index = {name: joint for joint, name in enumerate(_plain(names))} | {name: j for j, name in enumerate(names)}
     matrix = torch.zeros(len(HUMANML3D), len(names), dtype=torch.float64)
@@ -129,3 +125,17 @@ def _plain(names: Sequence[str]) -> list[str]:
         plain = [name.removeprefix(root + underscore) for name in plain]
     # Two bodies in one file would get equal names: these keep their prefixes.
     return plain if len(set(plain)) == len(plain) else list(names)
+
+
+# The two skeletons measure different points of the back: MMM's root, belly, thorax and neck take the nearest joints of
+# HumanML3D. A toe of KIT-ML is a foot of HumanML3D.
+_NEAREST = {"root": "pelvis", "bp": "spine1", "bt": "spine3", "bln": "neck", "bun": "head"}
+_NEAREST |= {f"{side}_toe": f"{side}_foot" for side in ("left", "right")}
+
+
+def to_kit(joints: np.ndarray) -> np.ndarray:
+    """Convert joints (T, 22, 3) in metres to KIT-ML's (T, 21, 3), in 640 per metre, at the same frame rate."""
+    there = dict(zip(HUMANML3D.joints, joints.swapaxes(0, 1), strict=True))
+    for side in ("left", "right"):  # the middle of a foot lies between ankle and toe
+        there[f"{side}_midfoot"] = 0.5 * there[f"{side}_ankle"] + 0.5 * there[f"{side}_foot"]
+    return KIT.units_per_metre * np.stack([there[_NEAREST.get(name, name)] for name in KIT.joints], axis=1)

@@ -18,14 +18,7 @@ def skating(joints: np.ndarray, skeleton: Skeleton) -> float:
     """Share of frame pairs in which a foot slides on the floor (Karunratanakul et al. 2023, `metrics.py` of GMD).
 
     A toe slides where it is below 5 cm in both frames, and its horizontal speed and the 5-frame mean of that speed
-    exceed 0.5 m/s.
-
-    Args:
-        joints: Positions (T, J, 3) of one clip, cut to its length, in the skeleton's units.
-        skeleton: The skeleton.
-
-    Returns:
-        The share, 0 to 1.
+    exceed 0.5 m/s. joints: (T, J, 3) of one clip, cut to its length, in the skeleton's units.
     """
     toes = joints[:, [skeleton.left_foot[1], skeleton.right_foot[1]]] / skeleton.units_per_metre
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * skeleton.fps
@@ -50,21 +43,12 @@ def travelling_speed(joints: np.ndarray, skeleton: Skeleton) -> float:
 def acceleration_distance(
     real: Sequence[np.ndarray], generated: Sequence[np.ndarray], skeleton: Skeleton
 ) -> dict[str, float]:
-    """Wasserstein-1 distances between the magnitudes of joint accelerations, and of jerks, of two sets of clips.
+    """Wasserstein-1 distances of the magnitudes of joint accelerations (m/s²) and jerks (m/s³) of two sets of clips.
 
-    Trembling, frozen and over-smoothed motions all increase the distance.
-
-    Args:
-        real: Joints (T_i, J, 3) of clips cut to their length, in the skeleton's units.
-        generated: The same of other clips.
-        skeleton: The skeleton.
-
-    Returns:
-        {"acceleration": m/s², "jerk": m/s³}.
-
-    Raises:
-        ValueError: No clip has the four frames that a jerk needs.
+    Trembling, frozen and over-smoothed motions all increase the distance. Clips are joints (T_i, J, 3), cut to their
+    length, in the skeleton's units; ValueError if none has the four frames that a jerk needs.
     """
+    from scipy.stats import wasserstein_distance  # takes half a second to import
 
     def sizes(clips: Sequence[np.ndarray], order: int) -> np.ndarray:
         values = [np.linalg.norm(np.diff(clip, order, axis=0), axis=-1).ravel() for clip in clips if len(clip) > 3]
@@ -73,7 +57,7 @@ def acceleration_distance(
         return np.concatenate(values) * (skeleton.fps**order / skeleton.units_per_metre)
 
     orders = {"acceleration": 2, "jerk": 3}
-    return {name: wasserstein(sizes(real, n), sizes(generated, n)) for name, n in orders.items()}
+    return {name: float(wasserstein_distance(sizes(real, n), sizes(generated, n))) for name, n in orders.items()}
 
 
 def penetration(joints: np.ndarray, skeleton: Skeleton) -> float:
@@ -87,13 +71,6 @@ def floating(joints: np.ndarray, skeleton: Skeleton) -> float:
     Jumps float too: compare with the figure of the real motions.
     """
     return float(np.maximum(_lowest(joints, skeleton) - FLOATING_HEIGHT, 0).mean())
-
-
-def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Wasserstein-1 distance of two samples of numbers, of any sizes."""
-    from scipy.stats import wasserstein_distance  # takes half a second to import
-
-    return float(wasserstein_distance(a, b))
 
 
 def _lowest(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:

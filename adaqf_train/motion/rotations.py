@@ -64,15 +64,7 @@ def identity(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def from_euler(angles: Tensor, axes: str) -> Tensor:
-    """Quaternions of intrinsic Euler angles.
-
-    Args:
-        angles: (..., n) radians.
-        axes: n letters; "ZXY" is R_Z·R_X·R_Y, the order of the channels of a BVH joint.
-
-    Returns:
-        Unit quaternions (..., 4).
-    """
+    """Quaternions of intrinsic Euler angles in radians: "ZXY" is R_Z·R_X·R_Y, as in BVH. (..., n) -> (..., 4)."""
     half = angles / 2
     q = identity(angles.shape[:-1], angles)
     for turn, axis in enumerate(axes):

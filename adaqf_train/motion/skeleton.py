@@ -55,6 +55,11 @@ class Skeleton:
         return tuple(parents)
 
     @cached_property
+    def children(self) -> tuple[list[int], ...]:
+        """Children of each joint."""
+        return tuple([child for child, parent in enumerate(self.parents) if parent == j] for j in range(len(self)))
+
+    @cached_property
     def rotation_parents(self) -> tuple[int, ...]:
         """The joint to which each joint's rotation is relative: its parent, or the root at the start of a chain."""
         relative_to = [0] * len(self)
@@ -108,9 +113,8 @@ def _directions(axes: str) -> tuple[tuple[int, int, int], ...]:
 
 
 _HUMANML3D_JOINTS = """
-pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot
-right_foot neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist
-right_wrist
+pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot neck
+left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
 """
 # Frame 0 of clip 000021, the official target skeleton, in metres.
 _HUMANML3D_BONES = """
@@ -158,8 +162,7 @@ def skeleton_of(joints: int) -> Skeleton:
 
 def skeleton_of_width(features: int) -> Skeleton:
     """Find the standard skeleton of a feature width, 263 (HumanML3D) or 251 (KIT-ML), else raise ValueError."""
-    if features == HUMANML3D.features:
-        return HUMANML3D
-    if features == KIT.features:
-        return KIT
+    for skeleton in (HUMANML3D, KIT):
+        if skeleton.features == features:
+            return skeleton
     raise ValueError(f"No standard representation has {features} features: expected 263 (HumanML3D) or 251 (KIT-ML).")

@@ -21,9 +21,8 @@ NEAREST = 0.1  # metres; points closer to the eye are projected as if they were 
 def camera(clips: Sequence[np.ndarray], aspect: float = ASPECT) -> dict[str, Any]:
     """Find the view that motions (T, J, 3) share: from in front, at the angle that brings them closest.
 
-    Returns:
-        Yaw and pitch in radians (yaw 0 looks from +Z), the target point (3,), the distance from it in metres, and the
-        radius in metres of the ground that the motion covers around the target.
+    It has yaw and pitch in radians (yaw 0 looks from +Z), the target point (3,), the distance from it in metres, and
+    the radius in metres of the ground that the motion covers around the target.
     """
     seen = []
     for clip in clips:
@@ -55,11 +54,7 @@ def camera_axes(yaw: float, pitch: float = PITCH) -> np.ndarray:
 
 
 def project(points: np.ndarray, view: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Project points (..., 3) onto a picture whose height reaches from -1 to 1; `view` is as `camera` returns it.
-
-    Returns:
-        Places on the picture (..., 2), and the size of a metre there (...,).
-    """
+    """Places (..., 2) of points (..., 3) on a picture of height -1 to 1, and the size of a metre there (...)."""
     local = (points - view["target"]) @ camera_axes(view["yaw"], view["pitch"]).T
     depth = np.maximum(view["distance"] - local[..., 2], NEAREST)
     scale = 1 / (math.tan(FIELD_OF_VIEW / 2) * depth)

@@ -10,37 +10,24 @@ import numpy as np
 from adaqf_train.motion.skeleton import Skeleton
 
 LEG = 0.82  # metres, thigh + shank of HumanML3D's target skeleton: all radii below are for this body
-RADII = {  # metres, of the flesh around a limb's joint
-    "hip": 0.078,
-    "knee": 0.052,
-    "ankle": 0.038,
-    "midfoot": 0.034,
-    "foot": 0.030,
-    "toe": 0.024,
-    "shoulder": 0.052,
-    "elbow": 0.039,
-    "wrist": 0.029,
-}
+# Metres, of the flesh around a limb's joint.
+RADII = {"hip": 0.078, "knee": 0.052, "ankle": 0.038, "midfoot": 0.034, "foot": 0.030, "toe": 0.024}
+RADII |= {"shoulder": 0.052, "elbow": 0.039, "wrist": 0.029}
 
 
 def body(skeleton: Skeleton) -> dict[str, Any]:
     """Describe the body around a skeleton: parts, each the convex hull of a few balls.
 
-    A ball is `{of: [[joint, weight], ...], ahead, radius}`. Its centre is the weighted sum of joints, moved by `ahead`
+    `parts` are {tone: "body", "left" or "right", balls}; `feet`: [ankle, toe, side], left first; `hips`: left, right. A
+    ball is `{of: [[joint, weight], ...], ahead, radius}`. Its centre is the weighted sum of joints, moved by `ahead`
     metres to where the body faces. Weights add up to 1; a weight above 1 places the ball beyond a bone's end, as for
-    hands, heels and the skull. A part's first and last ball are its axis. Metres are for a body whose legs are LEG
-    long.
-
-    Returns:
-        `parts`: {tone: "body", "left" or "right", balls}; `feet`: [ankle, toe, side], left first; `hips`: left, right.
+    hands, heels and the skull. A part's first and last ball are its axis. Metres are for a body with legs of LEG.
     """
     names = [name.partition("_") for name in skeleton.joints]  # ("left", "_", "knee"); the spine has no side
     (spine,) = [chain for chain in skeleton.chains if not any(names[joint][2] for joint in chain)]
     root, _, waist, *_, neck, head = spine
-    hips, shoulders = (
-        (skeleton.left_hip, skeleton.right_hip),
-        (skeleton.left_shoulder, skeleton.right_shoulder),
-    )
+    hips = skeleton.left_hip, skeleton.right_hip
+    shoulders = skeleton.left_shoulder, skeleton.right_shoulder
 
     def ball(of: int | Mapping[int, float], radius: float, ahead: float = 0.0) -> dict[str, Any]:
         weights = of if isinstance(of, Mapping) else {of: 1.0}

@@ -15,13 +15,8 @@ def document(template: str, package: str = __package__, **values: Any) -> str:
     Templates escape what `{{ … }}` inserts. They write data for a script as `{{ value | tojson }}`, which cannot close
     the script element, and inline a script or a style sheet of a package as `{{ asset("name.css", "package") }}`.
 
-    Args:
-        template: Name of a file in the `templates` folder of `package` or of this package, such as "page.html".
-        package: Package whose templates come first, such as "adaqf_train.userstudy"; they can extend "base.html".
-        **values: What the template inserts. A value that the template uses and that is missing is an error.
-
-    Returns:
-        The document.
+    template: name of a file in the `templates` folder of `package`, such as "adaqf_train.userstudy", or of this
+    package; templates can extend "base.html". A value that a template uses and that is missing is an error.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(name) for name in dict.fromkeys((package, __package__))]),

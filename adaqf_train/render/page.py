@@ -31,21 +31,12 @@ def write_page(
     summary: Sequence[Mapping[str, str]] = (),
     grid: bool = False,
 ) -> Path:
-    """Write a page that plays motions; the file appears whole or not at all.
+    """Write a page that plays motions, and return its path; the file appears whole or not at all.
 
-    Args:
-        path: The page's file; missing folders are created.
-        scenes: Captions with the motions to compare on each. All text is plain text: the page escapes it.
-        title: Heading of the page.
-        fps: Frames per second of every take.
-        summary: Rows of a small table at the top; their keys are the names of the columns, in order.
-        grid: Place the scenes side by side, which suits scenes of one take, instead of one below the other.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: A take cannot be shown (the message names its scene), or `fps` is not a positive number.
+    scenes: captions with the motions to compare on each; the page escapes all text. fps: of every take. summary: rows
+    of a small table at the top, whose keys are the names of the columns, in order. grid: place the scenes side by side,
+    which suits scenes of one take, instead of one below the other. ValueError names the scene of a take that cannot be
+    shown.
     """
     if not math.isfinite(fps) or fps <= 0:
         raise ValueError(f"fps is {fps}: expected the frames per second of the joints, such as 20.")
@@ -56,7 +47,7 @@ def write_page(
         summary=summary,
         columns=list(dict.fromkeys(column for row in summary for column in row)),
         layout="grid" if grid else "column",
-        scenes=[_with_figures(scene, motions, fps) for scene, motions in zip(scenes, clips, strict=True)],
+        scenes=[_with_figures(*pair, fps) for pair in zip(scenes, clips, strict=True)],
         motions=payload(clips, fps),
     )
     with atomic_file(Path(path)) as staging:
@@ -75,8 +66,5 @@ def figures(joints: np.ndarray, fps: float) -> dict[str, str]:
 
 
 def _with_figures(scene: Scene, motions: Sequence[np.ndarray], fps: float) -> Scene:
-    takes = (
-        replace(take, metrics={**figures(joints, fps), **take.metrics})
-        for take, joints in zip(scene.takes, motions, strict=True)
-    )
-    return replace(scene, takes=tuple(takes))
+    pairs = zip(scene.takes, motions, strict=True)
+    return replace(scene, takes=tuple(replace(t, metrics={**figures(m, fps), **t.metrics}) for t, m in pairs))

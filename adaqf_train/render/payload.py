@@ -21,41 +21,35 @@ CONTACT_SPEED = 0.5  # metres per second
 
 @dataclass(frozen=True)
 class Take:
-    """One motion in a scene.
+    """One motion in a scene."""
 
-    Attributes:
-        label: Name above the motion, such as "ground truth" or "AdaQF".
-        joints: Positions (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML).
-        note: Small text after the label.
-        metrics: Values by name, shown after the motion's own length, path and skating.
-    """
-
-    label: str
-    joints: np.ndarray
-    note: str = ""
-    metrics: Mapping[str, str] = field(default_factory=dict)
+    label: str  # name above the motion, such as "ground truth" or "AdaQF"
+    joints: np.ndarray  # (T, J, 3), metres, Y up, the floor at y = 0; J = 22 (HumanML3D) or 21 (KIT-ML)
+    note: str = ""  # small text after the label
+    metrics: Mapping[str, str] = field(default_factory=dict)  # shown after the motion's own length, path and skating
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One caption and the takes to compare on it, which share a camera.
-
-    Attributes:
-        caption: Heading of the scene.
-        takes: Motions side by side.
-        more: Other captions of the same motion, in small text.
-    """
+    """One caption and the takes to compare on it, which share a camera."""
 
     caption: str
     takes: tuple[Take, ...]
-    more: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()  # other captions of the same motion, in small text
 
 
 def checked(scenes: Sequence[Scene]) -> list[list[np.ndarray]]:
     """Motions of every scene as float64 (T, J, 3); a ValueError names the scene and the take that cannot be shown."""
     if not scenes:
         raise ValueError("No scenes: a page needs at least one Scene, with at least one Take.")
-    return [_checked_takes(index, scene) for index, scene in enumerate(scenes)]
+    clips = []
+    for index, scene in enumerate(scenes):
+        where = f"Scene {index} ({_shortened(scene.caption)})"
+        if not scene.takes:
+            raise ValueError(f"{where} has no takes: give it at least one Take, or remove the scene.")
+        places = (f"{where}, take {number} ({_shortened(take.label)})" for number, take in enumerate(scene.takes))
+        clips.append([checked_joints(take.joints, place) for take, place in zip(scene.takes, places, strict=True)])
+    return clips
 
 
 def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]:
@@ -74,12 +68,9 @@ def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]
 
 
 def contacts(joints: np.ndarray, skeleton: Skeleton, fps: float) -> list[list[int]]:
-    """Find the contacts of feet with the ground in a motion (T, J, 3), metres.
+    """Contacts with the ground of a motion (T, J, 3), metres: [foot, first frame, last frame]; foot 0 is the left.
 
     A foot stands while its toe is lower than CONTACT_HEIGHT and slower than CONTACT_SPEED.
-
-    Returns:
-        [foot, first frame, last frame] of every contact; foot 0 is the left, 1 the right one.
     """
     found = []
     for foot, (_, toe) in enumerate((skeleton.left_foot, skeleton.right_foot)):
@@ -145,16 +136,6 @@ def checked_joints(joints: Any, where: str) -> np.ndarray:
             f"{where}: a joint is {farthest:.0f} m from the origin. Millimetres? Divide by 1000; expected metres."
         )
     return joints
-
-
-def _checked_takes(index: int, scene: Scene) -> list[np.ndarray]:
-    where = f"Scene {index} ({_shortened(scene.caption)})"
-    if not scene.takes:
-        raise ValueError(f"{where} has no takes: give it at least one Take, or remove the scene.")
-    return [
-        checked_joints(take.joints, f"{where}, take {number} ({_shortened(take.label)})")
-        for number, take in enumerate(scene.takes)
-    ]
 
 
 def _shortened(text: str, width: int = 60) -> str:

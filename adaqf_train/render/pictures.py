@@ -32,13 +32,8 @@ FONT = {"fontfamily": "DejaVu Sans", "parse_math": False, "usetex": False}  # a 
 class Film(Sequence[Image.Image]):
     """The pictures of a film, one for each frame of the longest motion; shorter motions hold their last pose.
 
-    A picture is drawn when it is requested. Widths and heights are even, which H.264 requires.
-
-    Args:
-        motions: Joints (T_i, J, 3) of each motion, metres, Y up.
-        captions: A caption for each motion; it may be empty.
-        fps: Frames per second.
-        width: Pixels of one motion.
+    Motions are joints (T_i, J, 3), metres, Y up, each with a caption, which may be empty; `width` is that of one motion
+    in pixels. A picture is drawn when it is requested. Widths and heights are even, which H.264 requires.
     """
 
     def __init__(self, motions: Sequence[np.ndarray], captions: Sequence[str], fps: float, width: int = 480) -> None:
@@ -79,18 +74,9 @@ class Film(Sequence[Image.Image]):
 
 
 def strip(motions: Sequence[np.ndarray], captions: Sequence[str], fps: float, poses: int = POSES) -> Image.Image:
-    """Draw a row of poses at even times for each motion, below its caption.
+    """Draw a row of poses at even times for each motion (T_i, J, 3), metres, below its caption, which may be empty.
 
     The camera moves with the body; the floor, with lines half a metre apart, passes below it.
-
-    Args:
-        motions: Joints (T_i, J, 3) of each motion, metres, Y up.
-        captions: A caption for each motion; it may be empty.
-        fps: Frames per second.
-        poses: Poses in a row; the first and the last frame are among them.
-
-    Returns:
-        The picture.
     """
     texts = [wrapped(caption, poses * (POSE[0] + GAP)) for caption in captions]
     grid, head = _grid(len(motions), poses, POSE, texts, MARGIN, GAP)

@@ -27,24 +27,23 @@ def check_encoder() -> None:
         raise ExportError('MP4 files need PyAV: pip install "adaclip[export]" (or pip install av). GIF works without.')
 
 
-def write_mp4(path: str | Path, film: Sequence[Image.Image], fps: float) -> Path:
+def write_mp4(path: Path, film: Sequence[Image.Image], fps: float) -> None:
     """Write pictures of one size, whose sides are even, as H.264, which every browser plays; needs PyAV."""
     check_encoder()
     import av
 
     # 12.5 and 29.97 frames per second are fractions.
     rate = Fraction(fps).limit_denominator(1000)
-    with atomic_file(Path(path)) as staging, av.open(str(staging), "w", "mp4", {"movflags": "faststart"}) as container:
+    with atomic_file(path) as staging, av.open(str(staging), "w", "mp4", {"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": QUALITY, "preset": "veryfast"})
         for number, picture in enumerate(film):
             if number == 0:
                 stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())
-    return Path(path)
 
 
-def write_gif(path: str | Path, film: Sequence[Image.Image], fps: float) -> Path:
+def write_gif(path: Path, film: Sequence[Image.Image], fps: float) -> None:
     """Write pictures as a GIF that repeats; above FASTEST frames per second, only every second, third … picture."""
     step = math.ceil(fps / FASTEST)
     palette = _palette(film)
@@ -52,11 +51,9 @@ def write_gif(path: str | Path, film: Sequence[Image.Image], fps: float) -> Path
     # Durations are whole hundredths of a second; rounding times instead of durations keeps the film's length.
     times = [round(100 * step * number / fps) for number in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in itertools.pairwise(times)]
-    with atomic_file(Path(path)) as staging:
-        pictures[0].save(
-            staging, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False
-        )
-    return Path(path)
+    options = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0, "optimize": False}
+    with atomic_file(path) as staging:
+        pictures[0].save(staging, "GIF", **options)
 
 
 def _palette(film: Sequence[Image.Image]) -> Image.Image:

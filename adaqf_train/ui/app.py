@@ -34,19 +34,10 @@ class Studio:
         self.generators, self.formats, self.folder = generators, formats, folder
 
     def make(self, prompt: str, seconds: float, seed: float, names: Sequence[str]) -> tuple[str, list[str]]:
-        """Generate motions; all models draw from the same seed.
+        """Generate motions with the models of these names, which draw from the same seed (the page gives a float).
 
-        Args:
-            prompt: One sentence.
-            seconds: Length of the motions.
-            seed: A whole number; the page gives it as a float.
-            names: The models to use.
-
-        Returns:
-            HTML that plays the motions, and the paths of their files: the page, then one for each model and format.
-
-        Raises:
-            ConfigError: A value does not hold, or there is no such model.
+        Returns HTML that plays the motions, and the paths of their files: the page, then one for each model and format.
+        ConfigError names the value that does not hold.
         """
         if unknown := [name for name in names if name not in self.generators]:
             raise ConfigError(f"There is no model {unknown[0]!r}; there are {', '.join(self.generators)}.")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaqf_train.files import rest
-from adaqf_train.files.animation import Animation, Bones, solve_rotations
+from adaqf_train.files.animation import Animation, Bones, hinges, rest_directions, solve_rotations
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D, Skeleton
 
@@ -17,7 +16,7 @@ from adaqf_train.motion.skeleton import HUMANML3D, Skeleton
 def t_pose(skeleton: Skeleton = HUMANML3D) -> torch.Tensor:
     """Offsets (J, 3) of a body of 1.7 m in the T-pose."""
     lengths = skeleton.bone_lengths or [0.25] * (len(skeleton) - 1)
-    return rest.directions(skeleton) * torch.tensor((0.0, *lengths), dtype=torch.float64)[:, None]
+    return rest_directions(skeleton) * torch.tensor((0.0, *lengths), dtype=torch.float64)[:, None]
 
 
 def posed(angles: dict[int, torch.Tensor], skeleton: Skeleton = HUMANML3D) -> np.ndarray:
@@ -39,7 +38,7 @@ def dancer(frames: int = 40, seed: int = 0, skeleton: Skeleton = HUMANML3D) -> n
     for joint in range(len(skeleton)):
         size, speed, phase = (torch.from_numpy(rng.uniform(a, b, 3)) for a, b in ((0, 0.7), (1, 4), (0, 6)))
         angles[joint] = size * torch.sin(speed * time + phase)
-    for above, axis in rest.hinges(skeleton).items():  # elbows and knees bend one way
+    for above, axis in hinges(skeleton).items():  # elbows and knees bend one way
         joint = skeleton.parents.index(above)
         angles[joint] = (0.8 + angles[joint][:, :1]) * axis
     angles[0] = torch.cat([0.1 * time, 1.5 * time, 0 * time], dim=1)

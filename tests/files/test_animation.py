@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaqf_train.files import rest
-from adaqf_train.files.animation import TOLERANCE, solve_rotations
+from adaqf_train.files.animation import TOLERANCE, hinges, solve_rotations
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files.motions import dancer, posed, t_pose, wobbled
@@ -146,5 +145,5 @@ def test_solve_rotations_accepts_a_joint_on_its_parent():
 
 def test_hinges_are_below_shoulders_and_hips():
     for skeleton in (HUMANML3D, KIT):
-        names = {skeleton.joints[joint] for joint in rest.hinges(skeleton)}
+        names = {skeleton.joints[joint] for joint in hinges(skeleton)}
         assert names == {f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adaqf_train.motion import features
-from adaqf_train.motion.features import KIT_SLICES, SLICES, decode, encode
+from adaqf_train.motion.features import SLICES, Slices, decode, encode
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from adaqf_train.procedural import generate
 from tests.helpers import FLOAT32, deviation
@@ -53,7 +53,7 @@ def test_encode_equals_the_official_features(shared, name, canonical):
 
 
 def test_slices_cover_the_features_in_order():
-    for slices, width in ((SLICES, 263), (KIT_SLICES, 251)):
+    for slices, width in ((SLICES, 263), (Slices.of(KIT), 251)):
         groups = list(slices.groups().values())
         assert [g.start for g in groups] == [0] + [g.stop for g in groups[:-1]]
         assert groups[-1].stop == width

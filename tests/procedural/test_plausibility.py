@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import wasserstein_distance
 
-from adaqf_train.motion.physics import acceleration_distance, floating, penetration, wasserstein
+from adaqf_train.motion.physics import acceleration_distance, floating, penetration
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from adaqf_train.procedural import generate
 
@@ -38,13 +37,6 @@ def test_penetration_and_floating_are_in_metres(clips):
     assert floating(np.add(clip, [0, 1, 0]), HUMANML3D) == pytest.approx(0.95 + clip[..., 1].min(axis=1).mean())
     body = np.zeros((5, 21, 3)) - [0, 64, 0]
     assert penetration(body, KIT) == pytest.approx(0.1)
-
-
-def test_wasserstein_equals_scipys():
-    rng = np.random.default_rng(1)
-    a, b = rng.standard_normal(50), 1 + rng.standard_normal(70)
-    assert wasserstein(a, b) == pytest.approx(wasserstein_distance(a, b))
-    assert wasserstein(a, a) == 0
 
 
 def test_acceleration_distance_refuses_short_clips(clips):

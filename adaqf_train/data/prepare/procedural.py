@@ -13,7 +13,7 @@ from adaqf_train.data.layout import ORIGIN, CaptionedMotion, write_folder
 from adaqf_train.data.prepare.captions import whole
 from adaqf_train.data.prepare.joints import resample
 from adaqf_train.data.prepare.recordings import check_output
-from adaqf_train.motion.kit import to_kit
+from adaqf_train.motion.mapping import to_kit
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
 
