@@ -693,3 +693,12 @@ def test_doctor_prints_only_json_with_json(data, capsys, damage):
 def test_doctor_writes_the_gallery_as_a_page(sound, capsys):
     assert main(["doctor", str(sound), "--gallery", "page.pdf"]) == 1
     assert "Name a .html file" in capsys.readouterr().err
+
+
+def test_examine_lists_shared_captions_in_their_files_order(data):
+    shared = [f"a person does the {word} thing" for word in "first second third fourth fifth sixth".split()]
+    lines = "".join(f"{caption}#a/DET#0.0#0.0\n" for caption in shared)
+    for name in ("train00", "train01"):
+        (data / "texts" / f"{name}.txt").write_text(lines)
+    (found,) = [finding for finding in examine(data).findings if "belong to several clips" in finding.what]
+    assert [place.partition("'")[2].partition("'")[0] for place in found.where] == shared[:4]
