@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 _UNNAMED = "path/or/hub-id/of/this/adapter"
@@ -35,8 +35,7 @@ class CardDetails:
         return trained + (f"\n| metric | value |\n|---|---|\n{figures}" if figures else "")
 
     def as_dict(self) -> dict[str, object]:
-        stated = {"license": self.license, "datasets": list(self.datasets), "metrics": dict(self.metrics)}
-        return stated | {name: getattr(self, name) for name in ("more", "terms") if getattr(self, name)}
+        return {name: value for name, value in asdict(self).items() if value or name not in ("more", "terms")}
 
     @classmethod
     def from_dict(cls, content: Mapping) -> CardDetails:

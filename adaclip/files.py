@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -45,14 +46,14 @@ def atomic_folder(folder: Path, *, resume: str | None = None) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path whose file replaces `path` if nothing fails."""
+    """Yield a temporary path whose file replaces `path`, with the permissions of an earlier file, if nothing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(handle)
     staging = Path(name)
     try:
         yield staging
-        staging.chmod(0o666 & ~_umask())
+        staging.chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~_umask())
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)

@@ -91,19 +91,14 @@ class Transformer(nn.Module):
 
 
 class TextTower(nn.Module):
-    """A CLIP text encoder with the adapter merged, whose parts and weights have the names of OpenAI's package.
-
-    Args:
-        adaclip: The encoder to copy, on its device and in its precision; it stays unchanged.
-    """
+    """A copy of an encoder with the adapter merged, whose parts and weights have the names of OpenAI's package."""
 
     def __init__(self, adaclip: AdaCLIP) -> None:
         from transformers.activations import ACT2FN
 
         super().__init__()
         model = adaclip.merged()
-        config = model.config
-        width = config.hidden_size
+        config, width = model.config, model.config.hidden_size
         self.context_length: int = config.max_position_embeddings
         self.vocab_size: int = config.vocab_size
         sizes = width, config.num_attention_heads, config.intermediate_size
@@ -155,20 +150,11 @@ def load(
     *,
     base: str | None = None,
 ) -> tuple[TextTower, Callable[[object], Tensor]]:
-    """Load an adapter with its base.
+    """Load an adapter (a folder or Hub id) with its recorded base or another one; raise AdaCLIPError if that fails.
 
-    Args:
-        name: Folder or Hub id of an adapter.
-        device: None uses CUDA if available. Except on a CPU the matrices become float16, like OpenAI's.
-        jit: Has no effect: the model is always a plain module.
-        download_root: Cache folder for files from the Hub.
-        base: The base to use instead of the recorded one.
-
-    Returns:
-        The encoder and, in the place of image preprocessing, a function that raises.
-
-    Raises:
-        AdaCLIPError: The adapter cannot be loaded.
+    Returns the encoder and, in the place of image preprocessing, a function that raises. `device` None uses CUDA if
+    available; except on a CPU the matrices become float16, like OpenAI's. `jit` has no effect: the model is always a
+    plain module. `download_root` is the cache folder for files from the Hub.
     """
     global _loaded_tokenizer
     from adaclip.model import AdaCLIP
@@ -181,9 +167,8 @@ def load(
 def serve(adaclip: AdaCLIP, device: str | torch.device | None = None) -> TextTower:
     """Return a loaded encoder in the form of `load`; raise AdaCLIPError if it does not fit OpenAI's interface."""
     check_end_token(adaclip)
-    device = usual_device(device)
-    model = TextTower(adaclip).float().to(device)
-    if device.type != "cpu":
+    model = TextTower(adaclip).float().to(usual_device(device))
+    if model.text_projection.device.type != "cpu":
         convert_weights(model)
     return model
 
@@ -200,36 +185,34 @@ def tokenize(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Tensor:
-    """Tokenise prompts.
+    """Return the token ids (B, context_length) int32 of prompts, zero-padded; a single string is a batch of one.
 
-    Args:
-        texts: Prompts; a single string is a batch of one.
-        context_length: Length of the result.
-        truncate: Cut prompts that are too long, and keep the end token.
-        tokenizer: None uses that of the model loaded last, or OpenAI's before any is loaded.
-
-    Returns:
-        Token ids (B, context_length) int32, zero-padded.
-
-    Raises:
-        RuntimeError: A prompt is too long and `truncate` is False, as in OpenAI's package.
+    `truncate` cuts prompts that are too long and keeps the end token; without it they raise RuntimeError, as in
+    OpenAI's package. `tokenizer` None uses that of the model loaded last, or OpenAI's before any is loaded.
     """
     tokenizer = tokenizer or _loaded_tokenizer or _openai_tokenizer()
     if hasattr(texts, "tolist"):  # arrays of prompts, which some data loaders return
         texts = texts.tolist()
     texts = [texts] if isinstance(texts, str) else check_texts(texts)
-    rows = torch.zeros(len(texts), context_length, dtype=torch.int32)
-    for row, text in zip(rows, texts, strict=True):
-        # Case is lowered by Python, which treats a Greek final sigma differently from the tokenizers library.
-        ids = tokenizer(clean(text).lower(), verbose=False)["input_ids"]
-        if len(ids) > context_length:
-            if not truncate:
-                raise RuntimeError(
-                    f"A prompt has {len(ids)} tokens, more than the context length {context_length}: {text:.60}… "
-                    "Shorten it or pass truncate=True."
-                )
-            ids = [*ids[: context_length - 1], ids[-1]]
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.int32)
+    return id_rows(texts, context_length, truncate, [prompt_ids(text, tokenizer) for text in texts])
+
+
+def prompt_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return all token ids of a prompt, which is cleaned and lowered by Python as in OpenAI's package."""
+    return tokenizer(clean(text), verbose=False)["input_ids"]
+
+
+def id_rows(texts: Sequence[str], length: int, truncate: bool, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Return the prompts' ids as (B, length) int32, zero-padded; too long ones raise RuntimeError or are cut."""
+    rows = torch.zeros(len(texts), length, dtype=torch.int32)
+    for row, text, found in zip(rows, texts, ids, strict=True):
+        if len(found) > length and not truncate:
+            raise RuntimeError(
+                f"A prompt has {len(found)} tokens, more than the context length {length}: {text:.60}… "
+                "Shorten it or pass truncate=True."
+            )
+        kept = found if len(found) <= length else [*found[: length - 1], found[-1]]
+        row[: len(kept)] = torch.tensor(kept, dtype=torch.int32)
     return rows
 
 

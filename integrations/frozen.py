@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from adaclip.encoding import PromptEncoder
 from adaclip.inference import PromptCache
-from adaclip.openai_clip import TextTower, check_end_token, refuse_image, tokenize
+from adaclip.openai_clip import TextTower, check_end_token, id_rows, prompt_ids, refuse_image
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,17 +32,12 @@ CACHE = "ADACLIP_CACHE_MB"  # environment: memory for encoded prompts
 CACHE_MB = 512  # all pooled vectors of HumanML3D's captions take about 270
 TOKENIZED = 2**17  # prompts whose token ids are cached: HumanML3D has 87,384 captions
 CONTEXT = 77  # positions CLIP has
-MOST = 4096  # tokens: longer than any prompt, to count the words that are cut
 # Parts of OpenAI's model that other code accesses.
 PARTS = frozenset({"token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection"})
 
 
 class FrozenEncoder(nn.Module):
-    """AdaCLIP with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names.
-
-    Args:
-        adaclip: The encoder to copy, on its device and in its precision; it stays unchanged.
-    """
+    """A copy of an encoder with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names."""
 
     def __init__(self, adaclip: AdaCLIP) -> None:
         super().__init__()
@@ -126,35 +121,25 @@ class PromptIds:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.cut: set[int] = set()  # context lengths at which a cut was reported
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, list[int]] = {}
 
     def __call__(self, texts: str | Sequence[str], context_length: int = CONTEXT, truncate: bool = False) -> Tensor:
         """Return token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
         texts = [texts] if isinstance(texts, str) else list(texts)
-        length = kept_tokens(context_length)
-        rows = [self._ids(text) for text in texts]
-        too_long = [i for i, ids in enumerate(rows) if len(ids) > length]
-        if too_long and not truncate:
-            return tokenize(texts, length, truncate, tokenizer=self.tokenizer)  # raises
-        if too_long:
-            self._report([rows[i] for i in too_long], len(rows), length)
-        out = torch.zeros(len(rows), length, dtype=torch.int32)
-        for i, ids in enumerate(rows):
-            ids = ids if len(ids) <= length else (*ids[: length - 1], ids[-1])
-            out[i, : len(ids)] = torch.tensor(ids, dtype=torch.int32)
-        return out
+        length, ids = kept_tokens(context_length), [self._ids(text) for text in texts]
+        if truncate and length not in self.cut:
+            self._report([row for row in ids if len(row) > length], len(ids), length)
+        return id_rows(texts, length, truncate, ids)
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        known = self._known.get(text)
-        if known is None:
-            ids = tokenize([text], MOST, truncate=True, tokenizer=self.tokenizer)[0]
-            known = self._known[text] = tuple(ids[: int(ids.argmax()) + 1].tolist())
+    def _ids(self, text: str) -> list[int]:
+        if text not in self._known:
+            self._known[text] = prompt_ids(text, self.tokenizer)
             if len(self._known) > TOKENIZED:
                 del self._known[next(iter(self._known))]
-        return known
+        return self._known[text]
 
-    def _report(self, rows: list[tuple[int, ...]], of: int, length: int) -> None:
-        if length in self.cut:
+    def _report(self, rows: list[list[int]], of: int, length: int) -> None:
+        if not rows:
             return
         self.cut.add(length)
         lost = [self.tokenizer.decode(ids[length - 1 : -1]).split() for ids in rows]

@@ -93,10 +93,13 @@ def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
         raise SeamError(
             f"--seam {seam}: there is no module {module} where the script runs. Name it as the script imports it."
         ) from error
-    *parents, name = path.split(".")
-    for part in parents:
-        owner = _part(owner, part, seam)
-    original = _part(owner, name, seam)
+    original = owner
+    for name in path.split("."):
+        owner = original
+        if not hasattr(owner, name):
+            where = getattr(owner, "__name__", type(owner).__name__)
+            raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
+        original = getattr(owner, name)
     if not callable(original):
         kind = type(original).__name__
         raise SeamError(f"--seam {seam}: {name} is {kind}, expected a class or function that makes an encoder.")
@@ -104,13 +107,6 @@ def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
         make = staticmethod(make)
     with patches.attribute(owner, name, make):
         yield
-
-
-def _part(owner: object, name: str, seam: str) -> object:
-    if not hasattr(owner, name):
-        where = getattr(owner, "__name__", type(owner).__name__)
-        raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
-    return getattr(owner, name)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -139,8 +135,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     else:
         own += 1
     options = parser.parse_args(arguments[:own])
-    options.arguments = arguments[own:]
-    options.target = options.module if options.module is not None else options.target
+    options.arguments, options.target = arguments[own:], options.target if options.module is None else options.module
     if options.target is None:
         parser.error("no script. Give its path, or a module after -m")
     if options.weights is None and not options.compat:

@@ -28,10 +28,9 @@ IMPORT = r"import[ \t]+clip[ \t]*(#[^\r\n]*)?"
 
 
 class Clip:
-    """OpenAI's `clip` module, as far as its callers use it. The first `load` selects the encoder.
+    """OpenAI's `clip` module, as far as its callers use it.
 
-    Args:
-        weights: The adapter to serve unless the environment selects another (`selection`); it is not opened yet.
+    The first `load` selects and opens the encoder: `weights`, unless the environment names another (`selection`).
     """
 
     def __init__(self, weights: str) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Literal, NamedTuple
 
 from adaclip_integrations.errors import SeamError
 
+from adaclip.files import PARTIAL, atomic_file
+
 MARK = "  # adaclip replaces: "
-PARTIAL = ".adaclip-partial"  # a file being written; an interruption may leave one, which the next run removes
 # Start of a line: a byte order mark, which only the first line may have, and the indent.
 _START = rb"(?<![^\r\n])((?:\xef\xbb\xbf)?[ \t\f]*)"
 
@@ -150,8 +150,8 @@ def _restored(content: bytes) -> bytes:
 
 def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
     """Write new contents for (old, new) pairs; if anything stops it, all files get their old content back."""
-    for file in contents:
-        for leftover in (root / file).parent.glob(f".*{PARTIAL}"):
+    for path in (root / file for file in contents):
+        for leftover in path.parent.glob(f".{path.name}.*{PARTIAL}"):  # of an interrupted run
             leftover.unlink()
     changes = {root / file: pair for file, pair in contents.items() if pair[0] != pair[1]}
     for path in changes:
@@ -173,15 +173,8 @@ def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace the content atomically; the file keeps its permissions and a symbolic link its target."""
-    path = path.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(stat.S_IMODE(path.stat().st_mode))
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Replace the content atomically, even at a power failure; a symbolic link keeps its target."""
+    with atomic_file(path.resolve()) as staging, staging.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

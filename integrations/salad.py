@@ -65,12 +65,10 @@ EDITS = (
 )
 
 
-def served(weights: str) -> tuple[types.SimpleNamespace, types.SimpleNamespace]:
+def served(weights: str) -> tuple[types.SimpleNamespace, ...]:
     """Return the objects that the edited file names AutoModel and AutoTokenizer."""
-    return (
-        types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoModel")),
-        types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, "AutoTokenizer")),
-    )
+    kinds = ("AutoModel", "AutoTokenizer")
+    return tuple(types.SimpleNamespace(from_pretrained=functools.partial(_load, weights, kind)) for kind in kinds)
 
 
 class StatesEncoder(FrozenEncoder):

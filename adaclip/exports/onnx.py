@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import importlib.util
-import io
-import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,21 +59,15 @@ def to_onnx(adaclip: AdaCLIP, path: str | Path) -> Path:
         AdaCLIPError: The extra `onnx` is not installed, or the outputs differ.
     """
     path = free_file(Path(path))
-    with atomic_file(path) as staging:
-        _write(adaclip, staging)
-    return path
-
-
-def _write(adaclip: AdaCLIP, path: Path) -> None:
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         raise AdaCLIPError(f"The ONNX export needs {', '.join(absent)}: pip install 'adaclip[onnx]'.")
     encoder = copy.deepcopy(adaclip).cpu().float().eval()  # merged in float32, and outside any training
     graph = _Graph(encoder).eval()
     ids, mask = torch.zeros(2, 9, dtype=torch.long), torch.ones(2, 9, dtype=torch.long)
-    longest = graph.tower.context_length
-    dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest)}
-    with _quiet(), torch.no_grad():
+    dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=graph.tower.context_length)}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's errors are exceptions
         program = torch.onnx.export(
             graph,
             (ids, mask),
@@ -85,11 +75,14 @@ def _write(adaclip: AdaCLIP, path: Path) -> None:
             output_names=["pooled", "tokens"],
             dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
             dynamo=True,
+            verbose=False,
         )
     record = export_record(adaclip, "onnx", "none in this file")
     program.model.metadata_props.update({f"adaclip.{key}": value for key, value in record.items()})
-    program.save(str(path), external_data=False)  # one file; the text towers of CLIP are far below the limit of 2 GB
-    _compare(encoder, path)
+    with atomic_file(path) as staging:
+        program.save(str(staging), external_data=False)  # one file; CLIP's text towers are far below the limit of 2 GB
+        _compare(encoder, staging)
+    return path
 
 
 def _compare(encoder: AdaCLIP, path: Path) -> None:
@@ -107,17 +100,3 @@ def _compare(encoder: AdaCLIP, path: Path) -> None:
                 f"The ONNX graph's {name} differ from the encoder's by {difference:.2g} (allowed: {TOLERANCE:g}), so "
                 "nothing was written. Please report this with the versions of torch and onnxruntime."
             )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's messages; its errors are exceptions."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -11,8 +11,9 @@ import sys
 import pytest
 from adaclip_integrations import patching
 from adaclip_integrations.__main__ import located, main
-from adaclip_integrations.patching import MARK, PARTIAL, SeamError
+from adaclip_integrations.patching import MARK, SeamError
 
+from adaclip.files import PARTIAL
 from tests.integrations.stand_ins import CODEBASES, SEAM, contents, write
 
 codebases = pytest.mark.parametrize("codebase", CODEBASES)
