@@ -101,16 +101,9 @@ class Encode(_Loading):
     def _read(self) -> list[str]:
         if self.prompts and self.file:
             raise ValueError("Give prompts on the command line or with --file, not both.")
-        if self.prompts:
-            return list(self.prompts)
-        try:
-            text = self.file.read_text(encoding="utf-8") if self.file else sys.stdin.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self.file or 'standard input'}: not UTF-8 text ({error}).") from error
-        prompts = [line.strip() for line in text.splitlines() if line.strip()]
-        if not prompts:
-            raise ValueError(f"{self.file or 'standard input'}: no prompts found. Write one prompt per line.")
-        return prompts
+        return list(self.prompts) or [
+            line for _, line in _lines(self.file, "prompts found. Write one prompt per line.")
+        ]
 
     def _write(self, prompts: list[str], tensors: dict[str, Tensor], kind: str) -> None:
         from adaclip.files import atomic_file
@@ -160,11 +153,11 @@ class Compare:
     """Text file with one pair per line, separated by a tab; by default a list of seven."""
 
     def __call__(self) -> None:
-        from adaclip.inspection import compare, read_pairs
+        from adaclip.inspection import compare
 
         if not self.adapters:
             raise ValueError("Name at least one adapter to compare with its base.")
-        pairs = read_pairs(self.file) if self.file else list(PAIRS)
+        pairs = _pairs(self.file) if self.file else PAIRS
         _quiet_libraries()
         print(compare(self.adapters, pairs, base=self.base))
 
@@ -208,11 +201,8 @@ class Push(_Loading):
 
         encoder = self.load()
         old = encoder.details
-        details = CardDetails(
-            self.license or old.license,
-            self.dataset or old.datasets,
-            dict(map(_metric, self.metric)) or old.metrics,
-        )
+        metrics = dict(map(_metric, self.metric)) or old.metrics
+        details = CardDetails(self.license or old.license, self.dataset or old.datasets, metrics)
         address = encoder.push_to_hub(
             self.repo_id,
             details=details,
@@ -235,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             VERBS, prog="adaclip", description=f"{__doc__} The usual base is {DEFAULT_BASE}.", args=arguments
         )
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = lambda message, *_, **__: print(f"adaclip: {message}", file=sys.stderr)
             verb()
     except (AdaCLIPError, ValueError, OSError, ImportError) as error:
         print(f"adaclip: {' '.join(str(error).split())}", file=sys.stderr)
@@ -244,6 +234,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("adaclip: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _lines(file: Path | None, missing: str) -> list[tuple[int, str]]:
+    """Read a text file, or standard input; return the lines that are not empty, each with its number."""
+    name = file or "standard input"
+    try:
+        text = file.read_text(encoding="utf-8") if file else sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: not UTF-8 text ({error}).") from error
+    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not found:
+        raise ValueError(f"{name}: no {missing}")
+    return found
+
+
+def _pairs(file: Path) -> list[tuple[str, ...]]:
+    pairs = []
+    for number, line in _lines(file, "pairs found. Write two prompts per line, separated by a tab."):
+        pairs.append(tuple(part.strip() for part in line.split("\t")))
+        if len(pairs[-1]) != 2 or not all(pairs[-1]):
+            raise ValueError(f"{file}, line {number}: expected two prompts separated by a tab.")
+    return pairs
 
 
 def _json_line(content: dict[str, object]) -> str:
@@ -270,10 +282,6 @@ def _quiet_libraries() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"adaclip: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -174,15 +174,10 @@ def stack(
     with_tokens: bool = True,
 ) -> TextFeatures:
     """Return prompts of different lengths, all of them on `device`, as one batch, zero-padded."""
-    if not entries or not with_tokens:
-        empty = torch.zeros(0, projection_size, device=device)
-        pooled = torch.stack([entry.pooled for entry in entries]) if entries else empty
-        tokens, mask = (torch.zeros(len(entries), 0, *size, device=device) for size in ((hidden_size,), ()))
-        return TextFeatures(pooled, tokens, mask.bool())
-    lengths = torch.tensor([entry.length for entry in entries], device="cpu")  # whatever torch's default device
-    mask = torch.arange(int(lengths.max()), device="cpu") < lengths[:, None]
-    return TextFeatures(
-        torch.stack([entry.pooled for entry in entries]),
-        nn.utils.rnn.pad_sequence([e.tokens for e in entries if e.tokens is not None], batch_first=True),
-        mask.to(device),
-    )
+    shown = entries if with_tokens else []
+    lengths = torch.tensor([e.length for e in shown] or [0] * len(entries), device="cpu")  # not torch's default device
+    mask = torch.arange(max(lengths.tolist(), default=0), device="cpu") < lengths[:, None]
+    pooled = [torch.zeros(0, projection_size, device=device), *(entry.pooled[None] for entry in entries)]
+    states = [entry.tokens for entry in shown if entry.tokens is not None]
+    tokens = nn.utils.rnn.pad_sequence(states, batch_first=True) if states else torch.zeros(*mask.shape, hidden_size)
+    return TextFeatures(torch.cat(pooled), tokens.to(device), mask.to(device))

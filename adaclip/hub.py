@@ -82,11 +82,9 @@ def recorded_base(folder: Path) -> str:
     if not base:
         raise AdaCLIPError(f"{folder / CONFIG}: base_model_name_or_path is empty. Pass base=.")
     beside = (folder / base).resolve()
-    if beside.is_dir():
-        return str(beside)
-    if base.startswith((".", "/")):
+    if not beside.is_dir() and base.startswith((".", "/")):
         raise AdaCLIPError(f"{folder / CONFIG}: the base {base} is not at {beside}. Move it there or pass base=.")
-    return base
+    return str(beside) if beside.is_dir() else base
 
 
 def check_same_base(folder: Path, base: str) -> None:
@@ -121,7 +119,13 @@ def load_base(
         tokenizer = _load_tokenizer(str(tokenizer_folder), LoadOptions())
     else:
         tokenizer = _load_tokenizer(base, load)
-    _check_fit(tokenizer, model, base)
+    highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
+    if highest >= rows:
+        raise AdaCLIPError(
+            f"{base}: the tokenizer has ids up to {highest}, the model embeds {rows}. "
+            "The two are of different models: pass the right base=."
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     return model, tokenizer
 
 
@@ -182,17 +186,6 @@ def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _check_fit(tokenizer: PreTrainedTokenizerBase, model: CLIPTextModelWithProjection, base: str) -> None:
-    """Raise AdaCLIPError if the tokenizer has ids that the model lacks; limit prompts to the model's length."""
-    highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
-    if highest >= rows:
-        raise AdaCLIPError(
-            f"{base}: the tokenizer has ids up to {highest}, the model embeds {rows}. "
-            "The two are of different models: pass the right base=."
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-
-
 def push_folder(
     folder: Path,
     repo_id: str,
@@ -212,13 +205,8 @@ def push_folder(
         api.create_repo(repo_id, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            folder_path=folder,
-            repo_id=repo_id,
-            path_in_repo=subfolder or None,
-            revision=revision,
-            commit_message=message,
-        )
+        where = {"path_in_repo": subfolder or None, "revision": revision, "commit_message": message}
+        commit = api.upload_folder(folder_path=folder, repo_id=repo_id, **where)
     except _hub_errors() as error:
         raise AdaCLIPError(
             f"The {what} cannot be pushed to {repo_id}: {first_line(error)} "
@@ -240,10 +228,8 @@ def fetch_files(
             f"The {what} {repo_id} is neither a folder nor available from the Hub: {first_line(error)} "
             "Check the name, and connect once so that it is cached."
         ) from error
-    for pattern in patterns:
-        for path in sorted(snapshot.glob(pattern)):
-            if path.suffix == ".safetensors":
-                _check_digest(path)
+    for path in (path for pattern in patterns for path in snapshot.glob(pattern) if path.suffix == ".safetensors"):
+        _check_digest(path)
     return snapshot
 
 

@@ -33,26 +33,7 @@ def describe(repo_or_path: str, revision: str | None = None, subfolder: str = ""
     }
 
 
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Read pairs of prompts, one per line, separated by a tab; raise ValueError for another line."""
-    pairs = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error}).") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        parts = [part.strip() for part in line.split("\t")]
-        if len(parts) != 2 or not all(parts):
-            raise ValueError(f"{path}, line {number}: expected two prompts separated by a tab.")
-        pairs.append((parts[0], parts[1]))
-    if not pairs:
-        raise ValueError(f"{path}: no pairs found. Write two prompts per line, separated by a tab.")
-    return pairs
-
-
-def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, str]], base: str | None = None) -> str:
+def compare(adapters: Sequence[str], pairs: Sequence[tuple[str, ...]], base: str | None = None) -> str:
     """Return a table of cosine similarities of prompt pairs under the base and each adapter.
 
     Kept geometry is the correlation between similarities under the base and under the adapter, over all pairs of the

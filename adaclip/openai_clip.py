@@ -46,19 +46,12 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).type(x.dtype)
 
 
-class Attention(nn.Module):
-    """Causal multi-head attention: (B, L, D) -> (B, L, D), parameters named as nn.MultiheadAttention's."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = nn.Linear(width, width)
+class Attention(nn.MultiheadAttention):
+    """Causal multi-head attention: (B, L, D) -> (B, L, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         stacked = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in stacked.chunk(3, -1))
+        query, key, value = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in stacked.chunk(3, -1))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 

@@ -1,8 +1,5 @@
 """Stand-ins for what old code expects of packages and current packages no longer offer, while one script runs.
 
-    adaclip-run --compat --weights ADAPTER script.py …    with AdaCLIP
-    adaclip-run --compat script.py …                      with the script's own encoder
-
 Only what is missing is added: names that numpy, transformers and matplotlib dropped, `pkg_resources`, and packages that
 MDM, MoMask and SALAD import at the top of files but do not need to train on HumanML3D or KIT-ML. All changes are
 limited to this process and undone afterwards.

@@ -6,11 +6,8 @@
 
 While the script runs, and in this process only, `import clip` gives AdaCLIP with the interface of OpenAI's package
 (which need not be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path,
-loads AdaCLIP with the adapter merged. The first use of each is reported on stderr. Processes that the script starts are
-not affected. To launch several, use `torchrun … -m adaclip_integrations.launch --weights ADAPTER script.py …`.
-
-The encoder is frozen. Checkpoints of models that contain it record which encoder it was
-(`adaclip_integrations.fingerprint`) and load under no other. Without --weights the script keeps its own encoder.
+loads AdaCLIP with the adapter merged. Processes that the script starts are not affected. To launch several, use
+`torchrun … -m adaclip_integrations.launch --weights ADAPTER script.py …`.
 """
 
 from __future__ import annotations

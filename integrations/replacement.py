@@ -64,10 +64,12 @@ class Replacement:
         return str(to_hf(self.adaclip, Path(temporary) / "model"))
 
     def clip_module(self) -> types.ModuleType:
-        """Make a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`."""
+        """Make a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`.
+
+        It serves the name of the replaced base only.
+        """
 
         def load(name, device=None, jit=False, download_root=None):
-            """Act like `adaclip.openai_clip.load`, and accept the name of the replaced base only."""
             if str(name) != self.openai_name and Path(name).name != f"{self.openai_name.replace('/', '-')}.pt":
                 raise RuntimeError(
                     f"The script loads CLIP {name}, and {COMMAND} serves {self.openai_name} with {self.weights}. "
@@ -77,14 +79,9 @@ class Replacement:
             return self.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
 
         def tokenize(texts, context_length=77, truncate=False):
-            """Act like `adaclip.openai_clip.tokenize` with the encoder's vocabulary."""
             return self.frozen.tokenize(texts, context_length, truncate)
 
-        def available_models():
-            """Return the one name that can be loaded."""
-            return [self.openai_name]
-
-        functions = {"load": load, "tokenize": tokenize, "available_models": available_models}
+        functions = {"load": load, "tokenize": tokenize, "available_models": lambda: [self.openai_name]}
         model = patches.module("clip.model", convert_weights=openai_clip.convert_weights, CLIP=FrozenEncoder)
         return patches.module("clip", clip=patches.module("clip.clip", **functions), model=model, **functions)
 

@@ -10,37 +10,14 @@ from typing import TYPE_CHECKING
 
 from adaclip.config import AdaCLIPError
 from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
-from adaclip.files import atomic_folder, write_json
+from adaclip.files import atomic_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
 
-_README = """\
-# CLIP with a text encoder adapted to motion
-
-AdaCLIP {version}, made from the base `{base}`; the adapter is merged into the weights.
-
-- Text tower: adapted.
-- Vision tower: {vision}.
-
-Tokens equal OpenAI CLIP's if you clean prompts as its tokenizer does before you use the one in this folder:
-`adaclip.text.clean` (repairs mojibake, unescapes HTML twice, collapses white space).
-
-The licence terms of the base and of the motion data the adapter was trained on apply.
-"""
-
-_IMAGES = {  # CLIP's: `_transform` in `clip/clip.py` of openai/CLIP
-    "image_processor_type": "CLIPImageProcessor",
-    "do_resize": True,
-    "resample": 3,
-    "do_center_crop": True,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "do_convert_rgb": True,
-}
+_README = Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8")
+# CLIP's image preprocessing, apart from the size: `_transform` in `clip/clip.py` of openai/CLIP.
+_IMAGES = Path(__file__).with_name("preprocessor_config.json")
 
 
 def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
@@ -68,7 +45,7 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
         if real:
             size = full.config.vision_config.image_size
             images = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
-            write_json(staging / "preprocessor_config.json", _IMAGES | images)
+            write_json(staging / _IMAGES.name, read_json(_IMAGES) | images)
     return Path(folder)
 
 
