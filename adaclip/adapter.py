@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from adaclip.card import CardDetails, model_card
+from adaclip.card import CardDetails
 from adaclip.config import AdaCLIPError, LoRASettings
-from adaclip.files import atomic_folder, check_replaceable, read_json, write_json
+from adaclip.files import read_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
-    from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+    from transformers import CLIPTextModelWithProjection
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -151,45 +150,13 @@ def _fill(wrapped: PeftModel, name: str, stored: dict[str, torch.Tensor], folder
             raise AdaCLIPError(f"{path}: tensor {tensor} did not reach the model. Please report this as a bug.")
 
 
-def save_adapter(
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    base: str,
-    folder: Path,
-    *,
-    details: CardDetails,
-    with_base: bool = False,
-) -> Path:
-    """Write the active adapter's folder, complete or not at all; it replaces an earlier save only.
-
-    A local base is recorded relative to the folder. With `with_base`, or if it lies there already, it is copied into
-    the folder.
-    """
-    from adaclip import __version__
-
-    folder = folder.expanduser().resolve()
-    check_replaceable(folder, {*FILES, BASE}, {SETTINGS}, "an adapter")
-    recorded, local = base, Path(base).absolute() if Path(base).is_dir() else None
-    if local is not None:
-        with_base = with_base or local.resolve().is_relative_to(folder.resolve())
-        recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
-        recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
-    with atomic_folder(folder) as staging:
-        active = model.active_adapter
-        model.save_pretrained(str(staging), save_embedding_layers=False, selected_adapters=[active])
-        if (staging / active).is_dir():  # peft's place for adapters with a name other than "default"
-            shutil.copytree(staging / active, staging, dirs_exist_ok=True)
-            shutil.rmtree(staging / active)
-        config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
-        write_json(staging / CONFIG, config)
-        write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
-        tokenizer.save_pretrained(str(staging))
-        (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
-        if local is not None and with_base:
-            (staging / BASE).mkdir()
-            for path in sorted(path for pattern in BASE_FILES for path in local.glob(pattern)):
-                shutil.copy2(path, staging / BASE / path.name)
-    return folder
+def write_active(model: PeftModel, folder: Path) -> None:
+    """Write the active adapter's weights and configuration as peft does, but always into `folder` itself."""
+    active = model.active_adapter
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=[active])
+    if (folder / active).is_dir():  # peft's place for adapters with a name other than "default"
+        shutil.copytree(folder / active, folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / active)
 
 
 def saved_details(folder: Path) -> CardDetails:

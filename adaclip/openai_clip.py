@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 from adaclip.exports import openai_weights
+from adaclip.model import AdaCLIP
 from adaclip.text import check_texts, clean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from adaclip.model import AdaCLIP
 
 __all__ = ["TextTower", "available_models", "convert_weights", "load", "model", "tokenize"]
 
@@ -150,8 +149,6 @@ def load(
     plain module. `download_root` is the cache folder for files from the Hub.
     """
     global _loaded_tokenizer
-    from adaclip.model import AdaCLIP
-
     adaclip = AdaCLIP.from_pretrained(name, base=base, cache_dir=download_root)
     _loaded_tokenizer = adaclip.tokenizer
     return serve(adaclip, device), refuse_image

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
-from adaclip import adapter as adapter_files
 from adaclip import hub
+from adaclip.adapter import BASE, BASE_FILES, CARD, CONFIG, FILES, SETTINGS, adapter_config, write_active
 from adaclip.card import CardDetails, model_card
+from adaclip.files import atomic_folder, check_replaceable, write_json
 
 
 class SavingMixin:
@@ -30,7 +33,7 @@ class SavingMixin:
             base: What to record as the base; by default the base of this encoder. A local folder is recorded by its
                 path relative to `folder`.
             details: Licence, data sets and metrics for the card; by default those the adapter was loaded with.
-            with_base: Copy a base that is a local folder into `folder`.
+            with_base: Copy a base that is a local folder into `folder`; one that lies there already stays there.
 
         Returns:
             The folder.
@@ -38,14 +41,28 @@ class SavingMixin:
         Raises:
             AdaCLIPError: The folder contains something else.
         """
-        return adapter_files.save_adapter(
-            self.text_model,
-            self.tokenizer,
-            str(base or self.base),
-            Path(folder),
-            details=details or self.details,
-            with_base=with_base,
-        )
+        from adaclip import __version__
+
+        folder, details = Path(folder).expanduser().resolve(), details or self.details
+        check_replaceable(folder, {*FILES, BASE}, {SETTINGS}, "an adapter")
+        recorded = str(base or self.base)
+        local = Path(recorded).absolute() if Path(recorded).is_dir() else None
+        if local is not None:
+            with_base = with_base or local.resolve().is_relative_to(folder)
+            recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
+            recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
+        with atomic_folder(folder) as staging:
+            write_active(self.text_model, staging)
+            config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
+            write_json(staging / CONFIG, config)
+            write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
+            self.tokenizer.save_pretrained(str(staging))
+            (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
+            if local is not None and with_base:
+                (staging / BASE).mkdir()
+                for path in (path for pattern in BASE_FILES for path in local.glob(pattern)):
+                    shutil.copy2(path, staging / BASE / path.name)
+        return folder
 
     def push_to_hub(
         self,
@@ -101,6 +118,6 @@ class SavingMixin:
     ) -> Path:
         """Write what `push_to_hub` uploads: a card that names the repository, and a base that is a local folder."""
         folder = self.save_pretrained(folder, base=base, details=details, with_base=True)
-        card = model_card(adapter_files.adapter_config(folder), details or self.details, repo_id, subfolder)
-        (folder / adapter_files.CARD).write_text(card, encoding="utf-8")
+        card = model_card(adapter_config(folder), details or self.details, repo_id, subfolder)
+        (folder / CARD).write_text(card, encoding="utf-8")
         return folder

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from adaclip_integrations import patches
@@ -23,9 +22,7 @@ from torch import nn
 
 from adaclip.files import FileError, read_json, write_json
 from adaclip.inference import is_of
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
+from adaclip.model import AdaCLIP
 
 NOTE = "adaclip_encoder.json"  # beside checkpoints, for people: file -> record
 OVERRIDE = "ADACLIP_ALLOW_OTHER_ENCODER"  # environment: any value except 0 permits another encoder

@@ -19,14 +19,12 @@ from adaclip_integrations import fingerprint
 from torch import Tensor, nn
 
 from adaclip.encoding import PromptEncoder
-from adaclip.inference import PromptCache
+from adaclip.inference import CachedPrompt, PromptCache
+from adaclip.model import AdaCLIP
 from adaclip.openai_clip import TextTower, check_end_token, id_rows, prompt_ids, refuse_image
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from adaclip.inference import CachedPrompt
-    from adaclip.model import AdaCLIP
 
 CACHE = "ADACLIP_CACHE_MB"  # environment: memory for encoded prompts
 CACHE_MB = 512  # all pooled vectors of HumanML3D's captions take about 270

@@ -32,6 +32,7 @@ from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
 from adaclip_integrations.replacement import COMMAND, replaced  # noqa: E402
 
 from adaclip.config import AdaCLIPError  # noqa: E402
+from adaclip.model import AdaCLIP  # noqa: E402
 
 _TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
 
@@ -54,11 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _prepare(options: argparse.Namespace, undo: ExitStack) -> None:
     """Set up the process for the script, until `undo` closes."""
-    adaclip = None
-    if options.weights is not None:
-        from adaclip.model import AdaCLIP
-
-        adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base)
+    adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base) if options.weights is not None else None
     if options.compat:
         undo.enter_context(compatible())
     # For codebases with edits: the command's options have priority over the edits and the environment.

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from adaclip_integrations import patching
+from adaclip_integrations.frozen import FrozenEncoder
 from adaclip_integrations.openai_seam import Clip, frozen_for, import_edit, require
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from adaclip_integrations.frozen import FrozenEncoder
-    from torch import Tensor, nn
-
-    from adaclip.model import AdaCLIP
+from adaclip.model import AdaCLIP
 
 NAME = "MDM"
 FILE = "model/mdm.py"

@@ -7,15 +7,11 @@ recognise the encoder by it. `utils/eval_t2m.py` imports CLIP and does not use i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from adaclip_integrations import patching
 from adaclip_integrations.openai_seam import Clip, frozen_for, import_edit, require, unused_import_edit
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from adaclip.model import AdaCLIP
+from adaclip.model import AdaCLIP
 
 NAME = "MoMask"
 FILE = "models/mask_transformer/transformer.py"

@@ -6,20 +6,16 @@ import ast
 import importlib
 import types
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from adaclip_integrations import selection
 from adaclip_integrations.errors import IntegrationError
 from adaclip_integrations.fingerprint import guard, note_saves
 from adaclip_integrations.frozen import FrozenEncoder
 from adaclip_integrations.patching import Edit, sets_attribute, uses
+from torch import Tensor, nn
 
+from adaclip.model import AdaCLIP
 from adaclip.openai_clip import refuse_image, usual_device
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from adaclip.model import AdaCLIP
 
 # Width of the pooled vector of OpenAI's models; callers build their networks for it.
 WIDTHS = {"ViT-B/32": 512, "ViT-B/16": 512, "ViT-L/14": 768, "ViT-L/14@336px": 768}

@@ -10,7 +10,6 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adaclip_integrations import fingerprint, patches
 from adaclip_integrations.compat import move_cache
@@ -18,9 +17,7 @@ from adaclip_integrations.frozen import FrozenEncoder
 
 from adaclip import openai_clip
 from adaclip.config import DEFAULT_BASE
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
+from adaclip.model import AdaCLIP
 
 COMMAND = "adaclip-run"
 # Names that scripts use for the bases: the last part of Hugging Face's, and OpenAI's.

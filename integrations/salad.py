@@ -23,12 +23,11 @@ from adaclip_integrations.openai_seam import check_width, frozen, frozen_for, re
 from adaclip_integrations.patching import Edit, uses
 from torch import Tensor, nn
 
+from adaclip.model import AdaCLIP
 from adaclip.text import clean
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from adaclip.model import AdaCLIP
 
 __all__ = ["apply", "check", "move_cache", "revert", "served", "swap_encoder"]  # edited files import move_cache here
 

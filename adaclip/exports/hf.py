@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adaclip.config import AdaCLIPError
 from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
 from adaclip.files import atomic_folder, read_json, write_json
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
+from adaclip.model import AdaCLIP
 
 _README = Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8")
 # CLIP's image preprocessing, apart from the size: `_transform` in `clip/clip.py` of openai/CLIP.

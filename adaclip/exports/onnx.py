@@ -6,7 +6,6 @@ import copy
 import importlib.util
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +14,8 @@ from adaclip.config import AdaCLIPError
 from adaclip.encoding import end_positions
 from adaclip.exports.towers import export_record, free_file
 from adaclip.files import atomic_file
+from adaclip.model import AdaCLIP
 from adaclip.openai_clip import TextTower
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # largest permitted difference in a float32 output; kernels sum in another order

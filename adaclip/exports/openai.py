@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,8 @@ from adaclip.config import AdaCLIPError
 from adaclip.exports import openai_weights
 from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, free_file, full_clip, merged_text
 from adaclip.files import atomic_file
+from adaclip.model import AdaCLIP
 from adaclip.openai_clip import check_end_token
-
-if TYPE_CHECKING:
-    from adaclip.model import AdaCLIP
 
 
 def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:

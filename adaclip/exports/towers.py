@@ -12,11 +12,10 @@ from torch import nn
 from adaclip.adapter import first_line
 from adaclip.config import AdaCLIPError
 from adaclip.hub import load_clip
+from adaclip.model import AdaCLIP
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTextModelWithProjection
-
-    from adaclip.model import AdaCLIP
 
 RECORD = "adaclip_export.json"  # marks a folder as an export, which a later export may replace
 # The vision tower of a text-only base in formats that require one: no layers, and zero weights, so that every image

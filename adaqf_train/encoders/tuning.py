@@ -9,7 +9,6 @@ from typing import Literal
 from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
 from adaclip import AdaCLIP
-from adaclip.adapter import save_adapter
 from adaclip.files import atomic_folder
 from adaqf_train.config import EncoderConfig
 
@@ -53,4 +52,4 @@ def save_tuned(folder: Path, encoder: AdaCLIP, tuning: Tuning) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch) / "base"
         save_clip(base, encoder.merged(), encoder.tokenizer)
-        save_adapter(encoder.text_model, encoder.tokenizer, str(base), folder, details=encoder.details, with_base=True)
+        encoder.save_pretrained(folder, base=base, with_base=True)
