@@ -23,15 +23,7 @@ if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
 
 # Prompts that differ in what a still image cannot show.
-PAIRS = (
-    ("a person walks", "a person runs"),
-    ("a person walks slowly", "a person walks quickly"),
-    ("a person turns left", "a person turns right"),
-    ("a person walks forward", "a person walks backward"),
-    ("a person jumps once", "a person jumps twice"),
-    ("a person waves with the left hand", "a person waves with the right hand"),
-    ("a person sits down then waves", "a person waves then sits down"),
-)
+PAIRS = Path(__file__).with_name("prompt_pairs.tsv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,27 +83,21 @@ class Encode(_Loading):
             )
         if self.output == "both" and kind != ".safetensors":
             raise ValueError("Token states need a .safetensors file: --out FILE.safetensors")
-        prompts = self._read()
+        if self.prompts and self.file:
+            raise ValueError("Give prompts on the command line or with --file, not both.")
+        missing = "prompts found. Write one prompt per line."
+        prompts = list(self.prompts) or [line for _, line in _lines(self.file, missing)]
         encoded = self.load().encode(
             prompts, output=self.output, batch_size=self.batch_size, normalize=self.normalize, long=self.long
         )
         tensors = {"pooled": encoded} if self.output == "pooled" else encoded._asdict()
         self._write(prompts, tensors, kind)
 
-    def _read(self) -> list[str]:
-        if self.prompts and self.file:
-            raise ValueError("Give prompts on the command line or with --file, not both.")
-        return list(self.prompts) or [
-            line for _, line in _lines(self.file, "prompts found. Write one prompt per line.")
-        ]
-
     def _write(self, prompts: list[str], tensors: dict[str, Tensor], kind: str) -> None:
         from adaclip.files import atomic_file
 
         pooled = tensors["pooled"]
-        lines = (
-            _json_line({"text": text, "vector": vector}) for text, vector in zip(prompts, pooled.tolist(), strict=True)
-        )
+        lines = map(_json_line, prompts, pooled.tolist())
         if self.out is None:
             sys.stdout.writelines(lines)
             return
@@ -157,7 +143,7 @@ class Compare:
 
         if not self.adapters:
             raise ValueError("Name at least one adapter to compare with its base.")
-        pairs = _pairs(self.file) if self.file else PAIRS
+        pairs = _pairs(self.file or PAIRS)
         _quiet_libraries()
         print(compare(self.adapters, pairs, base=self.base))
 
@@ -258,9 +244,9 @@ def _pairs(file: Path) -> list[tuple[str, ...]]:
     return pairs
 
 
-def _json_line(content: dict[str, object]) -> str:
+def _json_line(text: str, vector: list[float]) -> str:
     """Return one line of JSON lines, with surrogates (from a command line that is not UTF-8) as escapes."""
-    line = json.dumps(content, ensure_ascii=False) + "\n"
+    line = json.dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n"
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -32,16 +32,12 @@ class LoRASettings:
             raise ValueError(f"LoRA needs rank >= 1 and alpha > 0, got rank {self.rank} and alpha {self.alpha}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout must lie in [0, 1), got {self.dropout}.")
-        unknown = set(self.modules) - {*LORA_MODULES, "out_proj"}
+        known = (*LORA_MODULES, "out_proj")
+        unknown = set(self.modules) - set(known)
         if unknown or not self.modules:
-            known = ", ".join((*LORA_MODULES, "out_proj"))
-            raise ValueError(f"Unknown LoRA modules {sorted(unknown)}: choose from {known}.")
+            raise ValueError(f"Unknown LoRA modules {sorted(unknown)}: choose from {', '.join(known)}.")
 
     @property
     def target_modules(self) -> str:
         """Pattern of module names for peft, which excludes a vision tower."""
-        attention = "|".join(m.removesuffix("_proj") for m in self.modules if m.endswith("_proj"))
-        mlp = "|".join(m for m in self.modules if not m.endswith("_proj"))
-        groups = [rf"self_attn\.(?:{attention})_proj"] if attention else []
-        groups += [rf"mlp\.(?:{mlp})"] if mlp else []
-        return rf"(?!.*vision).*encoder\.layers\.\d+\.(?:{'|'.join(groups)})"
+        return rf"(?!.*vision).*encoder\.layers\.\d+\.(?:self_attn|mlp)\.(?:{'|'.join(self.modules)})"

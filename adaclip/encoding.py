@@ -179,5 +179,6 @@ def stack(
     mask = torch.arange(max(lengths.tolist(), default=0), device="cpu") < lengths[:, None]
     pooled = [torch.zeros(0, projection_size, device=device), *(entry.pooled[None] for entry in entries)]
     states = [entry.tokens for entry in shown if entry.tokens is not None]
-    tokens = nn.utils.rnn.pad_sequence(states, batch_first=True) if states else torch.zeros(*mask.shape, hidden_size)
-    return TextFeatures(torch.cat(pooled), tokens.to(device), mask.to(device))
+    empty = torch.zeros(len(entries), 0, hidden_size, device=device)
+    tokens = nn.utils.rnn.pad_sequence(states, batch_first=True) if states else empty
+    return TextFeatures(torch.cat(pooled), tokens, mask.to(device))

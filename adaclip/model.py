@@ -324,15 +324,8 @@ class AdaCLIP(SavingMixin, nn.Module):
         elif not self._disabled:
             adapter = self.active_adapter
         model, state = self._weights.get(self.text_model, adapter)
-        return PromptEncoder(
-            model,
-            state,
-            self.cache,
-            padding=self.tokenizer.pad_token_id,
-            eos_token_id=self.eos_token_id,
-            with_tokens=with_tokens,
-            place=model.device if on_device else CPU,
-        )
+        padding, place = self.tokenizer.pad_token_id, model.device if on_device else CPU
+        return PromptEncoder(model, state, self.cache, padding, self.eos_token_id, with_tokens, place)
 
     def _check_adapter(self, name: str) -> None:
         if name not in self.adapters:

@@ -22,7 +22,14 @@ CODEBASES = ("mdm", "momask", "salad")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 1 after an error message of one line. A wrong command line exits with 2."""
-    options = _parse(arguments)
+    parser = argparse.ArgumentParser(prog="python -m adaclip_integrations", description=__doc__.partition("\n")[0])
+    parser.add_argument("codebase", choices=CODEBASES)
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder of the checkout")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; it is not opened")
+    action.add_argument("--check", action="store_true", help="show the state of the files; exit code 1: unknown")
+    action.add_argument("--revert", action="store_true", help="undo the edits")
+    options = parser.parse_args(arguments)
     codebase = importlib.import_module(f"adaclip_integrations.{options.codebase}")
     try:
         if options.check:
@@ -51,21 +58,7 @@ def located(weights: str) -> str:
 
 
 def _report(changed: Sequence[str], done: str, nothing: str) -> None:
-    for file in changed:
-        print(f"{file}: {done}")
-    if not changed:
-        print(nothing)
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m adaclip_integrations", description=__doc__.partition("\n")[0])
-    parser.add_argument("codebase", choices=CODEBASES)
-    parser.add_argument("path", type=Path, metavar="PATH", help="folder of the checkout")
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; it is not opened")
-    action.add_argument("--check", action="store_true", help="show the state of the files; exit code 1: unknown")
-    action.add_argument("--revert", action="store_true", help="undo the edits")
-    return parser.parse_args(arguments)
+    print("\n".join(f"{file}: {done}" for file in changed) or nothing)
 
 
 if __name__ == "__main__":

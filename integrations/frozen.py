@@ -18,8 +18,8 @@ import torch
 from adaclip_integrations import fingerprint
 from torch import Tensor, nn
 
-from adaclip.encoding import PromptEncoder
-from adaclip.inference import CachedPrompt, PromptCache
+from adaclip.encoding import PromptEncoder, TextFeatures
+from adaclip.inference import PromptCache
 from adaclip.model import AdaCLIP
 from adaclip.openai_clip import TextTower, check_end_token, id_rows, prompt_ids, refuse_image
 
@@ -54,17 +54,13 @@ class FrozenEncoder(nn.Module):
 
     def encode_text(self, text: Tensor | Sequence[str]) -> Tensor:
         """Return pooled vectors (B, P), float32, of prompts or token ids (B, L), on the device of the ids."""
-        device = text.device if isinstance(text, Tensor) else self.device
-        pooled = [entry.pooled for entry in self._entries(text, with_tokens=False)]
-        return (torch.stack(pooled) if pooled else torch.zeros(0, self.projection_size)).to(device)
+        return self._features(text, with_tokens=False).pooled
 
     def hidden_states(self, text: Tensor | Sequence[str]) -> Tensor:
         """Return last hidden states (B, L, H), float32, of token ids (B, L) or prompts; zero after the end token."""
-        ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
-        states = torch.zeros(*ids.shape, self.width)
-        for row, entry in zip(states, self._entries(ids, with_tokens=True), strict=True):
-            row[: entry.length] = entry.tokens
-        return states.to(text.device if isinstance(text, Tensor) else self.device)
+        length = text.shape[1] if isinstance(text, Tensor) else kept_tokens(CONTEXT)
+        states = self._features(text, with_tokens=True).tokens
+        return nn.functional.pad(states, (0, 0, 0, length - states.shape[1]))
 
     forward = encode_text
     encode_image = staticmethod(refuse_image)
@@ -85,13 +81,15 @@ class FrozenEncoder(nn.Module):
         return self._hidden["model"].device
 
     @torch.no_grad()
-    def _entries(self, text: Tensor | Sequence[str], *, with_tokens: bool) -> list[CachedPrompt]:
+    def _features(self, text: Tensor | Sequence[str], *, with_tokens: bool) -> TextFeatures:
+        """Return the features on the device of the ids; of prompts, on the encoder's device."""
         ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
         ends = ids.argmax(dim=-1).tolist() if ids.numel() else []  # as OpenAI's pooling finds the end token
         rows = [row[: end + 1] for row, end in zip(ids.tolist(), ends, strict=False)]
         padding, end = self.tokenizer.pad_token_id or 0, self.tokenizer.eos_token_id
         encode = PromptEncoder(self._hidden["model"], 0, self.cache, padding, end, with_tokens)
-        return encode(rows, batch_size=64, show_progress_bar=False)
+        features = encode.features([[row] for row in rows], 64, show_progress_bar=False)
+        return features.to(ids.device if isinstance(text, Tensor) else self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenEncoder:
         """Move to another device with the surrounding model, and keep its precision."""

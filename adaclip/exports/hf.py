@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,9 +72,7 @@ def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> It
 def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
     """Write the four files that every version of transformers reads; save_pretrained writes the newest format only."""
     tokenizer = adaclip.tokenizer
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
-    vocab = dict(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
+    tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json and merges.txt
     special = {
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,
@@ -90,7 +87,5 @@ def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
         "errors": "replace",
         **special,
     }
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(("#version: 0.2", *merges)) + "\n", encoding="utf-8")
     write_json(folder / "special_tokens_map.json", special)
     write_json(folder / "tokenizer_config.json", config)
