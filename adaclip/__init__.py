@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaclip._lazy import lazy
+from adaclip._startup import lazy
 
 __version__ = "0.1.0"
 __all__ = ["AdaCLIP", "AdaCLIPError", "CardDetails", "LoRASettings", "TextFeatures", "__version__"]

@@ -161,10 +161,8 @@ def write_active(model: PeftModel, folder: Path) -> None:
 
 def saved_details(folder: Path) -> CardDetails:
     """Return the licence, data sets and metrics that an adapter folder records; empty if another program saved it."""
-    if not (folder / SETTINGS).is_file():
-        return CardDetails()
     try:
-        return CardDetails.from_dict(read_json(folder / SETTINGS))
+        return CardDetails.from_dict(read_json(folder / SETTINGS)) if (folder / SETTINGS).is_file() else CardDetails()
     except (ValueError, TypeError) as error:
         raise AdaCLIPError(f"{folder / SETTINGS}: {first_line(error)} Download or save the adapter again.") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from adaclip import exports
-from adaclip._environment import wait_passively
+from adaclip._startup import wait_passively
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:

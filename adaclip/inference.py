@@ -63,8 +63,7 @@ class _Watch:
 
     def covers(self, text_model: PeftModel) -> bool:
         """Tell whether the model has the modules that were found."""
-        same = self.text_model is text_model
-        return same and all(tuple(now.values()) == found for now, found in self._children)
+        return self.text_model is text_model and all(tuple(now.values()) == found for now, found in self._children)
 
     def facts(self, adapter: str | None) -> tuple[list[Tensor], list[object]]:
         """Return the tensors that the merged weights of `adapter` depend on, and facts that change with them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaclip._lazy import lazy
+from adaclip._startup import lazy
 
 __all__ = ["AdaQFError", "MotionDataset", "MotionGenerator", "Report", "evaluate", "save_motion"]
 

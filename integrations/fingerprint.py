@@ -16,8 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
-from adaclip_integrations import patches
-from adaclip_integrations.errors import OtherEncoderError
+from adaclip_integrations import OtherEncoderError, patches
 from torch import nn
 
 from adaclip.files import FileError, read_json, write_json

@@ -21,13 +21,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from adaclip._environment import wait_passively
+from adaclip._startup import wait_passively
 
 wait_passively()  # before the imports below load torch
 
-from adaclip_integrations import patches, selection  # noqa: E402
+from adaclip_integrations import (  # noqa: E402
+    SeamError,
+    patches,
+    selection,
+)
 from adaclip_integrations.compat import compatible  # noqa: E402
-from adaclip_integrations.errors import SeamError  # noqa: E402
 from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
 from adaclip_integrations.replacement import COMMAND, replaced  # noqa: E402
 

@@ -22,8 +22,6 @@ NAME = "MDM"
 FILE = "model/mdm.py"
 EDITS = (import_edit(FILE, "adaclip_integrations.mdm.served({weights})"),)
 TOKENS = 22  # start, 20 tokens, end: `clip_encode_text`, for humanml and kit
-
-
 served = Clip  # what the edited file names `clip`
 
 

@@ -16,8 +16,6 @@ from adaclip.model import AdaCLIP
 NAME = "MoMask"
 FILE = "models/mask_transformer/transformer.py"
 EDITS = (import_edit(FILE, "adaclip_integrations.momask.served({weights})"), unused_import_edit("utils/eval_t2m.py"))
-
-
 served = Clip  # what the edited file names `clip`; both transformers share one encoder
 
 

@@ -7,8 +7,7 @@ import importlib
 import types
 from collections.abc import Sequence
 
-from adaclip_integrations import selection
-from adaclip_integrations.errors import IntegrationError
+from adaclip_integrations import IntegrationError, selection
 from adaclip_integrations.fingerprint import guard, note_saves
 from adaclip_integrations.frozen import FrozenEncoder
 from adaclip_integrations.patching import Edit, sets_attribute, uses

@@ -12,8 +12,7 @@ from importlib.machinery import ModuleSpec
 @contextmanager
 def attribute(owner: object, name: str, value: object) -> Iterator[None]:
     """Set an attribute of a module or class."""
-    own = name in vars(owner)
-    before = vars(owner).get(name)
+    own, before = name in vars(owner), vars(owner).get(name)
     setattr(owner, name, value)
     try:
         yield

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from adaclip_integrations.errors import SeamError
+from adaclip_integrations import SeamError
 
 from adaclip.files import PARTIAL, atomic_file
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaclip._lazy import lazy
+from adaclip._startup import lazy
 
 if TYPE_CHECKING:
     from adaclip.exports.hf import to_hf, to_text_encoder

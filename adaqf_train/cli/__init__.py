@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from adaclip import AdaCLIPError
-from adaclip._environment import wait_passively
+from adaclip._startup import wait_passively
 from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Convert, Sample

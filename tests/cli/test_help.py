@@ -13,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from adaclip._environment import WAITING
+from adaclip._startup import WAITING
 from adaqf_train import cli
 from adaqf_train.cli import VERBS, main, motions, parse, prepare
 from adaqf_train.config import RunConfig, SchedulerName, recipes
