@@ -20,7 +20,7 @@ def wait_passively() -> None:
 
 
 def lazy(package: str, **home: str) -> Callable[[str], object]:
-    """Return a package's `__getattr__`; `home` gives the module of each public name, which may take seconds to import."""
+    """Return a package's `__getattr__`; `home` gives the module of each public name, which is slow to import."""
 
     def load(name: str) -> object:
         if name not in home:
