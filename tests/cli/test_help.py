@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import resource
@@ -194,7 +195,8 @@ def test_public_names_come_without_torch_until_they_are_used():
     import adaqf_train
 
     assert python("import adaqf_train, sys; print('torch' in sys.modules)").strip() == "False"
-    assert set(adaqf_train.__all__) == set(dir(adaqf_train))
+    home = inspect.getclosurevars(adaqf_train.__getattr__).nonlocals["home"]
+    assert set(adaqf_train.__all__) == set(home) == set(dir(adaqf_train))
     for name in adaqf_train.__all__:
         assert getattr(adaqf_train, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Generator'"):
