@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from adaqf_train.cli import main as run
-from adaqf_train.data.prepare import prepare_procedural
+from adaqf_train.data.prepare.procedural import prepare_procedural
 
 STUDY = "retrieval"
 CLIPS = {"clips": 3000, "seed": 0}  # as in the demo

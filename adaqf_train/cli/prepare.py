@@ -43,7 +43,7 @@ class PrepareJoints(_Source):
     """Frame rate of the source; None: the pack's, or that of the skeleton (22 joints: 20, 21 joints: 12.5)."""
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import prepare_joints
+        from adaqf_train.data.prepare.joints import prepare_joints
 
         _wrote(self.folder, prepare_joints(**vars(self)))
 
@@ -66,7 +66,7 @@ class PrepareBvh(_Recordings):
     with a rest pose are refused."""
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import prepare_bvh
+        from adaqf_train.data.prepare.bvh import prepare_bvh
 
         summary = prepare_bvh(**vars(self))
         _wrote(self.folder, summary.clips, summary.lines())
@@ -83,7 +83,7 @@ class PrepareAmass(_Recordings):
     """Folder of the SMPL-H models: SMPLH_MALE.npz or .pkl and so on."""
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import prepare_amass
+        from adaqf_train.data.prepare.amass import prepare_amass
 
         summary = prepare_amass(**vars(self))
         _wrote(self.folder, summary.clips, summary.lines())
@@ -103,7 +103,7 @@ class PrepareProcedural:
     """kit: 21 joints at 12.5 frames per second, as in KIT-ML, for the recipe kit."""
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import prepare_procedural
+        from adaqf_train.data.prepare.procedural import prepare_procedural
         from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
         skeleton = KIT if self.skeleton == "kit" else HUMANML3D
@@ -120,7 +120,7 @@ class PrepareMerged:
     """LABEL=FOLDER of each data set; its clips become LABEL_NAME."""
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import prepare_merged
+        from adaqf_train.data.prepare.merge import prepare_merged
 
         sources = labelled("SOURCES", self.sources, "bandai-namco=data/bn")
         _wrote(self.folder, prepare_merged(sources, self.folder))

@@ -33,7 +33,7 @@ class Demo(WithSettings):
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["demo"]
 
     def __call__(self) -> None:
-        from adaqf_train.data.prepare import is_procedural, prepare_procedural
+        from adaqf_train.data.prepare.procedural import is_procedural, prepare_procedural
 
         config = self.config
         with open_run(self.out, config.training.precision) as run:

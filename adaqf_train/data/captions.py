@@ -15,16 +15,7 @@ from adaqf_train.data.wording import flips
 
 
 class CaptionTable:
-    """Distinct captions, and on request each caption with one dynamic word flipped, as rows of token ids.
-
-    Attributes:
-        texts: The distinct captions, flipped ones last.
-        row: Caption -> its row.
-        flipped: Caption -> rows of its flipped versions; empty lists unless requested.
-        lengths: (N,) tokens of each row, on the host.
-        ids: (N, L) token ids, padded on the right.
-        same: (N,) equal for captions that differ in case and white space alone.
-    """
+    """Distinct captions, and on request each caption with one dynamic word flipped, as rows of token ids."""
 
     def __init__(
         self,
@@ -36,13 +27,13 @@ class CaptionTable:
     ) -> None:
         distinct = list(dict.fromkeys(captions))
         others = {caption: flips(caption) for caption in distinct} if with_flips else {}
-        self.texts = list(dict.fromkeys([*distinct, *(text for found in others.values() for text in found)]))
+        self.texts = list(dict.fromkeys([*distinct, *(text for found in others.values() for text in found)]))  # (N,)
         self.row = {text: row for row, text in enumerate(self.texts)}
         self.flipped = {caption: [self.row[text] for text in found] for caption, found in others.items()}
         rows = [ids for (ids,) in token_ids(tokenizer, self.texts)]
-        self.lengths = np.array([len(ids) for ids in rows])
-        self.ids = pad(rows, tokenizer.pad_token_id)[0].to(device)
-        self.same = caption_ids(self.texts).to(device)
+        self.lengths = np.array([len(ids) for ids in rows])  # (N,) tokens, on the host
+        self.ids = pad(rows, tokenizer.pad_token_id)[0].to(device)  # (N, L), padded on the right
+        self.same = caption_ids(self.texts).to(device)  # (N,), equal for captions that differ in case and space alone
         self._device_lengths = torch.from_numpy(self.lengths).to(device)
 
     def tokens(self, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:

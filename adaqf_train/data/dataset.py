@@ -64,7 +64,7 @@ class MotionDataset:
         self.mean, self.std = self._statistics()
         self.skeleton: Skeleton = skeleton_of_width(len(self.mean))
         files = ClipFiles(self.folder)
-        names = self._without_lost(self._names(), files)
+        names = self._names(files)
         self._cached = cache.load(files, self.features)
         if self._cached is None:
             self._check_texts(files)
@@ -124,12 +124,9 @@ class MotionDataset:
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        if self._cached is not None:
-            rows = self._cached.rows
-            self.items = [
-                replace(item, vectors=rows[slice(*item.vectors)]) if isinstance(item.vectors, tuple) else item
-                for item in self.items
-            ]
+        for row, item in enumerate(self.items):
+            if isinstance(item.vectors, tuple):
+                self.items[row] = replace(item, vectors=self._cached.rows[slice(*item.vectors)])
 
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.folder.is_dir():
@@ -144,7 +141,7 @@ class MotionDataset:
     def _check_texts(self, files: ClipFiles) -> None:
         """Raise DataError for captions without a motion, which was lost, whether or not a split lists the clip."""
         if self.skeleton is KIT:
-            return  # see `_without_lost`
+            return  # see `_names`
         for name in sorted(files.captioned - files.motions.keys() - OFFICIAL_NAN_CLIPS):
             raise DataError(
                 f"{files.text_place(name)}: captions without a motion. Restore {files.motion_path(name)}, or delete "
@@ -159,27 +156,25 @@ class MotionDataset:
                         f"{place(name)}: missing, though {self.split}.txt lists {name}. Restore it or edit the list."
                     )
 
-    def _names(self) -> list[str]:
+    def _names(self, files: ClipFiles) -> list[str]:
+        """The listed clips without those that are NaN, or, in KIT-ML's release, have captions but no motion.
+
+        Upstream skips the latter silently ("some motion may not exist in KIT dataset"); HumanML3D has no such names.
+        """
         path = self.folder / f"{self.split}.txt"
         if not path.is_file():
             raise DataError(f"{path}: the list of the {self.split} split is missing. Write one clip name per line.")
         names = read_names(path)
         if known := OFFICIAL_NAN_CLIPS.intersection(names):
             warnings.warn(f"{path}: skipping {', '.join(sorted(known))}, NaN in the official release.", stacklevel=3)
-        return [name for name in dict.fromkeys(names) if name not in known]
-
-    def _without_lost(self, names: Sequence[str], files: ClipFiles) -> list[str]:
-        """The names without those for which KIT-ML's release has captions but no motion.
-
-        Upstream skips them silently ("some motion may not exist in KIT dataset"); HumanML3D has no such names.
-        """
+        names = [name for name in dict.fromkeys(names) if name not in known]
         lost = [name for name in names if name not in files.motions] if self.skeleton is KIT else []
         if not lost or len(lost) == len(names):
-            return list(names)
+            return names
         named = f"{', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}"
         warnings.warn(
-            f"{self.folder / f'{self.split}.txt'}: skipping {len(lost)} clips without a motion ({named}), as in "
-            "KIT-ML's release. Check the other clips with: adaqf doctor.",
+            f"{path}: skipping {len(lost)} clips without a motion ({named}), as in KIT-ML's release. Check the other "
+            "clips with: adaqf doctor.",
             stacklevel=3,
         )
         return [name for name in names if name in files.motions]

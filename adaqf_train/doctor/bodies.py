@@ -13,7 +13,7 @@ import torch
 
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import JOINTS, Caption
-from adaqf_train.data.prepare import LEGS
+from adaqf_train.data.prepare.joints import LEGS
 from adaqf_train.doctor.findings import Examination
 from adaqf_train.doctor.motions import PREPARE, WIDTHS
 from adaqf_train.errors import DataError

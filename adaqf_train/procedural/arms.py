@@ -99,7 +99,6 @@ def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: i
     end = down + up
     upper, twist, arc = (float(rng.uniform(*bounds)) for bounds in ((56, 72), (62, 70), (24, 30)))
     pose = {"swing": 14.0, "abduct": upper - style.abduct, "twist": twist, "elbow": 108 - style.elbow}
-    facts = {"action": "wave", "side": side, "speed": speed, "count": count}
     swings = [(up - 0.08, 0.0)]
     for i in range(count):  # the forearm swings out past its middle, then in past it
         at = up - 0.08 + i * beat
@@ -110,7 +109,7 @@ def wave(style: Style, rng: np.random.Generator, side: str, speed: str, count: i
         _raise(timeline, start, side, pose, [(0.0, 0.0), (up, 1.0), (down, 1.0), (end, 0.0)], "overhead")
         _move(timeline, start, side, {"elbow": -arc, "abduct": 5.0}, swings)
 
-    return Segment(facts, end, write)
+    return Segment({"action": "wave", "side": side, "speed": speed, "count": count}, end, write)
 
 
 def punch(style: Style, rng: np.random.Generator, side: str, speed: str, count: int) -> Segment:

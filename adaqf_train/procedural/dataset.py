@@ -79,11 +79,11 @@ class _Draw:
     def pick(self, options: Sequence):
         return _pick(self.rng, SHORTER.get(options, options) if self.in_sequence else options)
 
-    def seconds(self, alone: tuple[float, float], in_sequence: tuple[float, float]) -> float:
-        return float(self.rng.uniform(*(in_sequence if self.in_sequence else alone)))
+    def seconds(self, bounds: tuple[float, float]) -> float:
+        return float(self.rng.uniform(*bounds))
 
-    def locomotion(self, *attributes: object, **bend: object) -> Segment:
-        return gait.locomotion(self.style, self.rng, *attributes, **bend)
+    def steps(self, **attributes: object) -> Segment:
+        return gait.locomotion(self.style, self.rng, **attributes)
 
     def action(self, kind: str) -> Segment:
         """An action of a kind, with attributes that are drawn in the order of the table."""
@@ -93,28 +93,26 @@ class _Draw:
         return make(self.style, self.rng, **{name: self.pick(options) for name, options in attributes.items()})
 
 
-def _walk(draw: _Draw) -> Segment:
-    direction, speed = draw.pick(DIRECTION), draw.pick(SPEED)
-    return draw.locomotion("walk", direction, speed, draw.seconds((2.4, 4.0), (1.9, 2.4)))
-
-
 def _bent_walk(draw: _Draw) -> Segment:
     path, side, speed = draw.pick(("curve", "corner")), draw.pick(SIDE), draw.pick(SPEED)
-    angle, length = 90 if path == "curve" else draw.pick(ANGLE), (2.9, 4.2)
-    return draw.locomotion(
-        "walk", "forward", speed, draw.seconds(length, length), path=path, side=side, angle_deg=angle
-    )
+    bend = {"path": path, "side": side, "angle_deg": 90 if path == "curve" else draw.pick(ANGLE)}
+    return draw.steps(action="walk", direction="forward", speed=speed, seconds=draw.seconds((2.9, 4.2)), **bend)
 
 
 def _run(draw: _Draw) -> Segment:
-    seconds, speed = draw.seconds((2.4, 3.4), (2.4, 3.4)), draw.pick(SPEED)
+    seconds, speed = draw.seconds((2.4, 3.4)), draw.pick(SPEED)
     bend = {} if draw.rng.random() < 0.5 else {"path": "curve", "side": draw.pick(SIDE), "angle_deg": 90}
-    return draw.locomotion("run", "forward", speed, seconds, **bend)
+    return draw.steps(action="run", direction="forward", speed=speed, seconds=seconds, **bend)
+
+
+def _walk(draw: _Draw) -> Segment:
+    drawn = {"direction": draw.pick(DIRECTION), "speed": draw.pick(SPEED)}
+    return draw.steps(action="walk", **drawn, seconds=draw.seconds((1.9, 2.4) if draw.in_sequence else (2.4, 4.0)))
 
 
 def _sidestep(draw: _Draw) -> Segment:
-    seconds = draw.seconds((2.2, 4.0), (1.3, 2.0))
-    return draw.locomotion("walk", draw.pick(SIDE), draw.pick(SPEED), seconds)
+    seconds = draw.seconds((1.3, 2.0) if draw.in_sequence else (2.2, 4.0))
+    return draw.steps(action="walk", direction=draw.pick(SIDE), speed=draw.pick(SPEED), seconds=seconds)
 
 
 # The order of the draws determines the data set: another order changes every clip.

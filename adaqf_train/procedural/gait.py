@@ -116,7 +116,6 @@ def turn(style: Style, rng: np.random.Generator, side: str, angle_deg: int, spee
     swing = 0.82 * beat
     end = LEAD + (steps - 1) * beat + swing
     degrees = SIGN[side] * (angle_deg + float(rng.uniform(-6, 6)))
-    facts = {"action": "turn", "side": side, "angle_deg": angle_deg, "speed": speed}
 
     def write(timeline: Timeline, start: float) -> None:
         time = timeline.time - start
@@ -128,4 +127,4 @@ def turn(style: Style, rng: np.random.Generator, side: str, angle_deg: int, spee
             foot = side if i % 2 == 0 else OTHER[side]
             timeline.steps.append(Step(foot, lift, lift + swing, 0.085, 14, 12, 0))
 
-    return Segment(facts, end + 0.25, write)
+    return Segment({"action": "turn", "side": side, "angle_deg": angle_deg, "speed": speed}, end + 0.25, write)

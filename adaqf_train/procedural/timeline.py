@@ -89,11 +89,6 @@ def ease(time: np.ndarray | float, start: float, end: float) -> np.ndarray:
     return u**3 * (10 - 15 * u + 6 * u * u)
 
 
-def _toe_arc(u: np.ndarray) -> np.ndarray:
-    """Height of the toe over a swing, peak 1: it rises early and falls late, so it never travels close to the floor."""
-    return u**0.7 * (1 - u) ** 0.9 / 0.334
-
-
 def bump(time: np.ndarray, start: float, end: float) -> np.ndarray:
     """0 -> 1 -> 0 between start and end, smooth at both."""
     return np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
@@ -168,14 +163,19 @@ class Timeline:
             add_moves(self.channels[channel], self.time, start, [(at, gain * level) for at, level in keys])
 
     def to_joints(self) -> np.ndarray:
-        """Return joints (T, 22, 3) in metres, Y up; frame 0 stands over the origin and faces +Z."""
+        """Joints (T, 22, 3), metres, Y up; frame 0 stands over the origin with the shoulders square to +Z."""
         forward, left = facing(self.heading)
         velocity = self.velocity[:, :1] * forward + self.velocity[:, 1:] * left
         middle = 0.5 * (velocity[1:] + velocity[:-1]) / FPS
         path = np.concatenate((np.zeros((1, 2)), np.cumsum(middle[:, (0, 2)], axis=0)))
         feet = {side: self._foot(side, path) for side in SIDES}
         self._couple(path, feet)
-        return _face_forward(solve(self.channels, path, self.heading, feet))
+        joints = solve(self.channels, path, self.heading, feet)
+        across = joints[0, JOINT["left_shoulder"]] - joints[0, JOINT["right_shoulder"]]
+        angle = np.arctan2(across[2], across[0])
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array(((cos, 0, sin), (0, 1, 0), (-sin, 0, cos)))
+        return (joints - joints[0, 0] * np.array((1, 0, 1))) @ turn.T
 
     def _foot(self, side: str, path: np.ndarray) -> FootTrack:
         """Plant the foot beside the body of each mid-stance, and swing it from plant to plant."""
@@ -191,7 +191,8 @@ class Timeline:
             travel = u if step.flight else 0.5 * (u * u * (3 - 2 * u) + ease(u, 0, 1))
             later = u > 0
             place[later] = (start + travel[:, None] * (stop - start))[later]
-            height += step.clearance * (4 * u * (1 - u) if step.flight else _toe_arc(u))
+            # Of peak 1. A toe that steps rises early and falls late, so it never travels close to the floor.
+            height += step.clearance * (4 * u * (1 - u) if step.flight else u**0.7 * (1 - u) ** 0.9 / 0.334)
         return self._place(side, place, height, self._roll(steps))
 
     def _plant(self, side: str, when: float, spread: float, path: np.ndarray) -> np.ndarray:
@@ -252,12 +253,3 @@ class Timeline:
             trunk = np.maximum(channels["pelvis_pitch"] + channels["spine_pitch"], 0)
             hanging = 1 - ease(np.maximum(channels[f"{side}_swing"], channels[f"{side}_abduct"]), 25, 90)
             channels[f"{side}_swing"] += 0.8 * trunk * hanging
-
-
-def _face_forward(joints: np.ndarray) -> np.ndarray:
-    """Turn and move a clip so that its first frame stands over the origin with the shoulders square to +Z."""
-    across = joints[0, JOINT["left_shoulder"]] - joints[0, JOINT["right_shoulder"]]
-    angle = np.arctan2(across[2], across[0])
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array(((cos, 0, sin), (0, 1, 0), (-sin, 0, cos)))
-    return (joints - joints[0, 0] * np.array((1, 0, 1))) @ turn.T

@@ -24,13 +24,12 @@ def bow(style: Style, rng: np.random.Generator, amplitude: str, speed: str, coun
     pace = PACE[speed] * style.tempo * (1.0 if amplitude == "slight" else 1.12)
     keys = strokes(0.58 * pace, 0.08 + 0.1 * pace, 0.58 * pace, 0.1, count)
     lean = float(rng.uniform(*BOW[amplitude])) - style.posture
-    facts = {"action": "bow", "amplitude": amplitude, "speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
         timeline.move(start, keys, pelvis_pitch=0.5 * lean, spine_pitch=0.5 * lean, head_pitch=0.14 * lean)
         timeline.move(start, keys, shift_forward=-0.0019 * lean, lift=-0.0004 * lean)  # back for balance
 
-    return Segment(facts, keys[-1][0], write)
+    return Segment({"action": "bow", "amplitude": amplitude, "speed": speed, "count": count}, keys[-1][0], write)
 
 
 def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, count: int) -> Segment:
@@ -38,7 +37,6 @@ def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, c
     pace = PACE[speed] * style.tempo * (0.85 if amplitude == "slight" else 1.0)
     keys = strokes(0.62 * pace, 0.05 + 0.1 * pace, 0.6 * pace, 0.08, count)
     depth = float(rng.uniform(*CROUCH[amplitude]))
-    facts = {"action": "crouch", "amplitude": amplitude, "speed": speed, "count": count}
 
     def write(timeline: Timeline, start: float) -> None:
         timeline.move(start, keys, lift=-depth, shift_forward=-0.32 * depth)
@@ -46,7 +44,7 @@ def crouch(style: Style, rng: np.random.Generator, amplitude: str, speed: str, c
         for side in SIDES:
             timeline.move(start, keys, **{f"{side}_swing": 75 * depth, f"{side}_elbow": 40 * depth})
 
-    return Segment(facts, keys[-1][0], write)
+    return Segment({"action": "crouch", "amplitude": amplitude, "speed": speed, "count": count}, keys[-1][0], write)
 
 
 def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segment:
@@ -54,7 +52,6 @@ def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segm
     pace = PACE[speed] * style.tempo
     down, stay = 0.72 * pace + 0.18, 0.45 + 0.2 * pace
     depth, back = SEAT + float(rng.uniform(-0.03, 0.03)), SEAT_BACK + float(rng.uniform(-0.03, 0.02))
-    facts = {"action": action, "speed": speed}
     seated = {
         "sit": [(0.0, 0.0), (down, 1.0)],
         "stand_up": [(0.1, 1.0), (100.0, 1.0), (100.0 + down, 0.0)],
@@ -76,7 +73,7 @@ def sit(style: Style, rng: np.random.Generator, action: str, speed: str) -> Segm
             timeline.channels[f"{side}_twist"] -= 8 * level
 
     length = {"sit": down, "stand_up": down, "sit_stand": 2 * down + stay}[action]
-    return Segment(facts, length, write)
+    return Segment({"action": action, "speed": speed}, length, write)
 
 
 def jump(style: Style, rng: np.random.Generator, direction: str, amplitude: str, count: int) -> Segment:
@@ -132,13 +129,6 @@ def _shift_onto(timeline: Timeline, start: float, side: str, shift: float, end: 
     timeline.move(start, keys, shift_left=half, pelvis_roll=sign * 3.0, spine_roll=sign * -1.0)
 
 
-def _swung(degrees: float) -> tuple[float, float]:
-    """Metres forward and up that the ankle of an almost straight leg moves when the leg swings by `degrees`."""
-    leg, angle = 0.97 * LEG_LENGTH["right"], np.radians(degrees)
-    hip_over_ankle = 0.975 * LEG_LENGTH["right"]
-    return float(leg * np.sin(angle)) + ANKLE_BEHIND, float(hip_over_ankle - leg * np.cos(angle))
-
-
 def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, speed: str, count: int) -> Segment:
     """Shift onto the other leg, then cock the knee, kick forward and put the foot down, `count` times."""
     pace = PACE[speed] * style.tempo
@@ -146,7 +136,10 @@ def kick(style: Style, rng: np.random.Generator, side: str, amplitude: str, spee
     fold, set_down = 0.14 + 0.16 * pace, 0.16 + 0.16 * pace
     cycle = cock + strike + hold + fold + set_down + 0.08
     leg = float(rng.uniform(*KICK[amplitude]))
-    far, high = _swung(leg)
+    # Metres forward and up that the ankle of an almost straight leg moves, whose hip is 0.975 legs above the ankle.
+    length, angle = 0.97 * LEG_LENGTH["right"], np.radians(leg)
+    far = float(length * np.sin(angle)) + ANKLE_BEHIND
+    high = float(0.975 * LEG_LENGTH["right"] - length * np.cos(angle))
     facts = {"action": "kick", "side": side, "direction": "forward", "amplitude": amplitude}
     facts |= {"speed": speed, "count": count}
     end = 2 * shift + count * cycle
@@ -179,7 +172,6 @@ def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Se
     lift = [(0.0, 0.0), (up, 1.0), (up + stay, 1.0), (2 * up + stay, 0.0)]
     end = 2 * shift + lift[-1][0]
     rise, far = float(rng.uniform(0.24, 0.32)), float(rng.uniform(0.2, 0.28))
-    facts = {"action": "one_leg", "side": side, "speed": speed}
 
     def write(timeline: Timeline, start: float) -> None:
         at = start + shift
@@ -194,7 +186,7 @@ def one_leg(style: Style, rng: np.random.Generator, side: str, speed: str) -> Se
             timeline.move(at, lift, **{f"{arm}_abduct": 24.0, f"{arm}_elbow": 12.0})
             timeline.channels[f"{arm}_abduct"] += 3.0 * SIGN[arm] * wobble
 
-    return Segment(facts, end, write)
+    return Segment({"action": "one_leg", "side": side, "speed": speed}, end, write)
 
 
 def idle(style: Style, rng: np.random.Generator) -> Segment:

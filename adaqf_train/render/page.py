@@ -40,14 +40,18 @@ def write_page(
     """
     if not math.isfinite(fps) or fps <= 0:
         raise ValueError(f"fps is {fps}: expected the frames per second of the joints, such as 20.")
-    clips = checked(scenes)
+    clips, shown = checked(scenes), []
+    for scene, motions in zip(scenes, clips, strict=True):
+        pairs = zip(scene.takes, motions, strict=True)
+        takes = tuple(replace(take, metrics={**figures(joints, fps), **take.metrics}) for take, joints in pairs)
+        shown.append(replace(scene, takes=takes))
     text = document(
         "page.html",
         title=title,
         summary=summary,
         columns=list(dict.fromkeys(column for row in summary for column in row)),
         layout="grid" if grid else "column",
-        scenes=[_with_figures(*pair, fps) for pair in zip(scenes, clips, strict=True)],
+        scenes=shown,
         motions=payload(clips, fps),
     )
     with atomic_file(Path(path)) as staging:
@@ -63,8 +67,3 @@ def figures(joints: np.ndarray, fps: float) -> dict[str, str]:
         steps = np.linalg.norm(np.diff(joints[:, 0, [0, 2]], axis=0), axis=-1)
         found |= {"path": f"{steps.sum():.1f} m", "skating": f"{100 * skating(joints, skeleton):.0f} %"}
     return found
-
-
-def _with_figures(scene: Scene, motions: Sequence[np.ndarray], fps: float) -> Scene:
-    pairs = zip(scene.takes, motions, strict=True)
-    return replace(scene, takes=tuple(replace(t, metrics={**figures(m, fps), **t.metrics}) for t, m in pairs))

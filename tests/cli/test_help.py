@@ -18,7 +18,7 @@ from adaclip._startup import WAITING
 from adaqf_train import cli
 from adaqf_train.cli import VERBS, main, motions, parse, prepare
 from adaqf_train.config import RunConfig, SchedulerName, recipes
-from adaqf_train.data.prepare import WINDOW
+from adaqf_train.data.prepare.recordings import WINDOW
 from adaqf_train.files.animation import Bones
 from adaqf_train.files.save import FORMATS
 from adaqf_train.motion import mapping

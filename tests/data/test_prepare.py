@@ -11,7 +11,9 @@ import pytest
 
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, RunningStatistics, write_folder
-from adaqf_train.data.prepare import is_procedural, mirrored_caption, prepare_joints, prepare_procedural, resample
+from adaqf_train.data.prepare.captions import mirrored_caption
+from adaqf_train.data.prepare.joints import prepare_joints, resample
+from adaqf_train.data.prepare.procedural import is_procedural, prepare_procedural
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import canonicalise, encode
 from adaqf_train.motion.skeleton import KIT

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_amass
+from adaqf_train.data.prepare.amass import prepare_amass
 from adaqf_train.motion.features import encode
 from adaqf_train.motion.skeleton import HUMANML3D
 

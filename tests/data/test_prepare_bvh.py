@@ -13,7 +13,8 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_bvh, prepare_joints
+from adaqf_train.data.prepare.bvh import prepare_bvh
+from adaqf_train.data.prepare.joints import prepare_joints
 from adaqf_train.doctor import examine
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import decode, encode

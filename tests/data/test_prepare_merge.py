@@ -9,7 +9,8 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_merged, prepare_procedural
+from adaqf_train.data.prepare.merge import prepare_merged
+from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.errors import DataError
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
-from adaqf_train.data.prepare import prepare_joints
+from adaqf_train.data.prepare.joints import prepare_joints
 from adaqf_train.doctor import Examination, Finding, examine
 from adaqf_train.doctor.findings import printable
 from adaqf_train.errors import DataError

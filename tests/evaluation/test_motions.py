@@ -11,7 +11,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.data.prepare import prepare_procedural
+from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.motion.features import decode, encode

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from adaqf_train.cli import main
-from adaqf_train.data.prepare import prepare_procedural
+from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.studies.definitions import FROZEN
 from tests.helpers import settings_of
 

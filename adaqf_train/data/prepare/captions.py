@@ -49,11 +49,11 @@ def caption_table(path: Path) -> dict[str, tuple[Caption, ...]]:
 
     CSV may have more columns and several rows per name. DataError names the line or the clip.
     """
-    readers = {".json": _json_table, ".csv": _csv_table}
-    if path.suffix.lower() not in readers:
+    read = {".json": _json_table, ".csv": _csv_table}.get(path.suffix.lower())
+    if read is None:
         raise DataError(f"{path}: expected captions as .json ({{name: [captions]}}) or .csv (name, caption).")
     try:
-        return {name: whole(texts) for name, texts in readers[path.suffix.lower()](path).items()}
+        return {name: whole(texts) for name, texts in read(path).items()}
     except FileNotFoundError:
         raise DataError(f"{path}: missing. It maps each clip's name to a list of captions.") from None
     except UnicodeDecodeError as error:

@@ -40,20 +40,14 @@ def prepare_merged(sources: Mapping[str, Path], folder: Path) -> dict[str, int]:
             files = ClipFiles(source)
             for split in SPLITS:
                 for name in tqdm(layout.read_names(source / f"{split}.txt"), desc=f"{label}, {split}", unit="clip"):
-                    vectors = _copy(files, name, f"{label}_{name}", staging, widths[label])
-                    names[split].append(f"{label}_{name}")
+                    new, vectors = f"{label}_{name}", files.read(name, widths[label]).vectors
+                    np.save(staging / VECTORS / f"{new}.npy", vectors)
+                    (staging / TEXTS / f"{new}.txt").write_bytes(files.text(name))
+                    for part, suffix in ((JOINTS, ".npy"), (PARAMETERS, ".json")):
+                        if (path := source / part / f"{name}{suffix}").is_file():
+                            shutil.copyfile(path, staging / part / f"{new}{suffix}")
+                    names[split].append(new)
                     if split == "train":
                         statistics.add(vectors)
         origin = {"merged": {label: str(source.resolve()) for label, source in sources.items()}}
         return layout.complete(staging, names, statistics, origin)
-
-
-def _copy(files: ClipFiles, name: str, new: str, staging: Path, features: int) -> np.ndarray:
-    vectors = files.read(name, features).vectors
-    np.save(staging / VECTORS / f"{new}.npy", vectors)
-    (staging / TEXTS / f"{new}.txt").write_bytes(files.text(name))
-    for part, suffix in ((JOINTS, ".npy"), (PARAMETERS, ".json")):
-        path = files.folder / part / f"{name}{suffix}"
-        if path.is_file():
-            shutil.copyfile(path, staging / part / f"{new}{suffix}")
-    return vectors
