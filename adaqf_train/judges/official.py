@@ -171,7 +171,7 @@ class OfficialJudge(Judge):
         return self.evaluator.motion_embeddings(theirs, mask)
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        raise NotImplementedError("The official evaluators read words, not token ids: use embed_captions.")
+        raise TypeError("The official evaluators read words, not token ids: use embed_captions.")
 
     def embed_captions(self, captions: CaptionTable) -> Tensor:
         """Embed every caption of a table into (N, 512), from GloVe vectors and parts of speech."""

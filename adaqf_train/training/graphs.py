@@ -123,7 +123,7 @@ def step_for(
     training: TrainingConfig,
     say: Callable[[str], None] = warnings.warn,
 ) -> Step:
-    """The fastest step that this fit allows; on a GPU, `say` is told why if that is not a graph."""
+    """The fastest step that this fit allows. If a GPU cannot capture it, `say` receives the reason."""
     why = obstacle(accelerator, objective, training)
     if why is None:
         return GraphStep(accelerator, objective, state, training)
