@@ -56,14 +56,8 @@ def run(
 
     Each step reseeds dropout from (seed, step, process), so that a resumed run equals an uninterrupted one bit for bit.
 
-    Args:
-        accelerator: Device, precision and processes.
-        state: Networks, optimiser and average; resumed from the newest checkpoint.
-        training: Settings of the fit.
-        place: Where logs and checkpoints go.
-        batches: Gives this process's batches from a step on.
-        objective: The loss, as accelerate wrapped it.
-        validation: Scores weights on the validation split and keeps the best.
+    state: resumed from the newest checkpoint. batches(step): this process's batches from that step on. objective: as
+    accelerate wrapped it.
 
     Raises:
         DivergenceError: A loss is not finite, or too large.
