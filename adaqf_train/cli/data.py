@@ -15,12 +15,9 @@ from adaqf_train.errors import ConfigError
 class Doctor:
     """Examine a data folder: what is missing, broken, duplicated or leaking, and what to do about it."""
 
-    folder: tyro.conf.Positional[Path]
-    """Folder in HumanML3D's layout, 263-d or 251-d."""
-    json: bool = False
-    """Print findings and facts as JSON, and nothing else."""
-    gallery: Path | None = None
-    """FILE.html; also write a page that plays sample clips with their captions."""
+    folder: tyro.conf.Positional[Path]  # Folder in HumanML3D's layout, 263-d or 251-d.
+    json: bool = False  # Print findings and facts as JSON, and nothing else.
+    gallery: Path | None = None  # FILE.html; also write a page that plays sample clips with their captions.
 
     def __call__(self) -> int:
         """Returns 1 if an error was found, else 0."""

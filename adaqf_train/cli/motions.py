@@ -26,28 +26,20 @@ Content = Literal["joints", "features"]
 class Sample:
     """Generate motions from prompts with a trained generator; needs no data set."""
 
-    model: str
-    """A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub."""
-    prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
-    """What happens. Give it several times for several motions."""
+    model: str  # A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub.
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]]  # What happens. Give it several times for several motions.
     out: Path
     """FILE.npy: joints (frames, 22, 3), metres; of several motions (motions, frames, 22, 3). FILE.bvh, FILE.glb: an
     animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.html: a page that plays them. FILE.mp4,
     FILE.gif, FILE.png: drawn side by side."""
     seconds: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
     """Length of the motions (default: 4). Repeat it to give one for each prompt."""
-    seed: int = 0
-    """Seed of the motions."""
-    num_samples: int = 1
-    """Motions for each prompt."""
-    guidance: float | None = None
-    """Weight of the prompt (classifier-free guidance). Default: the model's own."""
-    steps: int | None = None
-    """Denoising steps. Default: the model's own."""
-    scheduler: SchedulerName | None = None
-    """Sampler of the reverse diffusion. Default: the model's own."""
-    format: Content = "joints"
-    """What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised."""
+    seed: int = 0  # Seed of the motions.
+    num_samples: int = 1  # Motions for each prompt.
+    guidance: float | None = None  # Weight of the prompt (classifier-free guidance). Default: the model's own.
+    steps: int | None = None  # Denoising steps. Default: the model's own.
+    scheduler: SchedulerName | None = None  # Sampler of the reverse diffusion. Default: the model's own.
+    format: Content = "joints"  # What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised.
     bones: Bones = "auto"
     """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
 
@@ -81,10 +73,8 @@ class Convert:
     """A .npy file of joints (frames, 22 or 21, 3), of de-normalised features (frames, 263 or 251), or of a batch."""
     out: tyro.conf.Positional[Path]
     """FILE.npy, .bvh, .glb, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
-    fps: float | None = None
-    """Frames per second of the motion. Default: 20 for 22 joints, 12.5 for 21."""
-    caption: str = ""
-    """Text in pages, pictures and films."""
+    fps: float | None = None  # Frames per second of the motion. Default: 20 for 22 joints, 12.5 for 21.
+    caption: str = ""  # Text in pages, pictures and films.
     format: Content = "joints"
     """Content of a .npy file. Features have one frame less than the joints they are computed from."""
     bones: Bones = "auto"

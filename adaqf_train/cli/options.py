@@ -39,8 +39,7 @@ Flags = tyro.conf.arg(name="")  # of a group of settings: flags without the name
 class WithSettings:
     """Base of verbs with the settings of a run as flags, whose defaults come from a recipe."""
 
-    recipe: ClassVar[str]
-    """Name of the recipe; a verb with --recipe has a field of this name."""
+    recipe: ClassVar[str]  # Name of the recipe; a verb with --recipe has a field of this name.
 
     @classmethod
     def start(cls, arguments: Sequence[str]) -> Self:
@@ -84,13 +83,10 @@ class RunOptions(WithSettings):
     data: Path
     """Folder in HumanML3D's layout (made by `adaqf prepare`, or the data set as distributed), or a folder around it,
     such as a checkout of MDM or MoMask with its dataset/."""
-    out: Path
-    """Folder of the run. The same command, started again, continues where it stopped."""
+    out: Path  # Folder of the run. The same command, started again, continues where it stopped.
     recipe: Recipe = "pocket"
-    base: Path | None = None
-    """Folder of a CLIP text model that replaces the recipe's base."""
-    reuse: Path | None = None
-    """Earlier run whose finished stages are copied if their settings are the same."""
+    base: Path | None = None  # Folder of a CLIP text model that replaces the recipe's base.
+    reuse: Path | None = None  # Earlier run whose finished stages are copied if their settings are the same.
     settings: Overrides = ()
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["pocket"]
 

@@ -18,10 +18,8 @@ WINDOW = 196  # as in data.prepare, whose import would load torch
 class _Source:
     source: tyro.conf.Positional[Path]
     """Folder of the source files; train.txt, val.txt and test.txt in it define the splits."""
-    folder: tyro.conf.Positional[Path]
-    """Folder of the data set to write; must not exist yet."""
-    mirror: bool = False
-    """Add a mirrored copy of every training clip, with left and right swapped in its captions."""
+    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    mirror: bool = False  # Add a mirrored copy of every training clip, with left and right swapped in its captions.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +55,8 @@ class PrepareBvh(_Recordings):
 
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
     """humanml3d, cmu, mixamo, lafan1, bandai-namco, or your own JSON file; None: the preset that fits the names."""
-    fps: float | None = None
-    """Frame rate of the files; None: the rate in each file."""
-    up: Literal["y", "z"] | None = None
-    """Axis that points up; None: y, and files that seem to use z are refused."""
+    fps: float | None = None  # Frame rate of the files; None: the rate in each file.
+    up: Literal["y", "z"] | None = None  # Axis that points up; None: y, and files that seem to use z are refused.
     skip: int | None = None
     """Frames to skip at the start of each file, such as 1 for CMU's rest pose; None: 0, and files that start
     with a rest pose are refused."""
@@ -79,8 +75,7 @@ class PrepareAmass(_Recordings):
     The source has .npz files, at any depth; the path of a file inside it is the name of the clip.
     """
 
-    body_models: Path
-    """Folder of the SMPL-H models: SMPLH_MALE.npz or .pkl and so on."""
+    body_models: Path  # Folder of the SMPL-H models: SMPLH_MALE.npz or .pkl and so on.
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.amass import prepare_amass
@@ -93,12 +88,9 @@ class PrepareAmass(_Recordings):
 class PrepareProcedural:
     """Generate procedural motions with captions: the demo's data set, in any size."""
 
-    folder: tyro.conf.Positional[Path]
-    """Folder of the data set to write; must not exist yet."""
-    clips: int = 3000
-    """Clips in all three splits."""
-    seed: int = 0
-    """Seed of motions and captions."""
+    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    clips: int = 3000  # Clips in all three splits.
+    seed: int = 0  # Seed of motions and captions.
     skeleton: Literal["humanml3d", "kit"] = "humanml3d"
     """kit: 21 joints at 12.5 frames per second, as in KIT-ML, for the recipe kit."""
 
@@ -114,10 +106,8 @@ class PrepareProcedural:
 class PrepareMerged:
     """Merge data sets in HumanML3D's layout: features are copied, statistics are computed over all."""
 
-    folder: tyro.conf.Positional[Path]
-    """Folder of the data set to write; must not exist yet."""
-    sources: tyro.conf.Positional[tuple[str, ...]]
-    """LABEL=FOLDER of each data set; its clips become LABEL_NAME."""
+    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    sources: tyro.conf.Positional[tuple[str, ...]]  # LABEL=FOLDER of each data set; its clips become LABEL_NAME.
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.merge import prepare_merged

@@ -16,17 +16,14 @@ class Push:
 
     source: tyro.conf.Positional[Path]
     """Folder of a run that has been trained and evaluated, or of a generator, such as RUN/adaqf."""
-    repo_id: tyro.conf.Positional[str]
-    """owner/name of the repository; created if it does not exist."""
+    repo_id: tyro.conf.Positional[str]  # owner/name of the repository; created if it does not exist.
     data_licence: str | None = None
     """Licence of the weights under the terms of its data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
     trained on AMASS or on Bandai Namco's motions are for non-commercial use."""
     trained_on: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Name of the training data; default: the recipe's, or what the generator's encoder records."""
-    private: bool = False
-    """Make the repository private."""
-    dry_run: bool = False
-    """Write the folder to RUN/hub, or to GENERATOR-hub, instead of pushing it."""
+    private: bool = False  # Make the repository private.
+    dry_run: bool = False  # Write the folder to RUN/hub, or to GENERATOR-hub, instead of pushing it.
 
     def __call__(self) -> None:
         from huggingface_hub import get_token

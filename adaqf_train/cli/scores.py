@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 class _OfRun:
     """Options of the verbs that score a run."""
 
-    run: Path
-    """Folder of the run; its networks must be trained."""
-    data: Path | None = None
-    """Folder of its data, if they have moved."""
+    run: Path  # Folder of the run; its networks must be trained.
+    data: Path | None = None  # Folder of its data, if they have moved.
     evaluator: Path | None = None
     """Independent evaluator that replaces the run's own: a folder made by `adaqf evaluator`, or another run."""
     official: Path | None = None
@@ -79,8 +77,7 @@ class Evaluate(_OfRun):
     motions: Path | None = None
     """Motions of another program to score in place of the run's generators: a folder of NAME.npy (features or joints),
     or MDM's results.npy."""
-    out: Path | None = None
-    """Folder for the report of --motions; None: only the screen."""
+    out: Path | None = None  # Folder for the report of --motions; None: only the screen.
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __call__(self) -> int:
@@ -115,12 +112,9 @@ class Retrieval(_OfRun):
 class Compare:
     """Compare reports side by side, with their intervals, and with rows of the paper."""
 
-    reports: tyro.conf.Positional[tuple[Path, ...]]
-    """report.json files, or folders of runs."""
-    paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
-    """Number of a table of the paper to show as well."""
-    mix: bool = False
-    """Allow reports of different protocols in one table, with a note below it."""
+    reports: tyro.conf.Positional[tuple[Path, ...]]  # report.json files, or folders of runs.
+    paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()  # Number of a table of the paper to show as well.
+    mix: bool = False  # Allow reports of different protocols in one table, with a note below it.
 
     def __call__(self) -> None:
         from adaqf_train.studies.compare import compare

@@ -27,8 +27,7 @@ class Demo(WithSettings):
     """Run all stages on procedural motions: data, training, evaluation, page. Takes minutes on two cores, offline."""
 
     recipe: ClassVar[str] = "demo"
-    out: Path = Path("runs/demo")
-    """Folder of the run."""
+    out: Path = Path("runs/demo")  # Folder of the run.
     settings: Overrides = ()
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["demo"]
 
@@ -99,8 +98,7 @@ class EvaluatorVerb(RunOptions):
 class Train(RunOptions):
     """Train AdaQF, the baseline, or both, after the networks they need."""
 
-    arm: Literal["adaqf", "baseline", "both"] = "both"
-    """Which of the two to train."""
+    arm: Literal["adaqf", "baseline", "both"] = "both"  # Which of the two to train.
 
     def __call__(self) -> None:
         with opened(self) as pipeline:

@@ -36,21 +36,14 @@ class StudyVerb:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of: {', '.join(STUDIES)}.")]
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
     """A data set and its label."""
-    out: Path = Path("runs/studies")
-    """Folder of the run folders."""
-    results: Path = Path("results")
-    """Folder of the results, a JSON file for each trial."""
-    pages: Path = Path("docs/studies")
-    """Folder of the study's page with its tables and figures."""
+    out: Path = Path("runs/studies")  # Folder of the run folders.
+    results: Path = Path("results")  # Folder of the results, a JSON file for each trial.
+    pages: Path = Path("docs/studies")  # Folder of the study's page with its tables and figures.
     recipe: Recipe = "pocket"
-    seeds: int | None = None
-    """Training seeds; None: as many as the study's verdicts need."""
-    arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Only these arms."""
-    base: Path | None = None
-    """Folder of a CLIP text model that replaces the recipe's base."""
-    report_only: bool = False
-    """Run nothing: write the page from the results that exist."""
+    seeds: int | None = None  # Training seeds; None: as many as the study's verdicts need.
+    arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # Only these arms.
+    base: Path | None = None  # Folder of a CLIP text model that replaces the recipe's base.
+    report_only: bool = False  # Run nothing: write the page from the results that exist.
     settings: Overrides = ()
     """Change a setting of every arm. Those of the other generators and of the rival encoder begin with families., such
     as families.latent.training.steps=1000, and have no flags."""

@@ -25,14 +25,10 @@ class Ui:
 
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a finished run, whose baseline and AdaQF are shown."""
-    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder of a generator of any family."""
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines in, without a password."""
-    port: int = 7860
-    """Port to listen on."""
-    open: bool = True
-    """Open the browser."""
+    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()  # Folder of a generator of any family.
+    host: str = "127.0.0.1"  # Address to listen on; 0.0.0.0 lets other machines in, without a password.
+    port: int = 7860  # Port to listen on.
+    open: bool = True  # Open the browser.
 
     def __call__(self) -> None:
         if not 0 < self.port < 65536:

@@ -17,26 +17,19 @@ from adaqf_train.errors import ConfigError
 class BuildStudy:
     """Write an offline page on which people rank the motions of several models, and its key."""
 
-    out: Path
-    """FILE.html, or a folder for study.html. The key is written beside it; keep it to yourself."""
+    out: Path  # FILE.html, or a folder for study.html. The key is written beside it; keep it to yourself.
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a finished run, whose baseline and AdaQF take part."""
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a generator of any family, which takes part under the folder's name."""
     motions: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")] = ()
     """Motions of another model: a folder of NAME.npy, as `evaluate --motions` reads it."""
-    data: Path | None = None
-    """Data set for prompts and real motions; None: that of the first run."""
-    ground_truth: bool = False
-    """Include the real motions."""
-    prompts: int = 20
-    """Prompts that each participant ranks; the paper has 20."""
-    checks: int = 0
-    """Attention checks: additional questions in which one body stands on its head."""
-    title: str = "Which motion is best?"
-    """Title that participants read; it should not name a model."""
-    seed: int = 0
-    """Seed of prompts, motions and order."""
+    data: Path | None = None  # Data set for prompts and real motions; None: that of the first run.
+    ground_truth: bool = False  # Include the real motions.
+    prompts: int = 20  # Prompts that each participant ranks; the paper has 20.
+    checks: int = 0  # Attention checks: additional questions in which one body stands on its head.
+    title: str = "Which motion is best?"  # Title that participants read; it should not name a model.
+    seed: int = 0  # Seed of prompts, motions and order.
 
     def __call__(self) -> None:
         from adaqf_train.userstudy.collect import collect
@@ -70,12 +63,9 @@ class BuildStudy:
 class ReportStudy:
     """Report mean ranks, first places and pairwise preferences, with intervals, from the answers to a user study."""
 
-    answers: tyro.conf.Positional[tuple[Path, ...]]
-    """Files that participants saved, or folders of such files."""
-    key: Path
-    """The .key.json that was written beside the page."""
-    json: bool = False
-    """Print the figures as JSON, and nothing else."""
+    answers: tyro.conf.Positional[tuple[Path, ...]]  # Files that participants saved, or folders of such files.
+    key: Path  # The .key.json that was written beside the page.
+    json: bool = False  # Print the figures as JSON, and nothing else.
 
     def __call__(self) -> None:
         from adaqf_train.userstudy.report import report

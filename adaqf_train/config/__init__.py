@@ -1,4 +1,7 @@
-"""Settings as frozen dataclasses that check themselves: of a run, of the generator families, and named recipes."""
+"""Settings as frozen dataclasses that check themselves: of a run, of the generator families, and named recipes.
+
+The comment or docstring of a field is its help on the command line.
+"""
 
 from adaqf_train.config.networks import (
     POCKET_BASE,

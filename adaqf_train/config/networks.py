@@ -66,8 +66,7 @@ class PocketClipConfig(TransformerSizes, ContrastiveFit, name="pocket_clip"):
     width: Count = 128
     layers: Count = 4
     feedforward: Count = 512
-    projection: Count = 128
-    """Width of the embedding that text and poses share."""
+    projection: Count = 128  # Width of the embedding that text and poses share.
     steps: Count = 300
     batch: Annotated[int, at_least(2)] = 128
     learning_rate: Positive = 1e-3
@@ -81,12 +80,9 @@ class EncoderConfig(Group, name="encoder"):
     """Hub id or folder of a CLIP text model; "pocket" trains a small one on the data at hand."""
     tuning: Literal["lora", "frozen", "full"] = "lora"
     """lora trains an adapter, frozen nothing; full trains the whole text tower and yields no adapter."""
-    rank: int = 16
-    """Rank of the adapter; the paper's, for all modules."""
-    alpha: int = 16
-    """Scale of the adapter times its rank; the paper does not give it."""
-    dropout: float = 0.0
-    """Dropout in front of the adapter; the paper does not give it."""
+    rank: int = 16  # Rank of the adapter; the paper's, for all modules.
+    alpha: int = 16  # Scale of the adapter times its rank; the paper does not give it.
+    dropout: float = 0.0  # Dropout in front of the adapter; the paper does not give it.
     modules: tuple[str, ...] = LORA_MODULES
     """Linear layers that are adapted: query, key and value of the attention, and the MLP (section 3.4)."""
 
@@ -102,26 +98,18 @@ class EncoderConfig(Group, name="encoder"):
 class ExtractorConfig(ContrastiveFit, name="extractors"):
     """The text and motion extractors that give feedback: T2M's GRU design and sizes, about 55 epochs of HumanML3D."""
 
-    movement: Count = 512
-    """Channels of the movement convolution."""
-    motion_hidden: Count = 1024
-    """Hidden width of the motion BiGRU, per direction."""
-    text_hidden: Count = 512
-    """Hidden width of the text BiGRU, per direction."""
-    embedding: Count = 512
-    """Width of the embedding that text and motion share."""
-    dropout: Share = 0.2
-    """Dropout of the movement convolution."""
-    noise: NotNegative = 0.0
-    """Standard deviation of the noise on normalised motions while the extractors are trained."""
+    movement: Count = 512  # Channels of the movement convolution.
+    motion_hidden: Count = 1024  # Hidden width of the motion BiGRU, per direction.
+    text_hidden: Count = 512  # Hidden width of the text BiGRU, per direction.
+    embedding: Count = 512  # Width of the embedding that text and motion share.
+    dropout: Share = 0.2  # Dropout of the movement convolution.
+    noise: NotNegative = 0.0  # Standard deviation of the noise on normalised motions while the extractors are trained.
     objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
     """margin: the loss of T2M's evaluators. minimal_pairs: InfoNCE with captions in which a word is flipped."""
     temperature: Positive = 0.1
     """Temperature of InfoNCE. The paper gives none; 0.1 is TMR's, and 1 floors the loss at 2.5 to 3.2."""
-    margin: Positive = 10.0
-    """Margin of the Euclidean distances; T2M's."""
-    full_set: bool = True
-    """Train on all clips even if data.samples limits those of the generator (appendix A.1)."""
+    margin: Positive = 10.0  # Margin of the Euclidean distances; T2M's.
+    full_set: bool = True  # Train on all clips even if data.samples limits those of the generator (appendix A.1).
     seed: Natural = 1
 
 
@@ -131,12 +119,9 @@ class EvaluatorConfig(SequenceTransformer, ContrastiveFit, name="evaluator"):
 
     width: Count = 256
     layers: Count = 6
-    embedding: Count = 256
-    """Width of the embedding that text and motion share."""
-    temperature: Positive = 0.1
-    """Temperature of InfoNCE; TMR's."""
-    flipped: bool = False
-    """Add captions with one flipped word to the negatives."""
+    embedding: Count = 256  # Width of the embedding that text and motion share.
+    temperature: Positive = 0.1  # Temperature of InfoNCE; TMR's.
+    flipped: bool = False  # Add captions with one flipped word to the negatives.
     steps: Count = 30_000
     seed: Natural = 2
 
@@ -164,10 +149,8 @@ class DenoiserConfig(SequenceTransformer, name="denoiser"):
 class DiffusionConfig(Group, name="diffusion"):
     """Gaussian diffusion with x0-prediction on the cosine schedule (MDM)."""
 
-    steps: Annotated[int, at_least(2)] = 50
-    """Timesteps in training and inference (section 4.1)."""
-    text_drop: Share = 0.1
-    """Probability of training without text, for classifier-free guidance; MDM's."""
+    steps: Annotated[int, at_least(2)] = 50  # Timesteps in training and inference (section 4.1).
+    text_drop: Share = 0.1  # Probability of training without text, for classifier-free guidance; MDM's.
 
     def require(self, steps: int) -> None:
         """Raises ConfigError if sampling has more steps than training."""

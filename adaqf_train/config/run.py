@@ -22,20 +22,17 @@ class SyntheticConfig(Group, name="synthetic"):
 
     clips: Annotated[int, at_least(100)] = 3000
     """Clips in all three splits; fewer than 100 would leave a split without use."""
-    seed: Natural = 0
-    """Seed of motions and captions."""
+    seed: Natural = 0  # Seed of motions and captions.
 
 
 @dataclass(frozen=True)
 class DataConfig(Group, name="data"):
     """Which clips are used and how they are cropped (HumanML3D's loader)."""
 
-    min_frames: int = 40
-    """Shortest clip in use; HumanML3D's (KIT-ML has 24)."""
+    min_frames: int = 40  # Shortest clip in use; HumanML3D's (KIT-ML has 24).
     max_frames: int = 200
     """Clips must be shorter than this, so at most 196 frames remain after cropping to whole units."""
-    unit_frames: Count = 4
-    """Lengths are multiples of this; the extractors halve the frame rate twice."""
+    unit_frames: Count = 4  # Lengths are multiples of this; the extractors halve the frame rate twice.
     samples: Annotated[int, at_least(2)] | None = None
     """Clips of the training split in use; the paper's few-sample runs have 500 to 8,000. None: all."""
     samples_seed: Natural = 0
@@ -58,40 +55,28 @@ class DataConfig(Group, name="data"):
 class SamplingConfig(Group, name="sampling"):
     """How motions are sampled from the trained model."""
 
-    guidance: NotNegative = 2.5
-    """Weight of the prompt (classifier-free guidance); MDM's."""
-    scheduler: SchedulerName = "ddpm"
-    """Sampler of the reverse diffusion."""
-    steps: Count = 50
-    """Denoising steps."""
-    batch: Count = 64
-    """Motions sampled at once."""
+    guidance: NotNegative = 2.5  # Weight of the prompt (classifier-free guidance); MDM's.
+    scheduler: SchedulerName = "ddpm"  # Sampler of the reverse diffusion.
+    steps: Count = 50  # Denoising steps.
+    batch: Count = 64  # Motions sampled at once.
 
 
 @dataclass(frozen=True)
 class EvaluationConfig(Group, name="evaluation"):
     """The evaluation protocol of Guo et al. 2022."""
 
-    split: Literal["test", "val"] = "test"
-    """Split that is scored; val while options are being chosen."""
+    split: Literal["test", "val"] = "test"  # Split that is scored; val while options are being chosen.
     protocol: Literal["full", "mdm1024"] = "full"
     """mdm1024 scores 1,024 motions against all real ones of the split, as MDM does."""
-    replications: Count = 20
-    """Repetitions, from which confidence intervals are computed."""
-    pool: Annotated[int, at_least(3)] = 32
-    """Candidate captions of R-precision."""
-    diversity_pairs: Count = 300
-    """Pairs of motions whose distance is Diversity."""
+    replications: Count = 20  # Repetitions, from which confidence intervals are computed.
+    pool: Annotated[int, at_least(3)] = 32  # Candidate captions of R-precision.
+    diversity_pairs: Count = 300  # Pairs of motions whose distance is Diversity.
     multimodality_texts: Count | None = 100
     """Texts of MultiModality, which samples texts × repeats further motions; None: no MultiModality."""
-    multimodality_repeats: Annotated[int, at_least(2)] = 30
-    """Motions of each of those texts."""
-    multimodality_pairs: Count = 10
-    """Pairs of motions of one text whose distance is taken."""
-    max_samples: Annotated[int, at_least(MIN_SAMPLES)] | None = None
-    """Motions of a replication; None: the whole split."""
-    seed: Natural = 0
-    """Seed of order, captions, crops and noise."""
+    multimodality_repeats: Annotated[int, at_least(2)] = 30  # Motions of each of those texts.
+    multimodality_pairs: Count = 10  # Pairs of motions of one text whose distance is taken.
+    max_samples: Annotated[int, at_least(MIN_SAMPLES)] | None = None  # Motions of a replication; None: the whole split.
+    seed: Natural = 0  # Seed of order, captions, crops and noise.
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,8 +24,7 @@ Settings = TypeVar("Settings")  # a dataclass of settings, or of groups of them
 class Bound:
     """A condition on a number, attached to a field's type: `Annotated[int, at_least(1)]`."""
 
-    phrase: str
-    """What the value must be, as messages say it: "at least 1"."""
+    phrase: str  # What the value must be, as messages say it: "at least 1".
     holds: Callable[[float], bool]
 
 

@@ -14,20 +14,15 @@ MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
 class FeedbackConfig(Group, name="feedback"):
     """Motion quality feedback (Eq. 3-5)."""
 
-    motion: NotNegative = 10.0
-    """Weight of the motion loss, lambda_M (section 4.4)."""
-    text: NotNegative = 2.0
-    """Weight of the text loss, lambda_T (section 4.4)."""
-    on_dropped_text: bool = False
-    """Apply the text loss also to items whose text was withheld from the denoiser."""
-    weighting: Literal["uniform", "alpha_bar"] = "uniform"
-    """Weight of a timestep's feedback; uniform is the paper's."""
+    motion: NotNegative = 10.0  # Weight of the motion loss, lambda_M (section 4.4).
+    text: NotNegative = 2.0  # Weight of the text loss, lambda_T (section 4.4).
+    on_dropped_text: bool = False  # Apply the text loss also to items whose text was withheld from the denoiser.
+    weighting: Literal["uniform", "alpha_bar"] = "uniform"  # Weight of a timestep's feedback; uniform is the paper's.
     max_timestep: Natural | None = None
     """Noisiest timestep that gets feedback; None: all timesteps do, as in the paper."""
     judge: Literal["extractors", "official"] = "extractors"
     """Networks that give feedback; official are the evaluators of Guo et al. 2022 (Table 7)."""
-    official: str | None = None
-    """Folder of the official evaluators' files: finest.tar and glove/, at any depth."""
+    official: str | None = None  # Folder of the official evaluators' files: finest.tar and glove/, at any depth.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,54 +41,35 @@ class FeedbackConfig(Group, name="feedback"):
 class TrainingConfig(Group, name="training"):
     """The joint training of denoiser and adapter; defaults are those of section 4.1."""
 
-    steps: Count = 600_000
-    """Optimiser steps."""
-    batch: Annotated[int, at_least(2)] = 64
-    """Motions in a batch, over all processes."""
-    accumulate: Count = 1
-    """Parts in which a batch is computed one after the other, if it does not fit into memory."""
-    learning_rate: Positive = 1e-4
-    """Maximum learning rate of AdamW."""
-    adapter_learning_rate: Positive | None = None
-    """Maximum learning rate of the encoder's parameters; None: the same."""
-    weight_decay: NotNegative = 0.0
-    """Weight decay of AdamW; MDM has none."""
-    warmup: Natural = 0
-    """Steps over which the learning rate rises from zero; neither the paper nor MDM has any."""
-    drop_at: Natural | None = 300_000
-    """Step from which the learning rate is multiplied by drop_by; None: never."""
-    drop_by: Positive = 0.1
-    """Factor of the learning rate from drop_at on."""
-    clip_norm: Positive | None = None
-    """Maximum norm of the gradients; None: no clipping, as in MDM."""
+    steps: Count = 600_000  # Optimiser steps.
+    batch: Annotated[int, at_least(2)] = 64  # Motions in a batch, over all processes.
+    accumulate: Count = 1  # Parts in which a batch is computed one after the other, if it does not fit into memory.
+    learning_rate: Positive = 1e-4  # Maximum learning rate of AdamW.
+    adapter_learning_rate: Positive | None = None  # Maximum learning rate of the encoder's parameters; None: the same.
+    weight_decay: NotNegative = 0.0  # Weight decay of AdamW; MDM has none.
+    warmup: Natural = 0  # Steps over which the learning rate rises from zero; neither the paper nor MDM has any.
+    drop_at: Natural | None = 300_000  # Step from which the learning rate is multiplied by drop_by; None: never.
+    drop_by: Positive = 0.1  # Factor of the learning rate from drop_at on.
+    clip_norm: Positive | None = None  # Maximum norm of the gradients; None: no clipping, as in MDM.
     max_loss: Positive = 1e4
     """Loss above which a run counts as diverged and stops; on normalised features it starts near 1."""
     ema: Annotated[float, within("(0, 1)")] | None = 0.9999
     """Decay of the moving average of the weights, an option of MDM; None: no moving average."""
     precision: Literal["no", "bf16", "fp16"] | None = None
     """Mixed precision; None: as accelerate was launched, or else bf16 on a GPU."""
-    bucket: Count = 1
-    """Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting."""
+    bucket: Count = 1  # Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting.
     shapes: Count = 12
     """Different sizes (frames times tokens) that batches are padded to, at most; chosen from the data."""
-    cache_text: bool = False
-    """Encode captions with the frozen networks once, before the first step."""
-    compile: bool = False
-    """Compile the denoiser with torch.compile; pays off in a long run on a GPU."""
-    graphs: bool = True
-    """Capture steps as CUDA graphs, on one GPU; elsewhere without effect."""
-    workers: Natural = 4
-    """Processes that prepare batches."""
-    checkpoint_every: Count = 10_000
-    """Steps between checkpoints."""
-    keep: Count = 2
-    """Newest checkpoints that are kept beside the best one; if one is damaged, another remains."""
-    log_every: Count = 100
-    """Steps between lines of the log."""
+    cache_text: bool = False  # Encode captions with the frozen networks once, before the first step.
+    compile: bool = False  # Compile the denoiser with torch.compile; pays off in a long run on a GPU.
+    graphs: bool = True  # Capture steps as CUDA graphs, on one GPU; elsewhere without effect.
+    workers: Natural = 4  # Processes that prepare batches.
+    checkpoint_every: Count = 10_000  # Steps between checkpoints.
+    keep: Count = 2  # Newest checkpoints that are kept beside the best one; if one is damaged, another remains.
+    log_every: Count = 100  # Steps between lines of the log.
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     """Trackers that losses are logged to, beside the JSON lines; wandb needs its package and an account."""
-    seed: Natural = 0
-    """Seed of the initial weights, the batches and the noise."""
+    seed: Natural = 0  # Seed of the initial weights, the batches and the noise.
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,17 +83,11 @@ class TrainingConfig(Group, name="training"):
 class ValidationConfig(Group, name="validation"):
     """Scores of the generator on the validation split during training, by the independent evaluator."""
 
-    every: Count | None = 20_000
-    """Steps between validations; None: no validation, and the last weights are the result."""
-    samples: Annotated[int, at_least(MIN_SAMPLES)] = 1024
-    """Captions that motions are sampled for."""
-    metric: Literal["fid", "r_precision_3", "mm_dist"] = "fid"
-    """Metric that decides which weights are best."""
+    every: Count | None = 20_000  # Steps between validations; None: no validation, and the last weights are the result.
+    samples: Annotated[int, at_least(MIN_SAMPLES)] = 1024  # Captions that motions are sampled for.
+    metric: Literal["fid", "r_precision_3", "mm_dist"] = "fid"  # Metric that decides which weights are best.
     select: Literal["best", "last"] = "best"
     """Weights that become the result; the test split is never used for this choice."""
-    patience: Count | None = None
-    """Validations without improvement after which training ends; None: never early."""
-    strips: Natural = 4
-    """Prompts for which each validation saves pictures."""
-    seed: Natural = 0
-    """Seed of the samples."""
+    patience: Count | None = None  # Validations without improvement after which training ends; None: never early.
+    strips: Natural = 4  # Prompts for which each validation saves pictures.
+    seed: Natural = 0  # Seed of the samples.

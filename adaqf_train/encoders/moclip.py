@@ -36,20 +36,14 @@ from adaqf_train.training.objective import Losses, Objective
 class MoClipConfig(ContrastiveFit, name="moclip"):
     """A contrastive adaptation of CLIP with a tether to its base (the idea of MoCLIP, Maldonado et al. 2025)."""
 
-    tuning: Literal["lora", "full"] = "lora"
-    """What is adapted; full: every weight of the text tower."""
-    rank: Count = 16
-    """Rank of the adapter, as AdaCLIP's."""
-    alpha: Count = 16
-    """Scale of the adapter, as AdaCLIP's."""
-    temperature: Positive = 0.1
-    """Temperature of InfoNCE, as the extractors'."""
-    tether: NotNegative = 1.0
-    """Weight of 1 - cosine to the base's embedding."""
+    tuning: Literal["lora", "full"] = "lora"  # What is adapted; full: every weight of the text tower.
+    rank: Count = 16  # Rank of the adapter, as AdaCLIP's.
+    alpha: Count = 16  # Scale of the adapter, as AdaCLIP's.
+    temperature: Positive = 0.1  # Temperature of InfoNCE, as the extractors'.
+    tether: NotNegative = 1.0  # Weight of 1 - cosine to the base's embedding.
     encoder_learning_rate: Positive = 1e-4
     """Learning rate of the text encoder; learning_rate is that of the motion encoder."""
-    checkpoint_every: Count = 1000
-    """Steps between checkpoints."""
+    checkpoint_every: Count = 1000  # Steps between checkpoints.
     seed: Natural = 3
 
 

@@ -13,14 +13,10 @@ from adaqf_train.generators.shared import FRAMES_PER_LATENT, POCKET_CODEC_TRAINI
 class AutoencoderConfig(Group, name="autoencoder"):
     """The motion VAE whose latents are denoised (the idea of MLD and SALAD)."""
 
-    width: Count = 512
-    """Channels of the convolutions; T2M-GPT's."""
-    depth: Count = 3
-    """Residual blocks at each frame rate; T2M-GPT's."""
-    latent: Count = 32
-    """Channels of a latent frame, which stands for four frames."""
-    kl: NotNegative = 1e-4
-    """Weight of the divergence from a standard normal; MLD's."""
+    width: Count = 512  # Channels of the convolutions; T2M-GPT's.
+    depth: Count = 3  # Residual blocks at each frame rate; T2M-GPT's.
+    latent: Count = 32  # Channels of a latent frame, which stands for four frames.
+    kl: NotNegative = 1e-4  # Weight of the divergence from a standard normal; MLD's.
 
 
 @dataclass(frozen=True)

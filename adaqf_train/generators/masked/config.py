@@ -15,24 +15,15 @@ from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
 class TokenizerConfig(Group, name="tokenizer"):
     """The residual vector quantiser of motions (MoMask; defaults are its sizes)."""
 
-    width: Count = 512
-    """Channels of the convolutions."""
-    depth: Count = 3
-    """Residual blocks at each frame rate."""
-    code: Count = 512
-    """Channels of a code."""
-    codes: Annotated[int, at_least(2)] = 512
-    """Entries of each level's codebook."""
-    levels: Count = 6
-    """The base level and the residual levels."""
-    commitment: NotNegative = 0.02
-    """Weight of the encoder's distance to its codes."""
-    decay: Annotated[float, within("(0, 1)")] = 0.99
-    """Decay of the codebooks' moving averages."""
-    reset_below: NotNegative = 1.0
-    """Average uses in a batch below which a code is moved."""
-    level_drop: Annotated[float, within("[0, 1]")] = 0.2
-    """Share of batches that are quantised with fewer levels."""
+    width: Count = 512  # Channels of the convolutions.
+    depth: Count = 3  # Residual blocks at each frame rate.
+    code: Count = 512  # Channels of a code.
+    codes: Annotated[int, at_least(2)] = 512  # Entries of each level's codebook.
+    levels: Count = 6  # The base level and the residual levels.
+    commitment: NotNegative = 0.02  # Weight of the encoder's distance to its codes.
+    decay: Annotated[float, within("(0, 1)")] = 0.99  # Decay of the codebooks' moving averages.
+    reset_below: NotNegative = 1.0  # Average uses in a batch below which a code is moved.
+    level_drop: Annotated[float, within("[0, 1]")] = 0.2  # Share of batches that are quantised with fewer levels.
 
 
 @dataclass(frozen=True)
@@ -42,26 +33,19 @@ class TransformerConfig(SequenceTransformer, name="transformer"):
     width: Count = 384
     heads: Count = 6
     dropout: Share = 0.2
-    text_drop: Share = 0.1
-    """Probability of training without text, for classifier-free guidance."""
-    corrupted: Share = 0.1
-    """Share of the tokens to predict that are shown as a random code instead of the mask."""
+    text_drop: Share = 0.1  # Probability of training without text, for classifier-free guidance.
+    corrupted: Share = 0.1  # Share of the tokens to predict that are shown as a random code instead of the mask.
 
 
 @dataclass(frozen=True)
 class TokenSamplingConfig(Group, name="sampling"):
     """How tokens are drawn from the trained transformers (MoMask's settings on HumanML3D)."""
 
-    guidance: NotNegative = 4.0
-    """Weight of the prompt on the base level (classifier-free guidance)."""
-    residual_guidance: NotNegative = 5.0
-    """The same on the residual levels."""
-    steps: Count = 10
-    """Rounds in which the base level is filled."""
-    temperature: Positive = 1.0
-    """Temperature of the distributions that tokens are drawn from."""
-    batch: Count = 64
-    """Motions sampled at once."""
+    guidance: NotNegative = 4.0  # Weight of the prompt on the base level (classifier-free guidance).
+    residual_guidance: NotNegative = 5.0  # The same on the residual levels.
+    steps: Count = 10  # Rounds in which the base level is filled.
+    temperature: Positive = 1.0  # Temperature of the distributions that tokens are drawn from.
+    batch: Count = 64  # Motions sampled at once.
 
 
 @dataclass(frozen=True)
