@@ -22,7 +22,9 @@ from adaqf_train.artefacts import load_network, save_network
 from adaqf_train.config import RunConfig, TrainingConfig, ValidationConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
+from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
+from adaqf_train.training.objective import Objective
 from adaqf_train.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -39,11 +41,22 @@ class Codec:
     network: type[nn.Module]  # network(features, config)
     config: type  # dataclass of the network's settings, its attribute `config`
     part: str  # field of the family's settings that holds them; `<part>_training` holds those of its training
-    fit: Callable[..., nn.Module]  # (accelerator, dataset, config, training, place)
+    objective: Callable[[Accelerator, nn.Module], Objective]
+    finish: Callable[[nn.Module, MotionDataset], None] = lambda network, dataset: None  # after the fit
 
     def settings(self, own: object) -> tuple[Any, TrainingConfig]:
         """Sizes and training of the codec in the family's settings."""
         return getattr(own, self.part), getattr(own, f"{self.part}_training")
+
+    def fit(
+        self, accelerator: Accelerator, dataset: MotionDataset, config: Any, training: TrainingConfig, place: Place
+    ) -> nn.Module:
+        """A codec trained on a split; it reads no text, so one serves all encoders that are compared."""
+        torch.manual_seed(seeding.mix(training.seed))
+        network = self.network(dataset.features, config)
+        fit(accelerator, dataset, self.objective(accelerator, network), training, place)
+        self.finish(network, dataset)
+        return network
 
     def save(self, folder: Path, network: nn.Module, features: int) -> None:
         """Writes a codec's folder; features: width D of the motions it was trained on."""

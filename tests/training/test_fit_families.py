@@ -17,10 +17,11 @@ from adaqf_train.encoders import pocket_clip
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.encoders.tuning import save_clip
 from adaqf_train.errors import ArtefactError, ConfigError
+from adaqf_train.generators import registry
 from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.latent.networks import MotionAutoencoder
-from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
+from adaqf_train.generators.latent.objective import fit_latent_diffusion
 from adaqf_train.generators.masked.config import (
     MaskedFamily,
     TokenizerConfig,
@@ -29,7 +30,7 @@ from adaqf_train.generators.masked.config import (
 )
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.networks import MotionTokenizer
-from adaqf_train.generators.masked.objective import fit_masked_generator, fit_tokenizer, masked_tokens
+from adaqf_train.generators.masked.objective import fit_masked_generator, masked_tokens
 from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.loop import Place
@@ -97,10 +98,10 @@ def untrained(kind: str) -> MotionAutoencoder | MotionTokenizer:
 def fit(kind: str, accelerator, dataset, base, folder, *, config=None, every=None, score=None):
     """One fit of four, writing to `folder`."""
     place = Place(folder / "log.jsonl", folder / "checkpoints")
-    if kind == "autoencoder":
-        return fit_latent_autoencoder(accelerator, dataset, LATENT.autoencoder, config or CODEC_TRAINING, place)
-    if kind == "tokenizer":
-        return fit_tokenizer(accelerator, dataset, MASKED.tokenizer, config or CODEC_TRAINING, place)
+    sizes = {"autoencoder": ("latent", LATENT.autoencoder), "tokenizer": ("masked", MASKED.tokenizer)}
+    if kind in sizes:
+        family, own = sizes[kind]
+        return registry.family(family).codec.fit(accelerator, dataset, own, config or CODEC_TRAINING, place)
     to = fitting(kind, accelerator, dataset, base, folder, every=every, score=score)
     return FITS[kind](to, encoder_of(base), config or CONFIGS[kind])
 

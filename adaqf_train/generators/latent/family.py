@@ -6,7 +6,7 @@ from adaclip import AdaCLIP
 from adaqf_train.generators.latent.config import POCKET, AutoencoderConfig, LatentFamily, settings
 from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.latent.networks import MotionAutoencoder
-from adaqf_train.generators.latent.objective import fit_latent_autoencoder, fit_latent_diffusion
+from adaqf_train.generators.latent.objective import AutoencoderObjective, fit_latent_diffusion, standardise
 from adaqf_train.generators.registry import Codec, Family, Fitting
 
 
@@ -14,5 +14,5 @@ def _fit(to: Fitting, config: LatentFamily) -> LatentGenerator:
     return fit_latent_diffusion(to, AdaCLIP.from_base(str(to.encoder)), config)
 
 
-CODEC = Codec("autoencoder", MotionAutoencoder, AutoencoderConfig, "autoencoder", fit_latent_autoencoder)
+CODEC = Codec("autoencoder", MotionAutoencoder, AutoencoderConfig, "autoencoder", AutoencoderObjective, standardise)
 FAMILY = Family(LatentGenerator, settings, _fit, LatentFamily, POCKET, CODEC)

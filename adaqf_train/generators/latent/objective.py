@@ -9,27 +9,26 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adaclip import AdaCLIP
-from adaqf_train import seeding
-from adaqf_train.config import TrainingConfig
 from adaqf_train.data.batches import NOISE, MotionBatch, pad
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
-from adaqf_train.generators.latent.config import AutoencoderConfig, LatentFamily
+from adaqf_train.generators.latent.config import LatentFamily
 from adaqf_train.generators.latent.generator import LatentGenerator
 from adaqf_train.generators.latent.networks import MotionAutoencoder
 from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
-from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import divergence_from_normal, masked_mse
 from adaqf_train.training.objective import Losses, Objective
+
+BATCH = 64  # clips that are encoded at once after the fit
 
 
 class AutoencoderObjective(Objective):
     """Reconstruction and divergence of the posterior from a standard normal (MLD)."""
 
-    def __init__(self, autoencoder: MotionAutoencoder) -> None:
+    def __init__(self, accelerator: Accelerator, autoencoder: MotionAutoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -72,17 +71,6 @@ class LatentDiffusionObjective(Objective):
         return mse, {"loss": mse}
 
 
-def fit_latent_autoencoder(
-    accelerator: Accelerator, dataset: MotionDataset, config: AutoencoderConfig, training: TrainingConfig, place: Place
-) -> MotionAutoencoder:
-    """Train the motion VAE of a split; it reads no text, so one serves all encoders that are compared."""
-    torch.manual_seed(seeding.mix(training.seed))
-    autoencoder = MotionAutoencoder(dataset.features, config)
-    fit(accelerator, dataset, AutoencoderObjective(autoencoder), training, place)
-    autoencoder.set_statistics(_latents(autoencoder, dataset, training.batch))
-    return autoencoder
-
-
 def fit_latent_diffusion(to: Fitting, encoder: AdaCLIP, config: LatentFamily) -> LatentGenerator:
     """Train a generator from scratch; encoder and autoencoder stay as they are."""
     generator = to.untrained(LatentGenerator, encoder, config, config.training.seed)
@@ -97,11 +85,11 @@ def latent_noise(batch: MotionBatch, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def _latents(autoencoder: MotionAutoencoder, dataset: MotionDataset, batch: int) -> Tensor:
-    """Means of all latent frames of a split, (M, latent), in its order."""
+def standardise(autoencoder: MotionAutoencoder, dataset: MotionDataset) -> None:
+    """Gives an autoencoder the statistics of the mean latents of a split."""
     unit, found = dataset.config.unit_frames, []
-    for start in range(0, len(dataset), batch):
-        items = dataset.items[start : start + batch]
+    for start in range(0, len(dataset), BATCH):
+        items = dataset.items[start : start + BATCH]
         motion, mask = pad([dataset.normalise(item.vectors[: len(item.vectors) // unit * unit]) for item in items])
         found.append(autoencoder.posterior(motion, mask).mean[latent_mask(mask)])
-    return torch.cat(found)
+    autoencoder.set_statistics(torch.cat(found))

@@ -6,7 +6,7 @@ from adaclip import AdaCLIP
 from adaqf_train.generators.masked.config import POCKET, MaskedFamily, TokenizerConfig, settings
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.networks import MotionTokenizer
-from adaqf_train.generators.masked.objective import fit_masked_generator, fit_tokenizer
+from adaqf_train.generators.masked.objective import QuantiserObjective, fit_masked_generator
 from adaqf_train.generators.registry import Codec, Family, Fitting
 
 
@@ -14,5 +14,5 @@ def _fit(to: Fitting, config: MaskedFamily) -> MaskedGenerator:
     return fit_masked_generator(to, AdaCLIP.from_base(str(to.encoder)), config)
 
 
-CODEC = Codec("motion_tokenizer", MotionTokenizer, TokenizerConfig, "tokenizer", fit_tokenizer)
+CODEC = Codec("motion_tokenizer", MotionTokenizer, TokenizerConfig, "tokenizer", QuantiserObjective)
 FAMILY = Family(MaskedGenerator, settings, _fit, MaskedFamily, POCKET, CODEC)

@@ -9,10 +9,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adaclip import AdaCLIP
-from adaqf_train import seeding
-from adaqf_train.config import DiffusionConfig, TrainingConfig
+from adaqf_train.config import DiffusionConfig
 from adaqf_train.data.batches import MotionBatch
-from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.generators.masked.config import MaskedFamily, TokenizerConfig
 from adaqf_train.generators.masked.generator import MaskedGenerator
@@ -21,7 +19,6 @@ from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.shared import FRAMES_PER_LATENT
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.fit import fit
-from adaqf_train.training.loop import Place
 from adaqf_train.training.losses import masked_cross_entropy, masked_mse
 from adaqf_train.training.objective import Losses, Objective
 
@@ -97,16 +94,6 @@ class ResidualObjective(_TokenObjective):
         target = tokens.gather(-1, level[:, None, None].expand(*tokens.shape[:2], 1))[..., 0]
         loss = masked_cross_entropy(logits, target, real).mean()
         return loss, {"loss": loss}
-
-
-def fit_tokenizer(
-    accelerator: Accelerator, dataset: MotionDataset, config: TokenizerConfig, training: TrainingConfig, place: Place
-) -> MotionTokenizer:
-    """Train the residual quantiser of a split; it reads no text, so one serves all encoders that are compared."""
-    torch.manual_seed(seeding.mix(training.seed))
-    tokenizer = MotionTokenizer(dataset.features, config)
-    fit(accelerator, dataset, QuantiserObjective(accelerator, tokenizer), training, place)
-    return tokenizer
 
 
 def fit_masked_generator(to: Fitting, encoder: AdaCLIP, config: MaskedFamily) -> MaskedGenerator:
