@@ -44,15 +44,7 @@ class ExportError(AdaQFError, ValueError):
 
 
 class ResultError(AdaQFError, ValueError):
-    """A report, or the result of a trial, that cannot be used."""
-
-
-class ProtocolError(AdaQFError, ValueError):
-    """Reports that cannot be compared."""
-
-
-class PaperError(AdaQFError, ValueError):
-    """A table that the paper does not have."""
+    """A report, or the result of a trial, that cannot be used or compared with another."""
 
 
 class UserStudyError(AdaQFError, ValueError):

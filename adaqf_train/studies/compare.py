@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaclip.files import read_json
-from adaqf_train.errors import ProtocolError, ResultError
+from adaqf_train.errors import ResultError
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, sections
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
@@ -43,16 +43,16 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
 
     Figures that differ from the first report's row of the same name are marked *, those that differ from the baseline
     of their own report †, by Welch's test on the replications (`statistics.differ`). That test does not include the
-    variation over training seeds; the paired differences of reports with both a baseline and AdaQF do. ProtocolError
+    variation over training seeds; the paired differences of reports with both a baseline and AdaQF do. ResultError
     for reports of different protocols, unless `mix` allows them, with a note.
     """
     if not paths:
-        raise ProtocolError("Name at least one report.json.")
+        raise ResultError("Name at least one report.json.")
     reports = [_read(path) for path in paths]
     differing, unknown = _differences(reports)
     if differing and not mix:
         values = "; ".join(f"{key}: {', '.join(str(r.get(key)) for r in reports)}" for key in differing)
-        raise ProtocolError(f"These reports are of different protocols ({values}). Use one protocol, or pass --mix.")
+        raise ResultError(f"These reports are of different protocols ({values}). Use one protocol, or pass --mix.")
     folders = [(path if path.is_dir() else path.parent).resolve().name for path in paths]
     labels = folders if len(set(folders)) == len(folders) else [str(path) for path in paths]
     rows = _rows(reports, labels)

@@ -12,7 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 
-from adaqf_train.errors import PaperError
+from adaqf_train.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ TABLES = tuple(
 
 
 def tables_of(number: int) -> tuple[PaperTable, ...]:
-    """The tables of that number (Table 8 has one for each data set); PaperError if the paper has none."""
+    """The tables of that number (Table 8 has one for each data set); ConfigError if the paper has none."""
     found = tuple(table for table in TABLES if table.number == number)
     if not found:
-        raise PaperError(f"The paper has no table {number} of results: choose 1 to 9.")
+        raise ConfigError(f"The paper has no table {number} of results: choose 1 to 9.")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adaqf_train.cli import main
-from adaqf_train.errors import PaperError, ProtocolError
+from adaqf_train.errors import ConfigError, ResultError
 from adaqf_train.studies.compare import compare
 from adaqf_train.studies.paper import TABLES, tables_of
 
@@ -71,7 +71,7 @@ def test_compare_pairs_runs(tmp_path):
 @pytest.mark.parametrize("key", list(MANIFEST))
 def test_compare_refuses_another_protocol_without_mix(tmp_path, key):
     paths = [report(tmp_path / "a", 1.0), report(tmp_path / "b", 1.0, **{key: 7})]
-    with pytest.raises(ProtocolError, match=rf"different protocols \({key}: .*--mix"):
+    with pytest.raises(ResultError, match=rf"different protocols \({key}: .*--mix"):
         compare(paths)
     assert f"**Mixed protocols**: {key} differ" in compare(paths, mix=True).markdown()
 
@@ -170,5 +170,5 @@ def test_paper_has_every_table():
                 values = list(cells.values())
                 assert values[:5] == sorted(values[:5])
                 assert values[5:] == sorted(values[5:])
-    with pytest.raises(PaperError):
+    with pytest.raises(ConfigError):
         tables_of(11)
