@@ -190,19 +190,22 @@ def test_settings_between_are_what_override_takes():
 
 
 def documented(kind: type) -> set[str]:
-    """Fields of a group, or of its bases, that a docstring follows."""
+    """Fields of a group, or of its bases, that have a comment beside them or a docstring below them."""
     found = set()
     for base in kind.__mro__[:-1]:
-        body = ast.parse(inspect.getsource(base)).body[0].body
-        for field, following in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(following, ast.Expr):
-                assert following.value.value.endswith("."), f"{base.__name__}.{field.target.id}"
-                found.add(field.target.id)
+        source = inspect.getsource(base)
+        for field, following in itertools.pairwise([*ast.parse(source).body[0].body, None]):
+            if isinstance(field, ast.AnnAssign):
+                text = source.splitlines()[field.end_lineno - 1].partition("  # ")[2]
+                text = following.value.value if isinstance(following, ast.Expr) else text
+                if text:
+                    assert text.endswith("."), f"{base.__name__}.{field.target.id}"
+                    found.add(field.target.id)
     return found
 
 
 def test_settings_are_all_documented_in_full_phrases():
-    """Attribute docstrings are the help of the command line's flags."""
+    """Comments and docstrings of fields are the help of the command line's flags."""
     for group in asdict(RunConfig()).keys() - {"recipe"}:
         kind = type(getattr(RunConfig(), group))
         assert {field.name for field in dataclasses.fields(kind)} <= documented(kind), kind
