@@ -21,7 +21,7 @@ from tqdm import tqdm
 from adaclip import AdaCLIPError, TextFeatures
 from adaqf_train.config import DataConfig, EvaluationConfig, SamplingConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.errors import ConfigError
+from adaqf_train.errors import AdaQFError, ConfigError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.generators.base import MotionGenerator
@@ -148,5 +148,5 @@ def _setting(text: str, guidance: float) -> SamplingConfig:
 if __name__ == "__main__":
     try:
         main()
-    except AdaCLIPError as error:
+    except (AdaCLIPError, AdaQFError) as error:
         raise SystemExit(f"error: {error}") from error
