@@ -12,9 +12,11 @@ and steps captured, once for each.
 
 from __future__ import annotations
 
+import operator
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from types import UnionType
 
 import numpy as np
 import torch
@@ -71,7 +73,8 @@ class MotionBatch:
         if number == 1:
             return [self]
         size = len(self.keys) // number
-        return [self._rows(slice(start, start + size)) for start in range(0, size * number, size)]
+        rows = (slice(start, start + size) for start in range(0, size * number, size))
+        return [self.map(operator.itemgetter(part), Tensor | list) for part in rows]
 
     def to(self, device: torch.device) -> MotionBatch:
         """The batch on a device, without waiting for the copy."""
@@ -81,14 +84,10 @@ class MotionBatch:
         """The batch in pinned memory (DataLoader calls this), from where copies to a GPU need no waiting."""
         return self.map(Tensor.pin_memory)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
-        """The batch with every tensor changed."""
+    def map(self, change: Callable, kinds: type | UnionType = Tensor) -> MotionBatch:
+        """The batch with every tensor, or every field of those kinds, changed."""
         values = (getattr(self, f.name) for f in fields(self))
-        return MotionBatch(*(change(v) if isinstance(v, Tensor) else v for v in values))
-
-    def _rows(self, rows: slice) -> MotionBatch:
-        values = (getattr(self, f.name) for f in fields(self))
-        return MotionBatch(*(v[rows] if isinstance(v, Tensor | list) else v for v in values))
+        return MotionBatch(*(change(v) if isinstance(v, kinds) else v for v in values))
 
 
 class StepBatches(Dataset):

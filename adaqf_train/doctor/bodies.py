@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ def check_bodies(
     for fact, measured in facts.items():
         found.facts[fact] = round(float(np.mean([getattr(body, measured) for body in bodies.values()])), 3)
     _check_sizes(found, bodies, skeleton)
-    _check_walks(found, {name: body for name, body in bodies.items() if _walks(captions.get(name, ()))})
+    _check_walks(found, bodies, captions)
     _check_feet(found, bodies)
     _check_groups(found, bodies)
     differing = [f"{name}.npy" for name, body in bodies.items() if body.stored is not None and not body.stored <= APART]
@@ -133,8 +133,16 @@ def _check_sizes(found: Examination, bodies: Mapping[str, Body], skeleton: Skele
     found.warning(what, places, PREPARE)
 
 
-def _check_walks(found: Examination, walkers: Mapping[str, Body]) -> None:
-    """Note an implausible speed of clips with captions of walking, the sign of a wrong frame rate or unit."""
+def _check_walks(found: Examination, bodies: Mapping[str, Body], captions: Mapping[str, list[Caption]]) -> None:
+    """Note an implausible speed of clips whose captions all mention walking, and nothing slower or faster.
+
+    It is the sign of a wrong frame rate or unit.
+    """
+    walkers = {}
+    for name, body in bodies.items():
+        texts = [caption.text for caption in captions.get(name, ()) if caption.segment is None]
+        if texts and all(WALKS.search(text) and not ELSE.search(text) for text in texts):
+            walkers[name] = body
     if len(walkers) < WALKERS:
         return
     speed = float(np.median([body.speed for body in walkers.values()]))
@@ -184,9 +192,3 @@ def _distance(path: Path, joints: np.ndarray) -> float:
         if stored.shape[1:] == joints.shape[1:] and len(stored) in (len(joints), len(joints) + 1):
             return float(np.abs(stored[: len(joints)] - joints).max())
     return float("inf")
-
-
-def _walks(captions: Sequence[Caption]) -> bool:
-    """Whether all captions of the whole clip mention walking, and nothing slower or faster."""
-    texts = [caption.text for caption in captions if caption.segment is None]
-    return bool(texts) and all(WALKS.search(text) and not ELSE.search(text) for text in texts)

@@ -18,6 +18,7 @@ from joint j, and v_c(t) the bone in frame t. The global rotation R_j(t), the id
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,7 +132,7 @@ def _orientations(bone: Tensor, lengths: Tensor, skeleton: Skeleton) -> tuple[Te
         if len(below) > 1:
             shape, turn = _branch(bone[:, below], directions[below] * lengths[below])
             directions[below] = torch.where(lengths[below] > SHORTEST, normalize(shape, dim=-1), directions[below])
-            _share_turn(found, turn, _stem(joint, skeleton), directions)
+            _share_turn(found, turn, joint, skeleton, directions)
         elif below:
             (child,) = below
             carried = rotations.rotate(above, directions[child])
@@ -174,25 +175,18 @@ def _fit(source: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.eigh(horn).eigenvectors[..., -1]
 
 
-def _stem(branch: int, skeleton: Skeleton) -> list[int]:
-    """Joints with one child between the branch above, if there is one, and this branch, from the top down."""
-    stem: list[int] = []
-    joint = skeleton.parents[branch]
+def _share_turn(found: list[Tensor], turn: Tensor, branch: int, skeleton: Skeleton, directions: Tensor) -> None:
+    """Rotate the joints with one child below the last branch about their bones, by growing shares of a turn (T, 4)."""
+    stem, joint = [branch], skeleton.parents[branch]
     while joint >= 0 and len(skeleton.children[joint]) == 1:
         stem.insert(0, joint)
         joint = skeleton.parents[joint]
-    return [*stem, branch] if stem else []
-
-
-def _share_turn(found: list[Tensor], branch: Tensor, stem: list[int], directions: Tensor) -> None:
-    """Rotate the joints of a stem about their bones, by shares that grow up to the rotation of the branch (T, 4)."""
-    if not stem:
+    if len(stem) == 1:
         return
-    *joints, end = stem
-    left = rotations.multiply(rotations.inverse(found[joints[-1]]), branch)
-    angle = 2 * torch.atan2((left[..., 1:] * directions[end]).sum(-1), left[..., 0])
+    left = rotations.multiply(rotations.inverse(found[stem[-2]]), turn)
+    angle = 2 * torch.atan2((left[..., 1:] * directions[branch]).sum(-1), left[..., 0])
     angle = torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
-    for place, (joint, child) in enumerate(zip(joints, stem[1:], strict=True), start=1):
+    for place, (joint, child) in enumerate(itertools.pairwise(stem), start=1):
         along = rotations.rotate(found[joint], directions[child])
         share = (angle * place / len(stem))[:, None]
         found[joint] = rotations.multiply(rotations.from_axis_angle(along * share), found[joint])

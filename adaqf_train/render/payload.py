@@ -55,15 +55,23 @@ def checked(scenes: Sequence[Scene]) -> list[list[np.ndarray]]:
 def payload(clips: Sequence[Sequence[np.ndarray]], fps: float) -> dict[str, Any]:
     """Collect what the player reads; clips[scene][take] are checked joints (T, J, 3) in metres."""
     skeletons = {clip.shape[1]: skeleton_of(clip.shape[1]) for scene in clips for clip in scene}
+
+    def packed(joints: np.ndarray) -> dict[str, Any]:
+        skeleton = skeletons[joints.shape[1]]
+        return {
+            "frames": joints.shape[0],
+            "joints": joints.shape[1],
+            "size": round(float(np.clip(relative_size(joints, skeleton), 0.3, 3.0)), 3),
+            "contacts": contacts(joints, skeleton, fps),
+            "data": pack(joints),
+        }
+
     return {
         "fps": fps,
         "step": STEP,
         "fieldOfView": FIELD_OF_VIEW,
         "bodies": {str(joints): body(skeleton) for joints, skeleton in skeletons.items()},
-        "scenes": [
-            {"camera": camera(scene), "takes": [_packed(clip, skeletons[clip.shape[1]], fps) for clip in scene]}
-            for scene in clips
-        ],
+        "scenes": [{"camera": camera(scene), "takes": [packed(clip) for clip in scene]} for scene in clips],
     }
 
 
@@ -96,17 +104,6 @@ def pack(joints: np.ndarray) -> str:
     last = (zigzag[:, None] >= 128 ** place[1:]).sum(axis=1, keepdims=True)
     groups = (zigzag[:, None] >> (7 * place)) & 127 | np.where(place < last, 128, 0)
     return base64.b64encode(groups[place <= last].astype(np.uint8).tobytes()).decode("ascii")
-
-
-def _packed(joints: np.ndarray, skeleton: Skeleton, fps: float) -> dict[str, Any]:
-    """One motion (T, J, 3): its shape, the body's size relative to LEG, its contacts, and its positions as text."""
-    return {
-        "frames": joints.shape[0],
-        "joints": joints.shape[1],
-        "size": round(float(np.clip(relative_size(joints, skeleton), 0.3, 3.0)), 3),
-        "contacts": contacts(joints, skeleton, fps),
-        "data": pack(joints),
-    }
 
 
 def checked_joints(joints: Any, where: str) -> np.ndarray:

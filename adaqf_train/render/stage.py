@@ -67,7 +67,14 @@ class Stage:
         """Set the body, its shadow, footprints and path to those of a frame; the last frame holds."""
         frame = min(frame, len(self.joints) - 1)
         self.trail.set_data(*self.path[: frame + 1].T)
-        self._set_footprints(frame)
+        outlines, colours = [], []
+        for foot, first, last in self.contacts:
+            if first <= frame:  # a foot that has left keeps the print of the middle of its contact
+                ankle, toe, side = self.body["feet"][foot]
+                pose = self.joints[frame if frame <= last else (first + last) // 2]
+                outlines.append(self._outline_on_floor(pose[[ankle, toe]], self.size * np.array((0.045, 0.055))))
+                colours.append((TONES[side], STANDING if frame <= last else LEFT))
+        self.prints.set(verts=outlines, facecolor=colours or "none")
         self.show_pose(self.joints[frame])
 
     def show_pose(self, pose: np.ndarray) -> None:
@@ -94,16 +101,6 @@ class Stage:
                 colours.append(_mixed(TONES[tone], "white" if light > 0 else SHADE, abs(light)))
         self.shadow.set_path(Outline.make_compound_path(*shadows))
         self.parts.set(verts=outlines, facecolor=colours)
-
-    def _set_footprints(self, frame: int) -> None:
-        outlines, colours = [], []
-        for foot, first, last in self.contacts:
-            if first <= frame:  # a foot that has left keeps the print of the middle of its contact
-                ankle, toe, side = self.body["feet"][foot]
-                pose = self.joints[frame if frame <= last else (first + last) // 2]
-                outlines.append(self._outline_on_floor(pose[[ankle, toe]], self.size * np.array((0.045, 0.055))))
-                colours.append((TONES[side], STANDING if frame <= last else LEFT))
-        self.prints.set(verts=outlines, facecolor=colours or "none")
 
     def _draw_grid(self, ground: tuple[float, float]) -> None:
         """Draw the lines of the floor, which fade with the distance from the motion."""
