@@ -54,6 +54,9 @@ class Sample:
         check_count("--num-samples", self.num_samples, 1)
         if not self.prompt or not all(prompt.strip() for prompt in self.prompt):
             raise ConfigError("--prompt is missing or blank: say what happens, such as 'a person waves twice'.")
+        if len(self.seconds) not in (0, 1, len(self.prompt)):
+            times = f"{len(self.seconds)} times for {len(self.prompt)} prompts"
+            raise ConfigError(f"--seconds is given {times}: give it once for all, or once for each.")
         seconds = list(self.seconds) if len(self.seconds) > 1 else (*self.seconds, 4.0)[0]
         options = {name: getattr(self, name) for name in ("guidance", "steps", "scheduler", "seed")}
         generator = MotionGenerator.from_pretrained(self.model)

@@ -161,7 +161,8 @@ def generator(monkeypatch) -> Stub:
 def test_sample_passes_on_only_what_was_asked_for(generator, tmp_path):
     command = ["sample", "--model", "user/model", "--prompt", "a person bows", "--out", str(tmp_path / "a.npy")]
     assert main(command) == 0
-    plain = {"prompts": ["a person bows"], "seed": 0, "num_samples": 1, "output": "joints"}
+    plain = {"prompts": ["a person bows"], "seconds": 4.0, "seed": 0, "num_samples": 1, "output": "joints"}
+    plain |= {"guidance": None, "steps": None, "scheduler": None}  # those of the generator
     assert generator.asked == plain
     assert np.load(tmp_path / "a.npy").shape == (30, 22, 3)
     options = ["--guidance", "3.5", "--steps", "10", "--scheduler", "dpm++", "--seconds", "2", "--seed", "4"]
@@ -198,9 +199,9 @@ def test_sample_numbers_what_one_file_cannot_hold(generator, tmp_path):
     [
         (["--out", "a.fbx"], "name a .npy, .bvh"),
         (["--out", "FILE/a.bvh"], "cannot be written to"),
-        (["--out", "a.bvh", "--prompt", "  "], "--prompt is blank"),
-        (["--out", "a.bvh", "--seed", "-1"], "--seed must not be negative"),
-        (["--out", "a.bvh", "--num-samples", "0"], "--num-samples must be at least 1"),
+        (["--out", "a.bvh", "--prompt", "  "], "--prompt is missing or blank"),
+        (["--out", "a.bvh", "--seed", "-1"], "--seed must be a whole number of at least 0"),
+        (["--out", "a.bvh", "--num-samples", "0"], "--num-samples must be a whole number of at least 1"),
         (["--out", "a.bvh", "--seconds", "1", "--seconds", "2"], "--seconds is given 2 times for 1 prompts"),
         (["--out", "a.bvh", "--format", "features"], "cannot hold features"),
     ],
