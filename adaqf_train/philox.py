@@ -7,6 +7,7 @@ GPUs round differently. On a CPU numpy's generator of the same name computes the
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
@@ -53,7 +54,8 @@ def _pairs(seed: int, items: Tensor, count: int, stream: int, step: int | Tensor
         drawn = torch.from_numpy(numpy_words(seed, stream, items.tolist(), int(step), count))
     else:
         drawn = words(signed(seed), stream, items, step, -(-count // WORDS))[:, :count]
-    return tuple(((drawn >> shift & _MANTISSA).float() + 0.5) * 2.0**-24 for shift in (8, 40))
+    numbers = (((drawn >> shift & _MANTISSA).float() + 0.5) * 2.0**-24 for shift in (8, 40))
+    return tuple(number.clamp(max=1 - 2.0**-24) for number in numbers)  # the largest number would round to 1
 
 
 def numpy_words(seed: int, stream: int, items: Sequence[int], step: int, count: int) -> np.ndarray:
@@ -69,7 +71,7 @@ def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int
     """Compute blocks of four words for items (B,) with tensor operations: (B, blocks * 4), numpy's bits in int64."""
     counter = torch.arange(1, blocks + 1, device=items.device).repeat(len(items), 1)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
-    mix = rounds if items.device.type == "cpu" else _compiled_rounds
+    mix = _compiled_rounds if items.is_cuda and importlib.util.find_spec("triton") else rounds
     return torch.stack(mix(state, [counter.new_full((), seed), counter.new_full((), stream)]), dim=-1).flatten(1)
 
 

@@ -59,3 +59,9 @@ def test_uniform_lies_in_the_open_interval():
     assert 0 < drawn.min() < 1e-5
     assert 1 - 1e-5 < drawn.max() < 1
     assert drawn.mean().item() == pytest.approx(0.5, abs=0.001)
+
+
+def test_largest_number_is_below_one(monkeypatch):
+    monkeypatch.setattr(philox, "numpy_words", lambda *_: np.full((1, 4), -1, np.int64))
+    assert (philox.uniform(0, torch.tensor([0]), (8,)) < 1).all()
+    assert philox.normal(0, torch.tensor([0]), (8,)).isfinite().all()

@@ -60,9 +60,11 @@ class TrainingConfig(Group, name="training"):
     bucket: Count = 1  # Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting.
     shapes: Count = 12
     """Different sizes (frames times tokens) that batches are padded to, at most; chosen from the data."""
-    cache_text: bool = False  # Encode captions with the frozen networks once, before the first step.
-    compile: bool = False  # Compile the denoiser with torch.compile; pays off in a long run on a GPU.
-    graphs: bool = True  # Capture steps as CUDA graphs, on one GPU; elsewhere without effect.
+    cache_text: bool = (
+        False  # Encode the captions of the baseline, whose encoder is frozen, once before the first step.
+    )
+    compile: bool = False  # Compile the networks; where steps are captured, they always are.
+    graphs: bool = True  # On one GPU, compile the networks and capture steps as CUDA graphs.
     workers: Natural = 4  # Processes that prepare batches.
     checkpoint_every: Count = 10_000  # Steps between checkpoints.
     keep: Count = 2  # Newest checkpoints that are kept beside the best one; if one is damaged, another remains.

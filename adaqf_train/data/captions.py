@@ -36,6 +36,10 @@ class CaptionTable:
         self.same = caption_ids(self.texts).to(device)  # (N,), equal for captions that differ in case and space alone
         self._device_lengths = torch.from_numpy(self.lengths).to(device)
 
+    def __getstate__(self) -> dict:
+        """For worker processes, which need rows and lengths alone, and must not touch the device."""
+        return {name: value for name, value in vars(self).items() if not isinstance(value, Tensor)}
+
     def tokens(self, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Ids (B, width) of rows (B,), on the table's device, and their mask (B, width), True = real token.
 

@@ -107,7 +107,7 @@ class StillPoseObjective(ContrastiveObjective):
     def view(self, batch: MotionBatch) -> Tensor:
         """The pose (B, pose_features) of a frame of each clip, drawn for each sample by itself."""
         share = batch.uniform(POSE_STREAM, (1,))[:, 0]
-        frame = (share * batch.lengths).long()
+        frame = torch.minimum((share * batch.lengths).long(), batch.lengths - 1)
         poses = batch.motion[..., pose_slice(batch.motion.shape[-1])]
         return poses.gather(1, frame[:, None, None].expand(-1, 1, poses.shape[-1]))[:, 0]
 

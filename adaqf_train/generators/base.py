@@ -74,7 +74,7 @@ class MotionGenerator(nn.Module, ABC):
 
     @abstractmethod
     def _sample(self, batch: Batch, settings: Any, on_step: OnStep, **options: Any) -> Tensor:
-        """Normalised features (B, T, D) of the motions of a batch, each drawn from its own random generator.
+        """Normalised features (B, T, D) of the motions of a batch, each with its own noise.
 
         Args:
             batch: The motions, and the features of their texts on this generator's device.
@@ -258,7 +258,7 @@ class MotionGenerator(nn.Module, ABC):
         Args:
             prompts: Taken as they are: captions of a data set have no segments.
             lengths: Frames of each motion, multiples of unit_frames.
-            seed: Item i draws from a random generator seeded with (seed, i).
+            seed: The noise of item i is seeded with (seed, i).
             on_step: Called after every step of every batch.
 
         Returns:

@@ -91,7 +91,8 @@ class Fitting:
         torch.manual_seed(seeding.mix(seed))
         statistics = torch.from_numpy(self.dataset.mean), torch.from_numpy(self.dataset.std)
         generator = kind(encoder, self.codec, *statistics, config).eval().to(self.accelerator.device)
-        generator.max_frames = self.dataset.config.max_frames
+        data = self.dataset.config
+        generator.unit_frames, generator.max_frames = data.unit_frames, data.max_frames
         return generator
 
     def watch(self, generator: MotionGenerator) -> Validation | None:

@@ -1,1 +1,1 @@
-"""Losses, the contrastive fits, the AdaQF co-optimisation, and checkpoints that resume."""
+"""The one fit: objectives, losses, loop, steps, validation, and checkpoints that resume."""

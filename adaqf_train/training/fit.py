@@ -12,6 +12,7 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError
 from adaqf_train.training import checkpoint, loop
 from adaqf_train.training.checkpoint import TrainState
+from adaqf_train.training.graphs import obstacle
 from adaqf_train.training.loop import Place
 from adaqf_train.training.objective import Objective
 from adaqf_train.training.validation import Validation
@@ -42,21 +43,26 @@ def fit(
         DivergenceError: A loss that is not finite, or too large.
         TrainingStopped: After SIGTERM, with everything saved.
     """
+    best = validation is not None and validation.config.select == "best"
+    if best and place.best is None:
+        raise ValueError("The best weights are asked for, but there is no folder for checkpoints.")
     source, state, wrapped = prepare(accelerator, dataset, objective, training)
-    loop.run(
-        accelerator,
-        state,
-        training,
-        place,
-        lambda start: source.from_step(start, training.steps, training.workers),
-        wrapped,
-        validation,
-    )
-    if validation is not None and validation.config.select == "best" and place.best.is_dir():
-        checkpoint.read(place.best, state)
-    state.use_average()
-    accelerator.free_memory()
-    objective.cpu()
+    try:
+        loop.run(
+            accelerator,
+            state,
+            training,
+            place,
+            lambda start: source.from_step(start, training.steps, training.workers),
+            wrapped,
+            validation,
+        )
+        if best and place.best.is_dir():
+            checkpoint.read(place.best, state)
+        state.use_average()
+    finally:
+        accelerator.free_memory()
+        objective.cpu()
     for network in objective.learns.values():
         network.eval()
 
@@ -90,13 +96,16 @@ def prepare(
         bucket=training.bucket,
         shapes=training.shapes,
     )
-    if training.compile or (accelerator.device.type == "cuda" and training.graphs):
+    if training.compile or obstacle(accelerator, objective, training) is None:
         for network in objective.compiles:
             network.compile()
     for network in objective.learns.values():
         network.train()
     objective.to(accelerator.device)
     optimizer = _adamw(accelerator, objective, training)
+    # Data parallelism would send every buffer at every step; those that are not saved are the same on all processes.
+    kept = objective.state_dict().keys()
+    objective._ddp_params_and_buffers_to_ignore = [name for name, _ in objective.named_buffers() if name not in kept]
     wrapped, optimizer = accelerator.prepare(objective, optimizer)
     state = TrainState(objective.learns, optimizer)
     if training.ema is not None:
@@ -123,6 +132,10 @@ def _check(accelerator: Accelerator, objective: Objective, training: TrainingCon
         raise ConfigError(
             f"training.batch={training.batch} gives each of {accelerator.num_processes} processes {share} clips, which "
             f"training.accumulate={training.accumulate} does not divide. Change one of them."
+        )
+    if training.accumulate > 1 and not objective.accumulates:
+        raise ConfigError(
+            "training.accumulate would change this fit: its codebooks follow whole batches. Leave it out."
         )
     if training.adapter_learning_rate is not None and "encoder" not in objective.learns:
         raise ConfigError("training.adapter_learning_rate is set, but this fit trains no text encoder. Leave it out.")

@@ -28,7 +28,7 @@ def obstacle(accelerator: Accelerator, objective: nn.Module, training: TrainingC
     if accelerator.num_processes > 1:
         return "several processes exchange gradients"
     if not getattr(objective, "capturable", False):
-        return "its loss reads from the host"
+        return "this fit does not support it"
     if training.accumulate > 1:
         return "training.accumulate divides the batch"
     if accelerator.scaler is not None:
@@ -60,8 +60,6 @@ class GraphStep(Step):
         device = accelerator.device
         for group in self.optimizer.param_groups:
             group["lr"], group["capturable"] = torch.tensor(float(group["lr"]), device=device), True
-        for values in self.optimizer.state.values():
-            values["step"] = values["step"].to(device)  # those of a checkpoint lie on the CPU
         self._blend = torch.zeros((), device=device)  # what the average takes of the new weights
         self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
         self._seen: dict[tuple, int] = {}
@@ -91,6 +89,8 @@ class GraphStep(Step):
             if isinstance(value, Tensor):
                 value.copy_(getattr(batch, name), non_blocking=True)
         captured.graph.replay()
+        for parameter in self.parameters:  # a replay does not count as a change, which caches of weights look for
+            torch.autograd.graph.increment_version(parameter)
         found = captured.result  # overwritten by the next replay
         parts = {name: value.clone() for name, value in found.parts.items()}
         return StepResult(found.loss.clone(), parts, found.norm.clone())
@@ -98,7 +98,8 @@ class GraphStep(Step):
     def _capture(self, batch: MotionBatch) -> _Captured:
         static, graph = batch.to(self.accelerator.device), torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # "thread_local": the thread that pins batches may call CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             result = self._step(static)
         return _Captured(graph, static, result)
 
@@ -127,6 +128,6 @@ def step_for(
     why = obstacle(accelerator, objective, training)
     if why is None:
         return GraphStep(accelerator, objective, state, training)
-    if accelerator.device.type == "cuda":
+    if accelerator.device.type == "cuda" and training.graphs and accelerator.is_main_process:
         say(f"steps are not captured as CUDA graphs: {why}")
     return Step(accelerator, objective, state, training)

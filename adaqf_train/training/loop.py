@@ -54,7 +54,8 @@ def run(
 ) -> None:
     """Optimise until `training.steps`, or until validation ends it.
 
-    Each step reseeds dropout from (seed, step, process), so that a resumed run equals an uninterrupted one bit for bit.
+    Each step reseeds dropout from (seed, step, process), so that on a CPU a resumed run equals an
+    uninterrupted one bit for bit.
 
     state: resumed from the newest checkpoint. batches(step): this process's batches from that step on. objective: as
     accelerate wrapped it.
@@ -67,7 +68,7 @@ def run(
     _resume(accelerator, state, place)
     step = step_for(accelerator, objective, state, training)
     window = LossWindow(training.max_loss, place.log.with_name(f"{place.name}_divergence.json"))
-    over = validation is not None and validation.exhausted(state)
+    over = False
     with StopSignal() as stop, _tracking(accelerator, state, training, place) as tracking:
         if validation is not None:
             validation.run_if_due(accelerator, state, training.steps, place.best, tracking)  # it may have been cut off

@@ -20,10 +20,11 @@ class Objective(nn.Module, ABC):
     Every network that training changes is a submodule, so that data parallelism and devices treat them all alike.
 
     Attributes:
-        captions: Table that batches refer to; None: the objective reads no text.
+        captions: Table that batches refer to; None: the objective reads none, or reads captions as strings.
         diffusion: Range of the timesteps and the probability of dropped text; None: the batches' defaults.
-        compiles: Modules to compile, on a GPU always and on a CPU with `training.compile`; empty: that is refused.
+        compiles: Modules to compile with `training.compile`, and where steps are captured; empty: it is refused.
         capturable: Whether the loss reads nothing from the host, so that a CUDA graph can hold it.
+        accumulates: Whether a batch may be divided (`training.accumulate`); else that setting is refused.
         caches_text: Whether `training.cache_text` makes a difference; else that setting is refused.
     """
 
@@ -32,6 +33,7 @@ class Objective(nn.Module, ABC):
     compiles: tuple[nn.Module, ...] = ()
     caches_text: bool = False
     capturable: bool = False
+    accumulates: bool = True
 
     @property
     @abstractmethod

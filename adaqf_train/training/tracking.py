@@ -53,8 +53,11 @@ class Tracking:
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the figures of a validation."""
-        with self.validations.open("a") as file:
-            self._write(file.write, json.dumps({"step": step, **values}) + "\n")
+        try:
+            with self.validations.open("a") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise self._failed(error) from error
         self._track(step, {f"validation/{name}": value for name, value in values.items()})
 
     def say(self, message: str) -> None:

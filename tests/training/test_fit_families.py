@@ -30,7 +30,7 @@ from adaqf_train.generators.masked.config import (
 )
 from adaqf_train.generators.masked.generator import MaskedGenerator
 from adaqf_train.generators.masked.networks import MotionTokenizer
-from adaqf_train.generators.masked.objective import fit_masked_generator, masked_tokens
+from adaqf_train.generators.masked.objective import _levels, fit_masked_generator, masked_tokens
 from adaqf_train.generators.registry import Fitting
 from adaqf_train.generators.temporal import latent_mask
 from adaqf_train.training.loop import Place
@@ -324,3 +324,28 @@ def test_masks_follow_the_schedule_and_stay_on_real_tokens(tiny_train):
     instead = shown[asked]
     assert 0.3 < (instead == 16).float().mean() < 0.7
     assert (masked_tokens(tokens, real, batch, 16, 0.0)[0][asked] == 16).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "says"),
+    [
+        ("tokenizer", {"accumulate": 2}, "accumulate would change this fit"),
+        ("tokenizer", {"compile": True}, "compile is not available"),
+        ("autoencoder", {"cache_text": True}, "cache_text has no effect"),
+        ("autoencoder", {"adapter_learning_rate": 1e-3}, "trains no text encoder"),
+    ],
+)
+def test_settings_that_a_codec_cannot_follow_are_refused(kind, setting, says, accelerator, tiny_train, base, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        fit(kind, accelerator, tiny_train, base, tmp_path, config=replace(CODEC_TRAINING, **setting))
+
+
+def test_levels_are_drawn_for_the_whole_batch(tiny_train):
+    config = replace(MASKED.tokenizer, level_drop=1.0)
+    whole = StepBatches(tiny_train, 8, 0)
+    halves = [StepBatches(tiny_train, 8, 0, process=number, processes=2) for number in range(2)]
+    drawn = [_levels(whole[step], 1, config) for step in range(12)]
+    for half in halves:
+        assert [_levels(half[step], 2, config) for step in range(12)] == drawn
+    assert set(drawn) == {1, 2, 3}
+    assert _levels(whole[0], 1, replace(config, level_drop=0.0)) == 3

@@ -149,7 +149,7 @@ def test_extractors_step_reads_nothing_back(
     config = override(tiny_config, [f"extractors.objective={kind}"])
     tokenizer = make_objective().encoder.tokenizer
     extractors, captions = make_extractors(config), tiny_train.captions()
-    stepped(contrastive.extractors_objective(accelerator, extractors, tokenizer, captions, config.extractors))
+    stepped(contrastive.judge_objective(accelerator, extractors, tokenizer, captions, config.extractors))
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -157,7 +157,7 @@ def test_evaluator_step_reads_nothing_back(accelerator, make_objective, tiny_con
     config = override(tiny_config, [f"evaluator.flipped={flipped}"]).evaluator
     tokenizer = make_objective().encoder.tokenizer
     matcher = Matcher(tiny_train.features, len(tokenizer), config)
-    stepped(contrastive.evaluator_objective(accelerator, matcher, tokenizer, tiny_train.captions(), config))
+    stepped(contrastive.judge_objective(accelerator, matcher, tokenizer, tiny_train.captions(), config))
 
 
 def test_still_pose_step_reads_nothing_back(accelerator: Accelerator, tiny_config, tiny_train, stepped):

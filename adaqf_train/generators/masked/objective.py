@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from adaclip import AdaCLIP
+from adaqf_train import philox
 from adaqf_train.config import DiffusionConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.encoders.captions import FrozenCaptions
@@ -22,9 +23,13 @@ from adaqf_train.training.fit import fit
 from adaqf_train.training.losses import masked_cross_entropy, masked_mse
 from adaqf_train.training.objective import Losses, Objective
 
+LEVELS = 10  # stream of the draws of levels
+
 
 class QuantiserObjective(Objective):
     """Reconstruction and commitment; the codebooks follow moving averages (MoMask)."""
+
+    accumulates = False
 
     def __init__(self, accelerator: Accelerator, tokenizer: MotionTokenizer) -> None:
         super().__init__()
@@ -39,7 +44,8 @@ class QuantiserObjective(Objective):
         if not tokenizer.quantiser.uses.any():
             with torch.no_grad():
                 tokenizer.quantiser.start(tokenizer.encoder(batch.motion, batch.mask)[real])
-        motion, quantised = tokenizer(batch.motion, batch.mask, _levels(tokenizer.config))
+        levels = _levels(batch, self.accelerator.num_processes, tokenizer.config)
+        motion, quantised = tokenizer(batch.motion, batch.mask, levels)
         mse = masked_mse(motion, batch.motion, batch.mask).mean()
         commitment = quantised.commitment.mean()
         uses, sums = tokenizer.quantiser.counts(quantised, real)
@@ -134,8 +140,9 @@ def masked_tokens(
     return torch.where(asked, instead, tokens), asked
 
 
-def _levels(config: TokenizerConfig) -> int:
-    """Levels that a batch is quantised with; drawn from the generator that the loop seeds for each step."""
-    if torch.rand(()) >= config.level_drop:
-        return config.levels
-    return int(torch.randint(1, config.levels + 1, ()))
+def _levels(batch: MotionBatch, processes: int, config: TokenizerConfig) -> int:
+    """Levels that a step's batch is quantised with, the same on all processes: drawn for its first sample."""
+    size = len(batch.keys) * processes
+    first = batch.index[:1] // size * size
+    drop, share = philox.uniform(batch.seed, first, (2,), stream=LEVELS)[0].tolist()
+    return 1 + int(share * config.levels) if drop < config.level_drop else config.levels
