@@ -60,9 +60,7 @@ class TrainingConfig(Group, name="training"):
     bucket: Count = 1  # Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting.
     shapes: Count = 12
     """Different sizes (frames times tokens) that batches are padded to, at most; chosen from the data."""
-    cache_text: bool = (
-        False  # Encode the captions of the baseline, whose encoder is frozen, once before the first step.
-    )
+    cache_text: bool = False  # Encode the captions of the baseline (a frozen encoder) once, before the first step.
     compile: bool = False  # Compile the networks; where steps are captured, they always are.
     graphs: bool = True  # On one GPU, compile the networks and capture steps as CUDA graphs.
     workers: Natural = 4  # Processes that prepare batches.
