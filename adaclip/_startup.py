@@ -7,16 +7,19 @@ import os
 from collections.abc import Callable
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+SPINS = "1000"  # a few microseconds; libgomp's own 300,000 are a millisecond
 
 
-def wait_passively() -> None:
-    """Let OpenMP threads sleep while they wait for each other, unless the user set a variable of `WAITING`.
+def limit_spinning() -> None:
+    """Let OpenMP threads spin only briefly while they wait for each other, unless the user set a variable of `WAITING`.
 
-    Threads that spin at barriers slow training down many times as soon as another program takes one of the cores.
-    OpenMP reads the variable when torch is loaded, so entry points call this first.
+    Threads that spin for long at barriers slow training down many times as soon as another program takes one of the
+    cores. Threads that sleep at once (OMP_WAIT_POLICY=PASSIVE) slow it down on an idle machine: a step at pocket size
+    takes 1.7 times as long (benchmarks/waiting.py). OpenMP reads the variable when torch is loaded, so entry points
+    call this first.
     """
     if not any(name in os.environ for name in WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def lazy(package: str, **home: str) -> Callable[[str], object]:

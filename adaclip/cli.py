@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from adaclip import exports
-from adaclip._startup import wait_passively
+from adaclip._startup import limit_spinning
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 1 after an error message of one line. A wrong command line exits with 2."""
-    wait_passively()
+    limit_spinning()
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
             VERBS, prog="adaclip", description=f"{__doc__} The usual base is {DEFAULT_BASE}.", args=arguments

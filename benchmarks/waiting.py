@@ -1,9 +1,10 @@
-"""Seconds of a pocket-size training step with active and passive OpenMP waiting, on an idle and on a busy machine.
+"""Seconds of a pocket-size training step with several ways of OpenMP waiting, on an idle and on a busy machine.
 
 python benchmarks/waiting.py --rounds 5
 
 OpenMP threads wait for each other at the end of every parallel loop. By default they spin for a while; if another
-program holds the core of the thread that they wait for, they spin in vain. With OMP_WAIT_POLICY=PASSIVE they sleep.
+program holds the core of the thread that they wait for, they spin in vain. With OMP_WAIT_POLICY=PASSIVE they sleep at
+once; with GOMP_SPINCOUNT they sleep after that many turns. The commands of this project set 1,000.
 Each measurement is a process of its own, because the policy is read when torch is loaded. The variants alternate; the
 busy machine runs one spinning process per core.
 """
@@ -25,6 +26,8 @@ import tyro
 VARIANTS = {
     "active (torch's default)": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "1,000 spins": {"GOMP_SPINCOUNT": "1000"},
+    "10,000 spins": {"GOMP_SPINCOUNT": "10000"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 SPIN = "while True: pass"
@@ -32,7 +35,7 @@ SPIN = "while True: pass"
 
 @dataclass
 class Options:
-    """Time training steps with both ways of waiting."""
+    """Time training steps with each way of waiting."""
 
     rounds: int = 5
     """Processes per variant and load."""

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from adaclip._startup import wait_passively
+from adaclip._startup import limit_spinning
 
-wait_passively()  # before the imports below load torch
+limit_spinning()  # before the imports below load torch
 
 from adaclip_integrations import (  # noqa: E402
     SeamError,

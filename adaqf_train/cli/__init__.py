@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from adaclip import AdaCLIPError
-from adaclip._startup import wait_passively
+from adaclip._startup import limit_spinning
 from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.motions import Convert, Sample
@@ -56,7 +56,7 @@ DESCRIPTION = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit code: 0, 1 for bad input, 130 when interrupted; verbs may have others."""
-    wait_passively()
+    limit_spinning()
     main_process = os.environ.get("RANK", "0") == "0"
     try:
         verb = parse(list(sys.argv[1:] if arguments is None else arguments) or ["demo"])

@@ -179,15 +179,15 @@ import os, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print("WAITS", os.environ.get("OMP_WAIT_POLICY"))
+            print("WAITS", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
             sys.exit(0)
 sys.meta_path.insert(0, Watch())
 from {module} import main
 main({verb})
 import torch
 """
-    assert "WAITS PASSIVE" in python(watch)
-    assert "WAITS ACTIVE" in python(watch, OMP_WAIT_POLICY="ACTIVE")
+    assert "WAITS None 1000" in python(watch)
+    assert "WAITS ACTIVE None" in python(watch, OMP_WAIT_POLICY="ACTIVE")
     assert "WAITS None" in python(watch, GOMP_SPINCOUNT="10")
 
 
