@@ -26,7 +26,7 @@ def new_accelerator(precision: str | None = None) -> Accelerator:
         precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "bf16")
         # The recurrent and the small products stay in float32, for which TF32 is exact enough.
         torch.set_float32_matmul_precision("highest" if precision == "no" else "high")
-        # cuDNN plans attention anew for each shape, for 0.3 to 0.6 s.
+        # cuDNN plans attention for each new shape, which takes 0.3 to 0.6 s.
         torch.backends.cuda.enable_cudnn_sdp(False)
     # The main process validates alone, and the others wait for it: longer than the ten minutes that NCCL gives them.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))

@@ -118,7 +118,7 @@ def write(folder: Path, state: TrainState) -> None:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
             f"{folder}: the checkpoint of step {state.step} cannot be written ({reason}). Those before it are whole. "
-            "Make room, or make the folder writable; the same command goes on from the last."
+            "Make room, or make the folder writable; the same command resumes from the last one."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Stopping between two steps when the process is told to end."""
+"""Stopping between two steps when the process receives SIGTERM."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class Tracking:
     def _failed(self, error: OSError) -> TrackingError:
         return TrackingError(
             f"{self.log}: the losses cannot be written ({error.strerror or error}). Make room or give another --out; "
-            "the same command goes on from the last checkpoint."
+            "the same command resumes from the last checkpoint."
         )
 
 
