@@ -39,7 +39,7 @@ def test_waiting_benchmark_measures_each_variant_under_both_loads():
     done = benchmark("waiting", "--rounds", "1", "--steps", "1", "--threads", "1")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^\| (.+?) \| (.+?) \| [\d.]+ \|", done.stdout, re.M)
-    assert len(rows) == len(set(rows)) == 6
+    assert len(rows) == len(set(rows)) == 10  # five variants under two loads
     assert {load for load, _ in rows} == {"no competitors", "1 competitors"}
 
 
