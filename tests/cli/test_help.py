@@ -172,7 +172,7 @@ def test_evaluate_takes_the_runs_settings_and_flags_of_two_groups(tiny_run):
         ("adaclip_integrations.launch", ["--compat", "nowhere.py"]),
     ],
 )
-def test_openmp_waits_passively_when_torch_loads(module, verb):
+def test_openmp_spins_briefly_when_torch_loads(module, verb):
     """Every entry point sets the variable, and leaves a user's own choice alone."""
     watch = f"""
 import os, sys
