@@ -66,7 +66,7 @@ def score(
                 f"Motion {number}, {scored.captions[number]!r}: cannot be scored, its values are not finite. The "
                 "weights of the generator are damaged, or its training diverged."
             )
-    row = _learned(judges.evaluator, scored, reference, config, replication, takes)
+    row = learned(judges.evaluator, scored, reference, config, replication, takes)
     pairs = minimal_pair_accuracy(judges.evaluator, scored.motions, scored.captions)
     if pairs is not None:
         row["minimal_pairs"] = pairs
@@ -74,7 +74,7 @@ def score(
         text, motion = embed_pairs(judges.extractors, scored.captions, scored.motions)
         row["r_precision_3_extractors"] = _precision(text, motion, config)["r_precision_3"]
     if judges.official is not None:
-        figures = _learned(judges.official, scored, reference, config, replication, takes)
+        figures = learned(judges.official, scored, reference, config, replication, takes)
         row |= {OFFICIAL + name: value for name, value in figures.items()}
     joints, skeleton = [decode(motion) for motion in scored.motions], dataset.skeleton
     longest = (dataset.config.max_frames - 1) // dataset.config.unit_frames * dataset.config.unit_frames
@@ -109,14 +109,15 @@ def minimal_pair_accuracy(evaluator: Embedder, motions: Sequence[np.ndarray], ca
     return float(np.mean(own < other))
 
 
-def _learned(
+def learned(
     judge: Embedder,
     scored: CaptionedMotions,
     reference: Sequence[np.ndarray],
     config: EvaluationConfig,
     replication: int,
-    takes: Sequence[Sequence[np.ndarray]] | None,
+    takes: Sequence[Sequence[np.ndarray]] | None = None,
 ) -> dict[str, float]:
+    """Compute the figures of one judge alone: FID, R-precision, MM-dist, Diversity; arguments as in `score`."""
     text, motion = judge.embed_texts(scored.captions), judge.embed_motions(scored.motions)
     rng = np.random.default_rng([config.seed, replication, 1])
     row = {
