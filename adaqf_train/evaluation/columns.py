@@ -15,13 +15,22 @@ LEARNED = {
     "minimal_pairs": "Minimal pairs ↑",
     "r_precision_3_extractors": "R@3 by extractors",
 }
-PHYSICAL = {
+PHYSICAL = {  # docs/evaluation.md has their formulas
     "skating": "Skating ↓",
     "skating_unmasked": "Skating, unmasked",
+    "skating_kimodo": "Skating, Kimodo ↓",
+    "toe_speed": "Toe speed ↓ (m/s)",
+    "contact": "Contact →",
+    "slide_mm": "Slide ↓ (mm/frame)",
+    "jitter_mm": "Jitter → (mm/frame²)",
+    "dynamic_mm": "Dynamic → (mm/frame)",
     "acceleration": "Acceleration ↓ (m/s²)",
     "jerk": "Jerk ↓ (m/s³)",
     "penetration_mm": "Penetration → (mm)",
+    "deep_penetration_mm": "Penetration > 5 mm → (mm)",
     "floating_mm": "Floating → (mm)",
+    "floating_share": "Floating frames →",
+    "bone_change": "Bone change ↓ (%)",
 }
 COLUMNS = LEARNED | PHYSICAL
 HEADLINE = LEARNED | {"skating": PHYSICAL["skating"]}  # for a single table

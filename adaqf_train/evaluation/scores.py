@@ -22,7 +22,6 @@ from adaqf_train.motion.skeleton import HUMANML3D
 # Prefixes of figures: by the official evaluators; of attributes; on combinations of action and attributes that are not
 # in the training split.
 OFFICIAL, ATTRIBUTE, COVERAGE, UNSEEN = "official_", "attribute_", "coverage_", "unseen_"
-MILLIMETRES = 1000.0  # per metre
 
 
 @dataclass(frozen=True)
@@ -79,11 +78,9 @@ def score(
     joints, skeleton = [decode(motion) for motion in scored.motions], dataset.skeleton
     longest = (dataset.config.max_frames - 1) // dataset.config.unit_frames * dataset.config.unit_frames
     row |= {
-        "skating": float(np.mean([physics.skating(clip, skeleton) for clip in joints])),
+        **physics.measure(joints, skeleton),
         "skating_unmasked": metrics.skating_unmasked(scored.motions, dataset.mean, longest),
         **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
-        "penetration_mm": MILLIMETRES * float(np.mean([physics.penetration(clip, skeleton) for clip in joints])),
-        "floating_mm": MILLIMETRES * float(np.mean([physics.floating(clip, skeleton) for clip in joints])),
     }
     return row | _attributes(joints, scored, dataset)
 

@@ -41,6 +41,11 @@ class Skeleton:
         return len(self.joints)
 
     @property
+    def toes(self) -> tuple[int, int]:
+        """Left and right toe."""
+        return self.left_foot[1], self.right_foot[1]
+
+    @property
     def features(self) -> int:
         """Width D of the feature vector: 263 for HumanML3D, 251 for KIT-ML."""
         return 12 * len(self) - 1
