@@ -27,6 +27,7 @@ from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
 from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
+from adaqf_train.motion.physics import MEASURES
 from adaqf_train.render.page import Scene, Take, write_page
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import ARMS, RunLayout, read_config
@@ -193,6 +194,7 @@ class Scoring:
             "data": self.dataset.fingerprint(),
             "evaluation": asdict(self.config.evaluation) | {"replications": None},
             "sampling": asdict(self.config.sampling) if name in ARMS else None,
+            "physics": sorted(MEASURES),  # figures of an earlier version lack some of them
         }
         return self.run.evaluation / f"{name}_{digest(key)}.json"
 

@@ -13,12 +13,13 @@ from adaqf_train.evaluation import metrics, protocol
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import data_counts
 from adaqf_train.motion.features import Slices, decode, encode
+from adaqf_train.motion.physics import MEASURES
 from adaqf_train.motion.skeleton import HUMANML3D
 from tests.evaluation.oracle import CONFIG, Oracle, WithUnseen, copying
 
 SLICES = Slices.of(HUMANML3D)
 LEARNED = {"fid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "minimal_pairs"}
-PHYSICAL = {"skating", "skating_unmasked", "acceleration", "jerk", "penetration_mm", "floating_mm"}
+PHYSICAL = {*MEASURES, "skating_unmasked", "acceleration", "jerk"}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,10 @@ def test_evaluate_physical_figures_respond_to_their_own_damage(tiny_train, oracl
     assert figures["lifted"]["penetration_mm"] <= real["penetration_mm"]["mean"]
     assert figures["lifted"]["floating_mm"] > real["floating_mm"]["mean"] + 200
     assert figures["sunk"]["floating_mm"] <= real["floating_mm"]["mean"]
+    assert figures["sunk"]["deep_penetration_mm"] > real["deep_penetration_mm"]["mean"] + 5
+    for name in ("jitter_mm", "bone_change"):
+        assert figures["trembling"][name] > 2 * figures["sunk"][name]
+        assert figures["lifted"][name] == pytest.approx(real[name]["mean"], abs=1e-3)
     for name in ("acceleration", "jerk"):
         assert figures["trembling"][name] > 1 > figures["sunk"][name]
         assert figures["lifted"][name] == pytest.approx(real[name]["mean"], abs=1e-3)
