@@ -126,8 +126,8 @@ class Report:
         for prefix, judges in (("", ""), (OFFICIAL, " by the official evaluators")):
             yield from self._against_truth(prefix, judges)
         yield (
-            "Acceleration and jerk are Wasserstein distances to the distributions of real motions. Figures with an arrow "
-            "to the right should be close to the ground truth's: real motions also sink into the floor, jump and tremble. "
+            "Acceleration and jerk are Wasserstein distances to the distributions of real motions. Figures with an "
+            "arrow to the right should be close to the ground truth's: real motions also sink, jump and tremble. "
             "Unmasked skating includes the padding, as in GMD. docs/evaluation.md has the formula of each figure."
         )
         if self.comparable is False:
