@@ -21,6 +21,7 @@ from adaclip.text import LongPrompts
 from adaqf_train.config import DataConfig, SchedulerName
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators import folder as generator_files
+from adaqf_train.generators.graphs import OnStep, SamplingGraphs
 from adaqf_train.generators.inpainting import Keep
 from adaqf_train.generators.requests import Limits, Request, Seconds, check_count, requests_of
 from adaqf_train.generators.sampling import Batch, Draw, batches
@@ -28,7 +29,6 @@ from adaqf_train.motion import features as motion_features
 from adaqf_train.motion.skeleton import skeleton_of_width
 
 Output = Literal["joints", "features"]
-OnStep = Callable[[], object]
 
 
 class MotionGenerator(nn.Module, ABC):
@@ -47,6 +47,7 @@ class MotionGenerator(nn.Module, ABC):
     segments: ClassVar[bool] = False  # whether a motion may be made of several prompts
     group: int = 1  # frames that the networks handle together; unit_frames is a multiple
     levels: int | None = None  # of detail that motions are made of; None: the family has none to leave out
+    graphs: bool = True  # whether a GPU samples batches of a repeated shape as CUDA graphs
     own_base: bool = False  # the encoder's base was trained too: it is saved with the generator, not copied
     mean: Tensor
     std: Tensor
@@ -66,7 +67,7 @@ class MotionGenerator(nn.Module, ABC):
         max_frames: lengths are multiples of the one and below the other.
         """
         super().__init__()
-        self._siblings = {"encoder": encoder.eval()}
+        self._siblings, self._graphs = {"encoder": encoder.eval()}, SamplingGraphs()
         self.register_buffer("mean", mean.float())
         self.register_buffer("std", std.float())
         self.sampling, self.unit_frames, self.max_frames = sampling, unit_frames, max_frames
@@ -284,15 +285,15 @@ class MotionGenerator(nn.Module, ABC):
         """De-normalised features (T_i, D) of each draw; each text is encoded once. options: of `_sample`."""
         place = {text: i for i, text in enumerate(dict.fromkeys(t for draw in draws for t in draw.request.texts))}
         weight = next(self.parameters())
-        text = self.encoder.encode(list(place), output="both", long=long)
+        text = self.encoder.encode(list(place), output="both", long=long, convert_to_tensor=True)
         text = TextFeatures(text.pooled.to(weight), text.tokens.to(weight), text.mask.to(weight.device))
         mean, std = self.mean.cpu(), self.std.cpu()
         motions: list[np.ndarray] = [np.empty(0)] * len(draws)
         for rows in batches(draws, settings.batch):
             own = [draws[row] for row in rows]
             needed = torch.tensor([place[t] for draw in own for t in draw.request.texts], device=weight.device)
-            batch = Batch(own, TextFeatures(*(part[needed] for part in text)))
-            x = self._sample(batch, settings, on_step, **options).float().cpu() * std + mean
+            batch = Batch.of(own, TextFeatures(*(part[needed] for part in text)))
+            x = self._graphs.sample(self, batch, settings, on_step, **options).float().cpu() * std + mean
             for row, motion in zip(rows, x, strict=True):
                 motions[row] = motion[: draws[row].frames].numpy()
         if not all(np.isfinite(motion).all() for motion in motions):

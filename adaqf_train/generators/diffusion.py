@@ -81,9 +81,12 @@ class Diffusion:
         after every step. Returns (B, T, features) normalised features, zero beyond the lengths.
         """
         solver, shape = self.solver(scheduler, steps), (mask.shape[1], features)
+        solver.set_begin_index(0)  # or it would look for each timestep among those on the device
         x = noise.normal(0, *shape)
-        for step, t in enumerate(solver.timesteps.to(mask.device), start=1):
-            x0, more = predict(x, t), noise.normal(step, *shape) if scheduler == "ddpm" else None
+        for step, t in enumerate(self.timesteps(steps), start=1):
+            # Filled on the device: a copy from the host would wait, and cannot be captured as a graph.
+            x0 = predict(x, torch.full((), t, device=mask.device))
+            more = noise.normal(step, *shape) if scheduler == "ddpm" else None
             x = solver.step(x0, t, x, variance_noise=more).prev_sample
             on_step()
         return x * mask[..., None]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from adaqf_train import philox
 from adaqf_train.config import override
@@ -20,47 +17,7 @@ from adaqf_train.encoders import pocket_clip
 from adaqf_train.judges import contrastive
 from adaqf_train.judges.matcher import Matcher
 from adaqf_train.training.objective import Objective
-
-aten = torch.ops.aten
-READS = {aten._local_scalar_dense, aten.nonzero, aten.masked_select, aten.unique_dim, aten._unique2, aten.equal}
-HOST = {Tensor.tolist, Tensor.numpy, Tensor.item, Tensor.cpu, Tensor.__bool__, Tensor.__int__, Tensor.__float__}
-
-
-class Waited(AssertionError):
-    """Something read values of a tensor."""
-
-
-class _NoReads(TorchDispatchMode):
-    """Refuses operations whose result's size or type depends on values, in the forward and the backward pass."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        packet = func.overloadpacket
-        by_mask = packet in (aten.index, aten.index_put, aten.index_put_) and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        to_host = (
-            packet in (aten._to_copy, aten.copy_)
-            and str((kwargs or {}).get("device", "")) == "cpu"
-            and args[0].device.type != "cpu"
-        )
-        if packet in READS or by_mask or to_host:
-            raise Waited(str(func))
-        return func(*args, **kwargs or {})
-
-
-class _NoHostCalls(TorchFunctionMode):
-    """Refuses methods that copy to the host; some of them reach no dispatcher on a CPU."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in HOST:
-            raise Waited(func.__name__)
-        return func(*args, **kwargs or {})
-
-
-@contextmanager
-def no_waiting():
-    with _NoHostCalls(), _NoReads():
-        yield
+from tests.waiting import Waited, drawn_on_device, no_waiting
 
 
 @pytest.mark.parametrize(
@@ -97,12 +54,6 @@ def test_no_waiting_refuses_reads_in_the_backward_pass():
     x = torch.ones(3, requires_grad=True)
     with no_waiting(), pytest.raises(Waited):
         Reads.apply(x).sum().backward()
-
-
-def drawn_on_device(seed: int, items: Tensor, count: int, stream: int, step: int) -> tuple[Tensor, ...]:
-    """Philox as it is computed on a GPU; on a CPU numpy is faster, and nothing waits."""
-    words = philox.words(philox.signed(seed), stream, items, step, -(-count // philox.WORDS))[:, :count]
-    return tuple(((words >> shift & 0xFFFFFF).float() + 0.5) * 2.0**-24 for shift in (8, 40))
 
 
 @pytest.fixture

@@ -122,11 +122,11 @@ class MDMGenerator(MotionGenerator):
         condition: Callable[[Predict], Predict] = lambda predict: predict,
     ) -> Tensor:
         """condition: what else the prediction is held to."""
-        device = batch.text.mask.device
-        blend = Blended([windows(draw.request.frames, self.limits.margin) for draw in batch.draws], device)
-        predict: Predict = Guided(self.denoiser, batch.text, blend.mask, float(settings.guidance))
-        if len(batch.text.mask) > len(batch.draws):
-            predict = blend.over(predict)
+        guidance = float(settings.guidance)
+        predict: Predict = Guided(self.denoiser, batch.text, batch.mask, guidance)
+        if batch.segments:
+            blend = Blended([windows(each, self.limits.margin) for each in batch.segments], batch.mask.device)
+            predict = blend.over(Guided(self.denoiser, batch.text, blend.mask, guidance))
         return self.diffusion.sample(
             condition(predict),
             batch.mask,
