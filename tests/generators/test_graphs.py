@@ -42,7 +42,8 @@ def test_padded_batch_gives_the_same_motions(family, base):
     generator = generator_of(family, base)
     batch = batch_of(generator, [8, 20, 12])
     padded = batch.padded(28, 8)
-    assert padded.mask.shape == (4, 28) and padded.text.mask.shape[1] % 8 == 0
+    assert padded.mask.shape == (4, 28)
+    assert padded.text.mask.shape[1] % 8 == 0
     with torch.no_grad():
         wanted, found = sampled(generator, batch), sampled(generator, padded)
     for row, frames in enumerate([8, 20, 12]):
@@ -73,14 +74,16 @@ def test_every_sampler_reads_nothing_back(scheduler, generator, monkeypatch):
         sampled(generator, batch)
 
 
+def sampler(generator: MotionGenerator) -> Callable[[Batch, Callable], Tensor]:
+    return lambda batch, on_step: generator._sample(batch, generator.sampling, on_step)
+
+
 @torch.no_grad()
 def test_replay_gives_the_motions_of_its_own_batch(generator):
     graphs, steps = SamplingGraphs(capture), []
-    batches = [batch_of(generator, [8, 12], seed).padded(28, 2) for seed in range(4)]
-    for batch in batches:
-        found = graphs.run(
-            "key", lambda b, step: generator._sample(b, generator.sampling, step), batch, lambda: steps.append(1)
-        )
+    for seed in range(4):
+        batch = batch_of(generator, [8, 12], seed).padded(28, 2)
+        found = graphs.run("key", sampler(generator), batch, lambda: steps.append(1))
         assert torch.equal(found, sampled(generator, batch))
     assert len(steps) == 4 * generator.steps  # replays count their steps as well
     assert len(graphs._captured) == 1
@@ -91,7 +94,7 @@ def test_replay_reads_the_weights_as_they_are(generator):
     graphs, batch = SamplingGraphs(capture), batch_of(generator, [8, 12]).padded(28, 2)
 
     def run() -> Tensor:
-        return graphs.run("key", lambda b, step: generator._sample(b, generator.sampling, step), batch, lambda: None)
+        return graphs.run("key", sampler(generator), batch, lambda: None)
 
     before = [run() for _ in range(3)][-1]
     for parameter in generator.denoiser.parameters():
