@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
@@ -25,6 +26,20 @@ STILL = ("denoiser.dropout=0.0", "encoder.dropout=0.0")
 @pytest.fixture(scope="session")
 def accelerator() -> Accelerator:
     return Accelerator(cpu=True)
+
+
+@pytest.fixture
+def accelerator_of(accelerator) -> Iterator[Callable[[str, str], Accelerator]]:
+    """accelerator_of(device, precision): a process has one state of accelerate, which is put back afterwards."""
+    before = dict(AcceleratorState._shared_state)
+
+    def make(device: str, precision: str = "no") -> Accelerator:
+        AcceleratorState._reset_state()
+        return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+    yield make
+    AcceleratorState._reset_state()
+    AcceleratorState._shared_state.update(before)
 
 
 @pytest.fixture(scope="session")
