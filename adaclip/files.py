@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from adaclip.config import AdaCLIPError
 
 # A folder that is being written is called .<name>.<random>.partial until it is complete.
 PARTIAL = ".partial"
+MOST_BYTES = 512 << 20  # of a file that is read whole
 
 
 @contextmanager
@@ -69,15 +71,33 @@ class FileError(AdaCLIPError, ValueError):
     """A file has the wrong content. The message names it."""
 
 
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a regular file; raise FileError for a pipe, a device, a folder, and for more than `most` bytes."""
+    # A pipe without a writer blocks as soon as it is opened, and some devices never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise FileError(f"{path}: not a regular file. Give a file.")
+    with path.open("rb") as file:
+        content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
+    if content is None or len(content) > most:
+        raise FileError(f"{path}: more than {most:,} bytes, far too large for what it should be. Give another file.")
+    return content
+
+
 def read_json(path: Path) -> dict:
     """Read a JSON object from a file; raise FileError if it holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileError(f"{path}: not valid JSON ({error}). Restore the file, or create it again.") from error
+    content = parse_json(read_bytes(path), path)
     if not isinstance(content, dict):
         raise FileError(f"{path}: expected a JSON object, found {type(content).__name__}. Restore the file.")
     return content
+
+
+def parse_json(content: bytes, where: object) -> Any:
+    """Parse JSON; raise FileError, which names `where`, for anything else and for content of absurd depth."""
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error or "too large"
+        raise FileError(f"{where}: not valid JSON ({reason}). Restore the file, or create it again.") from error
 
 
 def remove_partial(folder: Path) -> None:

@@ -1,21 +1,383 @@
-"""Pickles of plain data: anything that could run code is refused."""
+"""Pickles of plain data, interpreted by a machine of our own: it builds containers, text, numbers and arrays only.
+
+`pickle.Unpickler` with a restricted `find_class` is not enough: numpy's dtype and ndarray accept any forged state and
+then read memory that they do not own. Here no class of the file's choice is ever called. numpy's constructors are
+recognised by name, and an array is made of its shape, a dtype out of a fixed list and bytes of the length that both
+demand. The work is bounded by the file's size and `OPCODES`.
+"""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Collection
-from typing import IO
+import io
+import math
+import pickletools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaclip.files import FileError, read_bytes
+from adaqf_train.errors import DataError
+
+OPCODES = 400_000  # of one file; MDM writes about four for each text
+LARGEST = 8 << 30  # bytes of one file
+LONGEST = 1 << 40  # an axis of an array
+NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+TEXT = re.compile(r"[<>|=]?U(\d{1,6})")
+Plain = Any  # None, bool, int, float, str, bytes, list, tuple, dict or np.ndarray of these
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads lists, dicts, strings and numbers, and the classes and functions that it is explicitly allowed."""
+class NotPlain(ValueError):
+    """The content of a pickle is damaged, or more than plain data."""
 
-    def __init__(self, file: IO[bytes], allowed: Collection[tuple[str, str]] = ()) -> None:
-        """allowed: (module, name) of harmless classes and functions."""
-        super().__init__(file)
-        self.allowed = allowed
 
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
-        return super().find_class(module, name)
+@dataclass(frozen=True)
+class _Named:
+    """A class or function that the file refers to."""
+
+    name: str
+
+
+@dataclass
+class _DType:
+    """A dtype under construction; its state may only choose the order of its bytes."""
+
+    code: str
+
+    def build(self, state: Plain) -> None:
+        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+            raise NotPlain("a dtype has a forged state")
+        if state[2:5] != (None, None, None)[: len(state[2:5])]:
+            raise NotPlain("a dtype has fields")
+        self.code = state[1] + self.code
+
+
+@dataclass
+class _Array:
+    """An array under construction: `_reconstruct` leaves it empty, and its state gives shape, dtype and content."""
+
+    value: Plain = None
+
+    def build(self, state: Plain) -> None:
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
+            raise NotPlain("an array has a forged state")
+        _, shape, dtype, fortran, content = state
+        self.value = _array(shape, dtype.code, content, "F" if fortran else "C")
+
+    @staticmethod
+    def size(state: Plain) -> int:
+        """Bytes of content in a state."""
+        return len(state[4]) if isinstance(state, tuple) and len(state) == 5 and hasattr(state[4], "__len__") else 0
+
+
+def _array(shape: Plain, code: str, content: Plain, order: str = "C") -> Plain:
+    """An array of numbers; of text and objects, a flat list, or the only item for shape ()."""
+    if not isinstance(shape, tuple) or len(shape) > 32 or not all(_is_count(size) for size in shape):
+        raise NotPlain("an array has no valid shape")
+    count = math.prod(shape)
+    if code.lstrip("<>|=") in ("O", "O8", "O4"):
+        if not isinstance(content, list) or len(content) != count or len(shape) > 1:
+            raise NotPlain(f"an array of {count} objects has another number of them")
+        return content[0] if shape == () else content
+    if isinstance(content, str):  # protocol 2 of Python 2
+        content = content.encode("latin-1")
+    if not isinstance(content, bytes | bytearray):
+        raise NotPlain("an array has no bytes")
+    if NUMBERS.fullmatch(code):
+        dtype = np.dtype(code)
+        if len(content) != count * dtype.itemsize:
+            raise NotPlain(f"an array of shape {shape} and dtype {dtype} has {len(content)} bytes")
+        return np.frombuffer(content, dtype).reshape(shape, order=order)
+    if width := TEXT.fullmatch(code):
+        size, big = 4 * int(width[1]), code.startswith(">")
+        if len(content) != count * size or len(shape) > 1 or not size:
+            raise NotPlain(f"an array of {count} texts has {len(content)} bytes")
+        cells = [content[start : start + size] for start in range(0, len(content), size)]
+        texts = [str(cell, "utf-32-be" if big else "utf-32-le").rstrip("\0") for cell in cells]
+        return texts[0] if shape == () else texts
+    raise NotPlain(f"an array has the dtype {code[:20]!r}")
+
+
+def _is_count(value: Plain) -> bool:
+    return type(value) is int and 0 <= value < LONGEST
+
+
+def _dtype(code: Plain, *_: Plain) -> _DType:
+    if not isinstance(code, str):
+        raise NotPlain("a dtype has no name")
+    return _DType(code)
+
+
+def _scalar(dtype: Plain, content: Plain) -> Plain:
+    if not isinstance(dtype, _DType):
+        raise NotPlain("a number has no dtype")
+    value = _array((), dtype.code, content)
+    return value.item() if isinstance(value, np.ndarray) else value
+
+
+def _encoded(text: Plain, encoding: Plain = "latin1") -> bytes:
+    """Bytes in pickles of protocol 2."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise NotPlain("bytes have an unknown encoding")
+    return text.encode("latin-1")
+
+
+def _frombuffer(content: Plain, dtype: Plain, shape: Plain, order: Plain) -> Plain:
+    """An array in pickles of protocol 5."""
+    if not isinstance(dtype, _DType) or order not in ("C", "F"):
+        raise NotPlain("an array has no dtype")
+    return _array(shape, dtype.code, content, order)
+
+
+# What a pickled array of arrays, numbers and strings calls, by numpy's names before and since version 2.
+CALLS: dict[str, Callable[..., Plain]] = {
+    "numpy.dtype": _dtype,
+    "_codecs.encode": _encoded,
+    "__builtin__.bytes": lambda: b"",
+    **{f"numpy.{core}.multiarray._reconstruct": lambda *_: _Array() for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": _frombuffer for core in ("core", "_core")},
+}
+ARGUMENTS = {"numpy.ndarray"}  # named as an argument, never called
+
+
+class _Machine:
+    """The stack, marks and memo of pickle's format (`pickletools` documents each opcode)."""
+
+    def __init__(self, size: int) -> None:
+        """size: bytes of the file, which bound the bytes that arrays are built of."""
+        self.stack: list[Plain] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Plain] = {}
+        self.left = 4 * size  # old protocols convert content twice
+
+    def run(self, file: io.BytesIO) -> Plain:
+        """The object that a pickle describes; NotPlain if it is damaged or more than plain data."""
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if number >= OPCODES:
+                raise NotPlain(f"it has more than {OPCODES:,} operations")
+            if opcode.name == "STOP":
+                return _finished(self.pop())
+            self.step(opcode.name, argument)
+        raise NotPlain("it has no end")
+
+    def step(self, name: str, argument: Plain) -> None:
+        if name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        elif name in _VALUES:
+            self.stack.append(argument)
+        elif name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name == "GLOBAL":
+            self.stack.append(_named(argument.replace(" ", ".", 1)))
+        elif name == "STACK_GLOBAL":
+            attribute, module = self.pop(), self.pop()
+            self.stack.append(_named(f"{module}.{attribute}" if isinstance(module, str) else "?"))
+        elif (act := getattr(self, f"do_{name.lower()}", None)) is not None:
+            act()
+        elif name not in ("PROTO", "FRAME"):
+            raise NotPlain(f"it needs {name}, which is not plain data")
+
+    def pop(self) -> Plain:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise NotPlain("an operation has nothing to work on")
+        return self.stack.pop()
+
+    def top(self, kind: type) -> Plain:
+        if not self.stack or type(self.stack[-1]) is not kind:
+            raise NotPlain(f"an operation expects a {kind.__name__}")
+        return self.stack[-1]
+
+    def since_mark(self) -> list[Plain]:
+        if not self.marks:
+            raise NotPlain("a mark is missing")
+        start = self.marks.pop()
+        items, self.stack[start:] = self.stack[start:], []
+        return items
+
+    def spend(self, size: int) -> None:
+        """Refuse content that is named again and again, so that a small file fills the memory."""
+        self.left -= size
+        if self.left < 0:
+            raise NotPlain("it uses the same content several times")
+
+    def do_mark(self) -> None:
+        self.marks.append(len(self.stack))
+
+    def do_pop(self) -> None:
+        self.pop()
+
+    def do_pop_mark(self) -> None:
+        self.since_mark()
+
+    def do_dup(self) -> None:
+        self.stack.append(self.stack[-1])
+
+    def do_tuple(self) -> None:
+        self.stack.append(tuple(self.since_mark()))
+
+    def do_tuple1(self) -> None:
+        self.stack.append((self.pop(),))
+
+    def do_tuple2(self) -> None:
+        self.stack.append((self.pop(), self.pop())[::-1])
+
+    def do_tuple3(self) -> None:
+        self.stack.append((self.pop(), self.pop(), self.pop())[::-1])
+
+    def do_list(self) -> None:
+        self.stack.append(self.since_mark())
+
+    def do_dict(self) -> None:
+        items, made = self.since_mark(), {}
+        _fill(made, items)
+        self.stack.append(made)
+
+    def do_append(self) -> None:
+        item = self.pop()
+        self.top(list).append(item)
+
+    def do_appends(self) -> None:
+        items = self.since_mark()
+        self.top(list).extend(items)
+
+    def do_setitem(self) -> None:
+        value, key = self.pop(), self.pop()
+        _fill(self.top(dict), [key, value])
+
+    def do_setitems(self) -> None:
+        items = self.since_mark()
+        _fill(self.top(dict), items)
+
+    def do_reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        name = function.name if isinstance(function, _Named) else "?"
+        if name not in CALLS or not isinstance(arguments, tuple):
+            raise NotPlain(f"it calls {name}, which is not data")
+        self.spend(sum(len(each) for each in arguments if isinstance(each, str | bytes | bytearray)))
+        self.stack.append(CALLS[name](*(_finished(argument, deep=False) for argument in arguments)))
+
+    def do_build(self) -> None:
+        state = self.pop()
+        if not self.stack or not isinstance(self.stack[-1], _DType | _Array):
+            raise NotPlain("it gives a state to plain data")
+        self.spend(_Array.size(state))
+        self.stack[-1].build(state)
+
+
+_CONSTANTS: dict[str, Callable[[], Plain]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+}
+_VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"} | {
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+
+
+def _named(name: str) -> _Named:
+    if name not in CALLS and name not in ARGUMENTS:
+        raise NotPlain(f"it refers to {name[:80]}, which is not data")
+    return _Named(name)
+
+
+def _fill(target: dict, items: list[Plain]) -> None:
+    """Keys are text or numbers: the hash of a nested tuple can take for ever."""
+    if len(items) % 2 or not all(isinstance(key, str | int | float | bytes) for key in items[::2]):
+        raise NotPlain("a table has keys that are neither text nor numbers")
+    target.update(zip(items[::2], items[1::2], strict=True))
+
+
+def _finished(value: Plain, *, deep: bool = True) -> Plain:
+    """A value with the arrays that it contains instead of their constructions, each container visited once."""
+    if isinstance(value, _Array):
+        value = value.value
+    if not deep:
+        return value
+    pending, seen = [value], set()
+    while pending:
+        held = pending.pop()
+        if not isinstance(held, list | dict) or id(held) in seen:
+            if isinstance(held, _DType | _Named):
+                raise NotPlain("it holds a type instead of data")
+            continue
+        seen.add(id(held))
+        for key, item in list(held.items() if isinstance(held, dict) else enumerate(held)):
+            held[key] = item.value if isinstance(item, _Array) else item
+            pending.append(held[key])
+    return value
+
+
+def read_pickle(path: Path, what: str, remedy: str) -> Plain:
+    """Read a pickle of plain data; DataError, with `what` was expected and the remedy, for any other file."""
+    return _guarded(path, what, remedy, lambda content: _Machine(len(content)).run(io.BytesIO(content)))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read the results file that MDM's sampling writes with `numpy.save` of a dict.
+
+    Returns:
+        "motion": joints (N, J, 3, T), floats; "text": N strings; "lengths": N frame counts, from 1 to T.
+
+    Raises:
+        DataError: The file is damaged, holds something else, or its parts do not fit together.
+    """
+    what, remedy = "a results file of MDM", "Sample it again, or save each motion with numpy.save as NAME.npy."
+    content = _guarded(path, what, remedy, _only_object)
+    missing = [key for key in ("motion", "text", "lengths") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} missing. Give the results.npy that MDM's sampling writes.")
+    motions, texts, lengths = content["motion"], content["text"], content["lengths"]
+    if isinstance(lengths, list) and all(type(length) is int for length in lengths):
+        lengths = np.array(lengths, dtype=object)
+    shape = getattr(motions, "shape", "missing")
+    numbers = isinstance(motions, np.ndarray) and motions.dtype.kind == "f" and motions.ndim == 4
+    if not numbers or motions.shape[2] != 3 or not isinstance(texts, list) or not isinstance(lengths, np.ndarray):
+        raise DataError(f"{path}: motions of shape {shape}, expected joints (N, 22 or 21, 3, frames). {remedy}")
+    if not all(isinstance(text, str) for text in texts) or not len(motions) == len(texts) == lengths.size:
+        raise DataError(
+            f"{path}: motions {shape}, {len(texts)} texts and {lengths.size} lengths do not fit together. {remedy}"
+        )
+    lengths = lengths.ravel().tolist()
+    for number, length in enumerate(lengths):
+        if type(length) is not int or not 1 <= length <= motions.shape[3]:
+            length = length if type(length) is int and abs(length) < LONGEST else "out of bounds"
+            raise DataError(f"{path}, motion {number}: length {length}, expected 1 to {motions.shape[3]}. {remedy}")
+    return {"motion": motions, "text": texts, "lengths": lengths}
+
+
+def _guarded(path: Path, what: str, remedy: str, read: Callable[[bytes], Plain]) -> Plain:
+    try:
+        return read(read_bytes(path, LARGEST))
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing. {remedy}") from None
+    except FileError as error:
+        raise DataError(str(error)) from error
+    except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, UnicodeError, SyntaxError) as error:
+        raise DataError(f"{path}: not {what} ({_short(error)}). {remedy}") from error
+    except (MemoryError, RecursionError) as error:
+        raise DataError(f"{path}: not {what} (too large or too deep). {remedy}") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _only_object(content: bytes) -> Plain:
+    """The only object of an object array; numpy.load would unpickle it without restrictions."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    _, _, dtype = read_header[version](file)
+    if dtype != np.dtype(object):
+        raise NotPlain("it holds numbers, without texts and lengths")
+    return _Machine(len(content)).run(file)

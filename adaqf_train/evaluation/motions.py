@@ -8,7 +8,6 @@ results.npy          as MDM's sampling writes it: joints, texts and lengths in o
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,17 +18,12 @@ from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import Item, MotionDataset
-from adaqf_train.data.pickles import PlainUnpickler
+from adaqf_train.data.pickles import read_results
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.scores import CaptionedMotions
 from adaqf_train.motion.features import encode
 
 CAPTIONS, RESULTS = "captions.json", "results.npy"
-# What a pickled array of arrays, numbers and strings refers to, by numpy's names before and since version 2.
-_ARRAYS = {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")} | {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-}
 
 
 def read_motions(path: Path, dataset: MotionDataset) -> CaptionedMotions:
@@ -126,32 +120,7 @@ def _parameters(dataset: MotionDataset) -> Callable[[Path | str, str], list[dict
 
 
 def _results(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(where, caption, joints) of each motion in MDM's file: {"motion": (N, J, 3, T), "text": …, "lengths": …}."""
-    content = _read_object_array(path)
-    missing = [key for key in ("motion", "text", "lengths") if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise DataError(f"{path}: {', '.join(missing)} missing. Give the results.npy that MDM's sampling writes.")
-    motions, lengths = np.asarray(content["motion"]), np.asarray(content["lengths"]).ravel()
-    texts = list(content["text"])
-    numbers = motions.dtype.kind == "f" and lengths.dtype.kind in "iu"
-    if not numbers or motions.ndim != 4 or motions.shape[2] != 3 or not len(motions) == len(texts) == len(lengths):
-        raise DataError(
-            f"{path}: motions {motions.shape}, {len(texts)} texts and {len(lengths)} lengths do not fit together; "
-            "expected joints (N, 22 or 21, 3, frames). Sample them again."
-        )
-    for number, (motion, text, length) in enumerate(zip(motions, texts, lengths.tolist(), strict=True)):
-        yield f"{path}, motion {number}", str(text), motion[..., : int(length)].transpose(2, 0, 1).astype(np.float64)
-
-
-def _read_object_array(path: Path) -> object:
-    """The only object of an object array; numpy.load would unpickle it without restrictions."""
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            _, _, dtype = read_header[version](file)
-            if not dtype.hasobject:
-                raise ValueError(f"it holds {dtype} numbers")
-            return PlainUnpickler(file, _ARRAYS).load().item()
-    except (ValueError, KeyError, EOFError, AttributeError, IndexError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: not a results file of MDM ({error}). Sample it again.") from error
+    """(where, caption, joints) of each motion in MDM's file."""
+    content = read_results(path)
+    for number, (motion, text, length) in enumerate(zip(*map(content.get, ("motion", "text", "lengths")), strict=True)):
+        yield f"{path}, motion {number}", text, motion[..., :length].transpose(2, 0, 1).astype(np.float64)

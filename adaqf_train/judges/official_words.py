@@ -6,7 +6,6 @@ Source: Guo et al. 2022, `utils/word_vectorizer.py` and `data/dataset.py` of Eri
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 
 from adaqf_train.data.clips import ClipFiles, load_array
 from adaqf_train.data.layout import TEXTS
-from adaqf_train.data.pickles import PlainUnpickler
+from adaqf_train.data.pickles import read_pickle
 from adaqf_train.errors import DataError
 
 WORDS = 20  # of a caption, between the start and the end token
+PARTS = ("words", "idx")  # of the vocabulary, a file each
 VECTOR = 300  # width of a word vector
 Token = tuple[str, str]  # a word and its part of speech
 
@@ -45,7 +45,8 @@ class WordVectors:
     def __init__(self, folder: Path) -> None:
         """folder: the official `glove/`. DataError names the file that is missing or damaged."""
         vectors = load_array(folder / "our_vab_data.npy")
-        words, index = (_plain_pickle(folder / f"our_vab_{part}.pkl") for part in ("words", "idx"))
+        again = "Download the official glove files again."
+        words, index = (read_pickle(folder / f"our_vab_{part}.pkl", "the official word list", again) for part in PARTS)
         if not (isinstance(words, list) and isinstance(index, dict) and all(isinstance(word, str) for word in words)):
             raise DataError(f"{folder}: contains no list of words and their index. Download the official files again.")
         if not ({"sos", "eos", "unk"} <= set(words) <= index.keys()):
@@ -131,13 +132,3 @@ def _spacy() -> Callable:
             "The official evaluators need parts of speech, and this caption is not in the data set's text files: "
             "install spacy and its model en_core_web_sm, or score with the independent evaluator."
         ) from error
-
-
-def _plain_pickle(path: Path) -> object:
-    try:
-        with path.open("rb") as file:
-            return PlainUnpickler(file).load()
-    except FileNotFoundError:
-        raise DataError(f"{path}: missing. Download the official glove files.") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not the official word list ({error}). Download it again.") from error
