@@ -70,7 +70,8 @@ def kit_body(frames: int, seed: int = 0) -> np.ndarray:
     rest = np.zeros((21, 3))
     for joint, parent in enumerate(KIT.parents):
         if parent >= 0:
-            rest[joint] = rest[parent] + 250 * np.array(KIT.rest_directions[joint], float)
+            # The rest directions have left and right exchanged; in KIT-ML's files the right hip has negative x.
+            rest[joint] = rest[parent] + 250 * np.array(KIT.rest_directions[joint], float) * [-1, 1, 1]
     sway = np.random.default_rng(seed).uniform(0, 6, (1, 21, 3))
     return rest + 20 * np.sin(np.arange(frames)[:, None, None] / 4 + sway)
 

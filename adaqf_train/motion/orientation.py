@@ -1,0 +1,346 @@
+"""Examine a body over a whole clip: which axis points up, left and right, unit of length, start, jumps, floor, speed.
+
+Every threshold has a margin to real motions: 2,832 captures of Bandai Namco, HumanML3D's own samples and procedural
+clips give no fault. Lengths are relative to the legs, so that the unit of the joints does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from adaqf_train.motion.features import slices_of_width
+from adaqf_train.motion.skeleton import HUMANML3D, Skeleton, skeleton_of_width
+
+Up = Literal["x", "y", "z", "-x", "-y", "-z"]
+UPS: tuple[Up, ...] = get_args(Up)
+Kind = Literal["finite", "collapsed", "up", "mirrored", "unit", "start", "jump", "floating", "speed"]
+
+LEG = 0.8158  # metres, thigh and shank of the standard skeleton
+LEGS = (0.6, 1.15)  # metres; the plausible range of thigh plus shank
+UNITS = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254, "KIT-ML's units": 1 / 640}
+RATE = 20.0  # frames per second, about which speeds are measured
+UPRIGHT = 0.5  # cosine; trunk, legs or whole body of every real clip reach 0.9 in the median
+ALONG = 0.6  # cosine to another axis from which a body lies along it
+BACKWARDS = -0.2  # cosine of toes and hips × trunk; real clips are above 0.3
+START = 10  # frames in which a rest pose at the start is looked for
+MOVED = 0.08  # metres, mean over the joints, from a rest pose to the motion
+CALMER = (3.0, 1.9)  # ratios of the mean and of the least step towards the motion to the largest that follows
+CALMER_T = (1.6, 1.3)  # likewise from a T-pose or an A-pose
+STEADY = 6  # frames after the start that are compared
+LEAVING = 1.25  # m/s, mean over the joints, from a rest pose; real starts stay below 0.8, procedural ones below 1.1
+LEAVING_T = 0.4  # m/s, likewise from a T-pose or an A-pose
+SYMMETRIC = 0.04  # metres between a rest pose and its mirror image
+JUMP = 0.2  # metres in 50 ms, mean over the joints, beyond the motion around it; real clips stay below 0.05
+OFF_FLOOR = 0.06  # metres; median height of the lowest joint above its lowest place; real clips stay below 0.052
+SLOW, GENTLE, WIDE = 2.0, 4.0, 0.3  # 1/s, m/s², m: slower and gentler hands and feet, which still move this far
+HASTY, QUICK = 20.0, 6.0  # 1/s, m/s: faster hands and feet
+LONGEST_FRAME = 0.5  # seconds; a longer frame time is in another unit
+SHORTEST_FRAME = 1e-3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something about a clip that is wrong (error) or most likely unintended (warning)."""
+
+    kind: Kind
+    level: Literal["error", "warning"]
+    what: str  # such as "the body lies along +z"
+    remedy: str  # a sentence that names an option or a factor
+    value: str | float | None = None  # axis that points up, factor to metres, frames to skip, frame of a jump
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.remedy}"
+
+
+class Landmarks(NamedTuple):
+    """Indices of joints by which a body is judged; pairs are left, right."""
+
+    root: int
+    neck: int
+    head: int
+    hips: tuple[int, int]
+    knees: tuple[int, int]
+    ankles: tuple[int, int]
+    toes: tuple[int, int]
+    hands: tuple[int, int]
+
+
+def landmarks(skeleton: Skeleton) -> Landmarks:
+    """The landmarks of a standard skeleton."""
+    legs = [next(c for c in skeleton.chains if hip in c) for hip in (skeleton.left_hip, skeleton.right_hip)]
+    spine = next(c for c in skeleton.chains if c[0] == 0 and c not in legs)
+    arms = [next(c for c in skeleton.chains if j in c) for j in (skeleton.left_shoulder, skeleton.right_shoulder)]
+
+    def pair(chains: Sequence[tuple[int, ...]], at: int) -> tuple[int, int]:
+        return chains[0][at], chains[1][at]
+
+    return Landmarks(
+        0, spine[-2], spine[-1], pair(legs, 1), pair(legs, 2), pair(legs, 3), pair(legs, -1), pair(arms, -1)
+    )
+
+
+def turned(joints: np.ndarray, up: Up) -> np.ndarray:
+    """Rotate positions (..., 3) so that the axis `up` of the source becomes +Y."""
+    x, y, z = (joints[..., axis] for axis in range(3))
+    parts = {"x": (-y, x, z), "-x": (y, -x, z), "y": (x, y, z), "-y": (x, -y, -z), "z": (x, z, -y), "-z": (x, -z, y)}
+    return np.stack(parts[up], axis=-1)
+
+
+def leg_length(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> float:
+    """Median length of thigh plus shank over clip and sides, in the joints' unit. joints: (T, J, 3)."""
+    at = landmarks(skeleton)
+    thighs = np.linalg.norm(joints[:, at.hips] - joints[:, at.knees], axis=-1)
+    shanks = np.linalg.norm(joints[:, at.knees] - joints[:, at.ankles], axis=-1)
+    return float(np.median(thighs + shanks))
+
+
+def upwards(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> tuple[Up, np.ndarray]:
+    """The axis along which the body extends from feet to head, and the median directions (3, 3) that decide.
+
+    joints: (T, J, 3). The directions are those of the whole body, of the trunk and of the legs.
+    """
+    at = landmarks(skeleton)
+    feet, hips = joints[:, at.ankles].mean(axis=1), joints[:, at.hips].mean(axis=1)
+    ways = (joints[:, at.head] - feet, joints[:, at.neck] - joints[:, at.root], hips - feet)
+    directions = np.stack([np.median(_unit(way), axis=0) for way in ways])
+    axis = int(np.abs(directions[0]).argmax())
+    return UPS[axis + 3 * bool(directions[0, axis] < 0)], directions
+
+
+def handedness(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> float:
+    """Median cosine of the feet and of hips × trunk, at right angles to the trunk: about 1, or -1 if mirrored.
+
+    joints: (T, J, 3) in any axes. The knees, which bend forwards, decide with the feet.
+    """
+    at = landmarks(skeleton)
+    trunk = _unit(joints[:, at.neck] - joints[:, at.root])
+    across = _unit(joints[:, at.hips[0]] - joints[:, at.hips[1]])
+    ahead = _unit(np.cross(across, trunk))
+    hips, knees, ankles, toes = (joints[:, pair] for pair in (at.hips, at.knees, at.ankles, at.toes))
+    leg = _unit(hips - ankles)
+    feet = toes - ankles
+    feet = feet - (feet * leg).sum(-1, keepdims=True) * leg
+    bend = knees - ankles
+    bend = bend - (bend * leg).sum(-1, keepdims=True) * leg
+    return float(np.median((_unit((feet + bend).mean(axis=1)) * ahead).sum(axis=-1)))
+
+
+def examine(
+    joints: np.ndarray,
+    fps: float | None = None,
+    skeleton: Skeleton = HUMANML3D,
+    *,
+    up: Up | None = None,
+    skip: int | None = None,
+    any_unit: bool = False,
+) -> list[Fault]:
+    """Examine a clip.
+
+    Args:
+        joints: Positions (T, J, 3), Y up, in the skeleton's unit; J = 22 or 21.
+        fps: Frames per second; None: the skeleton's.
+        skeleton: The standard skeleton of the joints.
+        up: The axis that the user stated; given, the direction of the body is not questioned.
+        skip: Frames that the user skipped at the start; given, the start is not questioned.
+        any_unit: Whether the length of the legs is free, as for bodies that take the standard skeleton's size.
+
+    Returns:
+        Errors first: a clip that is not finite, collapsed, lying, mirrored, in another unit, or that starts with a rest
+        pose; then warnings: jumps, feet off the floor, implausible speed. Empty for a sound clip.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    if not np.isfinite(joints).all():
+        frame = int(np.argwhere(~np.isfinite(joints))[0][0])
+        return [Fault("finite", "error", f"NaN or infinite at frame {frame}", "Repair or remove it.", frame)]
+    leg = leg_length(joints, skeleton) if len(joints) else 0.0
+    if not leg > 0:
+        what = "hips, knees and ankles coincide" if len(joints) else "no frames"
+        return [Fault("collapsed", "error", what, "Create the file again.")]
+    joints = joints * (LEG / leg)
+    rate = fps or skeleton.fps
+    every = max(1, round(rate / RATE))  # speeds are measured at about RATE
+    faults = [
+        None if up is not None else _check_up(joints, skeleton),
+        _check_sides(joints, skeleton),
+        None if any_unit else check_leg(leg, skeleton),
+        None if skip is not None else _check_start(joints, rate, skeleton),
+        _check_jumps(joints[::every], rate / every, every),
+        _check_floor(joints),
+        _check_speed(joints[::every], rate / every, skeleton),
+    ]
+    found = [fault for fault in faults if fault is not None]
+    if any(fault.kind == "up" for fault in found):  # the floor lies elsewhere
+        found = [fault for fault in found if fault.kind != "floating"]
+    return found
+
+
+def check_leg(leg: float, skeleton: Skeleton = HUMANML3D) -> Fault | None:
+    """The fault of legs whose length, in the skeleton's unit, no person has; its value is the factor to correct it."""
+    per_metre = skeleton.units_per_metre
+    if LEGS[0] <= leg / per_metre <= LEGS[1]:
+        return None
+    fitting = {unit: scale for unit, scale in UNITS.items() if LEGS[0] <= leg * scale <= LEGS[1]}
+    fitting |= {"metres": 1.0} if LEGS[0] <= leg <= LEGS[1] else {}
+    unit = min(fitting, key=lambda unit: abs(leg * fitting[unit] - LEG), default=None)
+    factor = float(f"{(fitting[unit] if unit else LEG / leg) * per_metre:.3g}")
+    target = "metres" if per_metre == 1 else f"{skeleton.name}'s {per_metre:g} units per metre"
+    guess = f"the joints are in {unit}" if unit else f"people's are {LEGS[0]:g} to {LEGS[1]:g} m long"
+    what = f"legs of {leg:.3g} {'m' if per_metre == 1 else 'units'}: {guess}"
+    return Fault("unit", "error", what, f"Multiply the joints by {factor:g}, which gives {target}.", factor)
+
+
+def check_frame_time(seconds: float) -> str | None:
+    """What is wrong with a frame time in a file, with the option that corrects it; None if it is plausible."""
+    if SHORTEST_FRAME <= seconds <= LONGEST_FRAME:
+        return None
+    rates = {"milliseconds": 1000 / seconds, "frames per second": seconds} if seconds > LONGEST_FRAME else {}
+    guesses = [f"--fps {rate:.4g} if it is {unit}" for unit, rate in rates.items() if 5 <= rate <= 1000]
+    # 25 to 40 are plausible as both; the more usual rates come first.
+    remedy = f"Give {' or '.join(guesses)}" if guesses else "Give the frame rate with --fps"
+    return f"a frame time of {seconds:g} s. {remedy}."
+
+
+def looks_normalised(features: np.ndarray) -> bool:
+    """Whether features (T, 263 | 251) are z-normalised: rotations without unit length, odd contact labels or height."""
+    if not len(features) or not np.isfinite(features).all():
+        return False
+    where, skeleton = slices_of_width(features.shape[-1]), skeleton_of_width(features.shape[-1])
+    lengths = np.linalg.norm(features[:, where.rotations].reshape(len(features), -1, 3), axis=-1)
+    contacts = features[:, where.contacts]
+    odd = np.median(np.minimum(np.abs(contacts), np.abs(contacts - 1))) > 0.1
+    low = np.median(features[:, where.root_height]) < 0.15 * skeleton.units_per_metre
+    return bool((odd or low) and np.median(np.abs(lengths - 1)) > 0.3 and np.median(lengths) > 0.02)
+
+
+NORMALISED = "these features are normalised"
+UNDO = "Undo Mean.npy and Std.npy first: features * Std + Mean."
+
+
+def _check_up(joints: np.ndarray, skeleton: Skeleton) -> Fault | None:
+    axis, directions = upwards(joints, skeleton)
+    if axis == "y" or directions[:, 1].max() > UPRIGHT or np.abs(directions[0]).max() < ALONG:
+        return None
+    signed = axis if axis.startswith("-") else f"+{axis}"
+    what = "the body is upside down" if axis == "-y" else f"the body lies: it extends along {signed}"
+    otherwise = "stands on its hands" if axis == "-y" else "lies down"
+    remedy = f"Give --up={axis} if that axis points up, or --up=y if the person {otherwise}."
+    return Fault("up", "error", what, remedy, axis)
+
+
+def _check_sides(joints: np.ndarray, skeleton: Skeleton) -> Fault | None:
+    if handedness(joints, skeleton) > BACKWARDS:
+        return None
+    remedy = "Exchange left and right in the order or map of the joints, or negate one axis."
+    return Fault("mirrored", "error", "left and right are exchanged: knees and toes bend backwards", remedy)
+
+
+def _check_start(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Fault | None:
+    """A rest pose that the body leaves at once, or over some frames, before it moves calmly."""
+    skip = frames_before_motion(joints, fps, skeleton)
+    if not skip:
+        return None
+    frames = "the first frame" if skip == 1 else f"the first {skip} frames"
+    what = f"the body jumps in {frames}, as from a rest pose to the motion"
+    return Fault("start", "error", what, f"Give --skip {skip} to skip {frames}, or --skip 0 to keep them.", skip)
+
+
+def frames_before_motion(joints: np.ndarray, fps: float, skeleton: Skeleton = HUMANML3D) -> int:
+    """The number of frames of a rest pose, and of the way from it to the motion, at the start; 0 without one.
+
+    joints: (T, J, 3), scaled to legs of LEG metres.
+    """
+    relative = joints[: START + STEADY + 1] - joints[: START + STEADY + 1, :1]
+    steps = np.linalg.norm(np.diff(relative, axis=0), axis=-1).mean(axis=-1)
+    quickest, calmer = (LEAVING_T, CALMER_T) if _is_rest_pose(joints[0], skeleton) else (LEAVING, CALMER)
+    for skip in range(min(START, len(steps) - 3), 0, -1):
+        after = steps[skip : skip + STEADY].max()
+        moving = steps[:skip] > calmer[1] * after  # still frames of a held rest pose may come first
+        first = int(moving.argmax())
+        leaving = steps[first:skip]
+        far = leaving.sum() > MOVED and leaving.mean() > max(calmer[0] * after, quickest / fps)
+        if moving[first:].all() and far:
+            return skip
+    return 0
+
+
+def _is_rest_pose(pose: np.ndarray, skeleton: Skeleton) -> bool:
+    """Whether a pose (J, 3) is a T-pose or an A-pose: symmetric, with straight arms away from the body."""
+    at = landmarks(skeleton)
+    shoulders = (skeleton.left_shoulder, skeleton.right_shoulder)
+    across = _unit(pose[at.hips[0]] - pose[at.hips[1]] + pose[shoulders[0]] - pose[shoulders[1]])
+    relative = pose - pose[at.root]
+    image = (relative - 2 * (relative @ across)[:, None] * across)[list(skeleton.mirrored)]
+    if np.linalg.norm(image - relative, axis=-1).max() > SYMMETRIC:
+        return False
+    arms = [next(c for c in skeleton.chains if shoulder in c) for shoulder in shoulders]
+    for arm, shoulder, side in zip(arms, shoulders, (1, -1), strict=True):
+        elbow, hand = arm[arm.index(shoulder) + 1], arm[-1]
+        upper, whole = _unit(pose[elbow] - pose[shoulder]), _unit(pose[hand] - pose[shoulder])
+        if upper @ whole < 0.98 or side * (whole @ across) < 0.5:
+            return False
+    return True
+
+
+def _check_jumps(joints: np.ndarray, fps: float, every: int) -> Fault | None:
+    if len(joints) < 4:
+        return None
+    steps = np.diff(joints, axis=0)
+    beyond = np.linalg.norm(steps[1:-1] - (steps[:-2] + steps[2:]) / 2, axis=-1).mean(axis=-1) * (fps / RATE)
+    if beyond.max() <= JUMP:
+        return None
+    frame = (int(beyond.argmax()) + 2) * every
+    what = f"the body jumps by {beyond.max():.1f} m at frame {frame}"
+    return Fault("jump", "warning", what, "Cut the clip there, or repair it.", frame)
+
+
+def _check_floor(joints: np.ndarray) -> Fault | None:
+    lowest = joints[..., 1].min(axis=-1)
+    height = float(np.median(lowest) - lowest.min())
+    if height <= OFF_FLOOR:
+        return None
+    what = f"the feet are {100 * height:.0f} cm above the floor in most frames"
+    remedy = f"The lowest point of the clip, at frame {int(lowest.argmin())}, sets the floor: cut or repair it."
+    return Fault("floating", "warning", what, remedy, height)
+
+
+class Tempo(NamedTuple):
+    """How hands and feet move about the root, in metres and seconds."""
+
+    frequency: float  # 1/s, accelerations over speeds, root mean squares
+    speed: float  # m/s, of the fastest in all but 5 % of the frames
+    acceleration: float  # m/s², likewise
+    reach: float  # m, the largest extent of a path along an axis
+
+
+def tempo(joints: np.ndarray, fps: float, skeleton: Skeleton = HUMANML3D) -> Tempo:
+    """Measure the tempo of a clip (T, J, 3), T >= 4, scaled to metres, at about 20 frames per second."""
+    at = landmarks(skeleton)
+    limbs = joints[:, [*at.hands, *at.ankles]] - joints[:, [at.root]]
+    velocity = np.diff(limbs, axis=0) * fps
+    acceleration = np.diff(velocity, axis=0) * fps
+    speeds, pulls = (np.linalg.norm(values, axis=-1) for values in (velocity, acceleration))
+    frequency = float(np.sqrt(np.square(pulls).sum() / max(np.square(speeds).sum(), 1e-12)))
+    ends = (float(np.percentile(values.max(axis=-1), 95)) for values in (speeds, pulls))
+    return Tempo(frequency, *ends, reach=float(np.ptp(limbs, axis=0).max()))
+
+
+def _check_speed(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Fault | None:
+    if len(joints) < 10:
+        return None
+    found = tempo(joints, fps, skeleton)
+    slow = found.frequency < SLOW and found.acceleration < GENTLE and found.reach > WIDE
+    fast = found.frequency > HASTY and found.speed > QUICK
+    if not slow and not fast:
+        return None
+    than = "slower" if slow else "faster"
+    what = f"hands and feet move far {than} than people's ({found.speed:.1f} m/s, {found.acceleration:.0f} m/s²)"
+    return Fault("speed", "warning", what, "Check the frame rate; --fps gives another.", found.frequency)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (..., 3); zero where a vector has no length."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
