@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 LEARNED = {
     "fid": "FID ↓",
+    "fid_infinity": "FID∞ ↓",
+    "fid_normalised": "FID, unit length ↓",
+    "kid": "KID ↓",
     "r_precision_1": "R@1 ↑",
     "r_precision_2": "R@2 ↑",
     "r_precision_3": "R@3 ↑",
@@ -33,8 +36,13 @@ PHYSICAL = {  # docs/evaluation.md has their formulas
     "bone_change": "Bone change ↓ (%)",
 }
 COLUMNS = LEARNED | PHYSICAL
-HEADLINE = LEARNED | {"skating": PHYSICAL["skating"]}  # for a single table
-NAMES = {"gt": "ground truth", "baseline": "baseline", "adaqf": "AdaQF"}
+# For a single table.
+HEADLINE = {n: t for n, t in LEARNED.items() if n not in ("fid_infinity", "fid_normalised", "kid")}
+HEADLINE |= {"skating": PHYSICAL["skating"]}
+NAMES = {"gt": "ground truth", "floor": "real, disjoint half", "baseline": "baseline", "adaqf": "AdaQF"}
+DENOISED = "denoised_"  # before an arm's name: its denoiser's x̂0 of the real motions
+NAMES |= {DENOISED + arm: f"{NAMES[arm]}, x̂₀ of real motions" for arm in ("baseline", "adaqf")}
+YARDSTICKS = ("gt", "floor", *(name for name in NAMES if name.startswith(DENOISED)))  # rows of no generated motions
 VOID = "void"  # in place of a figure that means nothing
 
 Figure = Mapping[str, float | None]  # {"mean", "ci95"}; a mean of None is void

@@ -29,7 +29,7 @@ _PHRASES = {
     "replications": "{} replications",
 }
 STANDARD_MULTIMODALITY = {"texts": 100, "repeats": 30, "pairs": 10}
-_REFERENCE_REPLICATIONS = 1_000_000  # added to a replication's number: larger than any evaluation's
+REFERENCE_REPLICATIONS = 1_000_000  # added to a replication's number: larger than any evaluation's
 _MULTIMODALITY_SEED = 1  # after seed and replication: the noise differs from that of the main motions
 
 
@@ -42,8 +42,12 @@ def draw(
     split, whatever number the protocol scores.
     """
     rng = np.random.default_rng([config.seed, replication])
-    order = rng.permutation(len(dataset))[: None if whole else config.samples]
-    items = [dataset.items[i] for i in order]
+    return captioned(dataset, rng.permutation(len(dataset))[: None if whole else config.samples], rng)
+
+
+def captioned(dataset: MotionDataset, rows: Sequence[int], rng: np.random.Generator) -> CaptionedMotions:
+    """Draw a caption and a crop for each of some items of a split."""
+    items = [dataset.items[i] for i in rows]
     captions = [item.captions[rng.integers(len(item.captions))] for item in items]
     motions = [crop(item.vectors, dataset.config.unit_frames, rng) for item in items]
     return CaptionedMotions(captions, motions, [dataset.parameters(item) for item in items])
@@ -74,7 +78,7 @@ def evaluate(
         reference = real.motions
         if source is None:
             scored = real
-            reference = draw(dataset, config, _REFERENCE_REPLICATIONS + replication, whole=whole).motions
+            reference = draw(dataset, config, REFERENCE_REPLICATIONS + replication, whole=whole).motions
         elif isinstance(source, CaptionedMotions):
             scored = source.take(np.random.default_rng([config.seed, replication, 2]).permutation(len(source)))
         else:

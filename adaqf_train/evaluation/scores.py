@@ -118,7 +118,7 @@ def learned(
     text, motion = judge.embed_texts(scored.captions), judge.embed_motions(scored.motions)
     rng = np.random.default_rng([config.seed, replication, 1])
     row = {
-        "fid": metrics.fid(judge.embed_motions(reference), motion),
+        **distances_to(judge.embed_motions(reference), motion, (config.seed, replication)),
         **_precision(text, motion, config),
         "mm_dist": metrics.mm_dist(text, motion),
         "diversity": metrics.diversity(motion, min(config.diversity_pairs, len(motion) // 2), rng),
@@ -131,6 +131,20 @@ def learned(
         embedded = embedded.reshape(len(takes), -1, embedded.shape[1])
         row["multimodality"] = metrics.multimodality(embedded, config.multimodality_pairs, rng)
     return row
+
+
+def distances_to(real: np.ndarray, generated: np.ndarray, seed: tuple[int, ...]) -> dict[str, float]:
+    """Compute the distances of embeddings (M, E) of motions to those of real motions (N, E): FID, its forms, and KID.
+
+    seed: of the halves by which FID is extrapolated.
+    """
+    fid = metrics.fid(real, generated)
+    return {
+        "fid": fid,
+        "fid_infinity": metrics.fid_infinity(real, generated, np.random.default_rng([*seed, 2]), fid),
+        "fid_normalised": metrics.fid_normalised(real, generated),
+        "kid": metrics.kid(real, generated),
+    }
 
 
 def _precision(text: np.ndarray, motion: np.ndarray, config: EvaluationConfig) -> dict[str, float]:

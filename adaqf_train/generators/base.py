@@ -284,14 +284,12 @@ class MotionGenerator(nn.Module, ABC):
     ) -> list[np.ndarray]:
         """De-normalised features (T_i, D) of each draw; each text is encoded once. options: of `_sample`."""
         place = {text: i for i, text in enumerate(dict.fromkeys(t for draw in draws for t in draw.request.texts))}
-        weight = next(self.parameters())
-        text = self.encoder.encode(list(place), output="both", long=long, convert_to_tensor=True)
-        text = TextFeatures(text.pooled.to(weight), text.tokens.to(weight), text.mask.to(weight.device))
+        text, device = self._text_of(list(place), long), self.device
         mean, std = self.mean.cpu(), self.std.cpu()
         motions: list[np.ndarray] = [np.empty(0)] * len(draws)
         for rows in batches(draws, settings.batch):
             own = [draws[row] for row in rows]
-            needed = torch.tensor([place[t] for draw in own for t in draw.request.texts], device=weight.device)
+            needed = torch.tensor([place[t] for draw in own for t in draw.request.texts], device=device)
             batch = Batch.of(own, TextFeatures(*(part[needed] for part in text)))
             x = self._graphs.sample(self, batch, settings, on_step, **options).float().cpu() * std + mean
             for row, motion in zip(rows, x, strict=True):
@@ -302,6 +300,14 @@ class MotionGenerator(nn.Module, ABC):
                 "at any guidance, the model's training diverged."
             )
         return motions
+
+    def _text_of(self, texts: list[str], long: LongPrompts = "warn") -> TextFeatures:
+        """The encoder's features of texts, on the networks' device and in their precision."""
+        text, weight = (
+            self.encoder.encode(texts, output="both", long=long, convert_to_tensor=True),
+            next(self.parameters()),
+        )
+        return TextFeatures(text.pooled.to(weight), text.tokens.to(weight), text.mask.to(weight.device))
 
     def _options(self, long: LongPrompts, output: Output, **given: Any) -> Any:
         """The sampling settings of a call: those given, the others from `sampling`. ConfigError for a wrong one."""

@@ -242,3 +242,61 @@ def test_fid_with_fewer_samples_than_dimensions_is_exact(samples, width):
     assert metrics.fid(rows, rows) <= 1e-9
     with pytest.raises(ValueError, match="one width"):
         metrics.fid(rows, rows[:, :-1])
+
+
+def test_fid_normalised_compares_directions(rng):
+    a, b = rng.normal(size=(300, 6)), rng.normal(0.5, 1.5, size=(400, 6))
+    unit_a, unit_b = (rows / np.sqrt((rows**2).sum(1))[:, None] for rows in (a, b))
+    assert metrics.fid_normalised(a, b) == pytest.approx(frechet(unit_a, unit_b), abs=1e-9)
+    assert metrics.fid_normalised(7 * a, 7 * b) == pytest.approx(metrics.fid_normalised(a, b))
+    assert metrics.fid(7 * a, 7 * b) == pytest.approx(49 * metrics.fid(a, b))  # control: the raw one grows
+    assert np.isfinite(metrics.fid_normalised(np.zeros((5, 3)), a[:, :3]))
+
+
+def test_kid_is_the_unbiased_estimate_of_mmd(rng):
+    a, b = rng.normal(size=(30, 5)), rng.normal(0.3, 1.2, size=(40, 5))
+
+    def kernel(x, y):
+        return (sum(p * q for p, q in zip(x, y, strict=True)) / 5 + 1) ** 3
+
+    within = [
+        sum(kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j)
+        / (len(rows) * (len(rows) - 1))
+        for rows in (a, b)
+    ]
+    across = sum(kernel(x, y) for x in a for y in b) / (len(a) * len(b))
+    assert metrics.kid(a, b) == pytest.approx(sum(within) - 2 * across, rel=1e-9)
+    biased = within[0] * 29 / 30 + within[1] * 39 / 40 - 2 * across  # control: the diagonal left in counts as zero
+    assert abs(metrics.kid(a, b) - biased) > 1e-3
+    many = rng.normal(size=(3000, 5))  # more rows than a block of the kernel matrix
+    split = np.array_split(many, 3)
+    assert metrics.kid(many, b) == pytest.approx(metrics.kid(np.concatenate(split[::-1]), b), rel=1e-9)
+
+
+def test_unbiased_distances_do_not_depend_on_the_number_of_samples():
+    """Two draws of one distribution: FID grows as samples get fewer, its extrapolation and KID stay around 0."""
+    rng = np.random.default_rng(3)
+    pairs = {n: [rng.normal(size=(2, n, 16)) for _ in range(40)] for n in (120, 480)}
+    raw, ahead, kernel = (
+        {n: np.array([measure(*pair) for pair in drawn]) for n, drawn in pairs.items()}
+        for measure in (metrics.fid, lambda a, b: metrics.fid_infinity(a, b, np.random.default_rng(0)), metrics.kid)
+    )
+    assert raw[120].mean() > 3 * raw[480].mean() > 0.5
+    for found in (ahead, kernel):
+        for values in found.values():
+            assert abs(values.mean()) < 4 * values.std(ddof=1) / np.sqrt(40) + 0.02
+    assert abs(ahead[120].mean()) < raw[120].mean() / 10
+
+
+def test_fid_infinity_is_the_line_through_its_sizes(rng):
+    a, b = rng.normal(size=(200, 4)), rng.normal(0.5, 1.5, size=(160, 4))
+    found = metrics.fid_infinity(a, b, np.random.default_rng(9))
+    order_a, order_b = (lambda draw: (draw.permutation(200), draw.permutation(160)))(np.random.default_rng(9))
+    quarters = frechet(a[order_a[:150]], b[order_b[:120]])
+    halves = [frechet(a[order_a[i : i + 100]], b[order_b[j : j + 80]]) for i, j in ((0, 0), (100, 80))]
+    slope, start = np.polyfit([1, 4 / 3, 2], [frechet(a, b), quarters, np.mean(halves)], 1)
+    assert found == pytest.approx(start, abs=1e-9)
+    assert slope > 0
+    assert metrics.fid_infinity(a, b, np.random.default_rng(9), metrics.fid(a, b)) == found
+    with pytest.raises(ValueError, match="at least 4 rows"):
+        metrics.fid_infinity(a[:3], b, rng)

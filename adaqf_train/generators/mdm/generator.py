@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from adaclip import AdaCLIP
 from adaclip.text import LongPrompts
 from adaqf_train.config import DenoiserConfig, DiffusionConfig, SamplingConfig, SchedulerName
+from adaqf_train.data.batches import pad
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.base import MotionGenerator, OnStep, Output
 from adaqf_train.generators.diffusion import Diffusion, Predict
@@ -19,8 +21,8 @@ from adaqf_train.generators.guidance import Guided
 from adaqf_train.generators.inpainting import Keep, inpainted, kept_features, known_features
 from adaqf_train.generators.long_motion import Blended, windows
 from adaqf_train.generators.mdm.networks import Denoiser, build_denoiser
-from adaqf_train.generators.requests import requests_of
-from adaqf_train.generators.sampling import Batch
+from adaqf_train.generators.requests import Request, requests_of
+from adaqf_train.generators.sampling import Batch, Draw, batches
 
 
 class MDMGenerator(MotionGenerator):
@@ -112,6 +114,37 @@ class MDMGenerator(MotionGenerator):
             condition=lambda predict: inpainted(predict, normalised, kept),
         )
         return self._output(vectors, output)
+
+    @torch.no_grad()
+    def denoised(
+        self, motions: Sequence[np.ndarray], prompts: Sequence[str], *, seed: Sequence[int] = (0,)
+    ) -> list[np.ndarray]:
+        """Predicts real motions from themselves with the noise of timestep 0, under their prompts, without guidance.
+
+        No sample of the denoiser can be closer to real motions than what it makes of them at the last step.
+
+        Args:
+            motions: De-normalised features, (T_i, D) each, T_i a multiple of unit_frames.
+            prompts: One for each motion.
+            seed: The noise of item i is seeded with (seed, i).
+
+        Returns:
+            De-normalised features (T_i, D), in the given order.
+        """
+        wanted = [Request((prompt,), (len(motion),)) for prompt, motion in zip(prompts, motions, strict=True)]
+        draws = [Draw(request, (*seed, i)) for i, request in enumerate(wanted)]
+        mean, std = self.mean.cpu().numpy(), self.std.cpu().numpy()
+        found: list[np.ndarray] = [np.empty(0)] * len(draws)
+        for rows in batches(draws, self.sampling.batch):
+            text = self._text_of([prompts[row] for row in rows])
+            batch = Batch.of([draws[row] for row in rows], text)
+            x0 = pad([(motions[row] - mean) / std for row in rows])[0].to(self.device)
+            t = torch.zeros(len(rows), dtype=torch.long, device=self.device)
+            noisy = self.diffusion.noised(x0, t, batch.noise.normal(0, *x0.shape[1:]))
+            clean = Guided(self.denoiser, batch.text, batch.mask, 1.0)(noisy, t[0]).cpu().numpy() * std + mean
+            for row, motion in zip(rows, clean, strict=True):
+                found[row] = motion[: len(motions[row])]
+        return found
 
     def _sample(
         self,
