@@ -18,7 +18,8 @@ from adaqf_train.motion.skeleton import HUMANML3D
 from tests.evaluation.oracle import CONFIG, Oracle, WithUnseen, copying
 
 SLICES = Slices.of(HUMANML3D)
-LEARNED = {"fid", "fid_infinity", "fid_normalised", "kid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "minimal_pairs"}
+DISTANCES = ("fid", "fid_infinity", "fid_normalised", "kid")
+LEARNED = {*DISTANCES, "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity", "minimal_pairs"}
 PHYSICAL = {*MEASURES, "skating_unmasked", "acceleration", "jerk"}
 
 
