@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from adaclip.adapter import BASE_FILES, CONFIG, FILES, TOKENIZER, WEIGHTS, adapter_config, first_line
+from adaclip.adapter import BASE_FILES, FILES, TOKENIZER, first_line
 from adaclip.config import AdaCLIPError
+from adaclip.lora_config import CONFIG, adapter_config
+from adaclip.lora_files import WEIGHTS
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModelWithProjection, PreTrainedModel, PreTrainedTokenizerBase

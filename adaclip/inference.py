@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -30,20 +31,61 @@ CACHE_BYTES = 32 * 2**20  # about 10,000 pooled vectors of ViT-B/32, or 1,200 pr
 ENTRY_BYTES = 1024  # cost of a cached prompt besides its tensors: its ids as the key, and Python objects
 
 
-def merge(text_model: PeftModel, adapter: str | None, *, share: bool) -> CLIPTextModelWithProjection:
+def merge(
+    text_model: PeftModel, adapter: str | None, *, share: bool, strength: float = 1.0
+) -> CLIPTextModelWithProjection:
     """Return a plain copy of the model in eval mode with an adapter merged (None: the base alone).
 
-    With `share`, the copy shares the tensors that the adapter does not change: at ViT-B/32, 138 of 254 MB are copied.
+    `strength` scales the adapter's change of every weight. With `share`, the copy shares the tensors that the adapter
+    does not change: at ViT-B/32, 138 of 254 MB are copied.
     """
     memo: dict[int, object] = {}
+    layers = _lora_layers(text_model)
+    # Weights into which peft has merged an adapter are not the base's, so they are copied and restored.
+    merged = any(layer.merged_adapters for layer in layers)
     if share:
-        layers = _lora_layers(text_model) if adapter is not None else []
-        touched = {id(parameter) for layer in layers for parameter in layer.get_base_layer().parameters()}
+        copied = [layer for layer in layers if layer.merged_adapters or (adapter in layer.scaling)]
+        touched = {id(parameter) for layer in copied for parameter in layer.get_base_layer().parameters()}
         memo = {id(p): p for p in text_model.parameters() if id(p) not in touched}
     clone = copy.deepcopy(text_model, memo)
-    with torch.autocast(text_model.device.type, enabled=False):  # it would round the product B A to half precision
+    with torch.no_grad(), torch.autocast(text_model.device.type, enabled=False):  # which would round the product B A
+        if merged:
+            clone.unmerge_adapter()
+        before = _changed_values(clone, adapter) if strength != 1 else {}
+        _choose_saved_modules(clone, adapter)
         plain = clone.unload() if adapter is None else clone.merge_and_unload(adapter_names=[adapter])
+        for name, value in before.items():
+            module, _, kind = name.rpartition(".")
+            parameter = getattr(plain.get_submodule(module), kind)
+            blended = torch.lerp(value.float(), parameter.float(), strength).to(parameter.dtype)
+            setattr(plain.get_submodule(module), kind, torch.nn.Parameter(blended, parameter.requires_grad))
     return plain.eval()
+
+
+def _changed_values(text_model: PeftModel, adapter: str | None) -> dict[str, Tensor]:
+    """Return copies of the base's parameters in the modules that the adapter changes, under the base's names."""
+    values = {}
+    for name, module in text_model.base_model.model.named_modules():
+        original = getattr(module, "base_layer", None) if adapter in getattr(module, "scaling", ()) else None
+        if adapter in getattr(module, "modules_to_save", ()):
+            original = module.original_module
+        for kind, parameter in original.named_parameters() if original is not None else ():
+            values[f"{name}.{kind}"] = parameter.detach().clone()
+    return values
+
+
+def _choose_saved_modules(text_model: PeftModel, adapter: str | None) -> None:
+    """Put the adapter's own modules (`modules_to_save`), or the base's, in the place of peft's wrappers.
+
+    peft itself takes the modules of the active adapter, even to leave all adapters out.
+    """
+    from peft.utils.other import ModulesToSaveWrapper
+
+    root = text_model.base_model.model
+    for name, module in [item for item in root.named_modules() if isinstance(item[1], ModulesToSaveWrapper)]:
+        parent, _, child = name.rpartition(".")
+        own = dict(module.modules_to_save).get(adapter, module.original_module)
+        setattr(root.get_submodule(parent), child, own)
 
 
 class _Watch:
@@ -68,7 +110,7 @@ class _Watch:
     def facts(self, adapter: str | None) -> tuple[list[Tensor], list[object]]:
         """Return the tensors that the merged weights of `adapter` depend on, and facts that change with them."""
         if adapter not in self._slots_of:
-            own = [slot for slot in self._slots if ".lora_" not in slot[0] or is_of(slot[0], adapter)]
+            own = [slot for slot in self._slots if not of_adapter(slot[0]) or is_of(slot[0], adapter)]
             self._slots_of[adapter] = [(table, key) for _, table, key in own]
         tensors = [table[key] for table, key in self._slots_of[adapter] if table.get(key) is not None]
         facts: list[object] = [layer.scaling.get(adapter) for layer in self._layers]
@@ -77,6 +119,10 @@ class _Watch:
             # An inference tensor has no counter, and cannot be edited in place outside inference mode.
             facts += (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.dtype)
         return tensors, facts
+
+    def disabled(self) -> bool:
+        """Tell whether peft leaves the adapters out of its forward pass."""
+        return any(layer.disable_adapters for layer in self._layers)
 
     def sampled(self, adapter: str | None) -> list[Tensor]:
         """Return views of some values of each matrix of the adapter on the CPU."""
@@ -88,12 +134,12 @@ class _Watch:
 class _Merged:
     """Merged weights with the facts that they were made from."""
 
-    def __init__(self, watch: _Watch, adapter: str | None, state: int) -> None:
+    def __init__(self, watch: _Watch, adapter: str | None, strength: float, state: int) -> None:
         self.state = state
         self.tensors, self.facts = watch.facts(adapter)  # the tensors, so that no other can take their addresses
         self.views = watch.sampled(adapter)
         self.sample = torch.cat(self.views) if self.views else None
-        self.model = merge(watch.text_model, adapter, share=True)
+        self.model = merge(watch.text_model, adapter, share=True, strength=strength)
 
     def current(self, tensors: list[Tensor], facts: list[object]) -> bool:
         """Tell whether the weights are still those that were merged."""
@@ -109,24 +155,34 @@ class InferenceWeights:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str | None, _Merged] = OrderedDict()
+        self._kept: OrderedDict[tuple[str | None, float], _Merged] = OrderedDict()
         self._state = 0
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
 
-    def get(self, text_model: PeftModel, adapter: str | None) -> tuple[CLIPTextModelWithProjection, int]:
+    def get(
+        self, text_model: PeftModel, adapter: str | None, strength: float = 1.0
+    ) -> tuple[CLIPTextModelWithProjection, int]:
         """Return the merged model (None: the base), and a number that identifies this state of the weights."""
+        key = (adapter, strength)
         with self._lock:
             if self._watch is None or not self._watch.covers(text_model):
                 self._watch = _Watch(text_model)
-            if adapter not in self._kept or not self._kept[adapter].current(*self._watch.facts(adapter)):
-                self._kept.pop(adapter, None)  # first, so that the old and the new copy never exist together
+            if key not in self._kept or not self._kept[key].current(*self._watch.facts(adapter)):
+                self._kept.pop(key, None)  # first, so that the old and the new copy never exist together
                 while len(self._kept) >= MERGED_COPIES:
                     self._kept.popitem(last=False)
                 self._state += 1
-                self._kept[adapter] = _Merged(self._watch, adapter, self._state)
-            self._kept.move_to_end(adapter)
-            return self._kept[adapter].model, self._kept[adapter].state
+                self._kept[key] = _Merged(self._watch, adapter, strength, self._state)
+            self._kept.move_to_end(key)
+            return self._kept[key].model, self._kept[key].state
+
+    def disabled(self, text_model: PeftModel) -> bool:
+        """Tell whether peft's own `disable_adapter` is in force."""
+        with self._lock:
+            if self._watch is None or not self._watch.covers(text_model):
+                self._watch = _Watch(text_model)
+            return self._watch.disabled()
 
     def clear(self) -> None:
         """Drop all merged weights."""
@@ -192,6 +248,15 @@ def _lora_layers(text_model: PeftModel) -> list[LoraLayer]:
     return [module for module in text_model.modules() if isinstance(module, LoraLayer)]
 
 
+_OF_ADAPTERS = re.compile(r"\.(?:lora_\w+|modules_to_save)\.")
+
+
+def of_adapter(parameter: str) -> bool:
+    """Tell whether a parameter belongs to an adapter, by its name; the base's do not."""
+    return _OF_ADAPTERS.search(parameter) is not None
+
+
 def is_of(parameter: str, adapter: str | None) -> bool:
     """Tell whether a parameter belongs to the adapter, by its name (`….lora_A.kit.weight`)."""
-    return f".{adapter}." in parameter.partition(".lora_")[2]
+    found = _OF_ADAPTERS.search(parameter)
+    return found is not None and parameter[found.end() :].partition(".")[0] == adapter

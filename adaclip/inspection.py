@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from adaclip import hub
-from adaclip.adapter import WEIGHTS, adapter_config, read_weights, saved_details
+from adaclip.adapter import saved_details
+from adaclip.lora_config import adapter_config
+from adaclip.lora_files import WEIGHTS, read_weights
 
 
 def describe(repo_or_path: str, revision: str | None = None, subfolder: str = "") -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,17 +16,21 @@ from torch import Tensor, nn
 
 from adaclip import adapter as adapter_files
 from adaclip import hub
-from adaclip.adapter import first_line
+from adaclip.adapter import BASE, first_line
 from adaclip.card import CardDetails
-from adaclip.config import DEFAULT_BASE, LoRASettings
+from adaclip.config import DEFAULT_BASE, AdaCLIPError, LoRASettings
 from adaclip.encoding import CPU, PromptEncoder, TextFeatures, end_positions
 from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
+from adaclip.lora_config import adapter_config
 from adaclip.saving import SavingMixin
 from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+
+# Encoders whose adapter is disabled in this thread or task: a state of the encoder would reach other threads.
+_DISABLED: ContextVar[frozenset[int]] = ContextVar("disabled", default=frozenset())
 
 
 class AdaCLIP(SavingMixin, nn.Module):
@@ -50,7 +56,6 @@ class AdaCLIP(SavingMixin, nn.Module):
         self.cache = PromptCache()
         self.base_options = hub.LoadOptions()  # options of the base, with which an export loads its vision tower
         self._weights = InferenceWeights()
-        self._disabled = False
 
     @classmethod
     def from_base(
@@ -103,7 +108,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         """
         options = hub.LoadOptions(**load)
         folder = hub.resolve_adapter(str(repo_or_path), options)
-        adapter_files.adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
+        adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
         base = hub.located(base) if base is not None else hub.recorded_base(folder)
         text_model, tokenizer = hub.load_base(base, options.for_base(), tokenizer_folder=folder)
         encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, options.for_base())
@@ -156,9 +161,13 @@ class AdaCLIP(SavingMixin, nn.Module):
             filled = mask.any(dim=0).nonzero()
             longest = int(filled[-1]) + 1 if len(filled) else L
         ids, real = input_ids[:, :longest], mask[:, :longest]
-        states = self.text_model(input_ids=ids).last_hidden_state
+        model, projection = self.text_model, self._projection
+        if self._disabled:  # the base's own parameters in modules without adapters
+            model = self._weights.get(self.text_model, None)[0]
+            projection = model.text_projection
+        states = model(input_ids=ids).last_hidden_state
         ends = end_positions(ids, real, self.eos_token_id)
-        pooled = self._projection(states[torch.arange(B, device=states.device), ends])
+        pooled = projection(states[torch.arange(B, device=states.device), ends])
         tokens = nn.functional.pad(states * real[..., None], (0, 0, 0, L - longest))
         return TextFeatures(pooled, tokens, mask)
 
@@ -183,6 +192,8 @@ class AdaCLIP(SavingMixin, nn.Module):
         show_progress_bar: bool | None = None,
         long: LongPrompts = "warn",
         adapter: str | None = None,
+        strength: float = 1.0,
+        normalize_embeddings: bool = False,
     ) -> Tensor | np.ndarray | TextFeatures:
         """Encode prompts without dropout or gradients, as float32.
 
@@ -202,7 +213,9 @@ class AdaCLIP(SavingMixin, nn.Module):
                 raises ValueError instead; "chunk" encodes pieces that end where sentences or actions do. Pooled is
                 then the pieces' mean weighted by their tokens (scaled to the mean of their lengths), and tokens are
                 the pieces' tokens one after another, so L may exceed 77.
-            adapter: One of `adapters` for this call; None uses the active one.
+            adapter: One of `adapters`, or "base" for none, for this call; None uses the active one.
+            strength: Factor of the adapter's change of every weight, for this call: 0 gives the base.
+            normalize_embeddings: Another name for `normalize`, as sentence-transformers has it.
 
         Returns:
             Pooled vectors (B, P), or `TextFeatures` padded to the longest prompt.
@@ -217,7 +230,8 @@ class AdaCLIP(SavingMixin, nn.Module):
             raise ValueError("convert_to_numpy goes with output='pooled' only, and not with convert_to_tensor.")
         texts = [texts] if isinstance(texts, str) else check_texts(texts)
         pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
-        encoder = self._prompt_encoder(adapter, with_tokens=output != "pooled", on_device=convert_to_tensor)
+        encoder = self._prompt_encoder(adapter, strength, with_tokens=output != "pooled", on_device=convert_to_tensor)
+        normalize = normalize or normalize_embeddings
         features = encoder.features(pieces, batch_size, normalize=normalize, show_progress_bar=show_progress_bar)
         if output != "pooled":
             return features
@@ -235,8 +249,14 @@ class AdaCLIP(SavingMixin, nn.Module):
 
     @property
     def active_adapter(self) -> str:
-        """The adapter that is used, trained, saved and merged."""
-        return self.text_model.active_adapter
+        """The adapter that is used, trained, saved and merged; AdaCLIPError if peft was made to use several at once."""
+        active = self.text_model.base_model.active_adapters
+        if len(active) != 1:
+            raise AdaCLIPError(
+                f"{len(active)} adapters are active ({', '.join(active)}); AdaCLIP uses one. Choose it with "
+                "set_adapter, or make their sum with mix_adapters."
+            )
+        return active[0]
 
     def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: Any) -> None:
         """Add a trained adapter of the same base; the active adapter stays active.
@@ -280,16 +300,16 @@ class AdaCLIP(SavingMixin, nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Make `forward` and `encode` use the base alone within the context."""
-        learns = {name: p.requires_grad for name, p in self.named_parameters()}
-        before, self._disabled = self._disabled, True
+        """Make `forward` and `encode` use the base alone within the context, in this thread or task only."""
+        token = _DISABLED.set(_DISABLED.get() | {id(self)})
         try:
-            with self.text_model.disable_adapter():
-                yield
+            yield
         finally:
-            self._disabled = before
-            for name, parameter in self.named_parameters():  # peft switches gradients on again, wanted or not
-                parameter.requires_grad_(learns[name])
+            _DISABLED.reset(token)
+
+    @property
+    def _disabled(self) -> bool:
+        return id(self) in _DISABLED.get()
 
     def adapter_parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the active adapter's LoRA matrices, the parameters to train."""
@@ -318,12 +338,17 @@ class AdaCLIP(SavingMixin, nn.Module):
     def _projection(self) -> nn.Linear:
         return self.text_model.base_model.model.text_projection  # type: ignore[return-value]
 
-    def _prompt_encoder(self, adapter: str | None, *, with_tokens: bool, on_device: bool) -> PromptEncoder:
-        if adapter is not None:
+    def _prompt_encoder(
+        self, adapter: str | None, strength: float, *, with_tokens: bool, on_device: bool
+    ) -> PromptEncoder:
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
+            raise ValueError(f"strength must be a finite number, got {strength!r}.")
+        if adapter is None and (self._disabled or self._weights.disabled(self.text_model)):
+            adapter = BASE
+        elif adapter not in (None, BASE):
             self._check_adapter(adapter)
-        elif not self._disabled:
-            adapter = self.active_adapter
-        model, state = self._weights.get(self.text_model, adapter)
+        chosen = None if adapter == BASE else adapter or self.active_adapter
+        model, state = self._weights.get(self.text_model, chosen, 1.0 if chosen is None else float(strength))
         padding, place = self.tokenizer.pad_token_id, model.device if on_device else CPU
         return PromptEncoder(model, state, self.cache, padding, self.eos_token_id, with_tokens, place)
 

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 from adaclip import hub
-from adaclip.adapter import BASE, BASE_FILES, CARD, CONFIG, FILES, SETTINGS, adapter_config, write_active
+from adaclip.adapter import BASE, BASE_FILES, CARD, FILES, SETTINGS, write_active
 from adaclip.card import CardDetails, model_card
 from adaclip.files import atomic_folder, check_replaceable, write_json
+from adaclip.lora_config import CONFIG, adapter_config
 
 
 class SavingMixin:

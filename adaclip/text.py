@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LongPrompts = Literal["warn", "error", "chunk"]
+CHARACTERS = 100_000  # of one prompt: thousands of times what CLIP reads, and a fraction of a second to tokenise
 
 # Ends of sentences, and words that introduce the next action in a motion prompt.
 _PIECE = re.compile(r"(?<=[.!?;])\s+|\s+(?=(?:and )?then\b)")
@@ -32,13 +33,23 @@ def clean(text: str) -> str:
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """Return the prompts as a list; raise TypeError if one is not a string."""
+    """Return prompts as a list; raise TypeError or ValueError if one is not a string, or is far too long.
+
+    Beside sequences these may be numpy arrays, pandas Series and the like, which have `tolist`.
+    """
+    if not isinstance(texts, str | bytes) and hasattr(texts, "tolist"):
+        texts = texts.tolist()
     if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
         raise TypeError(f"Expected a sequence of prompts (str), got {type(texts).__name__}.")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"Prompt {position} is {type(text).__name__}, expected str: {text!r:.60}.")
-    return list(texts)
+        if len(text) > CHARACTERS:
+            raise ValueError(
+                f"Prompt {position} has {len(text):,} characters ({text[:40]!r}…); at most {CHARACTERS:,} are read. "
+                "Divide it, or give one prompt per line."
+            )
+    return list(map(str, texts))
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -171,7 +171,7 @@ def damage(adapter: Path, how: str) -> None:
         ("rank is no number", r"adapter_config.json: r is 'four'"),
         ("base is no name", r"adapter_config.json: base_model_name_or_path is 3"),
         ("bad pattern", r"adapter_config.json: does not fit the base"),
-        ("bad rank pattern", r"adapter_config.json: does not fit the base"),
+        ("bad rank pattern", r"adapter_config.json: rank_pattern is 7"),
         ("not a number", r"fc1.lora_A.* holds NaN or infinity"),
         (
             "no vocabulary",
@@ -350,10 +350,28 @@ def test_an_adapter_of_a_whole_clip_loads_completely(base: Path, tmp_path: Path)
     assert deviation(loaded.encode(tiny.PROMPTS), expected) < FLOAT32
 
 
-def test_an_adapter_of_a_vision_tower_is_refused(base: Path, tmp_path: Path) -> None:
-    model = get_peft_model(full_clip(base), LoraConfig(r=2, target_modules=["q_proj"]))
+def test_an_adapter_of_both_towers_gives_its_text_vectors(base: Path, tmp_path: Path) -> None:
+    model = get_peft_model(
+        full_clip(base), LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["text_projection"])
+    )
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "text" in name:
+            parameter.data.add_(0.3)
     model.save_pretrained(str(tmp_path / "a"))
-    with pytest.raises(AdaCLIPError, match=r"2 unknown \(first: .*vision_model"):
+    with pytest.warns(UserWarning, match="2 tensors of the vision tower are left out"):
+        encoder = AdaCLIP.from_pretrained(tmp_path / "a", base=base)
+    ids, mask = encoder.tokenize(tiny.PROMPTS)
+    with torch.no_grad():
+        states = model.eval().base_model.model.text_model(input_ids=ids, attention_mask=mask.long())
+        expected = model.base_model.model.text_projection(states.pooler_output)
+    assert deviation(encoder.encode(tiny.PROMPTS), expected) < FLOAT32
+    assert deviation(encoder.encode(tiny.PROMPTS, adapter="base"), expected) > 1e-2
+
+
+def test_an_adapter_of_a_vision_tower_is_refused(base: Path, tmp_path: Path) -> None:
+    model = get_peft_model(full_clip(base), LoraConfig(r=2, target_modules=r".*vision_model.*q_proj"))
+    model.save_pretrained(str(tmp_path / "a"))
+    with pytest.raises(AdaCLIPError, match=r"it adapts the vision tower only \(.*vision_model"):
         AdaCLIP.from_pretrained(tmp_path / "a", base=base)
 
 
