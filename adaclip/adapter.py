@@ -20,10 +20,11 @@ from adaclip.factors import PREFIX, Factor, mixed, plain_lora, without_residual
 from adaclip.files import read_json, write_json
 from adaclip.lora_config import CONFIG, adapter_config, peft_config, residual_init
 from adaclip.lora_files import WEIGHTS, other_tools, read_tensors, read_weights, under_names_of
+from adaclip.towers import tower_for, tower_of_class
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
-    from transformers import CLIPTextModelWithProjection
+    from transformers import PreTrainedModel
 
 SETTINGS = "adaclip.json"  # this package's settings: a config.json would break plain transformers
 BASE = "base"  # folder of a base inside the adapter's folder; also the name of the encoder without an adapter
@@ -36,7 +37,7 @@ LIKELY_RANK = 256  # a configuration's rank up to this is taken without a tensor
 OTHER_BASE = "The adapter was made for another base or model class; pass the right base=."
 
 
-def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> PeftModel:
+def new_adapter(model: PreTrainedModel, settings: LoRASettings) -> PeftModel:
     """Wrap the model with a fresh adapter: A is drawn from torch's global generator, B = 0."""
     from peft import LoraConfig, get_peft_model
 
@@ -44,7 +45,7 @@ def new_adapter(model: CLIPTextModelWithProjection, settings: LoRASettings) -> P
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=settings.target_modules,
+        target_modules=tower_for(model.config.model_type).target_modules(settings.modules),
         bias="none",
         task_type=None,  # FEATURE_EXTRACTION would break CLIP's forward
     )
@@ -75,6 +76,7 @@ def read_adapter(place: Path, model: nn.Module) -> StoredAdapter:
         config, tensors = plain_lora(other_tools(place, stored, metadata, linear))
     else:
         path, config = place / WEIGHTS, adapter_config(place)
+        _check_family(config, model, place)
         tensors = under_names_of(modules, read_weights(place), path)
         init = residual_init(config)
         if init:
@@ -84,6 +86,17 @@ def read_adapter(place: Path, model: nn.Module) -> StoredAdapter:
         return StoredAdapter(peft_config(config, modules), tensors, path)
     except (ValueError, TypeError) as error:
         raise _misfit(place, model, error) from error
+
+
+def _check_family(config: Mapping[str, Any], model: nn.Module, place: Path) -> None:
+    """Raise AdaCLIPError if the adapter records a model class of another family, whose names and shapes may agree."""
+    recorded = (config.get("auto_mapping") or {}).get("base_model_class")
+    tower, own = tower_of_class(str(recorded)), tower_for(model.config.model_type)
+    if tower is not None and tower is not own:
+        raise AdaCLIPError(
+            f"{place}: this adapter was made for a {tower.name} encoder ({recorded}), but the base "
+            f"{model.name_or_path} is a {own.name} encoder. Pass the right base=."
+        )
 
 
 def plain_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -252,6 +265,17 @@ def saved_details(folder: Path) -> CardDetails:
         return CardDetails.from_dict(read_json(folder / SETTINGS)) if (folder / SETTINGS).is_file() else CardDetails()
     except (ValueError, TypeError) as error:
         raise AdaCLIPError(f"{folder / SETTINGS}: {first_line(error)} Download or save the adapter again.") from error
+
+
+def recorded_pooling(folder: Path) -> str | None:
+    """Return the name of the pooling that an adapter records; None if another program saved it."""
+    try:
+        pooling = read_json(folder / SETTINGS).get("pooling") if (folder / SETTINGS).is_file() else None
+    except ValueError as error:
+        raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
+    if pooling is not None and not isinstance(pooling, str):
+        raise AdaCLIPError(f"{folder / SETTINGS}: pooling is {pooling!r}. Download or save the adapter again.")
+    return pooling
 
 
 def first_line(error: Exception) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The paper adapts "Q, K and V in multi-head attention, as well as the MLP layers" of the text tower (section 3.4).
-LORA_MODULES = ("q_proj", "k_proj", "v_proj", "fc1", "fc2")
+from adaclip.towers import CLIP, LORA_MODULES, MODULE_NAMES
 
 DEFAULT_BASE = "openai/clip-vit-base-patch32"
 
@@ -32,12 +31,12 @@ class LoRASettings:
             raise ValueError(f"LoRA needs rank >= 1 and alpha > 0, got rank {self.rank} and alpha {self.alpha}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout must lie in [0, 1), got {self.dropout}.")
-        known = (*LORA_MODULES, "out_proj")
-        unknown = set(self.modules) - set(known)
+        unknown = set(self.modules) - set(MODULE_NAMES)
         if unknown or not self.modules:
-            raise ValueError(f"Unknown LoRA modules {sorted(unknown)}: choose from {', '.join(known)}.")
+            known = f"{', '.join(CLIP.modules)}, or the names of another family (adaclip.towers)"
+            raise ValueError(f"Unknown LoRA modules {sorted(unknown)}: choose from {known}.")
 
     @property
     def target_modules(self) -> str:
-        """Pattern of module names for peft, which excludes a vision tower."""
-        return rf"(?!.*vision).*encoder\.layers\.\d+\.(?:self_attn|mlp)\.(?:{'|'.join(self.modules)})"
+        """Pattern of module names in CLIP for peft, which excludes a vision tower; see `Tower.target_modules`."""
+        return CLIP.target_modules(self.modules)

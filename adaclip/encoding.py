@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from adaclip.inference import CachedPrompt, PromptCache
+from adaclip.pooling import Pooling
 from adaclip.text import pad
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextModelWithProjection
+    from transformers import PreTrainedModel
 
 CPU = torch.device("cpu")
 CPU_TOKENS = 384  # per pass on a CPU: best of 128 to 4096 on one and two threads; more leaves the cache and pads
@@ -25,20 +26,13 @@ BAR_FROM = 1000  # prompts from which a progress bar is shown by default
 class TextFeatures(NamedTuple):
     """Text features that a generator is conditioned on."""
 
-    pooled: Tensor  # (B, P): projected state of the end token
+    pooled: Tensor  # (B, P): one vector for each prompt, as the family's pooling computes it
     tokens: Tensor  # (B, L, H): last hidden states, zero where mask is False
-    mask: Tensor  # (B, L) bool, True = real token, start and end token included
+    mask: Tensor  # (B, L) bool, True = real token, special tokens included
 
     def to(self, device: torch.device | str) -> TextFeatures:
         """Move all three to a device."""
         return TextFeatures(*(part.to(device) for part in self))
-
-
-def end_positions(ids: Tensor, mask: Tensor, eos_token_id: int) -> Tensor:
-    """Return the positions (B,) of the pooled state: the first real end token, else the last real token."""
-    is_end = (ids == eos_token_id) & mask
-    last_real = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=-1)
-    return torch.where(is_end.any(dim=-1), is_end.int().argmax(dim=-1), last_real)
 
 
 def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> list[list[int]]:
@@ -61,11 +55,12 @@ def sub_batches(lengths: Sequence[int], *, rows: int, tokens: int | None) -> lis
 class PromptEncoder:
     """Encoder of token ids with plain (merged) weights and a cache."""
 
-    model: CLIPTextModelWithProjection
-    state: int  # identifies the weights in the cache
+    model: PreTrainedModel
+    pooling: Pooling
+    state: Hashable  # identifies the weights in the cache
     cache: PromptCache
     padding: int  # token id
-    eos_token_id: int
+    longest: int  # tokens of a prompt that the model has positions for
     with_tokens: bool  # compute token states, not only pooled vectors
     place: torch.device = CPU  # device of the results
 
@@ -83,8 +78,8 @@ class PromptEncoder:
         rows = [ids for pieces in prompts for ids in pieces]
         encoded = iter(self(rows, batch_size=batch_size, show_progress_bar=show_progress_bar))
         entries = [join_pieces([next(encoded) for _ in pieces]) for pieces in prompts]
-        sizes = self.model.config.projection_dim, self.model.config.hidden_size
-        features = stack(entries, *sizes, self.place, with_tokens=self.with_tokens)  # type: ignore[arg-type]
+        sizes = self.pooling.width, self.model.config.hidden_size
+        features = stack(entries, *sizes, self.place, with_tokens=self.with_tokens)
         return features._replace(pooled=nn.functional.normalize(features.pooled, dim=-1)) if normalize else features
 
     def __call__(
@@ -132,14 +127,11 @@ class PromptEncoder:
 
     def _forward(self, batch: list[tuple[int, ...]], multiple: int) -> tuple[Tensor, Tensor]:
         """Return pooled vectors (B, P) float32 and last hidden states (B, L, H) on the model's device."""
-        device, limit = self.model.device, self.model.config.max_position_embeddings
-        ids, mask = (part.to(device) for part in pad(batch, self.padding, multiple=multiple, limit=limit))
+        device = self.model.device
+        ids, mask = (part.to(device) for part in pad(batch, self.padding, multiple=multiple, limit=self.longest))
         # Cached results must not depend on the first caller: the weights' own precision applies, not autocast's.
         with torch.autocast(device.type, enabled=False):
-            # CLIP's attention is causal: padding on the right cannot reach a real token, so no mask is needed.
-            states = self.model(input_ids=ids).last_hidden_state
-            ends = end_positions(ids, mask, self.eos_token_id)
-            pooled = self.model.text_projection(states[torch.arange(len(batch), device=device), ends])
+            pooled, states = self.pooling(self.model, ids, mask)
         return pooled.float(), states
 
 

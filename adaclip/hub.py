@@ -9,21 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from adaclip.adapter import BASE_FILES, FILES, TOKENIZER, first_line
+from adaclip.adapter import BASE_FILES, FILES, first_line
 from adaclip.config import AdaCLIPError
+from adaclip.loading import load_base, load_clip
 from adaclip.lora_config import CONFIG, adapter_config
 from adaclip.lora_files import WEIGHTS
 
-if TYPE_CHECKING:
-    from transformers import CLIPTextModelWithProjection, PreTrainedModel, PreTrainedTokenizerBase
-
-M = TypeVar("M", bound="PreTrainedModel")
-
-BYTES = 256  # CLIP's vocabulary has an entry for every byte, so a smaller one was not read
+__all__ = ["LoadOptions", "check_same_base", "fetch_files", "load_base", "load_clip", "located", "push_folder"]
+__all__ += ["recorded_base", "resolve_adapter"]
 
 
 @dataclass(frozen=True)
@@ -106,86 +102,6 @@ def check_same_base(folder: Path, base: str) -> None:
         differs = not folders and recorded != base
     if differs:
         raise AdaCLIPError(f"{folder}: this adapter was made for the base {recorded}, this encoder's is {base}.")
-
-
-def load_base(
-    base: str, load: LoadOptions, *, tokenizer_folder: Path | None = None
-) -> tuple[CLIPTextModelWithProjection, PreTrainedTokenizerBase]:
-    """Load CLIP's text tower with its projection, and the tokenizer (the adapter's own, if its folder has one)."""
-    from transformers import CLIPTextModelWithProjection
-
-    model, missing = load_clip(CLIPTextModelWithProjection, base, load)
-    if missing:
-        raise AdaCLIPError(f"{base}: {len(missing)} tensors of the text encoder are missing, first {missing[0]}.")
-    if tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file():
-        tokenizer = _load_tokenizer(str(tokenizer_folder), LoadOptions())
-    else:
-        tokenizer = _load_tokenizer(base, load)
-    highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
-    if highest >= rows:
-        raise AdaCLIPError(
-            f"{base}: the tokenizer has ids up to {highest}, the model embeds {rows}. "
-            "The two are of different models: pass the right base=."
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    return model, tokenizer
-
-
-def load_clip(kind: type[M], base: str, load: LoadOptions) -> tuple[M, list[str]]:
-    """Load a CLIP model of class `kind`; return it and the tensors that `base` lacks. Safetensors only."""
-    from safetensors import SafetensorError
-
-    def read(**changes: object) -> tuple[M, list[str]]:
-        options = {"dtype": load.dtype, "use_safetensors": True, "output_loading_info": True}
-        model, report = kind.from_pretrained(base, **options, **(load.download() | changes))
-        return model, sorted(report["missing_keys"])
-
-    try:
-        try:
-            return read()
-        except OSError:
-            converted = _cached_conversion(base, load)
-            if converted is None:
-                raise
-            config = kind.config_class.from_pretrained(base, **load.download())
-            return read(config=config, revision=converted, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise AdaCLIPError(
-            f"The base CLIP model {base} cannot be loaded: {first_line(error)} "
-            "Check the name, connect once so that it is cached, or pass base= with a local folder."
-        ) from error
-
-
-def _cached_conversion(base: str, load: LoadOptions) -> str | None:
-    """Return the pull request, such as "refs/pr/3", whose safetensors of `base` are in the cache.
-
-    For a repository with pickles only, such as OpenAI's, transformers reads safetensors from a pull request of the
-    Hub's conversion bot. It searches the Hub for that request every time, which fails without a connection.
-    """
-    from huggingface_hub import CacheNotFound, scan_cache_dir
-
-    try:
-        repos = scan_cache_dir(load.cache_dir).repos
-    except (CacheNotFound, ValueError):
-        return None
-    revisions = [revision for repo in repos if repo.repo_id == base for revision in repo.revisions]
-    with_weights = [r for r in revisions if any(file.file_name == "model.safetensors" for file in r.files)]
-    return next((ref for r in with_weights for ref in sorted(r.refs) if ref.startswith("refs/pr/")), None)
-
-
-def _load_tokenizer(source: str, load: LoadOptions) -> PreTrainedTokenizerBase:
-    from transformers import CLIPTokenizer
-
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(source, **load.download())
-        if len(tokenizer) < BYTES:  # transformers silently makes an empty one if the files are missing
-            raise ValueError(f"it has {len(tokenizer)} entries, so its vocabulary is missing.")
-    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
-        raise AdaCLIPError(
-            f"The tokenizer of {source} cannot be loaded: {first_line(error)} "
-            "It needs tokenizer.json, or vocab.json and merges.txt: download or save them again."
-        ) from error
-    return tokenizer
 
 
 def push_folder(

@@ -1,4 +1,4 @@
-"""The encoder: CLIP's text tower with a LoRA adapter, and two ways to compute text features."""
+"""The encoder: a text tower with a LoRA adapter, and two ways to compute text features."""
 
 from __future__ import annotations
 
@@ -19,39 +19,50 @@ from adaclip import hub
 from adaclip.adapter import BASE, first_line
 from adaclip.card import CardDetails
 from adaclip.config import DEFAULT_BASE, AdaCLIPError, LoRASettings
-from adaclip.encoding import CPU, PromptEncoder, TextFeatures, end_positions
+from adaclip.encoding import CPU, PromptEncoder, TextFeatures
 from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
 from adaclip.lora_config import adapter_config
+from adaclip.pooling import Pooling, family_pooling
 from adaclip.saving import SavingMixin
+from adaclip.sentence import read_pooling
 from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
+from adaclip.towers import LORA_MODULES, Tower
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Encoders whose adapter is disabled in this thread or task: a state of the encoder would reach other threads.
 _DISABLED: ContextVar[frozenset[int]] = ContextVar("disabled", default=frozenset())
 
 
 class AdaCLIP(SavingMixin, nn.Module):
-    """CLIP's text encoder with a LoRA adapter for motion.
+    """A text encoder with a LoRA adapter for motion: CLIP's, or one of another family in `adaclip.towers`.
 
     Create one with `from_pretrained` (a trained adapter) or `from_base` (a fresh adapter, identical to the base).
     Only the adapter's parameters require gradients.
 
     Args:
-        text_model: A peft-wrapped CLIPTextModelWithProjection.
+        text_model: A peft-wrapped model of transformers, such as CLIPTextModelWithProjection.
         tokenizer: Its tokenizer.
         base: Hub id or folder of the base weights.
+        pooling: The way to pooled vectors; None: the family's own.
     """
 
-    def __init__(self, text_model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str) -> None:
+    def __init__(
+        self,
+        text_model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        base: str,
+        pooling: Pooling | None = None,
+    ) -> None:
         super().__init__()
         self.text_model = text_model
         self.tokenizer = tokenizer
         self.base = base
+        self.pooling = pooling or family_pooling(text_model, tokenizer)
         # OpenAI's configs on the Hub name token 2 as the end token; the tokenizer has the real one.
-        self.eos_token_id: int = tokenizer.eos_token_id
+        self.eos_token_id: int | None = self.pooling.end_token_id
         self.details = CardDetails()  # licence, data sets and metrics, for the model card
         self.cache = PromptCache()
         self.base_options = hub.LoadOptions()  # options of the base, with which an export loads its vision tower
@@ -65,17 +76,22 @@ class AdaCLIP(SavingMixin, nn.Module):
         rank: int = 16,
         alpha: int = 16,
         dropout: float = 0.0,
-        modules: Sequence[str] = LoRASettings.modules,
+        modules: Sequence[str] = LORA_MODULES,
+        pooling: str | None = None,
         **load: Any,
     ) -> AdaCLIP:
-        """Make a fresh adapter on a CLIP text encoder; it equals its base exactly until it is trained (B = 0).
+        """Make a fresh adapter on a text encoder; it equals its base exactly until it is trained (B = 0).
+
+        The family follows from the base's configuration; see `adaclip.towers`.
 
         Args:
-            base: Hub id or folder of a CLIP model.
+            base: Hub id or folder of a text encoder.
             rank: Rank of the LoRA matrices. A is drawn from torch's global generator.
             alpha: Scale; the change of a weight is multiplied by alpha / rank.
             dropout: LoRA dropout.
-            modules: Adapted modules; see `LoRASettings`.
+            modules: Adapted modules, by CLIP's names (the same parts in every family) or the family's own.
+            pooling: Way to the pooled vector, such as "pooler_output" for CLIP or "cls" for BERT; see
+                `adaclip.pooling.Pooling`. None: the base's own.
             **load: dtype, device, revision, token, cache_dir, local_files_only, as in `from_pretrained`.
 
         Returns:
@@ -87,16 +103,20 @@ class AdaCLIP(SavingMixin, nn.Module):
         """
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
         options, base = hub.LoadOptions(**load), hub.located(base)
-        text_model, tokenizer = hub.load_base(base, options)
-        return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, options)
+        text_model, tokenizer = hub.load_base(base, options, pooling=pooling)
+        reads = read_pooling(base, options, text_model, tokenizer, pooling)
+        return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, options, reads)
 
     @classmethod
-    def from_pretrained(cls, repo_or_path: str | Path, *, base: str | Path | None = None, **load: Any) -> AdaCLIP:
+    def from_pretrained(
+        cls, repo_or_path: str | Path, *, base: str | Path | None = None, pooling: str | None = None, **load: Any
+    ) -> AdaCLIP:
         """Load a trained adapter and its base; every tensor of it, or none.
 
         Args:
             repo_or_path: Folder or Hub repository of the adapter.
             base: Hub id or folder of the base to use instead of the recorded one.
+            pooling: As in `from_base`; None: the one that the adapter records, or the base's own.
             **load: dtype, device, revision, token, cache_dir, local_files_only, subfolder; see `hub.LoadOptions`.
 
         Returns:
@@ -110,16 +130,24 @@ class AdaCLIP(SavingMixin, nn.Module):
         folder = hub.resolve_adapter(str(repo_or_path), options)
         adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
         base = hub.located(base) if base is not None else hub.recorded_base(folder)
-        text_model, tokenizer = hub.load_base(base, options.for_base(), tokenizer_folder=folder)
-        encoder = cls._of(adapter_files.attach_adapter(text_model, folder), tokenizer, base, options.for_base())
+        pooling = pooling or adapter_files.recorded_pooling(folder)
+        text_model, tokenizer = hub.load_base(base, options.for_base(), tokenizer_folder=folder, pooling=pooling)
+        reads = read_pooling(base, options.for_base(), text_model, tokenizer, pooling)
+        wrapped = adapter_files.attach_adapter(text_model, folder)
+        encoder = cls._of(wrapped, tokenizer, base, options.for_base(), reads)
         encoder.details = adapter_files.saved_details(folder)
         return encoder.eval()
 
     @classmethod
     def _of(
-        cls, text_model: PeftModel, tokenizer: PreTrainedTokenizerBase, base: str, load: hub.LoadOptions
+        cls,
+        text_model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        base: str,
+        load: hub.LoadOptions,
+        pooling: Pooling,
     ) -> AdaCLIP:
-        encoder = cls(text_model, tokenizer, base)
+        encoder = cls(text_model, tokenizer, base, pooling)
         encoder.base_options = replace(load, token=None)  # without secrets, so that it can be pickled
         try:
             return encoder.to(load.device)
@@ -141,7 +169,7 @@ class AdaCLIP(SavingMixin, nn.Module):
             ValueError: There is no mask, and a row has no end token.
         """
         if attention_mask is None:
-            is_end = input_ids == self.eos_token_id
+            is_end = input_ids.eq(-1 if self.eos_token_id is None else self.eos_token_id)
             if not is_end.any(dim=-1).all():
                 raise ValueError(
                     f"Every row of input_ids must hold the end token ({self.eos_token_id}): use .tokenize()."
@@ -149,25 +177,25 @@ class AdaCLIP(SavingMixin, nn.Module):
             mask = is_end.cumsum(dim=-1) - is_end.long() == 0
         else:
             mask = attention_mask.bool()
+            if mask.shape != input_ids.shape:
+                raise ValueError(f"attention_mask is {tuple(mask.shape)}, but input_ids are {tuple(input_ids.shape)}.")
         B, L = mask.shape  # prompts, tokens
         if B * L == 0:
             sizes = ((B, self.projection_size), (B, L, self.hidden_size))
-            pooled, tokens = (self._projection.weight.new_zeros(size) for size in sizes)
+            pooled, tokens = (torch.zeros(size, dtype=self.text_model.dtype, device=self.device) for size in sizes)
             return TextFeatures(pooled, tokens, mask)
-        # CLIP's attention is causal: padding on the right cannot reach a real token, so it need not be computed, and
-        # the model needs no mask. On a GPU a search for padding would wait for all queued work, so it is computed.
+        # Padding on the right does not reach a real token, so it need not be computed. On a GPU a search for padding
+        # would wait for all queued work, so it is computed.
         longest = L
         if trim and mask.device.type == "cpu":
+            if (mask[:, 1:] & ~mask[:, :-1]).any():
+                raise ValueError("attention_mask must be ones and then zeros: pad input_ids on the right.")
             filled = mask.any(dim=0).nonzero()
             longest = int(filled[-1]) + 1 if len(filled) else L
-        ids, real = input_ids[:, :longest], mask[:, :longest]
-        model, projection = self.text_model, self._projection
-        if self._disabled:  # the base's own parameters in modules without adapters
-            model = self._weights.get(self.text_model, None)[0]
-            projection = model.text_projection
-        states = model(input_ids=ids).last_hidden_state
-        ends = end_positions(ids, real, self.eos_token_id)
-        pooled = projection(states[torch.arange(B, device=states.device), ends])
+        real = mask[:, :longest]
+        # A disabled adapter: the base's own parameters also in modules without adapters.
+        model = self._weights.get(self.text_model, None)[0] if self._disabled else self.text_model
+        pooled, states = self.pooling(model, input_ids[:, :longest], real)
         tokens = nn.functional.pad(states * real[..., None], (0, 0, 0, L - longest))
         return TextFeatures(pooled, tokens, mask)
 
@@ -209,10 +237,10 @@ class AdaCLIP(SavingMixin, nn.Module):
             convert_to_numpy: Return a numpy array; with output "pooled" only.
             convert_to_tensor: Leave the results on the encoder's device; by default they are copied to the CPU.
             show_progress_bar: None shows one for a thousand prompts or more.
-            long: Treatment of prompts over CLIP's 77 tokens. "warn" cuts the end off and names the lost words; "error"
-                raises ValueError instead; "chunk" encodes pieces that end where sentences or actions do. Pooled is
-                then the pieces' mean weighted by their tokens (scaled to the mean of their lengths), and tokens are
-                the pieces' tokens one after another, so L may exceed 77.
+            long: Treatment of prompts over the encoder's limit (CLIP: 77 tokens). "warn" cuts the end off and names the
+                lost words; "error" raises ValueError instead; "chunk" encodes pieces that end where sentences or
+                actions do. Pooled is then the pieces' mean weighted by their tokens (scaled to the mean of their
+                lengths), and tokens are the pieces' tokens one after another, so L may exceed the limit.
             adapter: One of `adapters`, or "base" for none, for this call; None uses the active one.
             strength: Factor of the adapter's change of every weight, for this call: 0 gives the base.
             normalize_embeddings: Another name for `normalize`, as sentence-transformers has it.
@@ -315,7 +343,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         """Iterate over the active adapter's LoRA matrices, the parameters to train."""
         return (p for name, p in self.text_model.named_parameters() if is_of(name, self.active_adapter))
 
-    def merged(self) -> CLIPTextModelWithProjection:
+    def merged(self) -> PreTrainedModel:
         """Return a plain transformers model with the active adapter merged; this encoder stays unchanged."""
         return merge(self.text_model, self.active_adapter, share=False)
 
@@ -332,11 +360,12 @@ class AdaCLIP(SavingMixin, nn.Module):
     @property
     def projection_size(self) -> int:
         """Width P of the pooled vector."""
-        return self.text_model.config.projection_dim
+        return self.pooling.width
 
     @property
-    def _projection(self) -> nn.Linear:
-        return self.text_model.base_model.model.text_projection  # type: ignore[return-value]
+    def tower(self) -> Tower:
+        """The family of the text encoder."""
+        return self.pooling.tower
 
     def _prompt_encoder(
         self, adapter: str | None, strength: float, *, with_tokens: bool, on_device: bool
@@ -349,8 +378,10 @@ class AdaCLIP(SavingMixin, nn.Module):
             self._check_adapter(adapter)
         chosen = None if adapter == BASE else adapter or self.active_adapter
         model, state = self._weights.get(self.text_model, chosen, 1.0 if chosen is None else float(strength))
-        padding, place = self.tokenizer.pad_token_id, model.device if on_device else CPU
-        return PromptEncoder(model, state, self.cache, padding, self.eos_token_id, with_tokens, place)
+        padding, longest = self.tokenizer.pad_token_id, self.tokenizer.model_max_length
+        place = model.device if on_device else CPU
+        key = (state, *self.pooling.state())
+        return PromptEncoder(model, self.pooling, key, self.cache, padding, longest, with_tokens, place)
 
     def _check_adapter(self, name: str) -> None:
         if name not in self.adapters:

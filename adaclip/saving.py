@@ -56,7 +56,8 @@ class SavingMixin:
             write_active(self.text_model, staging)
             config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
             write_json(staging / CONFIG, config)
-            write_json(staging / SETTINGS, {"adaclip_version": __version__} | details.as_dict())
+            pooling = {"pooling": self.pooling.name}
+            write_json(staging / SETTINGS, {"adaclip_version": __version__} | pooling | details.as_dict())
             self.tokenizer.save_pretrained(str(staging))
             (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
             if local is not None and with_base:

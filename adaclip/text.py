@@ -1,4 +1,4 @@
-"""Tokenisation of prompts, exactly as OpenAI's CLIP does it."""
+"""Tokenisation of prompts: for CLIP exactly as OpenAI does it, for other families as their own tokenizer does it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def clean(text: str) -> str:
     """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip().lower()
+
+
+def cleans(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether a tokenizer is CLIP's, whose prompts are cleaned first; others take prompts as they are."""
+    return type(tokenizer).__name__.startswith("CLIPTokenizer")
+
+
+def affixes(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens that a tokenizer puts before and after every prompt."""
+    bare = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
+    full = tokenizer("a", verbose=False)["input_ids"]
+    before = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return full[:before], full[before + len(bare) :]
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
@@ -85,7 +98,8 @@ def token_ids(
     """
     if long not in ("warn", "error", "chunk"):
         raise ValueError(f"long must be 'warn', 'error' or 'chunk', got {long!r}.")
-    cleaned = [clean(text) for text in check_texts(texts)]
+    texts = check_texts(texts)
+    cleaned = [clean(text) for text in texts] if cleans(tokenizer) else texts
     if not cleaned:
         return []
     limit = tokenizer.model_max_length
@@ -95,8 +109,8 @@ def token_ids(
     if long == "chunk":
         return [_chunks(tokenizer, cleaned[i], limit) if len(ids) > limit else [ids] for i, ids in enumerate(rows)]
     if too_long:
-        first = too_long[0]
-        lost = tokenizer.decode(rows[first][limit - 1 : -1]).strip()
+        first, end = too_long[0], affixes(tokenizer)[1]
+        lost = tokenizer.decode(rows[first][limit - len(end) : len(rows[first]) - len(end)]).strip()
         message = (
             f"{len(too_long)} of {len(rows)} prompts exceed {limit} tokens; of {_shorten(cleaned[first], 40)!r} "
             f"({len(rows[first])} tokens) the encoder does not see {_shorten(lost, 200)!r}. Shorten such prompts, or "
@@ -105,12 +119,14 @@ def token_ids(
         if long == "error":
             raise ValueError(message)
         warnings.warn(message, stacklevel=stacklevel)
-    return [[ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]] for ids in rows]
+        return [[ids if len(ids) <= limit else [*ids[: limit - len(end)], *end]] for ids in rows]
+    return [[ids] for ids in rows]
 
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[list[int]]:
     """Return few pieces of whole sentences; a sentence that is too long is divided into words, a word into tokens."""
-    room = limit - 2  # the start and the end token
+    start, end = affixes(tokenizer)
+    room = limit - len(start) - len(end)
     parts: list[list[int]] = []
     for sentence in _PIECE.split(text):
         ids = tokenizer(sentence, add_special_tokens=False, verbose=False)["input_ids"]
@@ -124,7 +140,7 @@ def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[l
         if len(pieces[-1]) + len(part) > room:
             pieces.append([])
         pieces[-1] += part
-    return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in pieces]
+    return [[*start, *piece, *end] for piece in pieces]
 
 
 def _shorten(words: str, limit: int) -> str:

@@ -41,7 +41,7 @@ class FrozenEncoder(nn.Module):
         super().__init__()
         check_end_token(adaclip)
         merged = adaclip.merged().requires_grad_(False)
-        self._hidden = {"model": merged}  # in a dict, where torch does not look for modules
+        self._hidden = {"model": merged, "pooling": adaclip.pooling}  # in a dict, where torch does not look for modules
         self.tokenizer = adaclip.tokenizer
         self.tokenize = PromptIds(adaclip.tokenizer)
         self.record = fingerprint.of(adaclip)
@@ -86,8 +86,8 @@ class FrozenEncoder(nn.Module):
         ids = text if isinstance(text, Tensor) else self.tokenize(text, truncate=True)
         ends = ids.argmax(dim=-1).tolist() if ids.numel() else []  # as OpenAI's pooling finds the end token
         rows = [row[: end + 1] for row, end in zip(ids.tolist(), ends, strict=False)]
-        padding, end = self.tokenizer.pad_token_id or 0, self.tokenizer.eos_token_id
-        encode = PromptEncoder(self._hidden["model"], 0, self.cache, padding, end, with_tokens)
+        padding, model = self.tokenizer.pad_token_id or 0, self._hidden["model"]
+        encode = PromptEncoder(model, self._hidden["pooling"], 0, self.cache, padding, self.context_length, with_tokens)
         features = encode.features([[row] for row in rows], 64, show_progress_bar=False)
         return features.to(ids.device if isinstance(text, Tensor) else self.device)
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from adaclip.config import AdaCLIPError
-from adaclip.encoding import end_positions
 from adaclip.exports.towers import export_record, free_file
 from adaclip.files import atomic_file
 from adaclip.model import AdaCLIP
 from adaclip.openai_clip import TextTower
+from adaclip.pooling import end_positions
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # largest permitted difference in a float32 output; kernels sum in another order

@@ -15,7 +15,7 @@ from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_produc
 from transformers.activations import ACT2FN
 
 from adaclip import AdaCLIP, TextFeatures
-from adaclip.encoding import end_positions
+from adaclip.pooling import end_positions
 
 # The linear layers of a block, in the order of its arguments.
 PATHS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2")
