@@ -90,7 +90,8 @@ def read_adapter(place: Path, model: nn.Module) -> StoredAdapter:
 
 def _check_family(config: Mapping[str, Any], model: nn.Module, place: Path) -> None:
     """Raise AdaCLIPError if the adapter records a model class of another family, whose names and shapes may agree."""
-    recorded = (config.get("auto_mapping") or {}).get("base_model_class")
+    mapping = config.get("auto_mapping")
+    recorded = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     tower, own = tower_of_class(str(recorded)), tower_for(model.config.model_type)
     if tower is not None and tower is not own:
         raise AdaCLIPError(
