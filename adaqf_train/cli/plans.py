@@ -48,12 +48,13 @@ class PlanVerb(WithSettings):
         from adaqf_train.runs import plan
 
         accelerator = new_accelerator(config.training.precision)
-        train, samples = None, 0
+        train, samples, val = None, 0, None
         if self.data is not None:
             folder = locate(self.data)
             train = MotionDataset(folder, "train", config.data)
             samples = len(MotionDataset(folder, config.evaluation.split, config.data))
-        options = {"data": train, "samples": samples, "processes": self.processes, "budget": self.budget}
+            val = len(MotionDataset(folder, "val", config.data)) if config.evaluation.chooses else 0
+        options = {"data": train, "samples": samples, "val": val, "processes": self.processes, "budget": self.budget}
         made = plan.make(config, accelerator, **options)
         if accelerator.is_main_process:
             if self.json:

@@ -76,10 +76,20 @@ class EvaluationConfig(Group, name="evaluation"):
     multimodality_repeats: Annotated[int, at_least(2)] = 30  # Motions of each of those texts.
     multimodality_pairs: Count = 10  # Pairs of motions of one text whose distance is taken.
     max_samples: Annotated[int, at_least(MIN_SAMPLES)] | None = None  # Motions of a replication; None: the whole split.
+    guidances: tuple[NotNegative, ...] = ()
+    """Guidances of each model's curve, sampled on val and on the split that is scored; for a family whose own guidance
+    differs from sampling.guidance, times the ratio of the two. Empty: no curve, and every model at its own guidance."""
+    choose: Literal["fid", "r_precision_3", "none"] = "fid"
+    """Figure on val that chooses a model's guidance from the curve; none: each keeps its own guidance."""
+    curve_replications: Count = 3  # Repetitions of the points of the curve, at most `replications`.
     seed: Natural = 0  # Seed of order, captions, crops and noise.
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            len(set(self.guidances)) == len(self.guidances),
+            f"evaluation.guidances must differ from each other, got {', '.join(map(str, self.guidances))}.",
+        )
         repeats, pairs = self.multimodality_repeats, self.multimodality_pairs
         require(
             pairs <= repeats,
@@ -94,6 +104,11 @@ class EvaluationConfig(Group, name="evaluation"):
     def samples(self) -> int | None:
         """Motions that a replication samples; None: as many as the split has."""
         return MDM_SAMPLES if self.protocol == "mdm1024" else self.max_samples
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the guidance of each model is chosen on val."""
+        return bool(self.guidances) and self.choose != "none"
 
 
 @dataclass(frozen=True)

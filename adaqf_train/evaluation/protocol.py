@@ -15,7 +15,7 @@ from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.embedder import Judges
-from adaqf_train.evaluation.scores import CaptionedMotions, score
+from adaqf_train.evaluation.scores import CaptionedMotions, check_finite, learned, score
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
@@ -70,8 +70,7 @@ def evaluate(
     split is too small or a motion is not finite.
     """
     check_samples(dataset)
-    # MDM compares its 1,024 motions with all real ones, and its ground-truth row covers all real ones.
-    whole = config.protocol == "mdm1024"
+    whole = _whole(config)
 
     def replicate(replication: int) -> dict[str, float]:
         takes, real = None, draw(dataset, config, replication, whole=whole)
@@ -90,12 +89,49 @@ def evaluate(
     return replicated(replicate, config.replications, progress)
 
 
+def sketch(
+    generate: Generate,
+    dataset: MotionDataset,
+    judges: Judges,
+    config: EvaluationConfig,
+    replications: int,
+    *,
+    progress: Path | None = None,
+) -> list[dict[str, float]]:
+    """Compute the figures of each replication that a point of a curve needs: those of the independent evaluator.
+
+    Captions, crops and noise of a replication are those of `evaluate`, and so are the figures. progress: as in
+    `replicated`.
+    """
+    check_samples(dataset)
+
+    def replicate(replication: int) -> dict[str, float]:
+        sample = draw(dataset, config, replication)
+        reference = draw(dataset, config, replication, whole=True) if _whole(config) else sample
+        scored = replace(sample, motions=generate(sample.captions, sample.lengths, (config.seed, replication)))
+        check_finite(scored)
+        return learned(judges.evaluator, scored, reference.motions, config, replication)
+
+    return each(replicate, replications, progress)
+
+
 def replicated(replicate: Callable[[int], Mapping[str, float]], replications: int, progress: Path | None = None) -> Row:
     """Average the figures that `replicate` computes of each replication, given its number, from 0.
 
+    A figure that some replication lacks is omitted, such as an attribute that none of its captions mentions. progress:
+    as in `each`.
+    """
+    rows = each(replicate, replications, progress)
+    return {name: interval([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)}
+
+
+def each(
+    replicate: Callable[[int], Mapping[str, float]], replications: int, progress: Path | None = None
+) -> list[dict[str, float]]:
+    """Compute the figures of each replication, given its number, from 0.
+
     The file `progress` keeps the figures and seconds of each replication, so that an interrupted evaluation resumes.
-    Its name must identify everything that the figures depend on. A figure that some replication lacks is omitted, such
-    as an attribute that none of its captions mentions.
+    Its name must identify everything that the figures depend on.
     """
     kept = read_json(progress) if progress and progress.is_file() else {"replications": [], "seconds": []}
     rows, seconds = kept["replications"][:replications], kept["seconds"][:replications]
@@ -105,7 +141,7 @@ def replicated(replicate: Callable[[int], Mapping[str, float]], replications: in
         seconds.append(round(time.monotonic() - started, 2))
         if progress:
             write_json(progress, {"replications": rows, "seconds": seconds})
-    return {name: interval([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)}
+    return rows
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
@@ -155,6 +191,11 @@ def sample_counts(dataset: MotionDataset, config: EvaluationConfig, *, motions: 
         "deviations": deviations,
         "standard": not deviations,
     }
+
+
+def _whole(config: EvaluationConfig) -> bool:
+    """Whether MDM's protocol applies: it compares 1,024 motions with all real ones, and its ground truth covers all."""
+    return config.protocol == "mdm1024"
 
 
 def _takes(

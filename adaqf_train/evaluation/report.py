@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from adaclip.files import atomic_file, write_json
-from adaqf_train.evaluation import columns, retrieval
-from adaqf_train.evaluation.columns import LEARNED, NAMES, PHYSICAL, Figure
+from adaqf_train.evaluation import columns, curve_report, retrieval
+from adaqf_train.evaluation.columns import COLUMNS, LEARNED, NAMES, PHYSICAL, YARDSTICKS, Figure
+from adaqf_train.evaluation.curves import FID, PRECISION, ArmCurve
+from adaqf_train.evaluation.power import deviation_of, smallest_difference
 from adaqf_train.evaluation.protocol import Row
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 
@@ -30,10 +33,15 @@ class Report:
     rows: dict[str, Row]
     manifest: dict[str, object]
     retrieval: dict[str, dict[str, Row]] = field(default_factory=dict)  # of real motions (`retrieval.retrieve_real`)
+    curves: dict[str, ArmCurve] = field(default_factory=dict)  # over guidance, of the models that have one
 
     @classmethod
     def of(
-        cls, rows: dict[str, Row], manifest: dict[str, object], retrieval: dict[str, dict[str, Row]] | None = None
+        cls,
+        rows: dict[str, Row],
+        manifest: dict[str, object],
+        retrieval: dict[str, dict[str, Row]] | None = None,
+        curves: dict[str, ArmCurve] | None = None,
     ) -> Report:
         """Make a report, in which minimal pairs are void (None) if the ground truth shows that they mean nothing.
 
@@ -43,7 +51,7 @@ class Report:
         if reason is not None:
             void = {"mean": None, "ci95": None}
             rows = {n: row | {PAIRS: void} if n != "gt" and PAIRS in row else row for n, row in rows.items()}
-        return cls(rows, manifest | {"minimal_pairs_void": reason}, retrieval or {})
+        return cls(rows, manifest | {"minimal_pairs_void": reason}, retrieval or {}, curves or {})
 
     @property
     def comparable(self) -> bool | None:
@@ -53,9 +61,31 @@ class Report:
             return None
         return all(abs(truth[OFFICIAL + name]["mean"] - value) <= TOLERANCE[name] for name, value in known.items())
 
+    @property
+    def power(self) -> dict[str, dict[str, float]]:
+        """What the replications can tell apart: {figure: deviation, replications, smallest difference at 80 %}.
+
+        The deviation is the root mean square of the models' deviations over replications. Figures without spread, and
+        reports of one replication, have none.
+        """
+        n, found = self.manifest["replications"], {}
+        models = [row for name, row in self.rows.items() if name not in YARDSTICKS]
+        for name in (FID, PRECISION) if n > 1 else ():
+            widths = [row[name]["ci95"] for row in models if name in row and row[name]["ci95"]]
+            if widths:
+                deviation = math.sqrt(sum(deviation_of(width, n) ** 2 for width in widths) / len(widths))
+                smallest = smallest_difference(deviation, n)
+                found[name] = {"deviation": deviation, "replications": n, "smallest_difference": smallest}
+        return found
+
     def save(self, folder: Path) -> None:
+        """Write report.json, report.md and, if there are curves, their figure."""
         content = {"rows": self.rows, "comparable": self.comparable, "retrieval": self.retrieval, **self.manifest}
-        write_json(folder / "report.json", content)
+        comparisons = {name: found.as_dict() for name, found in curve_report.compared(self.curves)[1].items()}
+        content |= {"power": self.power, "curves": {name: curve.as_dict() for name, curve in self.curves.items()}}
+        write_json(folder / "report.json", content | {"along_curves": comparisons})
+        if self.curves:
+            curve_report.draw(folder / curve_report.FIGURE, self.curves)
         with atomic_file(folder / "report.md") as staging:
             staging.write_text(self.markdown(), encoding="utf-8")
 
@@ -89,6 +119,7 @@ class Report:
         yield "By the independent evaluator", columns.table(self.rows, LEARNED)
         if OFFICIAL + "fid" in self.rows["gt"]:
             yield "By the official evaluators", columns.table(self.rows, LEARNED, OFFICIAL)
+        yield from curve_report.tables(self.curves)
         yield "Physics, measured on the joints", columns.table(self.rows, PHYSICAL)
         yield "Attribute accuracy, measured on the joints without a network", self.attributes()
         unseen = counts["data"]["unseen_items"]
@@ -100,7 +131,8 @@ class Report:
 
     def markdown(self) -> str:
         notes = [f"* {note}" for note in self.notes()]
-        return "\n".join(["# Report", "", *columns.sections(self.tables()), *notes, ""])
+        figure = [f"![FID against R@3 over guidance]({curve_report.FIGURE})", ""] if self.curves else []
+        return "\n".join(["# Report", "", *columns.sections(self.tables()), *figure, *notes, ""])
 
     def notes(self) -> Iterator[str]:
         """Yield what a reader must know to interpret the figures."""
@@ -114,6 +146,17 @@ class Report:
         )
         if m["deviations"]:
             yield f"Not the standard protocol: {'; '.join(m['deviations'])}."
+        yield from curve_report.notes(self.curves, m["config"]["evaluation"].get("choose", "none"))
+        if self.power:
+            sizes = (
+                f"{COLUMNS[name].split()[0]} {found['smallest_difference']:.3f} (deviation {found['deviation']:.3f})"
+                for name, found in self.power.items()
+            )
+            yield (
+                f"Power: with {m['replications']} replications of each model, a two-sided t-test at 5 % has a power of "
+                f"80 % for a difference of {', '.join(sizes)}. Deviations are those over replications of the same "
+                "weights; training seeds vary more."
+            )
         if m["embedding"] * 4 > m["samples"]:
             yield (
                 f"The evaluator's embeddings are {m['embedding']} wide, more than a quarter of the {m['samples']} "

@@ -59,12 +59,7 @@ def score(
     takes: equally many motions for each of some captions, for MultiModality. With the configuration's seed, the number
     of the replication determines all draws.
     """
-    for number, motion in enumerate(scored.motions):
-        if not np.isfinite(motion).all():
-            raise DataError(
-                f"Motion {number}, {scored.captions[number]!r}: cannot be scored, its values are not finite. The "
-                "weights of the generator are damaged, or its training diverged."
-            )
+    check_finite(scored)
     row = learned(judges.evaluator, scored, reference, config, replication, takes)
     pairs = minimal_pair_accuracy(judges.evaluator, scored.motions, scored.captions)
     if pairs is not None:
@@ -83,6 +78,16 @@ def score(
         **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
     }
     return row | _attributes(joints, scored, dataset)
+
+
+def check_finite(scored: CaptionedMotions) -> None:
+    """Raise DataError if a motion is not finite."""
+    for number, motion in enumerate(scored.motions):
+        if not np.isfinite(motion).all():
+            raise DataError(
+                f"Motion {number}, {scored.captions[number]!r}: cannot be scored, its values are not finite. The "
+                "weights of the generator are damaged, or its training diverged."
+            )
 
 
 def minimal_pair_accuracy(evaluator: Embedder, motions: Sequence[np.ndarray], captions: Sequence[str]) -> float | None:

@@ -27,6 +27,7 @@ def document(template: str, package: str = __package__, **values: Any) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.globals["asset"] = asset
+    environment.filters["columns"] = lambda rows: list(dict.fromkeys(column for row in rows for column in row))
     return environment.get_template(template).render(values)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from adaclip.files import atomic_file
 from adaqf_train.motion.physics import skating
@@ -29,12 +30,15 @@ def write_page(
     title: str,
     fps: float,
     summary: Sequence[Mapping[str, str]] = (),
+    more: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    picture: Path | None = None,
     grid: bool = False,
 ) -> Path:
     """Write a page that plays motions, and return its path; the file appears whole or not at all.
 
     scenes: captions with the motions to compare on each; the page escapes all text. fps: of every take. summary: rows
-    of a small table at the top, whose keys are the names of the columns, in order. grid: place the scenes side by side,
+    of a small table at the top, whose keys are the names of the columns, in order. more: further tables by title, below
+    it. picture: an SVG file to show beside them, inlined. grid: place the scenes side by side,
     which suits scenes of one take, instead of one below the other. ValueError names the scene of a take that cannot be
     shown.
     """
@@ -48,8 +52,8 @@ def write_page(
     text = document(
         "page.html",
         title=title,
-        summary=summary,
-        columns=list(dict.fromkeys(column for row in summary for column in row)),
+        tables={title: rows for title, rows in {"Summary": summary, **(more or {})}.items() if rows},
+        picture=Markup("") if picture is None else svg_of(picture),
         layout="grid" if grid else "column",
         scenes=shown,
         motions=payload(clips, fps),
@@ -57,6 +61,12 @@ def write_page(
     with atomic_file(Path(path)) as staging:
         staging.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def svg_of(path: Path) -> Markup:
+    """Read the element of an SVG file, without the declarations before it."""
+    _, start, content = path.read_text(encoding="utf-8").partition("<svg")
+    return Markup(start + content)
 
 
 def figures(joints: np.ndarray, fps: float) -> dict[str, str]:

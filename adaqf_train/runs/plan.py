@@ -115,6 +115,7 @@ def make(
     *,
     data: MotionDataset | None = None,
     samples: int = 0,
+    val: int | None = None,
     processes: int = 1,
     budget: float = 20.0,
 ) -> Plan:
@@ -125,6 +126,7 @@ def make(
         accelerator: Device and precision.
         data: The training split, for real lengths and captions; None: a stand-in.
         samples: Items of the split that is scored, with `data`.
+        val: Items of the validation split; None: a third of `samples`, as in HumanML3D.
         processes: Processes that share a batch.
         budget: Seconds of timed steps for each stage.
 
@@ -151,7 +153,7 @@ def make(
             timed = f"{timing.steps} × {timing.clips} clips"
             stages.append(Stage(name, training.steps, timing.flops, timing.seconds, timed, timing.memory))
             del objective
-        stages.append(_evaluation(rehearsal, samples, budget))
+        stages.append(_evaluation(rehearsal, samples, samples // 3 if val is None else val, budget))
     threads = torch.get_num_threads()
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
     return Plan(config.recipe, device, threads, processes, source, tuple(parts.values()), tuple(stages))
@@ -174,13 +176,17 @@ def _parts(stage: str, objective: torch.nn.Module) -> dict[str, Part]:
     return {part.name: part for part in parts}
 
 
-def _evaluation(rehearsal: Rehearsal, samples: int, budget: float) -> Stage:
-    """All replications of both arms, with the motions of MultiModality."""
+def _evaluation(rehearsal: Rehearsal, samples: int, val: int, budget: float) -> Stage:
+    """All replications of both arms, with the motions of MultiModality, and their curves over guidance."""
     config, data = rehearsal.config, rehearsal.dataset
     evaluation, batch, unit = config.evaluation, config.sampling.batch, config.data.unit_frames
     samples = min(samples, evaluation.samples or samples)
     several = min(evaluation.multimodality_texts or 0, samples) * evaluation.multimodality_repeats
-    batches = ARMS * evaluation.replications * (ceil(samples / batch) + ceil(several / batch))
+    batches = evaluation.replications * (ceil(samples / batch) + ceil(several / batch))
+    points, repeats = len(evaluation.guidances), min(evaluation.curve_replications, evaluation.replications)
+    on_val = ceil(min(val, evaluation.samples or val) / batch) if evaluation.chooses else 0
+    batches += repeats * (points * on_val + max(points - 1, 0) * ceil(samples / batch))
+    batches *= ARMS
     frames = round(statistics.mean(len(item.vectors) for item in data.items) / unit) * unit
     rows = min(batch, samples)
     few_rows = rows if rehearsal.accelerator.device.type == "cuda" else min(rows, SAMPLED)

@@ -77,7 +77,8 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
     names = tuple(data) or ((DATA[recipe],) if recipe in DATA else ())
     procedural = recipe == "demo" and not data
     terms = "The training motions are procedural: no third party's terms apply to them." if procedural else TERMS
-    report = run.report_text.read_text(encoding="utf-8").replace("# Report", "## Results", 1).strip()
+    lines = run.report_text.read_text(encoding="utf-8").replace("# Report", "## Results", 1).splitlines()
+    report = "\n".join(line for line in lines if not line.startswith("![")).strip()  # figures are not uploaded
     more = (
         f"{report}\n\n## How it was made\n\nSamples, seeds, seconds of each stage, versions and the whole "
         "configuration:\n\n<details><summary>manifest</summary>\n\n"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from adaclip.files import read_json
-from adaqf_train.config import digest
+from adaqf_train.config import RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
-from adaqf_train.evaluation import columns, protocol
+from adaqf_train.evaluation import columns, curve_report, protocol
 from adaqf_train.evaluation.columns import NAMES
+from adaqf_train.evaluation.curves import ArmCurve, Figures, choose, kept, mean_figures
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
 from adaqf_train.evaluation.motions import read_motions
@@ -37,6 +39,24 @@ from adaqf_train.runs.validator import load_evaluator, load_extractors
 PAGE_PROMPTS = 8
 
 
+@dataclass(frozen=True)
+class _Model:
+    """A generator that is scored."""
+
+    name: str
+    generator: MotionGenerator
+    weights: str  # a hash that distinguishes it from other generators of this name
+
+    def sample(self, captions: Sequence[str], lengths: Sequence[int], seed: tuple[int, ...]) -> list[np.ndarray]:
+        """Motions, with a bar of progress."""
+        total = -(-len(captions) // self.generator.batch) * self.generator.steps
+        with tqdm(total=total, desc=f"sampling {self.name}", unit="step", leave=False) as bar:
+            return self.generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
+
+    def set_guidance(self, guidance: float) -> None:
+        self.generator.sampling = replace(self.generator.sampling, guidance=guidance)
+
+
 class Scoring:
     """Scores a run on the split that its configuration names. For the main process only."""
 
@@ -50,10 +70,12 @@ class Scoring:
         self.config, self.console, self.data = pipeline.config, pipeline.console, pipeline.data
         self.inputs, self.official = pipeline.inputs, official
         self.dataset: MotionDataset = pipeline.dataset(self.config.evaluation.split)
+        self.val = pipeline.dataset("val") if self.config.evaluation.chooses else self.dataset
+        self.curves: dict[str, ArmCurve] = {}  # of the generators that were scored
         self.device = pipeline.accelerator.device
         inside = self.run.evaluator if evaluator is None else RunLayout(evaluator).evaluator
         self.evaluator = inside if evaluator is None or inside.is_dir() else evaluator
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[str, dict[str, float]] = {"rows": {}, "curves": {}}
 
     def evaluate(self) -> Report:
         """Score the ground truth, the trained arms, and the judges' retrieval of real motions."""
@@ -61,7 +83,7 @@ class Scoring:
         rows = {arm: self.row(arm) for arm in ("gt", *arms)}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
         models = {arm: hash_of_weights(self.run / arm) for arm in arms}
-        return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval())
+        return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval(), self.curves)
 
     def row(self, arm: str) -> Row:
         """Score a trained arm, or the real motions ("gt")."""
@@ -71,21 +93,49 @@ class Scoring:
         generator.sampling = self.config.sampling
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
-    def score(self, name: str, generator: MotionGenerator | None, weights: str) -> Row:
+    def score(self, name: str, generator: MotionGenerator | None, weights: str, *, curve: bool = True) -> Row:
         """Score a generator of any family, or the real motions.
 
-        weights: a hash that distinguishes it from other generators of this name.
+        With `evaluation.guidances`, the generator gets the guidance that its figures on val choose, and `curves` its
+        curve. weights: a hash that distinguishes it from other generators of this name. curve: False scores it as it
+        is.
         """
-
-        def generate(captions, lengths, seed):
-            total = -(-len(captions) // generator.batch) * generator.steps
-            with tqdm(total=total, desc=f"sampling {name}", unit="step", leave=False) as bar:
-                return generator.generate_features(captions, lengths, seed=seed, on_step=bar.update)
-
-        started = time.monotonic()
-        row = self._row(name, None if generator is None else generate, self._progress(name, weights))
+        started, model = time.monotonic(), generator and _Model(name, generator, weights)
+        curve = curve and model is not None and bool(self.config.evaluation.guidances)
+        val = self._choose(model) if curve and self.config.evaluation.chooses else {}
+        progress = self._progress(name, weights, generator)
+        row = self._row(name, model and model.sample, progress)
+        if curve:
+            done = read_json(progress)["replications"][: _repeats(self.config)]
+            self.curves[name] = self._curve(model, val, [kept(figures) for figures in done])
         self.console.print(f"[bold]·[/bold] {NAMES.get(name, name)}: evaluated in {time.monotonic() - started:.0f} s")
         return row
+
+    def _choose(self, model: _Model) -> dict[float, list[Figures]]:
+        """Figures on val at every guidance; the generator gets the best one."""
+        val = {g: self._point(model, self.val, g) for g in _guidances(model.generator, self.config)}
+        chosen = choose({g: mean_figures(rows) for g, rows in val.items()}, self.config.evaluation.choose)
+        model.set_guidance(chosen)
+        return val
+
+    def _curve(self, model: _Model, val: dict[float, list[Figures]], done: list[Figures]) -> ArmCurve:
+        """The curve of a generator that has its guidance. done: that point's replications, those of the main table."""
+        chosen = model.generator.sampling.guidance
+        others = [g for g in val or _guidances(model.generator, self.config) if g != chosen]
+        test = {chosen: done} | {g: self._point(model, self.dataset, g) for g in others}
+        model.set_guidance(chosen)
+        return ArmCurve(chosen, test, val)
+
+    def _point(self, model: _Model, dataset: MotionDataset, guidance: float) -> list[Figures]:
+        """Figures of each replication at a guidance, which the generator keeps."""
+        model.set_guidance(guidance)
+        name = f"{model.name}_{dataset.split}_{guidance:g}"
+        progress = self._progress(name, model.weights, model.generator, dataset)
+        evaluation, repeats = self.config.evaluation, _repeats(self.config)
+        rows = protocol.sketch(model.sample, dataset, self.judges, evaluation, repeats, progress=progress)
+        spent = self._seconds["curves"].get(model.name, 0.0) + sum(read_json(progress)["seconds"][:repeats])
+        self._seconds["curves"][model.name] = round(spent, 1)
+        return [kept(row) for row in rows]
 
     def evaluate_motions(self, path: Path) -> Report:
         """Score motions that another program wrote (`read_motions`), beside the ground truth."""
@@ -121,10 +171,13 @@ class Scoring:
         takes = {"gt": sampled.motions}
         for arm in self._trained():
             generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+            if arm in self.curves:
+                generator.sampling = replace(generator.sampling, guidance=self.curves[arm].chosen)
             takes[arm] = generator.generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
         metres = self.dataset.skeleton.units_per_metre
+        notes = {arm: f"guidance {curve.chosen:g}" for arm, curve in self.curves.items()}
         scenes = [
-            Scene(caption, tuple(Take(NAMES[arm], decode(takes[arm][i]) / metres) for arm in takes))
+            Scene(caption, tuple(Take(NAMES[arm], decode(takes[arm][i]) / metres, notes.get(arm, "")) for arm in takes))
             for i, caption in enumerate(sampled.captions)
         ]
         return write_page(
@@ -133,6 +186,8 @@ class Scoring:
             title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
             fps=self.dataset.fps,
             summary=columns.table(report.rows, columns.HEADLINE),
+            more=dict(curve_report.tables(report.curves)),
+            picture=self.place.path / curve_report.FIGURE if report.curves else None,
         )
 
     @cached_property
@@ -172,7 +227,7 @@ class Scoring:
     def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:
         row = protocol.evaluate(source, self.dataset, self.judges, self.config.evaluation, progress=progress)
         # Replications of an earlier, interrupted call count with the time that they took then.
-        self._seconds[name] = round(sum(read_json(progress)["seconds"]), 1)
+        self._seconds["rows"][name] = round(sum(read_json(progress)["seconds"]), 1)
         return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:
@@ -182,19 +237,32 @@ class Scoring:
             self.dataset,
             counts,
             hashes=self.hashes | hashes,
-            seconds={"stages": stages, "rows": self._seconds},
+            seconds={"stages": stages, **self._seconds},
             judge=self.judges.evaluator,
         )
 
-    def _progress(self, name: str, scored: str) -> Path:
-        """Where replications are kept: one file for everything that they depend on, except their number."""
+    def _progress(
+        self,
+        name: str,
+        scored: str,
+        generator: MotionGenerator | None = None,
+        dataset: MotionDataset | None = None,
+    ) -> Path:
+        """Where replications are kept: one file for everything that they depend on, except their number.
+
+        dataset: for a point of a curve, which depends on the independent evaluator alone.
+        """
+        evaluation = asdict(self.config.evaluation) | {"replications": None}
+        for free in ("guidances", "choose", "curve_replications"):
+            del evaluation[free]  # they say what is scored, not how
         key = {
             "scored": scored,
-            "judges": self.hashes,
-            "data": self.dataset.fingerprint(),
-            "evaluation": asdict(self.config.evaluation) | {"replications": None},
-            "sampling": asdict(self.config.sampling) if name in ARMS else None,
-            "physics": sorted(MEASURES),  # figures of an earlier version lack some of them
+            "judges": self.hashes if dataset is None else self.hashes["evaluator"],
+            "data": (dataset or self.dataset).fingerprint(),
+            "evaluation": evaluation,
+            "sampling": None if generator is None else asdict(generator.sampling),
+            # Figures of an earlier version lack some of them.
+            "physics": sorted(MEASURES) if dataset is None else None,
         }
         return self.run.evaluation / f"{name}_{digest(key)}.json"
 
@@ -203,3 +271,15 @@ class Scoring:
         if not arms:
             raise RunError(f"{self.run.path}: no generator is trained yet. Run: adaqf train with this run's options.")
         return arms
+
+
+def _guidances(generator: MotionGenerator, config: RunConfig) -> list[float]:
+    """The guidances of a generator's curve, in order, with its own one if none is chosen."""
+    own, common, evaluation = generator.sampling.guidance, config.sampling.guidance, config.evaluation
+    scale = own / common if own and common else 1.0
+    found = {round(scale * g, 6) for g in evaluation.guidances}
+    return sorted(found if evaluation.chooses else found | {own})
+
+
+def _repeats(config: RunConfig) -> int:
+    return min(config.evaluation.curve_replications, config.evaluation.replications)

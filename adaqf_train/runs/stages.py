@@ -67,7 +67,7 @@ class Pipeline:
     def check(self) -> None:
         """Find what would fail only after the training: splits that are too small, missing trackers and files."""
         protocol.check_samples(self.dataset(self.config.evaluation.split))
-        if self.config.validation.every is not None:
+        if self.config.validation.every is not None or self.config.evaluation.chooses:
             protocol.check_samples(self.dataset("val"))
         check_trackers(self.config.training.trackers)
         feedback = self.config.feedback

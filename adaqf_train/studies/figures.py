@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adaclip.files import atomic_file
+from adaqf_train.evaluation.plots import COLOURS, panels, save
 from adaqf_train.studies.results import Result, mean_curve
 from adaqf_train.studies.statistics import estimate
-
-# Okabe and Ito's palette, which colour-blind readers can distinguish.
-COLOURS = ("#444444", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A700")
 
 
 def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mapping[str, str]) -> bool:
@@ -29,7 +26,7 @@ def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mappi
     }
     if not curves:
         return False
-    figure, axes = _panels(len(metrics), 3.2)
+    figure, axes = panels(len(metrics), 3.2)
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         for colour, arm in zip(itertools.cycle(COLOURS), arms, strict=False):
             if (arm, metric) in curves:
@@ -40,7 +37,7 @@ def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mappi
                 axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
         axis.set(title=title, xlabel="training steps")
     axes[0].legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -51,7 +48,7 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]]
     """
     if not any(arms.values()):
         return False
-    figure, axes = _panels(len(metrics), 0.9 + 0.34 * len(arms), share=True)
+    figure, axes = panels(len(metrics), 0.9 + 0.34 * len(arms), share=True)
     places = range(len(arms))[::-1]
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         for place, colour, found in zip(places, itertools.cycle(COLOURS), arms.values(), strict=False):
@@ -63,22 +60,5 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]]
         axis.set(title=title, ylim=(-0.6, len(arms) - 0.4))
         axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes[0].set_yticks(list(places), list(arms))
-    _save(figure, path)
+    save(figure, path)
     return True
-
-
-def _panels(count: int, height: float, *, share: bool = False):
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(3.4 * count, height), layout="constrained")
-        return figure, np.atleast_1d(figure.subplots(1, count, sharey=share))
-
-
-def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as staging:
-        # Without a date, equal results give equal files.
-        metadata = {"Software": None} if path.suffix == ".png" else {"Date": None}
-        figure.savefig(staging, format=path.suffix[1:], dpi=110, metadata=metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +9,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-LEVEL = 0.05  # two-sided
+from adaqf_train.evaluation.power import LEVEL, deviation_of
+
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 
@@ -23,8 +23,7 @@ def differ(a: Mapping[str, float | None], b: Mapping[str, float | None], replica
         return False
     if not a["ci95"] and not b["ci95"]:
         return a["mean"] != b["mean"]
-    # The test takes the deviation with ddof 1.
-    deviations = (figure["ci95"] / 1.96 * replications / math.sqrt(replications - 1) for figure in (a, b))
+    deviations = (deviation_of(figure["ci95"], replications) for figure in (a, b))
     (mean_a, std_a), (mean_b, std_b) = zip((a["mean"], b["mean"]), deviations, strict=True)
     test = stats.ttest_ind_from_stats(mean_a, std_a, replications, mean_b, std_b, replications, equal_var=False)
     return bool(test.pvalue < LEVEL)

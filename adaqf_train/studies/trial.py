@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from adaqf_train.config import POCKET_BASE, RunConfig, digest, override
+from adaqf_train.config import POCKET_BASE, EvaluationConfig, RunConfig, digest, override
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
 from adaqf_train.errors import ConfigError
@@ -17,6 +17,7 @@ from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.runs.settings import changes
 from adaqf_train.studies.schema import Arm, Source
 
+WITHOUT_CURVES = {name: getattr(EvaluationConfig(), name) for name in ("guidances", "choose", "curve_replications")}
 FACTOR = "*="  # "feedback.motion*=3": three times the recipe's value
 
 
@@ -99,8 +100,15 @@ class Setup:
                 )
 
     def changes(self, arm: Arm, seed: int, manifest: Mapping[str, object]) -> str:
-        """What has changed since a result was stored; "" if nothing that counts (`runs.settings.changes`)."""
-        found = [changes(manifest["config"], self.arm_config(arm, seed), "config.")]
+        """What has changed since a result was stored; "" if nothing that counts (`runs.settings.changes`).
+
+        Results of a version without curves over guidance stay readable: `StudyRunner` sees that they are not mixed with
+        others.
+        """
+        config = self.arm_config(arm, seed)
+        if "guidances" not in manifest["config"]["evaluation"]:
+            config = replace(config, evaluation=replace(config.evaluation, **WITHOUT_CURVES))
+        found = [changes(manifest["config"], config, "config.")]
         if arm.encoder is not None and arm.kind != "encoder" and "families" in manifest:
             found.append(changes(manifest["families"], self.families, "families."))
         return ", ".join(filter(None, found))

@@ -211,3 +211,67 @@ def test_evaluate_gives_motions_and_models_comparable_reports(run, tiny_data, tm
     assert report_of(run)["protocol"] == "mdm1024"
     assert "1,024" in (run / "report.md").read_text()
     assert "(protocol: mdm1024, full" in error_of(capsys, ["compare", str(run), str(tmp_path / "of_all")])
+
+
+GUIDANCES = (0.5, 1.0, 3.0)
+CURVE = ["--evaluation.guidances", *map(str, GUIDANCES), "--set", "evaluation.curve_replications=1"]
+
+
+def test_evaluate_chooses_the_guidance_on_val_and_reports_the_curve(run, capsys):
+    assert main(["evaluate", "--run", str(run), *QUICK, *CURVE]) == 0
+    report = report_of(run)
+    assert report["guidance_rule"] == "fid"
+    for arm in ("baseline", "adaqf"):
+        curve = report["curves"][arm]
+        on_val = {point["guidance"]: point["replications"] for point in curve["val"]}
+        on_test = {point["guidance"]: point["replications"] for point in curve["test"]}
+        assert set(on_val) == set(on_test) == set(GUIDANCES)
+        assert curve["chosen"] == min(on_val, key=lambda g: (on_val[g][0]["fid"], g))
+        # The main table is a point of the curve, whose replication was not sampled again.
+        kept = list((run / "evaluation").glob(f"{arm}_test_*.json"))
+        assert len(kept) == len(GUIDANCES) - 1
+        contents = [
+            json.loads(path.read_text())["replications"] for path in (run / "evaluation").glob(f"{arm}_{'?' * 16}.json")
+        ]
+        own = on_test[curve["chosen"]][0]["fid"]
+        main_table = next(rows for rows in contents if rows[0]["fid"] == own)
+        assert len(main_table) == 2
+        assert report["rows"][arm]["fid"]["mean"] == pytest.approx(np.mean([row["fid"] for row in main_table]))
+    assert report["along_curves"]["adaqf"]["units"] == 1
+    markdown, page = (run / "report.md").read_text(), (run / "motions.html").read_text()
+    assert "(chosen)" in markdown
+    assert "![FID against R@3 over guidance](curve.svg)" in markdown
+    assert "the lowest FID on val; of equals, the smaller guidance" in markdown
+    assert (run / "curve.svg").is_file()
+    assert page.count('<g id="figure_1">') == 1
+    assert "Along the curves, minus baseline" in page
+    assert set(report["power"]) <= {"fid", "r_precision_3"}
+
+
+def test_evaluate_samples_no_point_of_a_curve_twice(run, monkeypatch):
+    from adaqf_train.generators.base import MotionGenerator
+
+    sampled, generate = [], MotionGenerator.generate_features
+
+    def counted(self, prompts, lengths, *, seed, **options):
+        sampled.append(self.sampling.guidance)
+        return generate(self, prompts, lengths, seed=seed, **options)
+
+    monkeypatch.setattr(MotionGenerator, "generate_features", counted)
+    assert main(["evaluate", "--run", str(run), *QUICK, *CURVE]) == 0
+    first, page = len(sampled), 2  # the page samples each arm again
+    # For each arm: three points on val, two replications of the main table, the two other points on test.
+    assert first == 2 * (3 + 2 + 2) + page
+    assert main(["evaluate", "--run", str(run), *QUICK, *CURVE]) == 0
+    assert len(sampled) == first + page
+    assert main(["evaluate", "--run", str(run), *QUICK, *CURVE, "--evaluation.choose", "none"]) == 0
+    report = report_of(run)
+    own = report["sampler"]["guidance"]
+    assert {curve["chosen"] for curve in report["curves"].values()} == {own}
+    assert all(not curve["val"] for curve in report["curves"].values())
+    assert {point["guidance"] for point in report["curves"]["adaqf"]["test"]} == {own, *GUIDANCES}
+
+
+def test_evaluate_refuses_guidances_that_repeat(run, capsys):
+    assert "must differ" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,1"])
+    assert "at least 0" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,-1"])
