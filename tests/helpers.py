@@ -44,7 +44,7 @@ def settings_of(config: RunConfig, **changes: object) -> list[str]:
         for name, value in values.items()
     }
     flat |= {name.replace("__", "."): value for name, value in changes.items()}
-    written = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+    written = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in flat.items()}
     return [part for name, value in written.items() for part in ("--set", f"{name}={value}")]
 
 
