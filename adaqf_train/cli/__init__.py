@@ -17,6 +17,7 @@ from adaclip import AdaCLIPError
 from adaclip._startup import limit_spinning
 from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
+from adaqf_train.cli.encoders import Encoders
 from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
@@ -40,6 +41,7 @@ VERBS: dict[str, type[Callable[[], int | None]]] = {
     "train": Train,
     "evaluate": Evaluate,
     "retrieval": Retrieval,
+    "encoders": Encoders,
     "compare": Compare,
     "sample": Sample,
     "convert": Convert,

@@ -186,7 +186,7 @@ class Report:
         """Print the tables and notes; a table that is too wide for a terminal is transposed."""
         for title, rows in self.tables(brief=True):
             if rows:
-                console.print(_on_screen(title, rows))
+                console.print(on_screen(title, rows))
         for note in self.notes():
             console.print(note, style="dim")
 
@@ -219,7 +219,7 @@ def _mean(figure: Figure | None) -> str:
     return "–" if figure is None else f"{figure['mean']:.3f}"
 
 
-def _on_screen(title: str, rows: list[dict[str, str]]) -> Table:
+def on_screen(title: str, rows: list[dict[str, str]]) -> Table:
     """A row per model, or a column per model if the terminal would be too narrow for the intervals or the columns."""
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     if len(rows[0]) > 8 or "±" in "".join(lines[1]):

@@ -1,0 +1,1 @@
+"""A benchmark of text encoders without motion: minimal pairs and paraphrases of descriptions."""
