@@ -1,76 +1,247 @@
-"""Read motions from .npy files: joints or features, one clip or a batch."""
+"""The one reader of motions as they come: joints in any usual layout, features, MDM's results, BVH; files and folders.
+
+Every clip becomes joints in metres, Y up. What is certainly wrong is refused in one line; what may be meant is a note.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.lib.format import MAGIC_PREFIX
 
 from adaqf_train.data.clips import load_array
-from adaqf_train.errors import ExportError
-from adaqf_train.motion import features
-from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of, skeleton_of_width
+from adaqf_train.data.pickles import read_results
+from adaqf_train.data.prepare.captions import plain_captions
+from adaqf_train.data.prepare.joints import resample
+from adaqf_train.errors import AdaQFError, DataError, ExportError
+from adaqf_train.motion import features, mapping, orientation, streaming
+from adaqf_train.motion.bvh import read_bvh
+from adaqf_train.motion.orientation import Up
+from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of_width
 
-GIANT = 5.0  # metres; no body is taller, even with its arms stretched up
-TALLEST = 20.0  # metres; a taller KIT-ML skeleton is in the data set's own units, 640 per metre
+BODIES = {22: 22, 21: 21, 24: 22, 45: 22, 52: 22, 55: 22, 73: 22, 127: 22, 144: 22}
+"""Joints of an array -> joints of its body. The first 22 of SMPL, SMPL-H and SMPL-X are HumanML3D's."""
+FLAT = {3 * joints: joints for joints in (22, 21, 24, 52)}
+WIDTHS = (HUMANML3D.features, KIT.features, streaming.WIDTH)
+RESULTS = "results.npy"
+EXPECTED = (
+    "expected joints (frames, 22 or 21, 3), also of SMPL's 24 to 144 joints, flat (frames, 66) or as MDM's "
+    "(clips, 22, 3, frames), or features (frames, 263, 251 or 272); one clip or a batch of them. Transpose an array "
+    "whose axes are in another order"
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A motion as it came."""
+
+    where: str  # file, and number in it, for messages
+    joints: np.ndarray  # (T, J, 3) float64, metres, Y up
+    skeleton: Skeleton
+    fps: float | None = None  # None: the source states no rate, and the skeleton's is meant
+    caption: str = ""
+    features: np.ndarray | None = None  # (T, 263 | 251) float64, if the source holds them
+    notes: tuple[str, ...] = ()  # sentences about what was changed, or is probably wrong
+
+
+def read_clips(
+    path: Path,
+    *,
+    fps: float | None = None,
+    up: Up | None = None,
+    skip: int = 0,
+    joint_map: str | None = None,
+) -> list[Clip]:
+    """Read every clip of a file, or of all files in a folder.
+
+    Args:
+        path: A .npy file of joints or features; MDM's results.npy, or the folder that contains it; a .bvh file; or a
+            folder of .npy or .bvh files, each with an optional NAME.txt.
+        fps: Frames per second; None: those of the file, else of the skeleton.
+        up: The axis that points up in joints and BVH files; None: y.
+        skip: Frames to leave out at the start of each clip.
+        joint_map: For BVH: a preset's name or a JSON file; None: the preset that fits the joint names.
+
+    Returns:
+        The clips, in the order of the files.
+
+    Raises:
+        ExportError: The files hold no motion, or one in another unit, normalised, or not finite.
+        DataError: A file is damaged.
+    """
+    if path.is_dir() and (path / RESULTS).is_file():
+        path = path / RESULTS
+    if not path.exists():
+        raise ExportError(f"{path}: no such file. Give a .npy file of joints or features, or a .bvh file.")
+    if path.is_dir():
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".npy", ".bvh")]
+        if not files:
+            raise ExportError(f"{path}: no .npy or .bvh files. Give a file, or a folder of them.")
+        return [clip for file in files for clip in _read(file, fps, up, skip, joint_map)]
+    return list(_read(path, fps, up, skip, joint_map))
 
 
 def read_motions(path: Path) -> list[np.ndarray]:
-    """Read the joints (T, J, 3), metres, Y up, float64, of every clip in a .npy file.
-
-    The file holds joints (T, J, 3) or (N, T, J, 3), J = 22 or 21, or de-normalised features (T, D) or (N, T, D), D =
-    263 or 251. KIT-ML's joints are in metres or in the data set's own units.
-    """
-    clips, skeleton, are_features = _read(path)
-    if are_features:
-        return [features.decode(clip) / skeleton.units_per_metre for clip in clips]
-    return [_metres(clip, skeleton, path) for clip in clips]
+    """Read the joints (T, J, 3), metres, Y up, float64, of every clip. See `read_clips`."""
+    return [clip.joints for clip in read_clips(path)]
 
 
 def read_features(path: Path) -> list[np.ndarray]:
-    """Read the de-normalised features (T, D) of every clip; T joints become T - 1 rows. See `read_motions`."""
-    clips, skeleton, are_features = _read(path)
-    if are_features:
-        return clips
-    if min(map(len, clips)) < 2:
-        raise ExportError(f"{path}: a clip has only one frame, but features hold velocities. Give at least two frames.")
-    return [features.encode(_metres(clip, skeleton, path) * skeleton.units_per_metre) for clip in clips]
+    """Read the de-normalised features of every clip at the skeleton's rate. See `features_of`."""
+    return [features_of(clip) for clip in read_clips(path)]
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], Skeleton, bool]:
-    """Clips as float64, their skeleton, and whether they are features."""
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file. Give a .npy file of joints or features.")
+def features_of(clip: Clip) -> np.ndarray:
+    """The features (T, 263 | 251) of a clip at its skeleton's rate; T joints become T - 1 rows."""
+    if clip.features is not None:
+        return clip.features
+    joints = clip.joints
+    if len(joints) > 1:
+        joints = resample(joints, clip.fps or clip.skeleton.fps, clip.skeleton.fps)
+    if len(joints) < 2:
+        raise ExportError(
+            f"{clip.where}: only one frame at {clip.skeleton.fps:g} fps, but features hold velocities. Give two frames."
+        )
+    return features.encode(joints * clip.skeleton.units_per_metre)
+
+
+def _read(path: Path, fps: float | None, up: Up | None, skip: int, joint_map: str | None) -> Iterator[Clip]:
+    """The clips of a file, with the caption of NAME.txt where the file has none, and notes."""
+    beside = path.with_suffix(".txt")
+    caption = plain_captions(beside)[0].text if beside.is_file() else ""
+    clips = _bvh(path, fps, up, joint_map) if path.suffix.lower() == ".bvh" else _arrays(path, fps, up)
+    for clip in clips:
+        joints = clip.joints[skip:]
+        if not len(joints):
+            raise ExportError(f"{clip.where}: {len(clip.joints)} frames, of which {skip} are skipped. Skip fewer.")
+        found = orientation.examine(
+            joints * clip.skeleton.units_per_metre, clip.fps, clip.skeleton, up=up, skip=skip or None
+        )
+        certain = ("finite", "collapsed", "unit") if clip.features is None else ("finite",)  # generated ones may be odd
+        if wrong := [fault for fault in found if fault.kind in certain]:
+            raise ExportError(f"{clip.where}: {wrong[0]}")
+        rows = None if clip.features is None else clip.features[skip:]
+        notes = (*clip.notes, *map(str, found))
+        yield replace(clip, joints=joints, features=rows, caption=clip.caption or caption, notes=notes)
+
+
+def _bvh(path: Path, fps: float | None, up: Up | None, joint_map: str | None) -> Iterator[Clip]:
+    try:
+        bvh = read_bvh(path)
+        if fps is None and (fault := orientation.check_frame_time(bvh.frame_time)):
+            raise DataError(f"{path}: {fault}")
+        points = mapping.map_for(bvh.names, joint_map, path)
+        joints = (mapping.weights(bvh.names, points, path) @ torch.from_numpy(bvh.positions())).numpy()
+    except AdaQFError as error:
+        raise ExportError(str(error)) from error
+    joints = orientation.turned(joints, up or "y")
+    if len(joints) and (unit := orientation.check_leg(orientation.leg_length(joints))) and unit.value:
+        joints = joints * float(unit.value)  # any unit of length is usual in BVH files
+    yield Clip(str(path), joints, HUMANML3D, fps or bvh.fps)
+
+
+def _arrays(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
+    array = _load(path)
+    if array is None:
+        content = read_results(path)
+        motions = zip(content["motion"], content["lengths"], content["text"], strict=True)
+        for number, (motion, length, text) in enumerate(motions):
+            joints = np.moveaxis(np.asarray(motion, dtype=np.float64), -1, 0)[: int(length)]
+            yield _clip(f"{path}, motion {number}", joints, fps, up, str(text))
+        return
+    clips = as_clips(array, path)
+    for number, one in enumerate(clips):
+        yield _clip(str(path) if len(clips) == 1 else f"{path}, motion {number}", one, fps, up)
+
+
+def _load(path: Path) -> np.ndarray | None:
+    """The array of a .npy file; None for one that holds an object, as MDM's results do."""
     try:
         with path.open("rb") as file:
-            is_array = file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX
+            head = file.read(len(MAGIC_PREFIX))
+            if head == MAGIC_PREFIX:
+                file.seek(0)
+                if _holds_object(file):
+                    return None
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({error.strerror}). Give another file.") from error
-    if not is_array:
+    if head != MAGIC_PREFIX:
         raise ExportError(
-            f"{path}: not a .npy file. Give a .npy file of joints or features. Save an array of an archive (.npz) with "
-            "numpy.save first."
+            f"{path}: not a .npy file. Give a .npy file of joints or features, or a .bvh file. Save an array of an "
+            "archive (.npz) with numpy.save first; AMASS is read by adaqf prepare amass."
         )
-    array = load_array(path)
-    if array.ndim in (2, 3) and array.shape[-1] in (HUMANML3D.features, KIT.features):
-        skeleton, single = skeleton_of_width(array.shape[-1]), array.ndim == 2
-    elif array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-2] in (len(HUMANML3D), len(KIT)):
-        skeleton, single = skeleton_of(array.shape[-2]), array.ndim == 3
-    else:
-        raise ExportError(
-            f"{path}: shape {array.shape}, expected joints (frames, 22 or 21, 3) or features (frames, 263 or 251), "
-            "one clip or a batch of them. Transpose an array whose axes are in another order."
-        )
-    if array.size == 0 or not np.isfinite(array).all():
-        fault = "no frames" if array.size == 0 else "NaN or infinite values"
-        raise ExportError(f"{path}: {fault}. Create the file again.")
+    return load_array(path)
+
+
+def _holds_object(file) -> bool:
+    try:
+        np.lib.format.read_magic(file)
+        return np.lib.format.read_array_header_1_0(file)[2] == np.dtype(object)
+    except ValueError:
+        return False
+
+
+def as_clips(array: np.ndarray, where: object) -> list[np.ndarray]:
+    """Clips as joints (T, 22 | 21, 3) or features (T, D), float64, of an array in any of the layouts in `EXPECTED`."""
+    shape = array.shape
     array = array.astype(np.float64)
-    return list(array[None] if single else array), skeleton, array.shape[-1] != 3
+    if array.ndim in (2, 3) and shape[-1] in WIDTHS:
+        return list(array[None] if array.ndim == 2 else array)
+    if array.ndim in (2, 3) and shape[-1] in FLAT:
+        array = array.reshape(*shape[:-1], FLAT[shape[-1]], 3)
+    elif array.ndim in (3, 4) and shape[-1] == 3 and shape[-2] in BODIES:
+        pass
+    elif array.ndim in (3, 4) and shape[-2] == 3 and shape[-3] in BODIES:
+        array = np.moveaxis(array, -1, -3)
+    else:
+        raise ExportError(f"{where}: shape {shape}, {EXPECTED}.")
+    array = array[..., : BODIES[array.shape[-2]], :]
+    return list(array[None] if array.ndim == 3 else array)
 
 
-def _metres(joints: np.ndarray, skeleton: Skeleton, path: Path) -> np.ndarray:
-    tall = float(np.median(np.ptp(joints, axis=1).max(axis=-1)))
-    if skeleton is HUMANML3D and tall > GIANT:
-        raise ExportError(f"{path}: a body {tall:.0f} m tall: centimetres or millimetres? Divide by 100 or 1000.")
-    return joints / skeleton.units_per_metre if tall > TALLEST else joints
+def _clip(where: str, array: np.ndarray, fps: float | None, up: Up | None, caption: str = "") -> Clip:
+    """A clip of joints (T, J, 3) or features (T, D), checked."""
+    if not array.size:
+        raise ExportError(f"{where}: no frames. Create the file again.")
+    if not np.isfinite(array).all():
+        frame = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise ExportError(f"{where}: NaN or infinite values at frame {frame}. Create the file again.")
+    array, notes = without_padding(array, where)
+    if array.ndim == 3:
+        skeleton = HUMANML3D if array.shape[1] == len(HUMANML3D) else KIT
+        return Clip(
+            where, _metres(orientation.turned(array, up or "y"), skeleton, where), skeleton, fps, caption, None, notes
+        )
+    if array.shape[1] == streaming.WIDTH:
+        return Clip(where, streaming.decode(array), HUMANML3D, fps or streaming.FPS, caption, None, notes)
+    if orientation.looks_normalised(array):
+        raise ExportError(f"{where}: {orientation.NORMALISED}. {orientation.UNDO}")
+    skeleton = skeleton_of_width(array.shape[1])
+    joints = features.decode(array) / skeleton.units_per_metre
+    return Clip(where, joints, skeleton, fps, caption, array, notes)
+
+
+def without_padding(array: np.ndarray, where: object) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The frames (T, ...) before an all-zero tail, as padded batches have, and a note on what was cut."""
+    used = np.flatnonzero(array.reshape(len(array), -1).any(axis=1))
+    if not len(used):
+        raise ExportError(f"{where}: every frame is zero. Create the file again.")
+    padding = len(array) - 1 - int(used[-1])
+    note = f"{where}: {padding} frames of zeros at the end are padding, and cut"
+    return array[: len(array) - padding], (note,) if padding else ()
+
+
+def _metres(joints: np.ndarray, skeleton: Skeleton, where: str) -> np.ndarray:
+    """Joints in metres. KIT-ML's 21 joints may be in the data set's own units; ExportError for any other unit."""
+    leg = orientation.leg_length(joints, skeleton)
+    if not leg or orientation.LEGS[0] <= leg <= orientation.LEGS[1]:
+        return joints
+    if skeleton is KIT and orientation.check_leg(leg, KIT) is None:
+        return joints / KIT.units_per_metre
+    fault = orientation.check_leg(leg)
+    assert fault is not None
+    raise ExportError(f"{where}: {fault}")

@@ -7,67 +7,73 @@ joint a to joint b. The presets are such maps, and users write their own as JSON
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adaqf_train.errors import DataError
+from adaqf_train.motion.presets import PRESETS, JointMap, Point, composed, key
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
-Point = str | tuple[str, str, float]
-JointMap = Mapping[str, Point]
-
-
-def _both_sides(middle: JointMap, left: JointMap, sides: tuple[str, str] = ("Left", "Right")) -> JointMap:
-    """A map from its middle and its left half; `sides` are the words for left and right in its joint names."""
-
-    def other(point: Point) -> Point:
-        if isinstance(point, str):
-            return point.replace(*sides)
-        return other(point[0]), other(point[1]), point[2]
-
-    right = {joint.replace("left", "right"): other(point) for joint, point in left.items()}
-    every = {**middle, **left, **right}
-    return {joint: every[joint] for joint in HUMANML3D.joints}
-
-
-_ARM = {"left_shoulder": "LeftArm", "left_elbow": "LeftForeArm", "left_wrist": "LeftHand"}
-_LEG = {"left_hip": "LeftUpLeg", "left_knee": "LeftLeg", "left_ankle": "LeftFoot"}
-_BACK = {"pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
-_BANDAI_ARM = {"left_shoulder": "UpperArm_L", "left_elbow": "LowerArm_L", "left_wrist": "Hand_L"}
-_BANDAI_LEG = {"left_hip": "UpperLeg_L", "left_knee": "LowerLeg_L", "left_ankle": "Foot_L", "left_foot": "Toes_L"}
-
-PRESETS: Mapping[str, JointMap] = {
-    "humanml3d": {joint: joint for joint in HUMANML3D.joints},  # the files that this package exports
-    # CMU's LowerBack coincides with Hips, its Neck and LeftShoulder with Spine1; other points replace them.
-    "cmu": _both_sides(
-        {**_BACK, "spine3": ("Spine1", "Neck1", 0.25), "neck": "Neck1"},
-        {**_LEG, "left_foot": "LeftToeBase", "left_collar": ("Neck1", "LeftArm", 0.3), **_ARM},
-    ),
-    "mixamo": _both_sides(_BACK, {**_LEG, "left_foot": "LeftToeBase", "left_collar": "LeftShoulder", **_ARM}),
-    "lafan1": _both_sides(_BACK, {**_LEG, "left_foot": "LeftToe", "left_collar": "LeftShoulder", **_ARM}),
-    "bandai-namco": _both_sides(
-        {**_BACK, "spine2": "Chest", "spine3": ("Chest", "Neck", 0.25)},
-        {**_BANDAI_LEG, "left_collar": "Shoulder_L", **_BANDAI_ARM},
-        sides=("_L", "_R"),
-    ),
-}
+__all__ = ["PRESETS", "JointMap", "Point", "checked", "load_map", "map_for", "recognise", "to_kit", "weights"]
 
 
 def recognise(names: Sequence[str], where: object = "skeleton") -> str:
     """The preset whose joints are all among `names`; of several, the one with the most joints. `where`: for errors."""
-    known = set(_plain(names)) | set(names)
-    complete = [preset for preset, points in PRESETS.items() if _joints_of(points) <= known]
+    known = _index(names)
+    complete = [
+        preset
+        for preset, points in PRESETS.items()
+        if all(_found(name, known) is not None for name in _joints_of(points))
+    ]
     if not complete:
-        raise DataError(
-            f"{where}: no preset ({', '.join(PRESETS)}) fits its joints: {', '.join(names)}. Write a JSON file "
-            f'{{"pelvis": "{names[0]}", "spine3": ["Chest", "Neck", 0.25], …}} that gives each of '
-            f"{', '.join(HUMANML3D.joints)} a joint, or a point between two joints, and pass it with --map."
-        )
+        raise _unknown(names, where)
     return max(complete, key=lambda preset: len(_joints_of(PRESETS[preset])))
+
+
+def map_for(names: Sequence[str], choice: str | None = None, where: object = "skeleton") -> JointMap:
+    """The map of a skeleton: the one chosen (`load_map`), else the preset that fits, else one of usual names.
+
+    Case, separators and shared prefixes of names do not matter. `where`: for errors.
+    """
+    if choice is not None:
+        return load_map(choice)
+    try:
+        return PRESETS[recognise(names, where)]
+    except DataError:
+        keys = {name: found for name, found in _keys(_plain(names)).items() if found is not None}
+        points, missing = composed(keys)
+        if points is None:
+            raise _unknown(names, where, missing) from None
+        return points
+
+
+def load_map(choice: str) -> JointMap:
+    """The preset of that name, or the map in that JSON file."""
+    if choice.lower() in PRESETS:
+        return PRESETS[choice.lower()]
+    path = Path(choice)
+    if not path.is_file():
+        raise DataError(f"--map {choice}: neither a preset ({', '.join(PRESETS)}) nor a file. Name one.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise DataError(f"{path}: not valid JSON ({error}). It maps each standard joint to a joint.") from error
+    return checked(content, path)
+
+
+def _unknown(names: Sequence[str], where: object, missing: str = "") -> DataError:
+    usual = f" By usual names it has {missing}." if missing else ""
+    return DataError(
+        f"{where}: no preset ({', '.join(PRESETS)}) fits its joints: {', '.join(names)}.{usual} Write a JSON file "
+        f'{{"pelvis": "{names[0]}", "spine3": ["Chest", "Neck", 0.25], …}} that gives each of '
+        f"{', '.join(HUMANML3D.joints)} a joint, or a point between two joints, and pass it with --map."
+    )
 
 
 def checked(content: object, where: object = "joint map") -> JointMap:
@@ -88,17 +94,17 @@ def weights(names: Sequence[str], points: JointMap, where: object = "skeleton") 
 
     names: the skeleton's joints; the map may omit a prefix that all of them share ("mixamorig:"). `where`: for errors.
     """
-    index = {name: joint for joint, name in enumerate(_plain(names))} | {name: j for j, name in enumerate(names)}
+    known = _index(names)
     matrix = torch.zeros(len(HUMANML3D), len(names), dtype=torch.float64)
     for row, joint in enumerate(HUMANML3D.joints):
         point = points[joint]
         a, b, at = (point, point, 0.0) if isinstance(point, str) else point
         for name, share in ((a, 1 - at), (b, at)):
-            if name not in index:
+            if (found := _found(name, known)) is None:
                 raise DataError(
                     f"{where}: the joint of {joint}, {name!r}, is not among {', '.join(names)}. Change --map."
                 )
-            matrix[row, index[name]] += share
+            matrix[row, found] += share
     return matrix
 
 
@@ -117,12 +123,36 @@ def _joints_of(points: JointMap) -> set[str]:
     return {name for point in points.values() for name in ((point,) if isinstance(point, str) else point[:2])}
 
 
+def _index(names: Sequence[str]) -> dict[str, int | None]:
+    """The joint of each name, of each name without its prefix, and of each key of names; None: several joints'."""
+    keys = _keys(_plain(names))
+    plain = {name: joint for joint, name in enumerate(_plain(names))}
+    own = {name: joint for joint, name in enumerate(names)}
+    by_key = {f"key {name}": None if found is None else plain[found] for name, found in keys.items()}
+    return {**by_key, **plain, **own}
+
+
+def _found(name: str, known: Mapping[str, int | None]) -> int | None:
+    """The joint that a name means: written like this, else with other case and separators."""
+    return known[name] if name in known else known.get(f"key {key(name)}")
+
+
+def _keys(names: Sequence[str]) -> dict[str, str | None]:
+    """The name of each key; None for a key of several names."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        found[key(name)] = None if key(name) in found else name
+    return found
+
+
 def _plain(names: Sequence[str]) -> list[str]:
     """Names without a namespace ("mixamorig:") and without a prefix that all share ("Character1_")."""
     plain = [name.rpartition(":")[2] for name in names]
-    root, underscore, _ = plain[0].rpartition("_")
-    if all(name.startswith(root + underscore) for name in plain):
-        plain = [name.removeprefix(root + underscore) for name in plain]
+    prefix = min(plain, key=len)
+    while not all(name.startswith(prefix) for name in plain):
+        prefix = prefix[:-1]
+    prefix = prefix[: prefix.rfind("_") + 1]
+    plain = [name.removeprefix(prefix) for name in plain]
     # Two bodies in one file would get equal names: these keep their prefixes.
     return plain if len(set(plain)) == len(plain) else list(names)
 

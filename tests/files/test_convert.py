@@ -38,7 +38,7 @@ def test_read_motions_accepts_joints_features_and_batches(tmp_path):
     wanted = features.decode(vectors)
     for array, expected in (
         (DANCE.astype(np.float32), [DANCE]),
-        (np.stack([DANCE, 2 * DANCE]), [DANCE, 2 * DANCE]),
+        (np.stack([DANCE, 1.2 * DANCE]), [DANCE, 1.2 * DANCE]),
         (vectors, [wanted]),
         (np.stack([vectors, vectors]).astype(np.float32), [wanted, wanted]),
     ):
@@ -89,12 +89,13 @@ def test_convert_between_features_and_joints(tmp_path):
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        (np.zeros((5, 66)), "shape (5, 66), expected joints"),
-        (np.zeros((22, 3, 60)), "Transpose an array"),
+        (np.zeros((5, 67)), "shape (5, 67), expected joints"),
+        (np.zeros((3, 22, 60)), "Transpose an array"),
+        (np.zeros((5, 22, 3)), "every frame is zero"),
         (np.full((5, 22, 3), np.nan), "NaN or infinite"),
         (np.zeros((0, 22, 3)), "no frames"),
         (np.zeros((5, 22, 3), int), "expected floats"),
-        (DANCE * 100, "m tall: centimetres or millimetres? Divide by 100 or 1000"),
+        (DANCE * 100, "the joints are in centimetres. Multiply the joints by 0.01"),
         (None, "no such file. Give a .npy file"),
     ],
 )
@@ -131,7 +132,11 @@ def test_convert_rejects_files_that_are_not_arrays(tmp_path, capsys):
     (tmp_path / "text.npy").write_text("0 1 2\n")
     np.savez(tmp_path / "two.npz", a=DANCE)
     saved(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
-    for name, says in (("text.npy", "not a .npy"), ("two.npz", "Save an array of"), ("objects.npy", "not an array")):
+    for name, says in (
+        ("text.npy", "not a .npy"),
+        ("two.npz", "Save an array of"),
+        ("objects.npy", "Give the results.npy"),
+    ):
         message = error_of(capsys, ["convert", tmp_path / name, tmp_path / "a.bvh"])
         assert says in message
         assert "pickle" not in message

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from adaqf_train.errors import DataError
 from adaqf_train.motion import mapping
-from adaqf_train.motion.mapping import PRESETS, checked, recognise, weights
+from adaqf_train.motion.mapping import PRESETS, checked, load_map, map_for, recognise, weights
 from adaqf_train.motion.skeleton import HUMANML3D
 
 MIXAMO = [point for point in PRESETS["mixamo"].values() if isinstance(point, str)]
@@ -26,7 +28,7 @@ def test_recognise_finds_a_preset_under_any_prefix(preset, prefix):
     names = [prefix + name for name in (*names_of(preset), "LeftHandThumb1", "Head_end")]
     assert recognise(names) == preset
     with pytest.raises(DataError):
-        recognise([name for name in names if not name.lower().endswith("head")])
+        recognise([name for name in names if "head" not in name.lower()])
 
 
 def test_recognise_keeps_prefixes_that_differ():
@@ -52,6 +54,82 @@ def test_presets_give_every_joint_its_own_point_and_swap_sides(preset):
     torch.testing.assert_close(matrix.sum(1), torch.ones(22, dtype=torch.float64))
     for joint in (joint for joint, other in enumerate(HUMANML3D.mirrored) if joint != other):
         assert str(points[HUMANML3D.joints[joint]]) != str(points[HUMANML3D.joints[HUMANML3D.mirrored[joint]]])
+
+
+SIDES = [("Left", "Right"), ("L", "R")]
+OTHERS = {  # skeletons of files in the wild that mix the conventions
+    "optitrack": ("Hips Spine Spine1 Neck Head", "{}UpLeg {}Leg {}Foot {}ToeBase", "{}Shoulder {}Arm {}ForeArm {}Hand"),
+    "biovision": ("Hips Chest Neck Head", "{}Hip {}Knee {}Ankle {}Ankle_end", "{}Collar {}Shoulder {}Elbow {}Wrist"),
+    "kinect": ("Hips Chest Neck Head", "{}UpLeg {}LowLeg {}Foot {}Foot_end", "{}Collar {}UpArm {}LowArm {}Hand"),
+    "genesis": (
+        "hip abdomenLower abdomenUpper chestLower chestUpper neckLower head",
+        "{}ThighBend {}Shin {}Foot {}Toe",
+        "{}Collar {}ShldrBend {}ForearmBend {}Hand",
+    ),
+    "blender": (
+        "pelvis spine.001 spine.002 spine.003 neck head",
+        "thigh.{} shin.{} foot.{} toe.{}",
+        "shoulder.{} upper_arm.{} forearm.{} hand.{}",
+    ),
+    "unity": (
+        "Hips Spine Chest Neck Head",
+        "{}UpperLeg {}LowerLeg {}Foot {}Toes",
+        "{}Shoulder {}UpperArm {}LowerArm {}Hand",
+    ),
+    "ue5": (
+        "pelvis spine_01 spine_02 spine_03 spine_04 spine_05 neck_01 head",
+        "thigh_{} calf_{} foot_{} ball_{}",
+        "clavicle_{} upperarm_{} lowerarm_{} hand_{}",
+    ),
+    "no collars": ("Hips Spine Spine1 Spine2 Neck Head", "{}UpLeg {}Leg {}Foot {}Foot_end", "{}Arm {}ForeArm {}Hand"),
+}
+
+
+def names_in_the_wild(kind: str, sides: tuple[str, str]) -> list[str]:
+    back, leg, arm = OTHERS[kind]
+    limbs = [name.format(side) for side in sides for name in f"{leg} {arm}".split()]
+    return [*back.split(), *limbs, "Head_end", "LeftHandThumb1"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("sides", SIDES)
+@pytest.mark.parametrize("prefix", ["", "rig:", "Character1_"])
+def test_map_for_composes_maps_of_usual_names(kind, sides, prefix):
+    names = [prefix + name for name in names_in_the_wild(kind, sides)]
+    points = map_for(names)
+    assert tuple(points) == HUMANML3D.joints
+    matrix = weights(names, points)
+    torch.testing.assert_close(matrix.sum(1), torch.ones(22, dtype=torch.float64))
+    assert len({tuple(row) for row in matrix.tolist()}) == 22
+    *_, leg, arm = OTHERS[kind]
+    limbs = [*zip(("hip", "knee", "ankle", "foot"), leg.split(), strict=True)]
+    limbs += zip(("wrist", "elbow", "shoulder"), reversed(arm.split()), strict=False)
+    for (part, name), (side, word) in itertools.product(limbs, zip(("left", "right"), sides, strict=True)):
+        row = matrix[HUMANML3D.joints.index(f"{side}_{part}")]
+        assert names[int(row.argmax())] == prefix + name.format(word)
+
+
+@pytest.mark.parametrize("preset", ["humanml3d", "smpl", "xsens", "ue", "biped", "mixamo"])
+def test_recognise_ignores_case_and_separators(preset):
+    for written in (str.upper, str.lower, lambda name: name.replace("_", " "), lambda name: f"Bip01 {name}"):
+        assert recognise([written(name) for name in names_of(preset)]) == preset
+    assert load_map(preset.upper()) is PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [("Foot", "no left leg with foot and toes or an End Site"), ("ForeArm", "no left arm"), ("Neck", "no neck")],
+)
+def test_map_for_says_which_part_is_missing(lost, says):
+    names = [name for name in names_in_the_wild("no collars", SIDES[0]) if lost not in name]
+    with pytest.raises(DataError, match=says):
+        map_for(names)
+
+
+def test_map_for_refuses_a_back_that_it_does_not_know():
+    names = [name.replace("Spine1", "Belly") for name in names_in_the_wild("no collars", SIDES[0])]
+    with pytest.raises(DataError, match=r"no preset .* a back with "):
+        map_for(names)
 
 
 def test_weights_place_points_between_two_joints():

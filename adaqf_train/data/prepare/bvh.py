@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -51,7 +50,7 @@ def prepare_bvh(
         raise DataError(f"--skip {skip}: give 0 or more frames.")
     files = recordings.find_files(source, ".bvh", lambda path: path.stem)
     table = recordings.read_captions(files, captions)
-    converter = _Converter(None if joint_map is None else _joint_map(joint_map), fps, up, skip)
+    converter = _Converter(None if joint_map is None else mapping.load_map(joint_map), fps, up, skip)
     made_from = {"format": "bvh", "map": converter.points, "fps": fps, "up": up, "skip": skip}
     return recordings.write_recordings(
         folder, source, files, table, converter.look, window=window, mirror=mirror, made_from=made_from
@@ -90,7 +89,7 @@ class _Converter:
 
     def _standard(self, path: Path, bvh: Bvh, positions: np.ndarray) -> Tensor:
         """The standard joints (T, 22, 3), Y up, of all joints (T, J, 3)."""
-        points = self.points or mapping.PRESETS[mapping.recognise(bvh.names, path)]
+        points = self.points or mapping.map_for(bvh.names, None, path)
         joints = mapping.weights(bvh.names, points, path) @ torch.from_numpy(positions)
         return z_up_to_y_up(joints) if self.up == "z" else joints
 
@@ -99,20 +98,6 @@ def z_up_to_y_up(joints: Tensor) -> Tensor:
     """Rotate positions (..., 3) by -90 degrees about X, from Z up to Y up."""
     x, y, z = joints.unbind(-1)
     return torch.stack([x, z, -y], dim=-1)
-
-
-def _joint_map(choice: str) -> mapping.JointMap:
-    """The preset of that name, or the map in that JSON file."""
-    if choice in mapping.PRESETS:
-        return mapping.PRESETS[choice]
-    path = Path(choice)
-    if not path.is_file():
-        raise DataError(f"--map {choice}: neither a preset ({', '.join(mapping.PRESETS)}) nor a file. Name one.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise DataError(f"{path}: not valid JSON ({error}). It maps each standard joint to a joint.") from error
-    return mapping.checked(content, path)
 
 
 def _check_bones(path: Path, pose: Tensor) -> None:
