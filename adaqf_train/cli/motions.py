@@ -18,7 +18,7 @@ from adaqf_train.errors import ConfigError
 if TYPE_CHECKING:
     from adaqf_train.files.animation import Animation
 
-Bones = Literal["auto", "rigid", "stretch"]  # as in files.animation, whose import would load torch
+Bones = Literal["rigid", "stretch"]  # as in files.animation, whose import would load torch
 Content = Literal["joints", "features"]
 
 
@@ -40,8 +40,8 @@ class Sample:
     steps: int | None = None  # Denoising steps. Default: the model's own.
     scheduler: SchedulerName | None = None  # Sampler of the reverse diffusion. Default: the model's own.
     format: Content = "joints"  # What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised.
-    bones: Bones = "auto"
-    """Of .bvh and .glb: rigid keeps every bone's length, stretch every joint's place; auto is rigid within 5 mm."""
+    bones: Bones = "rigid"
+    """Of .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints."""
 
     def __call__(self) -> None:
         from adaqf_train.files.save import checked_target
@@ -80,9 +80,8 @@ class Convert:
     caption: str = ""  # Text in pages, pictures and films.
     format: Content = "joints"
     """Content of a .npy file. Features have one frame less than the joints they are computed from."""
-    bones: Bones = "auto"
-    """For .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints; auto is rigid unless a
-    joint would be off by more than 5 mm."""
+    bones: Bones = "rigid"
+    """Of .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints."""
 
     def __call__(self) -> None:
         from adaqf_train.files.read import read_features, read_motions
@@ -118,7 +117,13 @@ def _write(out: Path, motions: list, fps: float | None, captions: list[str], con
     def report(path: Path, animation: Animation) -> None:
         away = f"{1000 * animation.error:.1f} mm"
         if animation.stretches:
-            print(f"{path}: bones change their length; rigid bones would move a joint by up to {away}")
+            print(f"{path}: bones change their length")
+            if path.suffix.lower() == ".bvh":
+                print(
+                    f"warning: {path}: many programs misread or refuse joints with position channels. "
+                    "Omit --bones stretch, or write a .glb file.",
+                    file=sys.stderr,
+                )
         else:
             print(f"{path}: bones keep their length; joints are within {away}")
 

@@ -5,7 +5,9 @@ from joint j, and v_c(t) the bone in frame t. The global rotation R_j(t), the id
 
 - at joints with several children (pelvis, upper chest) the best fit, argmin_R sum_c |R o_c - v_c(t)|^2: the
   eigenvector of the largest eigenvalue of Horn's 4 x 4 matrix (Horn 1987). The shape of the offsets is the clip's own:
-  fit and average are iterated, and the average is rotated back onto the T-pose;
+  fit and average are iterated, and the average is rotated back onto the T-pose. At the upper chest, the line from the
+  right shoulder to the left is a further vector. Its weight grows with the noise: it decides where neck and collars lie
+  near one line, about which they leave the rotation open, and hardly counts where they spread;
 - at joints with one child the shortest arc from the direction of the bone under the parent's rotation to its actual
   direction (the swing), which adds no rotation about the bone;
 - above an elbow or a knee, the swing followed by a rotation phi about the bone u that brings the hinge's axis h towards
@@ -14,6 +16,10 @@ from joint j, and v_c(t) the bone in frame t. The global rotation R_j(t), the id
 - along the spine, between the pelvis and the upper chest, the swing followed by an even share of the rotation that
   remains between the swings and the chest's own rotation;
 - at the ends (head, wrists, toes) the parent's rotation, because positions say nothing about them.
+
+By default bones are rigid: they have their median lengths, and the joints of every frame are moved to the nearest
+positions that such bones allow (see `rigid`) before the rotations above are computed, which then give
+exactly these positions.
 """
 
 from __future__ import annotations
@@ -27,13 +33,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from adaqf_train.files.rigid import Guide, fit_rigid
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import Skeleton
 
-Bones = Literal["auto", "rigid", "stretch"]
-TOLERANCE = 0.005  # largest error of a joint in metres with which "auto" keeps the lengths of bones
+Bones = Literal["rigid", "stretch"]
 STRAIGHT = 0.2  # sine of the bend of an elbow or knee beyond which the bend determines the limb's own rotation
 ROUNDS = 4  # of fitting rotations and averaging shapes; after three, shapes change by less than 0.1 mm
+FRAMES = 2000  # of a clip, evenly spread, are enough to average a shape
+GIRDLE = 0.025  # radians, how far the shoulder line usually turns against the chest; sets its weight against the noise
+LEAST_NOISE = 1e-5  # metres
 SHORTEST = 1e-6  # metres; a shorter bone has no direction
 
 # Unit directions of the bone that ends in a joint, for a body that stands upright, faces +Z and stretches its arms out
@@ -66,7 +75,7 @@ class Animation:
     translations: Tensor  # (T, J, 3): the root's path, and the offsets unless the bones stretch
     turns: Tensor  # (T, J, 4): rotations relative to the parent, with signs that are continuous in time
     stretches: bool  # whether bones change their length
-    error: float  # metres, the largest error of any joint in any frame if bones keep their lengths
+    error: float  # metres, the largest distance of any joint in any frame from its given position
 
     def positions(self) -> np.ndarray:
         """Global joint positions (T, J, 3) by forward kinematics, float64."""
@@ -93,45 +102,115 @@ def hinges(skeleton: Skeleton) -> dict[int, Tensor]:
     return axes
 
 
-def solve_rotations(joints: np.ndarray, skeleton: Skeleton, bones: Bones = "auto") -> Animation:
+def solve_rotations(
+    joints: np.ndarray, skeleton: Skeleton, bones: Bones = "rigid", rest: Tensor | None = None
+) -> Animation:
     """Find the joint rotations of a motion (T, J, 3), metres, Y up.
 
     bones: "rigid" gives every bone its median length over the clip. The bones of generated motions vary in length, so
-    their joints get an error. "stretch" moves every joint to its exact position. "auto" is rigid unless a joint would
-    be off by more than TOLERANCE.
+    their joints get an error, but none that adds up along a limb. "stretch" moves every joint to its exact position.
+    rest: offsets (J, 3) whose directions replace those of the T-pose.
     """
     target = torch.as_tensor(np.asarray(joints, dtype=np.float64))
-    parents = list(skeleton.parents[1:])
-    bone = torch.cat([torch.zeros_like(target[:, :1]), target[:, 1:] - target[:, parents]], dim=1)
-    lengths = bone.norm(dim=-1).median(dim=0).values[:, None]
-    orientations, directions = _orientations(bone, lengths, skeleton)
-    offsets = directions * lengths
-
-    above = orientations[:, parents]
+    lengths = _bones(target, skeleton).norm(dim=-1)
+    typical = lengths.median(dim=0).values[:, None]
+    # A bone's length changes by the difference of two joints' errors along it; the median ignores single bad frames.
+    noise = float((lengths - typical[:, 0])[:, 1:].abs().median()) * 1.4826 / 2**0.5
+    directions = rest_directions(skeleton) if rest is None else normalize(rest.double(), dim=-1)
+    guide = _guide(target, directions * typical, skeleton, max(noise, LEAST_NOISE))
+    offsets = _shapes(target, directions * typical, skeleton, guide)
+    placed, branches = target, _branch_turns(_bones(target, skeleton), offsets, skeleton, guide)
+    if bones == "rigid":
+        placed, branches = fit_rigid(target, branches, offsets, skeleton, guide)
+    bone = _bones(placed, skeleton)
+    orientations = _orientations(bone, offsets, skeleton, branches)
+    above = orientations[:, list(skeleton.parents[1:])]
     turns = torch.cat([orientations[:, :1], rotations.multiply(rotations.inverse(above), orientations[:, 1:])], dim=1)
-    turns = rotations.aligned(turns)
-    rigid = offsets.expand_as(target).clone()
-    rigid[:, 0] = target[:, 0]
-    placed = kinematics.forward(rigid, turns, skeleton.parents)[0]
+    translations = offsets.expand_as(target).clone()
+    translations[:, 0] = placed[:, 0]
+    if bones == "stretch":
+        translations[:, 1:] = rotations.rotate(rotations.inverse(above), bone[:, 1:])
     error = float((placed - target).norm(dim=-1).max())
-    stretches = bones == "stretch" or (bones == "auto" and error > TOLERANCE)
-    if stretches:
-        rigid[:, 1:] = rotations.rotate(rotations.inverse(above), bone[:, 1:])
-    return Animation(skeleton, offsets, rigid, turns, stretches, error)
+    return Animation(skeleton, offsets, translations, rotations.aligned(turns), bones == "stretch", error)
 
 
-def _orientations(bone: Tensor, lengths: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Find global rotations (T, J, 4), and the directions (J, 3) of a T-pose whose branches have the clip's shape.
+def _bones(places: Tensor, skeleton: Skeleton) -> Tensor:
+    """The vectors (T, J, 3) from each joint's parent to it; zero for the root."""
+    return torch.cat([torch.zeros_like(places[:, :1]), places[:, 1:] - places[:, list(skeleton.parents[1:])]], dim=1)
 
-    bone: (T, J, 3) from each joint's parent to it; lengths: (J, 1).
+
+def _guide(target: Tensor, offsets: Tensor, skeleton: Skeleton, noise: float) -> Guide:
+    """The chest, and the line between its shoulders at rest and in each frame; its length is its weight in metres."""
+    rest = kinematics.forward(offsets[None], rotations.identity((1, len(offsets)), offsets), skeleton.parents)[0]
+    chest = max(set(_path(skeleton.left_shoulder, skeleton)) & set(_path(skeleton.right_shoulder, skeleton)))
+    weight = noise / GIRDLE
+    return chest, weight * _shoulder_line(rest, chest, skeleton)[0], weight * _shoulder_line(target, chest, skeleton)
+
+
+def _shoulder_line(places: Tensor, chest: int, skeleton: Skeleton) -> Tensor:
+    """The direction (T, 3) from the right shoulder to the left, of which only the part across the chest counts.
+
+    Where the shoulders lie along the chest, the line between the hips replaces theirs.
     """
-    axes, directions = hinges(skeleton), rest_directions(skeleton)
+    along = normalize((places[:, skeleton.children[chest]] - places[:, [chest]]).sum(dim=1), dim=-1)
+
+    def across(left: int, right: int) -> Tensor:
+        line = normalize(places[:, left] - places[:, right], dim=-1)
+        return line - (line * along).sum(-1, keepdim=True) * along
+
+    shoulders = across(skeleton.left_shoulder, skeleton.right_shoulder)
+    return shoulders + 0.01 * across(skeleton.left_hip, skeleton.right_hip)
+
+
+def _path(joint: int, skeleton: Skeleton) -> list[int]:
+    """A joint and all joints above it."""
+    return [joint, *_path(skeleton.parents[joint], skeleton)] if joint >= 0 else []
+
+
+def _shapes(places: Tensor, offsets: Tensor, skeleton: Skeleton, guide: Guide) -> Tensor:
+    """Offsets (J, 3) whose branches have the clip's shape, which is rotated onto the offsets of the T-pose."""
+    some = slice(None, None, -(-len(places) // FRAMES))
+    guide = guide[0], guide[1], guide[2][some]
+    bone, offsets = _bones(places[some], skeleton), offsets.clone()
+    for joint, below in enumerate(skeleton.children):
+        if len(below) < 2:
+            continue
+        rest, wanted = _branch(joint, bone, offsets, skeleton, guide)
+        size, shape = rest.norm(dim=-1, keepdim=True), rest
+        for _ in range(ROUNDS):
+            turn = _fit(shape, wanted)
+            mean = rotations.rotate(rotations.inverse(turn)[:, None], wanted).mean(dim=0)
+            # The average may rotate as a whole from round to round; its shape does not change by that.
+            shape = rotations.rotate(_fit(mean, rest), mean)
+            shape = torch.where(shape.norm(dim=-1, keepdim=True) > SHORTEST, normalize(shape, dim=-1) * size, rest)
+            shape = torch.cat([shape[: len(below)], rest[len(below) :]])
+        offsets[below] = shape[: len(below)]
+    return offsets
+
+
+def _branch(joint: int, bone: Tensor, offsets: Tensor, skeleton: Skeleton, guide: Guide) -> tuple[Tensor, Tensor]:
+    """Vectors (C, 3) of a joint with several bones at rest, and where they point in each frame, (T, C, 3)."""
+    below = skeleton.children[joint]
+    rest, wanted = offsets[below], normalize(bone[:, below], dim=-1) * offsets[below].norm(dim=-1, keepdim=True)
+    if joint == guide[0]:
+        rest, wanted = torch.cat([rest, guide[1][None]]), torch.cat([wanted, guide[2][:, None]], dim=1)
+    return rest, wanted
+
+
+def _branch_turns(bone: Tensor, offsets: Tensor, skeleton: Skeleton, guide: Guide) -> dict[int, Tensor]:
+    """Global rotations (T, 4) of the joints with several bones, by joint."""
+    branches = [joint for joint, below in enumerate(skeleton.children) if len(below) > 1]
+    return {joint: _fit(*_branch(joint, bone, offsets, skeleton, guide)) for joint in branches}
+
+
+def _orientations(bone: Tensor, offsets: Tensor, skeleton: Skeleton, branches: dict[int, Tensor]) -> Tensor:
+    """Find global rotations (T, J, 4) that turn offsets (J, 3) along bones (T, J, 3), given those of the branches."""
+    axes, directions = hinges(skeleton), normalize(offsets, dim=-1)
     found: list[Tensor] = []
     for joint, below in enumerate(skeleton.children):
         above = found[skeleton.parents[joint]] if joint else rotations.identity(bone.shape[:1], bone)
-        if len(below) > 1:
-            shape, turn = _branch(bone[:, below], directions[below] * lengths[below])
-            directions[below] = torch.where(lengths[below] > SHORTEST, normalize(shape, dim=-1), directions[below])
+        if joint in branches:
+            turn = branches[joint]
             _share_turn(found, turn, joint, skeleton, directions)
         elif below:
             (child,) = below
@@ -144,24 +223,7 @@ def _orientations(bone: Tensor, lengths: Tensor, skeleton: Skeleton) -> tuple[Te
         else:
             turn = above
         found.append(turn)
-    return torch.stack(found, dim=1), directions
-
-
-def _branch(bones: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit a rigid shape (C, 3) to bones (T, C, 3) that branch off one joint; also return its rotations (T, 4).
-
-    offsets: (C, 3), those of the T-pose, which set the lengths and the frame.
-    """
-    size = offsets.norm(dim=-1, keepdim=True)
-    wanted = normalize(bones, dim=-1) * size
-    shape = offsets
-    for _ in range(ROUNDS):
-        turn = _fit(shape, wanted)
-        mean = rotations.rotate(rotations.inverse(turn)[:, None], wanted).mean(dim=0)
-        # The average may rotate as a whole from round to round; its shape does not change by that.
-        shape = rotations.rotate(_fit(mean, offsets), mean)
-        shape = torch.where(shape.norm(dim=-1, keepdim=True) > SHORTEST, normalize(shape, dim=-1) * size, offsets)
-    return shape, _fit(shape, wanted)
+    return torch.stack(found, dim=1)
 
 
 def _fit(source: Tensor, target: Tensor) -> Tensor:
@@ -185,7 +247,7 @@ def _share_turn(found: list[Tensor], turn: Tensor, branch: int, skeleton: Skelet
         return
     left = rotations.multiply(rotations.inverse(found[stem[-2]]), turn)
     angle = 2 * torch.atan2((left[..., 1:] * directions[branch]).sum(-1), left[..., 0])
-    angle = torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
+    angle = torch.from_numpy(np.unwrap(torch.remainder(angle + torch.pi, 2 * torch.pi).numpy() - np.pi))
     for place, (joint, child) in enumerate(itertools.pairwise(stem), start=1):
         along = rotations.rotate(found[joint], directions[child])
         share = (angle * place / len(stem))[:, None]

@@ -29,7 +29,7 @@ def save_motion(
     fps: float | None = None,
     skeleton: Skeleton | None = None,
     caption: str = "",
-    bones: Bones = "auto",
+    bones: Bones = "rigid",
 ) -> Path:
     """Save a motion as .npy, .bvh, .glb, .html, .mp4, .gif or .png, according to the suffix of the path.
 
@@ -39,8 +39,8 @@ def save_motion(
         fps: Frames per second; None takes the skeleton's: 20 for 22 joints, 12.5 for 21.
         skeleton: None takes the standard skeleton with that number of joints.
         caption: Text in pages, pictures and films.
-        bones: Whether bones keep their lengths in .bvh and .glb files: "rigid", "stretch", or "auto", which is rigid
-            unless a joint would be off by more than 5 mm.
+        bones: Whether bones keep their lengths in .bvh and .glb files, "rigid", or joints their exact positions,
+            "stretch". Many programs misread .bvh files whose bones stretch.
 
     Returns:
         The path.
@@ -58,7 +58,7 @@ def save_motions(
     fps: float | None = None,
     skeleton: Skeleton | None = None,
     captions: Sequence[str] | None = None,
-    bones: Bones = "auto",
+    bones: Bones = "rigid",
     report: Callable[[Path, Animation], None] = lambda path, animation: None,
 ) -> list[Path]:
     """Save several motions (T_i, J, 3): in one file if the format can hold them, else in numbered files.

@@ -57,7 +57,7 @@ def written(
     joints: np.ndarray,
     fps: float,
     skeleton: Skeleton,
-    bones: Bones = "auto",
+    bones: Bones = "rigid",
 ) -> Animation:
     """Write the animation of a motion (T, J, 3), and return it."""
     animation = solve_rotations(joints, skeleton, bones)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaqf_train.files.animation import TOLERANCE, hinges, solve_rotations
+from adaqf_train.files.animation import Animation, hinges, solve_rotations
 from adaqf_train.motion import kinematics, rotations
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files.motions import dancer, posed, t_pose, wobbled
@@ -113,19 +113,67 @@ def test_solve_rotations_of_smooth_motions_are_smooth():
     assert float((turns[1:] * turns[:-1]).sum(-1).min()) > 0  # no sign jumps: editors interpolate components
 
 
-def test_solve_rotations_stretches_bones_only_if_necessary():
-    joints = dancer()
-    little, much = wobbled(joints, 0.0005), wobbled(joints, 0.02)
-    assert not solve_rotations(little, HUMANML3D).stretches
-    animation = solve_rotations(much, HUMANML3D)
-    assert animation.stretches
-    assert np.abs(animation.positions() - much).max() < 1e-9
-    rigid = solve_rotations(much, HUMANML3D, "rigid")
-    assert rigid.error > TOLERANCE
-    assert np.linalg.norm(rigid.positions() - much, axis=-1).max() == pytest.approx(rigid.error)
-    lengths = HUMANML3D.lengths_of(torch.from_numpy(rigid.positions()))
+@pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
+@pytest.mark.parametrize("metres", [0.0005, 0.002, 0.005, 0.02])
+def test_solve_rotations_errors_do_not_add_up(skeleton, metres):
+    """Noise of 2 mm in each coordinate moves joints by up to 9 mm; rigid bones do not move them further."""
+    joints = dancer(60, skeleton=skeleton)
+    noisy = wobbled(joints, metres)
+    animation = solve_rotations(noisy, skeleton)
+    away = np.linalg.norm(animation.positions() - noisy, axis=-1)
+    assert animation.error == pytest.approx(away.max(), abs=1e-6)
+    assert away.max() < 3 * metres
+    lowest = [places[:, list(skeleton.feet), 1].min() for places in (animation.positions(), noisy)]
+    assert abs(lowest[0] - lowest[1]) < 2 * metres
+    truth = np.linalg.norm(animation.positions() - joints, axis=-1)
+    assert truth.mean() < np.linalg.norm(noisy - joints, axis=-1).mean()  # control: it is nearer to the body itself
+    lengths = skeleton.lengths_of(torch.from_numpy(animation.positions()))
     assert float(lengths.std(dim=0).max()) < 1e-9
-    assert solve_rotations(little, HUMANML3D, "stretch").stretches
+
+
+def test_solve_rotations_stretches_bones_on_request():
+    noisy = wobbled(dancer(), 0.02)
+    assert not solve_rotations(noisy, HUMANML3D).stretches
+    animation = solve_rotations(noisy, HUMANML3D, "stretch")
+    assert animation.stretches
+    assert np.abs(animation.positions() - noisy).max() < 1e-9
+
+
+def narrow_chest(spread: float) -> np.ndarray:
+    """A body (60, 22, 3) whose collars leave the chest along the neck, up to `spread` metres to the sides."""
+    offsets = t_pose()
+    for side, x in (("left", 1), ("right", -1)):
+        offsets[AT[f"{side}_collar"]] = torch.tensor((x * spread, 0.12, 0.0))
+    turns = solve_rotations(dancer(60, seed=1), HUMANML3D).turns
+    for side in ("left", "right"):  # the shoulders stay beside the chest
+        turns[:, AT[f"{side}_collar"]] = rotations.identity((60,), turns)
+    translations = offsets.expand(60, -1, -1)
+    return kinematics.forward(translations, turns, HUMANML3D.parents)[0].numpy()
+
+
+def chest_of(animation: Animation) -> torch.Tensor:
+    """Global rotations (T, 4) of the upper chest."""
+    return kinematics.forward(animation.translations, animation.turns, HUMANML3D.parents)[1][:, AT["spine3"]]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.00001, 0.003, 0.02, 0.07])
+@pytest.mark.parametrize("bones", ["rigid", "stretch"])
+def test_solve_rotations_of_chests_do_not_spin(spread, bones):
+    """The chest turns as the line between the shoulders does, whatever the noise: 1 mm on 35 cm is a third of 1°."""
+    joints = narrow_chest(spread)
+    truth = chest_of(solve_rotations(joints, HUMANML3D, bones))
+    assert quickest(truth) < 8
+    for millimetres in (0.01, 0.1, 0.5, 1, 2, 5):
+        chest = chest_of(solve_rotations(wobbled(joints, millimetres / 1000), HUMANML3D, bones))
+        assert float(degrees(chest, truth).max()) < 3.5 + millimetres, millimetres
+        assert quickest(chest) < 11 + millimetres, millimetres
+
+
+@pytest.mark.data
+def test_solve_rotations_keeps_a_recorded_chest_from_spinning(shared):
+    joints = np.load(shared("cases/motion") / "chest_spin_pymo.npy")
+    for millimetres in (0, 1, 2, 5):
+        assert quickest(chest_of(solve_rotations(wobbled(joints, millimetres / 1000), HUMANML3D))) < 7 + millimetres
 
 
 @pytest.mark.parametrize("joints", [np.zeros((5, 22, 3)), dancer(1), np.repeat(dancer(1), 3, axis=0)])
