@@ -263,20 +263,26 @@ def _restore_patterns(config: LoraConfig, path: Path) -> None:
 def saved_details(folder: Path) -> CardDetails:
     """Return the licence, data sets and metrics that an adapter folder records; empty if another program saved it."""
     try:
-        return CardDetails.from_dict(read_json(folder / SETTINGS)) if (folder / SETTINGS).is_file() else CardDetails()
+        return CardDetails.from_dict(settings_of(folder))
     except (ValueError, TypeError) as error:
         raise AdaCLIPError(f"{folder / SETTINGS}: {first_line(error)} Download or save the adapter again.") from error
 
 
 def recorded_pooling(folder: Path) -> str | None:
     """Return the name of the pooling that an adapter records; None if another program saved it."""
-    try:
-        pooling = read_json(folder / SETTINGS).get("pooling") if (folder / SETTINGS).is_file() else None
-    except ValueError as error:
-        raise AdaCLIPError(f"{error} Download or save the adapter again.") from error
+    pooling = settings_of(folder).get("pooling")
     if pooling is not None and not isinstance(pooling, str):
         raise AdaCLIPError(f"{folder / SETTINGS}: pooling is {pooling!r}. Download or save the adapter again.")
     return pooling
+
+
+def settings_of(place: Path) -> dict[str, Any]:
+    """Return adaclip.json of an adapter folder; empty if another program saved the adapter."""
+    path = place / SETTINGS
+    try:
+        return read_json(path) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise AdaCLIPError(f"{path}: {first_line(error)} Download or save the adapter again.") from error
 
 
 def first_line(error: Exception) -> str:

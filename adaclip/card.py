@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,10 +24,12 @@ class CardDetails:
     terms: str = ""  # terms of the data, for the licence section
 
     def __post_init__(self) -> None:
+        if self.license is not None and not isinstance(self.license, str):
+            raise TypeError(f"license must be a name, got {self.license!r:.60}.")
         if isinstance(self.datasets, str) or not all(isinstance(name, str) for name in self.datasets):
-            raise TypeError(f"datasets must be names, got {self.datasets!r}.")
-        if not all(isinstance(name, str) and isinstance(value, int | float) for name, value in self.metrics.items()):
-            raise TypeError(f"metrics must be numbers by name, got {self.metrics!r}.")
+            raise TypeError(f"datasets must be a list of names, got {self.datasets!r:.60}.")
+        if not isinstance(self.metrics, Mapping) or not all(map(_is_metric, self.metrics, self.metrics.values())):
+            raise TypeError(f"metrics must be finite numbers by name, got {self.metrics!r:.60}.")
 
     def training(self) -> str:
         """Return data sets and metrics as Markdown; empty if there are none."""
@@ -40,7 +43,14 @@ class CardDetails:
     @classmethod
     def from_dict(cls, content: Mapping) -> CardDetails:
         texts = {name: str(content.get(name) or "") for name in ("more", "terms")}
-        return cls(content.get("license"), tuple(content.get("datasets") or ()), content.get("metrics") or {}, **texts)
+        datasets = content.get("datasets") or ()
+        if not isinstance(datasets, list | tuple):
+            raise TypeError(f"datasets must be a list of names, got {datasets!r:.60}.")
+        return cls(content.get("license"), tuple(datasets), content.get("metrics") or {}, **texts)
+
+
+def _is_metric(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, int | float) and math.isfinite(value)
 
 
 def model_card(config: Mapping[str, object], details: CardDetails, name: str = _UNNAMED, subfolder: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from adaclip.towers import CLIP, LORA_MODULES, MODULE_NAMES
@@ -27,8 +28,9 @@ class LoRASettings:
     modules: tuple[str, ...] = LORA_MODULES
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ValueError(f"LoRA needs rank >= 1 and alpha > 0, got rank {self.rank} and alpha {self.alpha}.")
+        whole = isinstance(self.rank, int) and not isinstance(self.rank, bool)
+        if not whole or self.rank < 1 or not 0 < self.alpha < math.inf:  # NaN compares false
+            raise ValueError(f"LoRA needs rank >= 1 and alpha > 0, got rank {self.rank!r} and alpha {self.alpha!r}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout must lie in [0, 1), got {self.dropout}.")
         unknown = set(self.modules) - set(MODULE_NAMES)

@@ -6,17 +6,20 @@ import filecmp
 import hashlib
 import posixpath
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adaclip.adapter import BASE_FILES, FILES, first_line
+from adaclip.base_record import refused_adapter
 from adaclip.config import AdaCLIPError
 from adaclip.loading import load_base, load_clip
 from adaclip.lora_config import CONFIG, adapter_config
-from adaclip.lora_files import WEIGHTS
+from adaclip.lora_files import DIFFUSERS, WEIGHTS
 
 __all__ = ["LoadOptions", "check_same_base", "fetch_files", "load_base", "load_clip", "located", "push_folder"]
 __all__ += ["recorded_base", "resolve_adapter"]
@@ -40,6 +43,17 @@ class LoadOptions:
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {self.device!r}.") from error
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any], *, without: Collection[str] = ()) -> LoadOptions:
+        """Return keyword arguments as options; raise TypeError for one that is unknown or has no effect here."""
+        known = [field.name for field in fields(cls) if field.name not in without]
+        for name in options:
+            if name not in known:
+                near = get_close_matches(name.removeprefix("torch_"), known, 1)
+                hint = f"did you mean {near[0]}=?" if near else f"choose from {', '.join(known)}."
+                raise TypeError(f"{name}= is not an option for loading here: {hint}")
+        return cls(**options)
+
     def for_base(self) -> LoadOptions:
         """Return the options for the base model, to which the adapter's revision and subfolder do not apply."""
         return replace(self, revision=None, subfolder="")
@@ -49,8 +63,13 @@ class LoadOptions:
 
 
 def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
-    """Return the folder of an adapter, downloaded if it is a Hub id; raise AdaCLIPError if it is no adapter."""
+    """Return the folder of an adapter, downloaded if it is a Hub id, or the LoRA file of another program.
+
+    Raises AdaCLIPError if it is no adapter.
+    """
     folder = Path(repo_or_path).expanduser()
+    if folder.is_file() and folder.suffix == ".safetensors":
+        return folder  # a LoRA file of another program
     if not folder.is_dir():
         if folder.exists() or repo_or_path.startswith((".", "/", "~")) or repo_or_path.count("/") != 1:
             raise AdaCLIPError(f"{repo_or_path}: no such adapter folder. Give a folder or a Hub id (owner/name).")
@@ -58,6 +77,8 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
     folder = folder / load.subfolder
     if not folder.is_dir():
         raise AdaCLIPError(f"{repo_or_path}: there is no folder {load.subfolder} in it.")
+    if not (folder / CONFIG).is_file() and (folder / DIFFUSERS).is_file():
+        return folder / DIFFUSERS
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".pkl"))
@@ -69,13 +90,20 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
 
 
 def located(base: str | Path) -> str:
-    """Return a base that is valid in any working directory: a folder's whole path, a Hub id as it is."""
+    """Return a base that is valid in any working directory: a folder's whole path, a Hub id as it is.
+
+    Raises AdaCLIPError for the folder of an adapter.
+    """
     folder = Path(base).expanduser()
+    if (folder / CONFIG).is_file():
+        raise refused_adapter(str(base))
     return str(folder.absolute()) if folder.is_dir() else str(base)
 
 
 def recorded_base(folder: Path) -> str:
     """Return the base that an adapter records: a Hub id, or a folder (recorded relative to the adapter's)."""
+    if folder.is_file():
+        raise AdaCLIPError(f"{folder}: a LoRA file does not record its base. Pass base=.")
     base = adapter_config(folder).get("base_model_name_or_path")
     if not base:
         raise AdaCLIPError(f"{folder / CONFIG}: base_model_name_or_path is empty. Pass base=.")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from adaclip import adapter as adapter_files
 from adaclip import hub
 from adaclip.adapter import BASE, first_line
+from adaclip.base_record import RECORD, check_base_model, check_record
 from adaclip.card import CardDetails
 from adaclip.config import DEFAULT_BASE, AdaCLIPError, LoRASettings
 from adaclip.encoding import CPU, PromptEncoder, TextFeatures
@@ -101,15 +102,24 @@ class AdaCLIP(SavingMixin, nn.Module):
             AdaCLIPError: The base cannot be loaded.
             ValueError: A setting is out of its range, or the device cannot be used.
         """
+        if isinstance(modules, str):
+            raise ValueError(f"modules must be a sequence of names, got {modules!r}: write ({modules!r},).")
         settings = LoRASettings(rank, alpha, dropout, tuple(modules))
-        options, base = hub.LoadOptions(**load), hub.located(base)
+        options, base = hub.LoadOptions.of(load, without=("subfolder",)), hub.located(base)
         text_model, tokenizer = hub.load_base(base, options, pooling=pooling)
+        check_base_model(text_model, base)
         reads = read_pooling(base, options, text_model, tokenizer, pooling)
         return cls._of(adapter_files.new_adapter(text_model, settings), tokenizer, base, options, reads)
 
     @classmethod
     def from_pretrained(
-        cls, repo_or_path: str | Path, *, base: str | Path | None = None, pooling: str | None = None, **load: Any
+        cls,
+        repo_or_path: str | Path,
+        *,
+        base: str | Path | None = None,
+        pooling: str | None = None,
+        check_base: bool = True,
+        **load: Any,
     ) -> AdaCLIP:
         """Load a trained adapter and its base; every tensor of it, or none.
 
@@ -117,6 +127,7 @@ class AdaCLIP(SavingMixin, nn.Module):
             repo_or_path: Folder or Hub repository of the adapter.
             base: Hub id or folder of the base to use instead of the recorded one.
             pooling: As in `from_base`; None: the one that the adapter records, or the base's own.
+            check_base: Refuse a base whose text weights are not those that the adapter records.
             **load: dtype, device, revision, token, cache_dir, local_files_only, subfolder; see `hub.LoadOptions`.
 
         Returns:
@@ -126,12 +137,16 @@ class AdaCLIP(SavingMixin, nn.Module):
             AdaCLIPError: The adapter or its base cannot be loaded, or they do not fit together.
             ValueError: The device cannot be used.
         """
-        options = hub.LoadOptions(**load)
+        options = hub.LoadOptions.of(load)
         folder = hub.resolve_adapter(str(repo_or_path), options)
-        adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
+        if folder.is_dir():
+            adapter_config(folder)  # refuses a damaged adapter before its base is downloaded
         base = hub.located(base) if base is not None else hub.recorded_base(folder)
         pooling = pooling or adapter_files.recorded_pooling(folder)
         text_model, tokenizer = hub.load_base(base, options.for_base(), tokenizer_folder=folder, pooling=pooling)
+        check_base_model(text_model, base)
+        if check_base:
+            check_record(adapter_files.settings_of(folder).get(RECORD), text_model, base, folder)
         reads = read_pooling(base, options.for_base(), text_model, tokenizer, pooling)
         wrapped = adapter_files.attach_adapter(text_model, folder)
         encoder = cls._of(wrapped, tokenizer, base, options.for_base(), reads)
@@ -298,9 +313,12 @@ class AdaCLIP(SavingMixin, nn.Module):
         Raises:
             AdaCLIPError: The adapter does not fit this base, or the name is taken or invalid.
         """
-        folder = hub.resolve_adapter(str(repo_or_path), hub.LoadOptions(**load))
+        options = hub.LoadOptions.of(load, without=("dtype", "device"))
+        folder = hub.resolve_adapter(str(repo_or_path), options)
         if check_base:
             hub.check_same_base(folder, self.base)
+            record = adapter_files.settings_of(folder).get(RECORD)
+            check_record(record, merge(self.text_model, None, share=True), self.base, folder)
         adapter_files.add_adapter(self.text_model, folder, name)
         self.to(self.device)
 

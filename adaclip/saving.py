@@ -9,8 +9,10 @@ from pathlib import Path
 
 from adaclip import hub
 from adaclip.adapter import BASE, BASE_FILES, CARD, FILES, SETTINGS, write_active
+from adaclip.base_record import RECORD, base_record
 from adaclip.card import CardDetails, model_card
 from adaclip.files import atomic_folder, check_replaceable, write_json
+from adaclip.inference import merge
 from adaclip.lora_config import CONFIG, adapter_config
 
 
@@ -56,8 +58,9 @@ class SavingMixin:
             write_active(self.text_model, staging)
             config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
             write_json(staging / CONFIG, config)
-            pooling = {"pooling": self.pooling.name}
-            write_json(staging / SETTINGS, {"adaclip_version": __version__} | pooling | details.as_dict())
+            settings = {"adaclip_version": __version__, "pooling": self.pooling.name}
+            settings[RECORD] = base_record(merge(self.text_model, None, share=True))
+            write_json(staging / SETTINGS, settings | details.as_dict())
             self.tokenizer.save_pretrained(str(staging))
             (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
             if local is not None and with_base:
