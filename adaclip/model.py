@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,27 +15,26 @@ from torch import Tensor, nn
 from adaclip import adapter as adapter_files
 from adaclip import hub
 from adaclip.adapter import BASE, first_line
+from adaclip.adapters import AdaptersMixin
 from adaclip.base_record import RECORD, check_base_model, check_record
 from adaclip.card import CardDetails
-from adaclip.config import DEFAULT_BASE, AdaCLIPError, LoRASettings
+from adaclip.config import DEFAULT_BASE, LoRASettings
 from adaclip.encoding import CPU, PromptEncoder, TextFeatures
-from adaclip.inference import InferenceWeights, PromptCache, is_of, merge
+from adaclip.inference import InferenceWeights, PromptCache
 from adaclip.lora_config import adapter_config
 from adaclip.pooling import Pooling, family_pooling
 from adaclip.saving import SavingMixin
 from adaclip.sentence import read_pooling
-from adaclip.text import LongPrompts, check_texts, token_ids, tokenize
+from adaclip.streaming import BLOCK, check_out, encode_many
+from adaclip.text import LongPrompts, check_padding, check_texts, token_ids, tokenize
 from adaclip.towers import LORA_MODULES, Tower
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-# Encoders whose adapter is disabled in this thread or task: a state of the encoder would reach other threads.
-_DISABLED: ContextVar[frozenset[int]] = ContextVar("disabled", default=frozenset())
+    from transformers import PreTrainedTokenizerBase
 
 
-class AdaCLIP(SavingMixin, nn.Module):
+class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
     """A text encoder with a LoRA adapter for motion: CLIP's, or one of another family in `adaclip.towers`.
 
     Create one with `from_pretrained` (a trained adapter) or `from_base` (a fresh adapter, identical to the base).
@@ -174,14 +171,15 @@ class AdaCLIP(SavingMixin, nn.Module):
 
         Args:
             input_ids: Token ids (B, L), long, right-padded.
-            attention_mask: (B, L), nonzero = real token; None: everything up to the first end token.
+            attention_mask: (B, L), 1 = real token, 0 = padding; None: everything up to the first end token.
             trim: On a CPU, read from the mask how many tokens no prompt has, and do not compute them.
 
         Returns:
             Pooled vectors (B, P), token states (B, L, H) and their mask (B, L).
 
         Raises:
-            ValueError: There is no mask, and a row has no end token.
+            ValueError: There is no mask, and a row has no end token. On a CPU also: padding on the left or between
+                tokens, a mask that leaves out the end token, or values other than 0 and 1.
         """
         if attention_mask is None:
             is_end = input_ids.eq(-1 if self.eos_token_id is None else self.eos_token_id)
@@ -203,8 +201,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         # would wait for all queued work, so it is computed.
         longest = L
         if trim and mask.device.type == "cpu":
-            if (mask[:, 1:] & ~mask[:, :-1]).any():
-                raise ValueError("attention_mask must be ones and then zeros: pad input_ids on the right.")
+            check_padding(input_ids, mask if attention_mask is None else attention_mask, self.eos_token_id)
             filled = mask.any(dim=0).nonzero()
             longest = int(filled[-1]) + 1 if len(filled) else L
         real = mask[:, :longest]
@@ -237,6 +234,7 @@ class AdaCLIP(SavingMixin, nn.Module):
         adapter: str | None = None,
         strength: float = 1.0,
         normalize_embeddings: bool = False,
+        out: Tensor | np.ndarray | None = None,
     ) -> Tensor | np.ndarray | TextFeatures:
         """Encode prompts without dropout or gradients, as float32.
 
@@ -259,6 +257,8 @@ class AdaCLIP(SavingMixin, nn.Module):
             adapter: One of `adapters`, or "base" for none, for this call; None uses the active one.
             strength: Factor of the adapter's change of every weight, for this call: 0 gives the base.
             normalize_embeddings: Another name for `normalize`, as sentence-transformers has it.
+            out: Array or tensor (B, P), float32, to write pooled vectors to, such as a memory-mapped file; it is
+                returned. With output "pooled" only.
 
         Returns:
             Pooled vectors (B, P), or `TextFeatures` padded to the longest prompt.
@@ -271,99 +271,28 @@ class AdaCLIP(SavingMixin, nn.Module):
             raise ValueError(f"output must be 'pooled', 'tokens' or 'both', got {output!r}.")
         if convert_to_numpy and (convert_to_tensor or output != "pooled"):
             raise ValueError("convert_to_numpy goes with output='pooled' only, and not with convert_to_tensor.")
-        texts = [texts] if isinstance(texts, str) else check_texts(texts)
-        pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
+        texts = check_texts([texts] if isinstance(texts, str) else texts)
+        target = None if out is None else check_out(out, (len(texts), self.projection_size), output, convert_to_tensor)
         encoder = self._prompt_encoder(adapter, strength, with_tokens=output != "pooled", on_device=convert_to_tensor)
-        normalize = normalize or normalize_embeddings
-        features = encoder.features(pieces, batch_size, normalize=normalize, show_progress_bar=show_progress_bar)
+        options: dict[str, Any] = {"normalize": normalize or normalize_embeddings}
+        options["show_progress_bar"] = show_progress_bar
+        if len(texts) <= BLOCK and target is None:
+            pieces = token_ids(self.tokenizer, texts, long, stacklevel=4)
+            features = encoder.features(pieces, batch_size, **options)
+        else:
+            features = encode_many(
+                encoder, self.tokenizer, texts, long, batch_size, **options, out=target, stacklevel=4
+            )
         if output != "pooled":
             return features
+        if out is not None:
+            return out
         return features.pooled.numpy() if convert_to_numpy else features.pooled
 
     def forget(self) -> None:
         """Drop cached prompts and merged weights; call it after an edit of weights through `.data`."""
         self.cache.clear()
         self._weights.clear()
-
-    @property
-    def adapters(self) -> list[str]:
-        """Names of the adapters in this encoder; the first is called "default"."""
-        return list(self.text_model.peft_config)
-
-    @property
-    def active_adapter(self) -> str:
-        """The adapter that is used, trained, saved and merged; AdaCLIPError if peft was made to use several at once."""
-        active = self.text_model.base_model.active_adapters
-        if len(active) != 1:
-            raise AdaCLIPError(
-                f"{len(active)} adapters are active ({', '.join(active)}); AdaCLIP uses one. Choose it with "
-                "set_adapter, or make their sum with mix_adapters."
-            )
-        return active[0]
-
-    def load_adapter(self, repo_or_path: str | Path, name: str, *, check_base: bool = True, **load: Any) -> None:
-        """Add a trained adapter of the same base; the active adapter stays active.
-
-        Args:
-            repo_or_path: Folder or Hub repository of the adapter.
-            name: Name for it in this encoder.
-            check_base: Refuse an adapter that was made for another base.
-            **load: revision, token, cache_dir, local_files_only, subfolder, as in `from_pretrained`.
-
-        Raises:
-            AdaCLIPError: The adapter does not fit this base, or the name is taken or invalid.
-        """
-        options = hub.LoadOptions.of(load, without=("dtype", "device"))
-        folder = hub.resolve_adapter(str(repo_or_path), options)
-        if check_base:
-            hub.check_same_base(folder, self.base)
-            record = adapter_files.settings_of(folder).get(RECORD)
-            check_record(record, merge(self.text_model, None, share=True), self.base, folder)
-        adapter_files.add_adapter(self.text_model, folder, name)
-        self.to(self.device)
-
-    def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
-        """Add an adapter whose change of the base is the weighted sum of others'; the active adapter stays active.
-
-        The mix is a snapshot: further training of the others does not affect it.
-
-        Args:
-            weights: Weight of each of `adapters`, by name; their ranks add up in the mix.
-            name: Name of the mix in this encoder.
-
-        Raises:
-            ValueError: An adapter is unknown.
-            AdaCLIPError: The name is taken or invalid.
-        """
-        for adapter in weights:
-            self._check_adapter(adapter)
-        adapter_files.mix_adapters(self.text_model, weights, name)
-
-    def set_adapter(self, name: str) -> None:
-        """Make one of `adapters` the active one; raise ValueError for another name."""
-        self._check_adapter(name)
-        self.text_model.set_adapter(name)
-
-    @contextmanager
-    def disable_adapter(self) -> Iterator[None]:
-        """Make `forward` and `encode` use the base alone within the context, in this thread or task only."""
-        token = _DISABLED.set(_DISABLED.get() | {id(self)})
-        try:
-            yield
-        finally:
-            _DISABLED.reset(token)
-
-    @property
-    def _disabled(self) -> bool:
-        return id(self) in _DISABLED.get()
-
-    def adapter_parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over the active adapter's LoRA matrices, the parameters to train."""
-        return (p for name, p in self.text_model.named_parameters() if is_of(name, self.active_adapter))
-
-    def merged(self) -> PreTrainedModel:
-        """Return a plain transformers model with the active adapter merged; this encoder stays unchanged."""
-        return merge(self.text_model, self.active_adapter, share=False)
 
     @property
     def device(self) -> torch.device:
@@ -400,7 +329,3 @@ class AdaCLIP(SavingMixin, nn.Module):
         place = model.device if on_device else CPU
         key = (state, *self.pooling.state())
         return PromptEncoder(model, self.pooling, key, self.cache, padding, longest, with_tokens, place)
-
-    def _check_adapter(self, name: str) -> None:
-        if name not in self.adapters:
-            raise ValueError(f"No adapter {name!r} in this encoder: choose from {', '.join(self.adapters)}.")

@@ -6,7 +6,7 @@ import html
 import re
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import ftfy
 import torch
@@ -96,31 +96,74 @@ def token_ids(
     the lost words; "error" raises ValueError with the same words; "chunk" makes several pieces, divided at ends of
     sentences and between actions, and within a sentence only if it is too long by itself.
     """
+    pieces, lost = divided(tokenizer, check_texts(texts), long)
+    report_lost(lost, len(pieces), long, stacklevel=stacklevel + 1)
+    return pieces
+
+
+def check_padding(ids: Tensor, mask: Tensor, end_token_id: int | None) -> None:
+    """Raise ValueError unless rows are padded on the right and the mask (B, L) covers a prompt with its end token."""
+    real = mask.bool()
+    if not (mask == real).all():
+        raise ValueError("attention_mask must be 1 for tokens and 0 for padding.")
+    if not real[:, 0].all() or (real[:, 1:] & ~real[:, :-1]).any():
+        raise ValueError("attention_mask must be ones and then zeros: pad input_ids on the right, as .tokenize() does.")
+    is_end = ids == end_token_id if end_token_id is not None else torch.zeros_like(real)
+    row = (is_end.any(dim=-1) & ~(is_end & real).any(dim=-1)) | (is_end[:, 0] & (ids.shape[1] > 1))
+    if row.any():
+        raise ValueError(
+            f"Row {int(row.int().argmax())} of input_ids is padded on the left, or its mask leaves out the end token: "
+            "use .tokenize()."
+        )
+
+
+class Lost(NamedTuple):
+    """Prompts over the limit."""
+
+    count: int
+    example: str  # the words that the encoder does not see of the first one, and the limit
+
+
+def divided(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], long: LongPrompts
+) -> tuple[list[list[list[int]]], Lost | None]:
+    """Return the pieces of `token_ids`, and which prompts were cut (None: none, or in pieces)."""
     if long not in ("warn", "error", "chunk"):
         raise ValueError(f"long must be 'warn', 'error' or 'chunk', got {long!r}.")
-    texts = check_texts(texts)
     cleaned = [clean(text) for text in texts] if cleans(tokenizer) else texts
     if not cleaned:
-        return []
+        return [], None
     limit = tokenizer.model_max_length
     # Truncation is done here, so that the lost words can be named.
     rows = tokenizer(cleaned, verbose=False)["input_ids"]  # its own warning does not name the words
     too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
     if long == "chunk":
-        return [_chunks(tokenizer, cleaned[i], limit) if len(ids) > limit else [ids] for i, ids in enumerate(rows)]
+        return [
+            _chunks(tokenizer, cleaned[i], limit) if len(ids) > limit else [ids] for i, ids in enumerate(rows)
+        ], None
+    lost = None
     if too_long:
         first, end = too_long[0], affixes(tokenizer)[1]
-        lost = tokenizer.decode(rows[first][limit - len(end) : len(rows[first]) - len(end)]).strip()
-        message = (
-            f"{len(too_long)} of {len(rows)} prompts exceed {limit} tokens; of {_shorten(cleaned[first], 40)!r} "
-            f"({len(rows[first])} tokens) the encoder does not see {_shorten(lost, 200)!r}. Shorten such prompts, or "
-            "encode them with long='chunk'."
+        words = tokenizer.decode(rows[first][limit - len(end) : len(rows[first]) - len(end)]).strip()
+        example = (
+            f"exceed {limit} tokens; of {_shorten(cleaned[first], 40)!r} "
+            f"({len(rows[first])} tokens) the encoder does not see {_shorten(words, 200)!r}"
         )
-        if long == "error":
-            raise ValueError(message)
-        warnings.warn(message, stacklevel=stacklevel)
-        return [[ids if len(ids) <= limit else [*ids[: limit - len(end)], *end]] for ids in rows]
-    return [[ids] for ids in rows]
+        rows = [ids if len(ids) <= limit else [*ids[: limit - len(end)], *end] for ids in rows]
+        lost = Lost(len(too_long), example)
+    return [[ids] for ids in rows], lost
+
+
+def report_lost(lost: Lost | None, prompts: int, long: LongPrompts, *, stacklevel: int) -> None:
+    """Warn of prompts that lose their end, or raise ValueError with `long="error"`."""
+    if lost is None:
+        return
+    message = (
+        f"{lost.count} of {prompts} prompts {lost.example}. Shorten such prompts, or encode them with long='chunk'."
+    )
+    if long == "error":
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=stacklevel)
 
 
 def _chunks(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> list[list[int]]:

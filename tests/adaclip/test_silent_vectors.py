@@ -182,6 +182,25 @@ def test_disabling_concerns_one_thread_only(encoder: AdaCLIP) -> None:
     assert deviation(found["forward"], plain) < FLOAT32
 
 
+def test_padding_that_would_be_read_as_tokens_is_refused(encoder: AdaCLIP) -> None:
+    ids, mask = encoder.tokenize(["a person walks", "hi"])
+    right = encoder(ids, mask).pooled
+    for same in (mask.long(), mask.float(), None):
+        assert torch.equal(encoder(ids, same).pooled, right)
+    rolled, rolled_mask = ids.roll(3, dims=1), mask.roll(3, dims=1)
+    padded = torch.nn.functional.pad(ids, (4, 0), value=encoder.eos_token_id)
+    shorter = mask.clone()
+    shorter[0, 4:] = False
+    hole = mask.clone()
+    hole[0, 2] = False
+    additive = (~mask).float() * -1e4
+    wrong = [(padded, None), (padded, torch.nn.functional.pad(mask, (4, 0))), (rolled, rolled_mask), (ids, shorter)]
+    wrong += [(ids, hole), (ids, additive), (ids, mask[:, :-1]), (ids, torch.zeros_like(mask)), (ids, 2 * mask.long())]
+    for tokens, given in wrong:
+        with pytest.raises(ValueError, match=r"attention_mask|input_ids"):
+            encoder(tokens, given)
+
+
 def test_any_sequence_of_text_is_encoded(encoder: AdaCLIP) -> None:
     class Series:  # as pandas has it: no Sequence, but `tolist`
         def tolist(self) -> list[str]:
@@ -200,3 +219,39 @@ def test_any_sequence_of_text_is_encoded(encoder: AdaCLIP) -> None:
 def test_a_prompt_of_megabytes_is_refused(encoder: AdaCLIP) -> None:
     with pytest.raises(ValueError, match=r"Prompt 1 has 12,000,000 characters .*at most 100,000 are read"):
         encoder.encode(["hi", "walk " * 2_400_000], long="chunk")
+
+
+@pytest.mark.parametrize("output", ["pooled", "both"])
+def test_many_prompts_give_the_rows_of_few(encoder: AdaCLIP, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    texts = [f"{prompt} {i % 7}" for i in range(5) for prompt in tiny.PROMPTS] + ["", "walks. " * 60]
+    found = {}
+    for block in (4096, 5):
+        monkeypatch.setattr("adaclip.model.BLOCK", block)
+        monkeypatch.setattr("adaclip.streaming.BLOCK", block)
+        encoder.cache.clear()
+        with pytest.warns(UserWarning, match="1 of 22 prompts exceed 77 tokens") as warned:
+            found[block] = encoder.encode(texts, output=output)
+        assert len(warned) == 1
+        assert warned[0].filename == __file__
+        with pytest.raises(ValueError, match="1 of 22 prompts exceed"):
+            encoder.encode(texts, long="error")
+        found[block] = [found[block]] if output == "pooled" else [*found[block], encoder.encode(texts, long="chunk")]
+    assert all(deviation(few.float(), many.float()) < FLOAT32 for few, many in zip(*found.values(), strict=True))
+    repeated = encoder.encode([*texts[:4]] * 3)
+    assert torch.equal(repeated[:4], repeated[8:])
+
+
+def test_out_receives_the_vectors(encoder: AdaCLIP, tmp_path: Path) -> None:
+    texts = [*tiny.PROMPTS, "hi"]
+    expected = encoder.encode(texts)
+    mapped = np.lib.format.open_memmap(tmp_path / "out.npy", mode="w+", dtype=np.float32, shape=tuple(expected.shape))
+    assert encoder.encode(texts, out=mapped) is mapped
+    assert deviation(torch.from_numpy(np.load(tmp_path / "out.npy")), expected) < FLOAT32
+    place = torch.zeros_like(expected[:4])
+    assert encoder.encode(tiny.PROMPTS, out=place, normalize=True) is place
+    assert deviation(place, encoder.encode(tiny.PROMPTS, normalize=True)) < FLOAT32
+    for wrong in (place[:2], place.double(), [0.0], np.zeros((4, 6))):
+        with pytest.raises(ValueError, match="out must be a float32 array or tensor of shape"):
+            encoder.encode(tiny.PROMPTS, out=wrong)
+    with pytest.raises(ValueError, match="out goes with"):
+        encoder.encode(tiny.PROMPTS, out=place, output="both")
