@@ -217,7 +217,12 @@ def convert_weights(model: nn.Module) -> None:
 
 
 def check_end_token(adaclip: AdaCLIP) -> None:
-    """Raise AdaCLIPError unless the end token has the highest id, by which OpenAI's pooling finds it."""
+    """Raise AdaCLIPError unless OpenAI's pooling gives the encoder's vectors: it takes CLIP's highest id as the end."""
+    if adaclip.pooling.name != "text_embeds":
+        raise AdaCLIPError(
+            f"{adaclip.base}: OpenAI's interface and files are for CLIP with the pooling text_embeds; this is a "
+            f"{adaclip.tower.name} encoder with {adaclip.pooling.name}. Use AdaCLIP.encode, or export with --to hf."
+        )
     highest = max(adaclip.tokenizer.get_vocab().values())
     if adaclip.eos_token_id != highest:
         raise AdaCLIPError(

@@ -99,12 +99,19 @@ class Pooling(nn.Module):
         """Return what changes when the dense layer's weights do, for caches of pooled vectors."""
         return tuple((p.data_ptr(), p._version) for p in self.parameters() if not p.is_inference())
 
-    def learn_pooled(self, model: nn.Module, learns: bool) -> None:
-        """Set `requires_grad` of the weights that pooled vectors depend on and token states do not."""
+    def freeze_unread(self, model: nn.Module, *, pooled: bool) -> None:
+        """Stop the training of parts of the model that only pooled vectors depend on and that are not read.
+
+        Args:
+            model: The family's model, plain or wrapped by peft.
+            pooled: Whether pooled vectors are read.
+        """
         inner = _inner(model)
-        for part in (self.dense, getattr(inner, "text_projection", None), getattr(inner, "pooler", None)):
-            if isinstance(part, nn.Module):
-                part.requires_grad_(learns)
+        parts = {"text_embeds": "text_projection", "pooler": "pooler"}
+        unread = [getattr(inner, part, None) for mode, part in parts.items() if not (pooled and mode == self.mode)]
+        for part in (*unread, None if pooled else self.dense):
+            if part is not None:
+                part.requires_grad_(False)
 
 
 def family_pooling(model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> Pooling:

@@ -29,7 +29,7 @@ FOLDERS = ("[0-9]_*/config.json", "[0-9]_*/model.safetensors")  # patterns of fi
 # Our pooling: the key of Pooling's configuration that selects it.
 _MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 _LAST = "pooling_mode_lasttoken"  # CLIP's end token, where padding is on the right
-_TYPES = "sentence_transformers.models."
+TYPES = "sentence_transformers.models."
 
 
 def read_pooling(
@@ -144,7 +144,7 @@ def write_sentence_files(
         modules.append((DENSE, "Dense"))
     if pooling.unit:
         modules.append((NORMALIZE, "Normalize"))
-    listed = [{"idx": i, "name": str(i), "path": path, "type": _TYPES + kind} for i, (path, kind) in enumerate(modules)]
+    listed = [{"idx": i, "name": str(i), "path": path, "type": TYPES + kind} for i, (path, kind) in enumerate(modules)]
     write_json(folder / MODULES, listed)
 
 

@@ -52,9 +52,9 @@ class Tower:
         """
         paths: dict[str, None] = {}
         for name in modules:
-            found = self.modules.get(name) or [
-                path for path in self._paths() if path == name or path.endswith(f".{name}")
-            ]
+            own = self._paths()
+            found = self.modules.get(name) or [path for path in own if path == name]
+            found = found or [path for path in own if path.endswith(f".{name}")]
             if not found:
                 own = ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in self._paths()))
                 raise ValueError(f"{name!r} is no module of {self.name}: choose from {', '.join(self.modules)}, {own}.")

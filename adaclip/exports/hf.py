@@ -10,6 +10,8 @@ from adaclip.config import AdaCLIPError
 from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
 from adaclip.files import atomic_folder, read_json, write_json
 from adaclip.model import AdaCLIP
+from adaclip.sentence import MODULES, TYPES, write_sentence_files
+from adaclip.towers import CLIP
 
 _README = Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8")
 # CLIP's image preprocessing, apart from the size: `_transform` in `clip/clip.py` of openai/CLIP.
@@ -17,10 +19,10 @@ _IMAGES = Path(__file__).with_name("preprocessor_config.json")
 
 
 def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
-    """Write a complete Hugging Face CLIP folder: CLIPModel and tokenizer.
+    """Write a complete Hugging Face folder: for CLIP both towers (CLIPModel), for other families as `to_text_encoder`.
 
     The vision tower is the base's, or a stub if the base has none; config.json (`adaclip.vision`)
-    and README.md name it.
+    and README.md name it. `SentenceTransformer(folder)` gives the encoder's vectors.
 
     Args:
         adaclip: The encoder.
@@ -33,24 +35,29 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
         AdaCLIPError: The base's vision tower cannot be loaded, or the folder contains something else.
     """
     merged = merged_text(adaclip)
+    if not hasattr(merged, "text_projection"):
+        return to_text_encoder(adaclip, folder)
     full, real = full_clip(adaclip, merged)
     full.config.adaclip = {"vision": "base" if real else "stub"}
     with _export_folder(adaclip, Path(folder), "hf", "the base's, untouched" if real else STUB_NOTE) as staging:
         full.save_pretrained(str(staging))
         _write_tokenizer(adaclip, staging)
-        if real:
-            size = full.config.vision_config.image_size
-            images = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
-            write_json(staging / _IMAGES.name, read_json(_IMAGES) | images)
+        if adaclip.pooling.mode == "text_embeds":
+            write_json(staging / MODULES, [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}CLIPModel"}])
+        size = full.config.vision_config.image_size
+        images = {"size": {"shortest_edge": size}, "crop_size": {"height": size, "width": size}}
+        write_json(staging / _IMAGES.name, read_json(_IMAGES) | images)
     return Path(folder)
 
 
 def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
-    """Write a CLIPTextModelWithProjection folder with its tokenizer; otherwise like `to_hf`."""
+    """Write the text model (CLIP: CLIPTextModelWithProjection) and its tokenizer; otherwise like `to_hf`."""
     merged = merged_text(adaclip)
     with _export_folder(adaclip, Path(folder), "text-encoder", "none in this folder") as staging:
         merged.save_pretrained(str(staging))
         _write_tokenizer(adaclip, staging)
+        if adaclip.pooling.mode != "pooler":
+            write_sentence_files(staging, merged, adaclip.tokenizer, adaclip.pooling)
     return Path(folder)
 
 
@@ -70,8 +77,11 @@ def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> It
 
 
 def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
-    """Write the four files that every version of transformers reads; save_pretrained writes the newest format only."""
+    """Write CLIP's four files that every version of transformers reads; save_pretrained writes the newest format."""
     tokenizer = adaclip.tokenizer
+    if adaclip.tower is not CLIP:
+        tokenizer.save_pretrained(str(folder))
+        return
     tokenizer.backend_tokenizer.model.save(str(folder))  # vocab.json and merges.txt
     special = {
         "bos_token": tokenizer.bos_token,

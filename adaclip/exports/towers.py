@@ -13,9 +13,10 @@ from adaclip.adapter import first_line
 from adaclip.config import AdaCLIPError
 from adaclip.hub import load_clip
 from adaclip.model import AdaCLIP
+from adaclip.towers import CLIP
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel, CLIPTextModelWithProjection
+    from transformers import CLIPModel, PreTrainedModel
 
 RECORD = "adaclip_export.json"  # marks a folder as an export, which a later export may replace
 # The vision tower of a text-only base in formats that require one: no layers, and zero weights, so that every image
@@ -25,15 +26,17 @@ STUB_VISION |= {"image_size": 224, "patch_size": 32}
 STUB_NOTE = "a stub without layers, because the base has none: every image becomes the zero vector"
 
 
-def merged_text(adaclip: AdaCLIP) -> CLIPTextModelWithProjection:
-    """Return the merged text model on the CPU with the tokenizer's special tokens, which OpenAI's configs lack."""
+def merged_text(adaclip: AdaCLIP) -> PreTrainedModel:
+    """Return the merged text model on the CPU; CLIP's with the tokenizer's special tokens, which its configs lack."""
     merged = adaclip.merged().cpu()
+    if adaclip.tower is not CLIP:
+        return merged
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(merged.config, name, getattr(adaclip.tokenizer, name))
     return merged
 
 
-def full_clip(adaclip: AdaCLIP, merged: CLIPTextModelWithProjection) -> tuple[CLIPModel, bool]:
+def full_clip(adaclip: AdaCLIP, merged: PreTrainedModel) -> tuple[CLIPModel, bool]:
     """Return both towers with the adapted text tower, and whether the vision tower is the base's."""
     full = _base_clip(adaclip, merged.dtype)
     real = full is not None
@@ -69,7 +72,7 @@ def _base_clip(adaclip: AdaCLIP, dtype: torch.dtype) -> CLIPModel | None:
     return None if any(name.startswith("vis") for name in missing) else model
 
 
-def _with_stub(merged: CLIPTextModelWithProjection) -> CLIPModel:
+def _with_stub(merged: PreTrainedModel) -> CLIPModel:
     from transformers import CLIPConfig, CLIPModel
 
     size = merged.config.projection_dim

@@ -47,7 +47,9 @@ class FoldedTower(nn.Module):
 
     @staticmethod
     def supports(encoder: AdaCLIP) -> bool:
-        """Whether nothing but plain LoRA learns, without dropout and in the linear layers of the blocks alone."""
+        """Whether nothing but plain LoRA learns, without dropout and in the linear layers of CLIP's blocks alone."""
+        if encoder.pooling.name != "text_embeds":
+            return False
         adapter = {id(parameter) for parameter in encoder.adapter_parameters()}
         if any(parameter.requires_grad and id(parameter) not in adapter for parameter in encoder.parameters()):
             return False

@@ -82,10 +82,22 @@ def pose_slice(features: int) -> slice:
     return slice(where.root_height.start, where.positions.stop)
 
 
+class FrozenText(nn.Module):
+    """An encoder's pooled vectors, with its adapter merged, without training."""
+
+    def __init__(self, encoder: AdaCLIP) -> None:
+        super().__init__()
+        self.model, self.pooling = encoder.merged().requires_grad_(False), encoder.pooling
+
+    def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Pooled vectors (B, P) of token ids (B, L)."""
+        return self.pooling(self.model, input_ids, mask)[0]
+
+
 class StillPoseClip(nn.Module):
     """The two towers during training: the text tower, and a perceptron over one pose."""
 
-    def __init__(self, text_model: CLIPTextModelWithProjection, pose_features: int, config: PocketClipConfig) -> None:
+    def __init__(self, text_model: nn.Module, pose_features: int, config: PocketClipConfig) -> None:
         super().__init__()
         self.text_model = text_model
         self.pose = nn.Sequential(
@@ -98,7 +110,9 @@ class StillPoseClip(nn.Module):
 
     def forward(self, ids: Tensor, text_mask: Tensor, motion: Tensor, motion_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of prompts (B, L) and poses (B, pose_features): (B, projection) each."""
-        return self.text_model(input_ids=ids).text_embeds, self.pose(motion)
+        frozen = isinstance(self.text_model, FrozenText)
+        text = self.text_model(ids, text_mask) if frozen else self.text_model(input_ids=ids).text_embeds
+        return text, self.pose(motion)
 
 
 class StillPoseObjective(ContrastiveObjective):
@@ -130,7 +144,7 @@ def fit_pocket_clip(
 def fit_towers(
     accelerator: Accelerator,
     dataset: MotionDataset,
-    text_model: CLIPTextModelWithProjection,
+    text_model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     config: PocketClipConfig,
     place: Place,
@@ -149,7 +163,7 @@ def fit_pose_probe(
     accelerator: Accelerator, dataset: MotionDataset, encoder: AdaCLIP, config: PocketClipConfig, place: Place
 ) -> StillPoseClip:
     """Train a pose tower for a copy of an encoder that stays as it is: it measures what the encoder knows of poses."""
-    text_model = encoder.merged().requires_grad_(False)
+    frozen = FrozenText(encoder)
     torch.manual_seed(seeding.mix(config.seed))
-    config = replace(config, projection=text_model.config.projection_dim)
-    return fit_towers(accelerator, dataset, text_model, encoder.tokenizer, config, place)
+    config = replace(config, projection=encoder.projection_size)
+    return fit_towers(accelerator, dataset, frozen, encoder.tokenizer, config, place)

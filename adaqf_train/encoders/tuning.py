@@ -6,10 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adaclip import AdaCLIP
 from adaclip.files import atomic_folder
+from adaclip.sentence import write_sentence_files
+from adaclip.towers import CLIP
 from adaqf_train.config import EncoderConfig
 
 Tuning = Literal["lora", "frozen", "full"]
@@ -27,21 +29,30 @@ def build_encoder(base: str, config: EncoderConfig, reads: Reads) -> AdaCLIP:
 def tune(encoder: AdaCLIP, tuning: Tuning, reads: Reads = "both") -> None:
     """Set `requires_grad` of every weight.
 
-    With "full" the adapter stays as it is: fresh, it changes nothing. The projection learns only where pooled vectors
-    are read, because token states do not depend on it.
+    With "full" the adapter stays as it is: fresh, it changes nothing. What pooled vectors alone depend on, such as
+    CLIP's projection, learns only where they are read.
     """
     encoder.requires_grad_(tuning == "full")
     for parameter in encoder.adapter_parameters():
         parameter.requires_grad_(tuning == "lora")
-    if reads == "tokens":
-        encoder.text_model.base_model.model.text_projection.requires_grad_(False)
+    encoder.pooling.freeze_unread(encoder.text_model, pooled=reads != "tokens")
 
 
-def save_clip(folder: Path, model: CLIPTextModelWithProjection, tokenizer: PreTrainedTokenizerBase) -> None:
-    """A CLIP text model as a plain transformers folder."""
+def save_clip(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A text model as a plain transformers folder."""
     with atomic_folder(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+
+
+def save_text_model(folder: Path, encoder: AdaCLIP) -> None:
+    """An encoder as a plain transformers folder, its adapter merged, which is a base with the same pooling."""
+    with atomic_folder(folder) as staging:
+        merged = encoder.merged()
+        merged.save_pretrained(staging)
+        encoder.tokenizer.save_pretrained(staging)
+        if encoder.tower is not CLIP:
+            write_sentence_files(staging, merged, encoder.tokenizer, encoder.pooling)
 
 
 def save_tuned(folder: Path, encoder: AdaCLIP, tuning: Tuning) -> None:
@@ -51,5 +62,5 @@ def save_tuned(folder: Path, encoder: AdaCLIP, tuning: Tuning) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch) / "base"
-        save_clip(base, encoder.merged(), encoder.tokenizer)
+        save_text_model(base, encoder)
         encoder.save_pretrained(folder, base=base, with_base=True)

@@ -16,7 +16,7 @@ from adaclip.card import CardDetails
 from adaclip.files import atomic_folder, check_replaceable, read_json
 from adaclip.hub import LoadOptions, fetch_files
 from adaqf_train.artefacts import CONFIG, WEIGHTS, reading, write_network
-from adaqf_train.encoders.tuning import save_clip
+from adaqf_train.encoders.tuning import save_text_model
 from adaqf_train.errors import ArtefactError
 from adaqf_train.generators import registry
 from adaqf_train.generators.card import generator_card
@@ -47,7 +47,7 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
         base = encoder.base
         if generator.own_base:
             base = staging / BASE
-            save_clip(base, encoder.merged(), encoder.tokenizer)
+            save_text_model(base, encoder)
         elif Path(base).is_dir():
             base = shutil.copytree(base, staging / BASE)
         encoder.save_pretrained(staging / ENCODER, base=base, details=details)

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from adaclip.files import atomic_folder, read_json, write_json
+from adaclip.loading import load_tokenizer
 from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, reading, write_network
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig
 from adaqf_train.errors import ArtefactError
@@ -91,4 +92,4 @@ def _hash_of(folder: Path) -> str:
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     with reading(folder, (TOKENIZER,)):
-        return CLIPTokenizer.from_pretrained(folder)
+        return load_tokenizer(folder)

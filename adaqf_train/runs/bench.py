@@ -176,10 +176,10 @@ def encoding(
             model, tokenizer = encoder.merged().eval(), encoder.tokenizer
 
             @torch.no_grad()
-            def plain(texts: list[str], model=model, tokenizer=tokenizer) -> torch.Tensor:
+            def plain(texts: list[str], model=model, tokenizer=tokenizer, pooling=encoder.pooling) -> torch.Tensor:
                 padding = {"padding": "max_length", "max_length": PADDED_TOKENS, "truncation": True}
-                ids = tokenizer(texts, return_tensors="pt", **padding)["input_ids"].to(model.device)
-                return model(input_ids=ids).text_embeds
+                batch = tokenizer(texts, return_tensors="pt", **padding).to(model.device)
+                return pooling(model, batch["input_ids"], batch["attention_mask"].bool())[0]
 
             for count in prompts:
                 some, size = texts[:count], max(count, 64)

@@ -16,7 +16,7 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
-from adaqf_train.encoders.tuning import save_clip
+from adaqf_train.encoders.tuning import save_clip, save_text_model
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
@@ -152,9 +152,9 @@ class Pipeline:
                 if arm == ADAQF and self.config.encoder.tuning != "full":
                     encoder.save_pretrained(own)
                 elif arm == ADAQF:
-                    save_clip(own, encoder.merged(), encoder.tokenizer)
+                    save_text_model(own, encoder)
                     self._say(f"{own}: a whole text model, not an adapter (encoder.tuning=full). Load it as a base:")
-                    self._say(f'AdaCLIP.from_base("{own}"), or with transformers, CLIPTextModelWithProjection')
+                    self._say(f'AdaCLIP.from_base("{own}"), or with transformers, {type(encoder.merged()).__name__}')
                 generator.save_pretrained(folder)
 
             return save

@@ -16,7 +16,7 @@ from adaclip import AdaCLIP
 from adaclip.files import read_json
 from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
-from adaqf_train.encoders.tuning import save_clip, save_tuned
+from adaqf_train.encoders.tuning import save_text_model, save_tuned
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.manifest import hash_of_weights
@@ -129,7 +129,7 @@ class TrialRunner:
 
 
 def _text_model(pipeline: Pipeline, adapted: Path | None) -> Path:
-    """The folder of an encoder as a CLIP text model, its adapter merged into the weights; None is the base."""
+    """The folder of an encoder as a text model, its adapter merged into the weights; None is the base."""
     base, key = pipeline.base()
     run = pipeline.run
     if adapted is None and Path(base).is_dir():
@@ -140,7 +140,7 @@ def _text_model(pipeline: Pipeline, adapted: Path | None) -> Path:
     def make() -> None:
         if pipeline.accelerator.is_main_process:
             encoder = AdaCLIP.from_base(base) if adapted is None else AdaCLIP.from_pretrained(adapted)
-            save_clip(run.encoder, encoder.merged(), encoder.tokenizer)
+            save_text_model(run.encoder, encoder)
 
     run.stage(run.encoder.name, {"source": key if adapted is None else hash_of_weights(adapted)}, make)
     return run.encoder

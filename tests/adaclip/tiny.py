@@ -26,10 +26,10 @@ def tokenizer() -> CLIPTokenizer:
 def text_model(*, eos_token_id: int | None = None, seed: int = 0, **sizes: int) -> CLIPTextModelWithProjection:
     """Random weights; eos_token_id is what the configuration claims, by default what the tokenizer says."""
     words = tokenizer()
-    shape = {"hidden_size": 8, "intermediate_size": 16, "projection_dim": 6, "num_hidden_layers": 2} | sizes
+    shape = {"hidden_size": 8, "intermediate_size": 16, "projection_dim": 6, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 2} | sizes
     config = CLIPTextConfig(
         vocab_size=len(words),
-        num_attention_heads=2,
         max_position_embeddings=77,
         bos_token_id=words.bos_token_id,
         eos_token_id=words.eos_token_id if eos_token_id is None else eos_token_id,
