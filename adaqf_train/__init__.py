@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from adaclip._startup import lazy
 
-__all__ = ["AdaQFError", "MotionDataset", "MotionGenerator", "Report", "evaluate", "save_motion"]
+__all__ = ["AdaQFError", "MotionDataset", "MotionGenerator", "Report", "evaluate", "evaluate_motions", "save_motion"]
 
 __getattr__ = lazy(
     __name__,
@@ -20,6 +20,7 @@ __getattr__ = lazy(
     MotionGenerator="adaqf_train.generators.base",
     Report="adaqf_train.evaluation.report",
     evaluate="adaqf_train.evaluation.api",
+    evaluate_motions="adaqf_train.evaluation.standalone",
     save_motion="adaqf_train.files",
 )
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from adaqf_train.errors import AdaQFError
     from adaqf_train.evaluation.api import evaluate
     from adaqf_train.evaluation.report import Report
+    from adaqf_train.evaluation.standalone import evaluate_motions
     from adaqf_train.files import save_motion
     from adaqf_train.generators.base import MotionGenerator
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import tyro
 
@@ -69,18 +69,41 @@ class _OfRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(_OfRun):
-    """Score a finished run again, on test or val, and write its report.
+    """Score motions of any model, or a finished run again, on test or val, and write its report.
 
-    Exit code 3: the official evaluators do not give real motions their known figures.
+    Without --run, PATHS are scored by themselves. Exit code 3: the official evaluators do not give real motions their
+    known figures.
     """
 
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Motions to score without a run, a row each: folders of .npy or .npz files at any depth (joints or features),
+    MDM's results.npy, BVH files, a pack, or a data set."""
+    run: Path | None = None  # Folder of a run whose generators are scored; its networks must be trained.
+    evaluator: Path | None = None
+    """Evaluator to score with: a folder made by `adaqf evaluator`, or a run. With --run, it replaces the run's own."""
     motions: Path | None = None
-    """Motions of another program to score in place of the run's generators: a folder of NAME.npy (features or joints),
-    or MDM's results.npy."""
-    out: Path | None = None  # Folder for the report of --motions; None: only the screen.
+    """With --run: motions of another program to score in place of the run's generators, by the run's protocol: a folder
+    of NAME.npy (features or joints), or MDM's results.npy."""
+    out: Path | None = None  # Folder for the report of PATHS or --motions; None: only the screen.
+    reference: Path | None = None  # Of PATHS: real motions to compare with, in any of these forms; for FID.
+    captions: Path | None = None
+    """Of PATHS: JSON {name: caption}, CSV (name, caption) or TXT (a line each); for R-precision. None: NAME.txt or
+    captions.json beside the motions, or those inside the files."""
+    fps: float | None = None  # Of PATHS: frame rate of joints. None: the file's own, else 20 (21 joints: 12.5).
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None
+    """Of PATHS: axis of joints that points up. None: y, and motions that lie are refused."""
+    scale: float | None = None  # Of PATHS: factor that makes metres of joints. None: 1; other units are refused.
+    floor: Literal["auto", "keep", "clip"] = "auto"
+    """Of PATHS: keep leaves the floor at height 0, clip puts it under each clip, auto does so if it is far from 0."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __call__(self) -> int:
+        if self.run is None:
+            return self._without_run()
+        given = [name for name in ("reference", "captions", "fps", "up", "scale") if getattr(self, name) is not None]
+        if self.paths or given:
+            wrong = f"--{given[0]}" if given else str(self.paths[0])
+            raise ConfigError(f"{wrong}: is for motions without a run. Omit --run, or give the motions with --motions.")
         with self.scoring() as scoring:
             if scoring is None:
                 return 0
@@ -92,6 +115,31 @@ class Evaluate(_OfRun):
                 if self.out is not None:
                     report.save(self.out)
             return 3 if report.comparable is False else 0
+
+    def _without_run(self) -> int:
+        if not self.paths:
+            raise ConfigError("Nothing to score: give motions, such as adaqf evaluate samples/, or a run with --run.")
+        for name in ("data", "official", "motions"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"--{name} needs a run: give one with --run, or real motions with --reference.")
+        from rich.console import Console
+
+        from adaqf_train.evaluation.foreign import Reading
+        from adaqf_train.evaluation.standalone import evaluate_motions
+
+        report = evaluate_motions(
+            self.paths,
+            reference=self.reference,
+            captions=self.captions,
+            evaluator=self.evaluator,
+            reading=Reading(self.fps, self.up, self.scale, self.floor),
+            replications=self.evaluation.replications,
+            seed=self.evaluation.seed,
+        )
+        report.show(Console())
+        if self.out is not None:
+            report.save(self.out)
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import manifest
 from adaqf_train.evaluation.report import Report
-from adaqf_train.judges import store
+from adaqf_train.evaluation.standalone import load_evaluator
 from adaqf_train.judges.base import Evaluator
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def evaluate(
         DataError: The split is too small, or the evaluator reads other features.
         ArtefactError: The evaluator's folder is incomplete or damaged.
     """
-    fingerprint = None
-    if isinstance(evaluator, str | Path):
-        fingerprint = store.fingerprint_of(Path(evaluator))
-        towers, tokenizer, statistics = store.load_evaluator(Path(evaluator))
-        evaluator = Evaluator(towers, tokenizer, *statistics)
+    evaluator, fingerprint = load_evaluator(evaluator)
     if len(evaluator.mean) != dataset.features:
         raise DataError(
             f"{dataset.folder}: {dataset.features} features per frame, but the evaluator reads {len(evaluator.mean)}. "

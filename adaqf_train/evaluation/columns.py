@@ -29,6 +29,8 @@ PHYSICAL = {  # docs/evaluation.md has their formulas
     "dynamic_mm": "Dynamic → (mm/frame)",
     "acceleration": "Acceleration ↓ (m/s²)",
     "jerk": "Jerk ↓ (m/s³)",
+    "mean_acceleration": "Mean acceleration (m/s²)",
+    "mean_jerk": "Mean jerk (m/s³)",
     "penetration_mm": "Penetration → (mm)",
     "deep_penetration_mm": "Penetration > 5 mm → (mm)",
     "floating_mm": "Floating → (mm)",

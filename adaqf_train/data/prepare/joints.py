@@ -56,7 +56,7 @@ def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
     captions = caption_table(source / "captions.json")
     for split in SPLITS:
         path = source / f"{split}.npz"
-        positions, names, offsets, rate = _read_pack(path)
+        positions, names, offsets, rate = read_pack(path)
         spans = zip(names, itertools.pairwise(offsets), strict=True)
         with tqdm(spans, total=len(names), desc=split, unit="clip") as bar:
             for name, (start, stop) in bar:
@@ -66,7 +66,7 @@ def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
                 yield CaptionedMotion(name, joints, captions[name], split, source=path)
 
 
-def _read_pack(path: Path):
+def read_pack(path: Path):
     """A function (start, stop) -> positions (frames, J, 3) in metres; clip names, offsets, and frame rate or None."""
     try:
         with np.load(path, allow_pickle=False) as archive:
