@@ -119,20 +119,18 @@ def gather(path: Path, captions: Path | None = None, reading: Reading | None = N
 
 
 def _read(stored: Stored, reading: Reading) -> list[Clip]:
+    caption = stored.caption or ""
     if stored.array is None:
-        return [
-            replace(clip, caption=stored.caption or clip.caption)
-            for clip in read_clips(stored.path, fps=reading.fps, up=reading.up)
-        ]
-    fps = reading.fps or stored.fps
-    arrays = as_clips(stored.array if reading.scale is None else stored.array * reading.scale, stored.where)
-    several = len(arrays) > 1
-    return [
-        clip_of(
-            f"{stored.where}, motion {i}" if several else stored.where, array, fps, reading.up, stored.caption or ""
-        )
-        for i, array in enumerate(arrays)
-    ]
+        clips = read_clips(stored.path, fps=reading.fps, up=reading.up)
+        # The set is examined below, without advice for other commands.
+        return [replace(clip, caption=caption or clip.caption, notes=()) for clip in clips]
+    arrays = as_clips(stored.array, stored.where)
+    clips = []
+    for number, array in enumerate(arrays):
+        where = f"{stored.where}, motion {number}" if len(arrays) > 1 else stored.where
+        scaled = array * reading.scale if reading.scale is not None and array.ndim == 3 else array
+        clips.append(clip_of(where, scaled, reading.fps or stored.fps, reading.up, caption))
+    return clips
 
 
 def _one_skeleton(clips: Sequence[Clip]) -> Skeleton:

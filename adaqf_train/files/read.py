@@ -151,11 +151,11 @@ def _arrays(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
         motions = zip(content["motion"], content["lengths"], content["text"], strict=True)
         for number, (motion, length, text) in enumerate(motions):
             joints = np.moveaxis(np.asarray(motion, dtype=np.float64), -1, 0)[: int(length)]
-            yield _clip(f"{path}, motion {number}", joints, fps, up, str(text))
+            yield clip_of(f"{path}, motion {number}", joints, fps, up, str(text))
         return
     clips = as_clips(array, path)
     for number, one in enumerate(clips):
-        yield _clip(str(path) if len(clips) == 1 else f"{path}, motion {number}", one, fps, up)
+        yield clip_of(str(path) if len(clips) == 1 else f"{path}, motion {number}", one, fps, up)
 
 
 def _load(path: Path) -> np.ndarray | None:
@@ -203,7 +203,7 @@ def as_clips(array: np.ndarray, where: object) -> list[np.ndarray]:
     return list(array[None] if array.ndim == 3 else array)
 
 
-def _clip(where: str, array: np.ndarray, fps: float | None, up: Up | None, caption: str = "") -> Clip:
+def clip_of(where: str, array: np.ndarray, fps: float | None, up: Up | None, caption: str = "") -> Clip:
     """A clip of joints (T, J, 3) or features (T, D), checked."""
     if not array.size:
         raise ExportError(f"{where}: no frames. Create the file again.")

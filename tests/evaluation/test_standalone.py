@@ -19,6 +19,7 @@ from adaqf_train.motion.mapping import to_kit
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from adaqf_train.procedural import generate
 from tests.evaluation.test_motions import Mischief
+from tests.helpers import bvh_body
 
 CLIPS = 10
 
@@ -139,6 +140,22 @@ def test_physics_are_those_of_the_clips_with_intervals_over_them(clips, captions
     assert one["jitter_mm"]["ci95"] is None
 
 
+def test_gather_reads_bvh_files_with_their_captions(tmp_path):
+    for seed in range(2):
+        (tmp_path / f"{seed}.bvh").write_text(bvh_body("lafan1", seed=seed))
+        (tmp_path / f"{seed}.txt").write_text(f"a person stands, {seed}")
+    found = gather(tmp_path)
+    assert found.captions == ("a person stands, 0", "a person stands, 1")
+    assert found.skeleton is HUMANML3D
+    assert physics.bone_change(found.joints[0], HUMANML3D) < 1e-6
+
+
+def test_scale_leaves_features_alone(clips, tmp_path):
+    folder = save(tmp_path / "features", [encode(clip) for clip in clips])
+    before, after = gather(folder), gather(folder, None, Reading(scale=0.001))
+    assert all(np.array_equal(a, b) for a, b in zip(before.joints, after.joints, strict=True))
+
+
 def test_features_are_scored_like_the_joints_they_stand_for(clips, tmp_path):
     save(tmp_path / "joints", clips)
     save(tmp_path / "features", [encode(clip) for clip in clips])
@@ -153,8 +170,8 @@ def test_features_are_scored_like_the_joints_they_stand_for(clips, tmp_path):
     [
         (lambda clip: np.stack([clip[..., 0], -clip[..., 2], clip[..., 1]], axis=-1), Reading(up="z")),
         (lambda clip: 1000 * clip, Reading(scale=0.001)),
-        (lambda clip: clip + [0, 3, 0], Reading(floor="clip")),
-        (lambda clip: clip - [0, 3, 0], None),
+        (lambda clip: clip + np.array([0, 3, 0]), Reading(floor="clip")),
+        (lambda clip: clip - np.array([0, 3, 0]), None),
         (lambda clip: np.repeat(clip, 2, axis=0)[:-1], Reading(fps=40)),
     ],
 )
