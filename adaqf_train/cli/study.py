@@ -81,7 +81,8 @@ class StudyVerb:
         ours, theirs = _split(given)
         config = override(recipes.load(self.recipe), ours)
         every = config.validation.every or max(1, config.training.steps // POINTS)
-        common = (f"validation.every={every}", *CURVES, *SHORTER)
+        own = STUDIES[self.name].settings if self.name in STUDIES else ()
+        common = (f"validation.every={every}", *CURVES, *SHORTER, *own)
         try:
             families = override(families_of(self.recipe), theirs)
         except ConfigError as error:

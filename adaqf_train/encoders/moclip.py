@@ -6,7 +6,7 @@ embedding, and a distillation term keeps it near the base's vector. No motion is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from adaclip import AdaCLIP
 from adaqf_train import seeding
-from adaqf_train.config import ExtractorConfig
+from adaqf_train.config import ExtractorConfig, TrainingConfig
 from adaqf_train.config.networks import ContrastiveFit
 from adaqf_train.config.schema import Count, Natural, NotNegative, Positive
 from adaqf_train.data.batches import MotionBatch
@@ -82,6 +82,21 @@ class MoClipObjective(Objective):
         return loss, {"loss": aligned + config.tether * held, "contrastive": aligned, "tether": held}
 
 
+def schedule(config: MoClipConfig, rival: TrainingConfig) -> dict[str, float | None]:
+    """Warm-up, clipping and decay of a rival's training, at the same shares of the steps.
+
+    With means that only one of the two has, a comparison would measure the means.
+    """
+    share = config.steps / rival.steps
+    return {
+        "warmup": round(share * rival.warmup),
+        "drop_at": None if rival.drop_at is None else max(1, round(share * rival.drop_at)),
+        "drop_by": rival.drop_by,
+        "clip_norm": rival.clip_norm,
+        "weight_decay": rival.weight_decay,
+    }
+
+
 def fit_moclip(
     accelerator: Accelerator,
     dataset: MotionDataset,
@@ -89,17 +104,20 @@ def fit_moclip(
     motion: ExtractorConfig,
     config: MoClipConfig,
     place: Place,
-    trackers: Sequence[str] = (),
+    rival: TrainingConfig,
 ) -> AdaCLIP:
-    """Adapt an encoder by contrast, beside a motion encoder of the sizes `motion`; `save_tuned` writes it."""
+    """Adapt an encoder by contrast, beside a motion encoder of the sizes `motion`; `save_tuned` writes it.
+
+    rival: the training of the encoder that this one is compared with, whose schedule it gets (`schedule`).
+    """
     torch.manual_seed(seeding.mix(config.seed))
     encoder = AdaCLIP.from_base(base, rank=config.rank, alpha=config.alpha).to(accelerator.device)
     tune(encoder, config.tuning)
     tower = MotionExtractor(dataset.features, replace(motion, embedding=encoder.projection_size))
     objective = MoClipObjective(accelerator, encoder, tower, dataset.captions(), config)
     training = replace(
-        contrastive_training(config, trackers),
-        weight_decay=0.0,
+        contrastive_training(config, rival.trackers),
+        **schedule(config, rival),
         adapter_learning_rate=config.encoder_learning_rate,
         checkpoint_every=config.checkpoint_every,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adaclip.files import atomic_file
-from adaqf_train.config import RunConfig
+from adaqf_train.config import EvaluationConfig, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
@@ -37,14 +37,10 @@ def load_extractors(folder: Path, dataset: MotionDataset, device: torch.device) 
     return Evaluator(towers.to(device), tokenizer, dataset.mean, dataset.std)
 
 
-def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: str) -> ScoreGenerator:
-    """Make score(generator, step) -> {metric: mean}, which uses the same captions, lengths and noise each time.
-
-    The run has the evaluator, and the extractors if there is feedback. Each validation of a stage also writes a picture
-    of a few of its motions.
-    """
+def validation_protocol(config: RunConfig) -> EvaluationConfig:
+    """The protocol of a validation during training."""
     validation = config.validation
-    once = replace(
+    return replace(
         config.evaluation,
         split="val",
         protocol="full",
@@ -53,6 +49,15 @@ def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: 
         multimodality_texts=None,
         seed=validation.seed,
     )
+
+
+def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: str) -> ScoreGenerator:
+    """Make score(generator, step) -> {metric: mean}, which uses the same captions, lengths and noise each time.
+
+    The run has the evaluator, and the extractors if there is feedback. Each validation of a stage also writes a picture
+    of a few of its motions.
+    """
+    validation, once = config.validation, validation_protocol(config)
     device, trained = run.accelerator.device, "extractors" in run.stages()
     own = load_extractors(run.extractors, dataset, device) if trained else None
     judges = Judges(load_evaluator(run.evaluator, device), own)

@@ -27,13 +27,19 @@ HEAVIER = Arm("both λ three times as large", ("feedback.motion*=3", "feedback.t
 
 BASE, ADACLIP, MOCLIP = Source("base"), Source("adaclip"), Source("moclip")
 FAMILIES = {"mdm": "MDM", "pooled": "MDM, pooled text", "latent": "latent diffusion", "masked": "masked tokens"}
+POOLING = ("pooled", "masked")  # families that read the pooled vector alone: their adapter is trained with it too
 
 
 def _held(families: Iterable[str], encoders: Mapping[str, tuple[Source, str]]) -> dict[str, Arm]:
-    """Arms FAMILY_ENCODER: generators under frozen encoders, compared with the family's generator under the base."""
+    """Arms FAMILY_ENCODER: generators under frozen encoders, compared with the family's generator under the base.
+
+    An AdaCLIP is trained with the text features that the family reads, unless it is called "tokens".
+    """
     arms = {}
     for family in families:
         for name, (source, title) in encoders.items():
+            if family in POOLING and source.kind == "adaclip" and name != "tokens":
+                source = replace(source, settings=(*source.settings, *POOLED))
             arm = Arm(f"{FAMILIES[family]}: {title}", kind=family, encoder=source, against=f"{family}_base")
             if family in ("mdm", "pooled"):
                 # Under the base this is the baseline of the other studies, and shares its runs.
@@ -146,11 +152,29 @@ CONVERGENCE = Study(
     arms={"baseline": BASELINE, "full": FULL, "pooled_baseline": POOLED_BASELINE, "pooled_full": POOLED_FULL},
     claims=(*_sooner("AdaQF", "full", "baseline"), *_sooner("AdaQF, pooled text", "pooled_full", "pooled_baseline")),
 )
+GUIDANCE = Study(
+    "guidance",
+    "FID against R-precision over guidance",
+    "Not part",
+    arms={"pooled_baseline": POOLED_BASELINE, "pooled_full": replace(POOLED_FULL, against=None)},
+    claims=(
+        Claim("AdaQF: lower FID at the same R@3", "fid", "pooled_full", "pooled_baseline", along="fid"),
+        Claim(
+            "AdaQF: higher R@3 at the same FID", "r_precision_3", "pooled_full", "pooled_baseline", along="precision"
+        ),
+        Claim("AdaQF: the area between the curves", "fid", "pooled_full", "pooled_baseline", along="area"),
+        Claim("AdaQF: lower FID, each at its own guidance", "fid", "pooled_full", "pooled_baseline"),
+        Claim("AdaQF: higher R@3, each at its own guidance", "r_precision_3", "pooled_full", "pooled_baseline"),
+    ),
+    # No validation during training, and no point twice: sampling takes most of the time of this study.
+    settings=("validation.every=none", "evaluation.replications=1", "evaluation.curve_replications=1"),
+)
 TRANSFER = Study(
     "transfer",
     "AdaCLIP in other generators",
     "Table 3",
-    arms=_held(FAMILIES, {"base": (BASE, "base"), "adaclip": (ADACLIP, "AdaCLIP")}),
+    arms=_held(FAMILIES, {"base": (BASE, "base"), "adaclip": (ADACLIP, "AdaCLIP")})
+    | _held(POOLING, {"tokens": (ADACLIP, "AdaCLIP trained with token text")}),
     claims=tuple(
         claim
         for family, title in FAMILIES.items()
@@ -186,9 +210,10 @@ ENCODERS = Study(
             "base": (BASE, "base"),
             "moclip": (MOCLIP, "MoCLIP's way"),
             "adaclip": (ADACLIP, "AdaCLIP"),
-            "adaclip_pooled": (Source("adaclip", POOLED), "AdaCLIP trained with pooled text"),
         },
-    ),
+    )
+    | _held(("masked",), {"tokens": (ADACLIP, "AdaCLIP trained with token text")})
+    | _held(("mdm",), {"adaclip_pooled": (Source("adaclip", POOLED), "AdaCLIP trained with pooled text")}),
     claims=tuple(
         claim
         for family in ("masked", "mdm")
@@ -250,7 +275,7 @@ IMPROVEMENTS = Study(
     metrics=ON_VAL,
     note="Means of the last three points of each curve on val, so that choices made here do not use the test split.",
 )
-_ALL = (COMPONENTS, WEIGHTS, FEW_SAMPLES, FEEDBACK, CONVERGENCE, TRANSFER)
+_ALL = (COMPONENTS, WEIGHTS, FEW_SAMPLES, FEEDBACK, CONVERGENCE, GUIDANCE, TRANSFER)
 _ALL += (DATASETS, ENCODERS, FORGETS, FINDING, IMPROVEMENTS)
 STUDIES = {study.name: study for study in _ALL}
 

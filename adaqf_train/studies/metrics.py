@@ -14,6 +14,8 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "minimal_pairs": ("minimal pairs ↑", False),
     "mm_dist": ("MM-dist ↓", True),
     "skating": ("skating ↓", True),
+    "jerk": ("jerk ↓", True),
+    "guidance": ("guidance", None),
 }
 GENERATION = tuple(METRICS)
 _KEPT = {
@@ -34,9 +36,9 @@ RETRIEVAL = tuple(_FOUND)
 # Improvements are chosen by the means of the last points of a curve on val.
 VAL, LAST = "val_", 3
 ON_VAL = tuple(
-    f"{VAL}{name}" for name in ("fid", "r_precision_3", "gap", "attributes", "minimal_pairs", "mm_dist", "skating")
+    f"{VAL}{name}"
+    for name in ("fid", "r_precision_3", "gap", "attributes", "minimal_pairs", "mm_dist", "skating", "jerk")
 )
 METRICS |= {name: METRICS[name.removeprefix(VAL)] for name in ON_VAL}
-METRICS["val_gap"] = ("R@3 by extractors − R@3 ↓", True)  # results keep no ground truth on val
 METRICS |= {name: (title, False) for name, title in _KEPT.items()}
 METRICS |= {name: (title, name.endswith("median_rank")) for name, title in _FOUND.items()}

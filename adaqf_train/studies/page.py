@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from adaclip.files import atomic_file
-from adaqf_train.studies import figures, results, tables
+from adaqf_train.studies import figures, guidance, results, tables
 from adaqf_train.studies.metrics import METRICS, ON_VAL
+from adaqf_train.studies.results import is_older
 from adaqf_train.studies.schema import Study
 
 DRAWN = ("fid", "r_precision_3", "attributes", "minimal_pairs")  # of these, the ones that a study shows; else its first
@@ -16,7 +17,17 @@ CURVES = {"fid": "FID on val ↓", "r_precision_3": "R@3 on val ↑"}
 STATISTICS = (
     "Means over training seeds, ± half of the 95 % interval by Student's t if there are several seeds. Base, "
     "extractors and evaluator were trained with one seed each. Differences are paired by seed, and bold if the whole "
-    "interval lies on one side of zero. A verdict needs {seeds} seeds; every claim is tested by itself."
+    "interval lies on one side of zero. A verdict needs {seeds} seeds; every claim is tested by itself. “Power 80 % "
+    "from” is the smallest true difference that a paired t-test over as many seeds would find in four of five studies, "
+    "if differences vary as much as these: what is undecided may be smaller."
+)
+OLDER = (
+    "These results are of a version that scored every arm at one guidance{guidances}. Feedback acts like guidance, so "
+    "FID and R@3 at one guidance compare different points of two curves."
+)
+ALONG = (
+    "Along the curves over guidance, means over seeds, linear between the points and never beyond them; intervals are "
+    "Student's t with the jackknife's standard error over seeds (for one seed, over replications):"
 )
 
 
@@ -29,7 +40,10 @@ def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path,
     parts = [f"# {study.title}", f"{study.paper} of the paper. {study.note}", statistics]
     parts += [f"```sh\n{command}\n```", _cost(found)]
     for label, arms in found.items():
-        parts += [f"## {label}", tables.figures_table(study, arms), tables.differences_table(study, arms)]
+        parts += [f"## {label}", _older(arms), tables.figures_table(study, arms)]
+        parts += [tables.differences_table(study, arms), tables.guidance_table(study, arms)]
+        if along := tables.along_table(study, arms):
+            parts += [ALONG, along]
         parts += [tables.convergence_table(study, arms), tables.levels_table(study, arms)]
         if study.metrics != ON_VAL and any(result.curve for by_seed in arms.values() for result in by_seed.values()):
             on_val = replace(study, metrics=ON_VAL)
@@ -57,6 +71,9 @@ def _figures(study: Study, folder: Path, label: str, arms: tables.Results) -> li
         values[arm.title] = {metric: by_seed for metric, by_seed in by_metric.items() if by_seed}
         curves[arm.title] = list(found.values())
     lines = []
+    name = f"{study.name}-{label}-guidance.png"
+    if guidance.draw(folder / name, {arm.title: arms.get(name, {}) for name, arm in study.arms.items()}):
+        lines.append(f"![FID against R@3 over guidance, {label}]({name})")
     for kind, draw, *content in (
         ("figures", figures.draw_estimates, values, shown),
         ("curves", figures.draw_curves, curves, CURVES),
@@ -65,6 +82,15 @@ def _figures(study: Study, folder: Path, label: str, arms: tables.Results) -> li
         if draw(folder / name, *content):
             lines.append(f"![{kind} of {label}]({name})")
     return lines
+
+
+def _older(arms: tables.Results) -> str:
+    """Say so if the results are of a version without curves over guidance; "" if they are not."""
+    found = [result for by_seed in arms.values() for result in by_seed.values()]
+    older = [result for result in found if is_older(result)]
+    configs = [result.manifest["config"] for result in older if "config" in result.manifest]
+    used = sorted({config["sampling"]["guidance"] for config in configs})
+    return OLDER.format(guidances=f" ({', '.join(map(str, used))})" if used else "") if older else ""
 
 
 def _cost(found: Mapping[str, tables.Results]) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from adaclip.files import read_json, write_json
 from adaqf_train.errors import ResultError
+from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.studies.metrics import LAST, VAL
 from adaqf_train.studies.trial import Trial
 
 Figures = dict[str, float]
-# Results keep no ground truth on val: gaps there are not relative to it.
-_UNKNOWN = {"r_precision_3": 0.0, "r_precision_3_extractors": 0.0}
+JUDGED = ("r_precision_3", "r_precision_3_extractors")  # R@3 by the independent evaluator, and by the extractors
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Result:
     truth: Figures  # the real motions', by the same evaluator
     curve: list[Figures] = field(default_factory=list)  # on val during training: {"step", metric, …}
     manifest: Mapping[str, object] = field(default_factory=dict)  # seconds, machine, versions, settings, fingerprints
+    # What versions since curves over guidance store beside it.
+    guidance: Mapping[str, object] = field(
+        default_factory=dict
+    )  # `curves.ArmCurve`; the test figures are at its choice
+    truth_val: Figures = field(default_factory=dict)  # the real motions' on val
 
     def save(self, folder: Path) -> Path:
         path = folder / f"{self.trial.name}.json"
@@ -39,7 +44,11 @@ def read(path: Path) -> Result:
     content = read_json(path)
     try:
         trial = Trial(**content["trial"] | {"settings": tuple(content["trial"]["settings"])})
-        return Result(trial, *(content[part] for part in ("test", "truth", "curve", "manifest")))
+        newer = {part: content[part] for part in ("guidance", "truth_val") if part in content}
+        result = Result(trial, *(content[part] for part in ("test", "truth", "curve", "manifest")), **newer)
+        if result.guidance:
+            ArmCurve.of(result.guidance)
+        return result
     except (KeyError, TypeError) as error:
         raise ResultError(f"{path}: not the result of a trial ({error}). Delete it to run the trial again.") from error
 
@@ -55,6 +64,11 @@ def load(folder: Path, trial: Trial) -> Result | None:
     return result
 
 
+def is_older(result: Result) -> bool:
+    """Whether a version without curves over guidance scored the motions of a result."""
+    return "fid" in result.test and "guidances" not in result.manifest.get("config", {}).get("evaluation", {})
+
+
 def by_seed(results: Mapping[int, Result], metric: str) -> dict[int, float]:
     """{seed: figure} of the results whose figure is known and finite."""
     values = {seed: figure(result, metric) for seed, result in results.items()}
@@ -66,16 +80,17 @@ def figure(result: Result, metric: str) -> float | None:
 
     Beside the names in `Result.test`, "attributes" is the mean accuracy over the attributes, "delta" R@3 minus the
     ground truth's, and "gap" R@3 by the feedback's own extractors minus R@3 by the independent evaluator, each relative
-    to the ground truth's. With the prefix "val_" a figure is taken on val, as the mean of the last points of the curve.
+    to the ground truth's. With the prefix "val_" a figure is taken on val, as the mean of the last points of the curve;
+    older results have no ground truth on val, and theirs on test takes its place.
     """
     if metric.startswith(VAL):
-        name = metric.removeprefix(VAL)
-        points = [figure(Result(result.trial, point, _UNKNOWN), name) for point in result.curve[-LAST:]]
+        name, truth = metric.removeprefix(VAL), result.truth_val or result.truth
+        points = [figure(Result(result.trial, point, truth), name) for point in result.curve[-LAST:]]
         return None if not points or None in points else sum(points) / len(points)
     test, truth = result.test, result.truth
-    deltas = {name: test[name] - truth[name] for name in _UNKNOWN if name in test and name in truth}
+    deltas = {name: test[name] - truth[name] for name in JUDGED if name in test and name in truth}
     derived = {"attributes": mean_attribute(test), "delta": deltas.get("r_precision_3"), "gap": None}
-    if len(deltas) == len(_UNKNOWN):
+    if len(deltas) == len(JUDGED):
         derived["gap"] = deltas["r_precision_3_extractors"] - deltas["r_precision_3"]
     return derived[metric] if metric in derived else test.get(metric)
 

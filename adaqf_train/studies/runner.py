@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from accelerate import Accelerator
 
 from adaclip import AdaCLIP
 from adaclip.files import read_json
-from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
+from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip, schedule
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
 from adaqf_train.encoders.tuning import save_text_model, save_tuned
 from adaqf_train.errors import RunError
+from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.forgetting import GENERAL_PROMPTS, kept_structure, still_pose_retrieval
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.evaluation.protocol import Row
@@ -29,7 +31,7 @@ from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.scoring import Scoring
 from adaqf_train.runs.settings import changes
 from adaqf_train.runs.stages import Pipeline
-from adaqf_train.runs.validator import load_extractors
+from adaqf_train.runs.validator import load_extractors, validation_protocol
 from adaqf_train.studies.results import Figures, Result
 from adaqf_train.studies.schema import Arm, Source
 from adaqf_train.studies.transfer import Transfer
@@ -55,15 +57,16 @@ class TrialRunner:
         with workspace.claimed(run):
             pipeline, started = workspace.pipeline(run, label, arm, seed), time.monotonic()
             encoder = _text_model(pipeline, adapted) if arm.encoder else None
+            truth, more = {}, {}
             if arm.kind == "extractors":
-                test, truth = _retrieval(pipeline), {}
+                test = _retrieval(pipeline)
             elif arm.kind == "encoder":
-                test, truth = _forgetting(pipeline, encoder), {}
+                test = _forgetting(pipeline, encoder)
             else:
-                test, truth = self._generation(pipeline, arm, encoder)
+                test, truth, more = self._generation(pipeline, arm, encoder)
             points = run.curve(ADAQF if arm.encoder is None else run.generator.name)
             curve = [json.loads(line) for line in points.read_text().splitlines()] if points.is_file() else []
-            return Result(trial, test, truth, curve, self._manifest(pipeline, started))
+            return Result(trial, test, truth, curve, self._manifest(pipeline, started), **more)
 
     def _adapted(self, label: str, source: Source, seed: int) -> Path | None:
         """The folder of an encoder, trained unless it exists; None for the base, which is not trained."""
@@ -105,8 +108,13 @@ class TrialRunner:
             "families": asdict(self.workspace.setup.families),
         }
 
-    def _generation(self, pipeline: Pipeline, arm: Arm, encoder: Path | None) -> tuple[Figures, Figures]:
-        """Train a generator; return test figures of its motions and the real ones. encoder: None trains it as well."""
+    def _generation(
+        self, pipeline: Pipeline, arm: Arm, encoder: Path | None
+    ) -> tuple[Figures, Figures, dict[str, Mapping]]:
+        """Train a generator; return test figures of its motions and of the real ones, and what else a result keeps.
+
+        encoder: None trains it as well.
+        """
         run = pipeline.run
         if encoder is None:
             pipeline.train(ADAQF)
@@ -116,16 +124,27 @@ class TrialRunner:
             generator = Transfer(pipeline, self.workspace.setup.families).train(arm.kind, encoder)
             weights = hash_of_weights(run.generator)
         if not pipeline.accelerator.is_main_process:
-            return {}, {}
+            return {}, {}, {}
         scoring, name = Scoring(pipeline), run.generator.name
         # A report voids minimal pairs if the real motions' own figure shows that they mean nothing.
         rows = Report.of({"gt": scoring.row("gt"), name: scoring.score(name, generator, weights)}, {}).rows
         test, most = _means(rows[name]), generator.levels
         for level in range(most or 0):  # R0 is the base level alone
             generator.levels = level + 1
-            by_level = test if level + 1 == most else _means(scoring.score(f"{name}_R{level}", generator, weights))
+            by_level = (
+                test
+                if level + 1 == most
+                else _means(scoring.score(f"{name}_R{level}", generator, weights, curve=False))
+            )
             test |= {f"{metric}_R{level}": by_level[metric] for metric in ("fid", "r_precision_3")}
-        return test, _means(rows["gt"])
+        more = {}
+        if name in scoring.curves:
+            more["guidance"] = scoring.curves[name].as_dict()
+            test["guidance"] = scoring.curves[name].chosen
+        if pipeline.config.validation.every is not None:
+            once = validation_protocol(pipeline.config)
+            more["truth_val"] = _means(protocol.evaluate(None, pipeline.dataset("val"), scoring.judges, once))
+        return test, _means(rows["gt"]), more
 
 
 def _text_model(pipeline: Pipeline, adapted: Path | None) -> Path:
@@ -150,7 +169,8 @@ def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
     run = pipeline.run
     config = replace(moclip, seed=moclip.seed + 100 * pipeline.config.training.seed)
     base, base_key = pipeline.base()
-    settings = {"config": asdict(config), "base": base_key, **pipeline.inputs}
+    rival = pipeline.config.training
+    settings = {"config": asdict(config), "schedule": schedule(config, rival), "base": base_key, **pipeline.inputs}
 
     def make() -> None:
         encoder = fit_moclip(
@@ -160,7 +180,7 @@ def _train_moclip(pipeline: Pipeline, moclip: MoClipConfig) -> None:
             pipeline.config.extractors,
             config,
             pipeline.place(run.moclip.name, settings),
-            pipeline.config.training.trackers,
+            rival,
         )
         if pipeline.accelerator.is_main_process:
             save_tuned(run.moclip, encoder, config.tuning)

@@ -37,7 +37,8 @@ class Claim:
     """A claim of the paper as a comparison that a table can decide: `arm` is better than `than` on `metric`.
 
     With a `share` the claim is about speed: on val, `arm` reaches the best value of `than` within this share of the
-    steps that `than` needs.
+    steps that `than` needs. With `along` it is about the curves over guidance: "fid" at the same R@3, "precision" (R@3)
+    at the same FID, or the "area" between them.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Claim:
     arm: str
     than: str
     share: float | None = None
+    along: Literal["fid", "precision", "area"] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ class Study:
     reference: str = ""  # arm that differences are taken to; by default the first
     seeds: int = 3  # training seeds that a verdict needs
     metrics: tuple[str, ...] = GENERATION  # columns of its tables, from `metrics.METRICS`
+    settings: tuple[str, ...] = ()  # of every arm, unless the command line says otherwise
     may_coincide: bool = False  # titles state values, so that an arm may repeat what the recipe has already
     note: str = (
-        "Figures are on the test split, by the independent evaluator. Curves are on val; those of masked tokens show "
-        "the base level alone."
+        "Figures are on the test split, by the independent evaluator, with the guidance that val chooses for each arm. "
+        "Curves of the training are on val; those of masked tokens show the base level alone."
     )
 
     def __post_init__(self) -> None:

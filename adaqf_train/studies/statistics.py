@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from adaqf_train.evaluation.power import LEVEL, deviation_of
+from adaqf_train.evaluation.power import LEVEL, deviation_of, smallest_difference
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
@@ -36,6 +37,14 @@ class Estimate:
     mean: float
     half: float | None  # half width of the 95 % interval; None for one seed, whose spread is unknown
     seeds: int
+
+    @property
+    def sees(self) -> float | None:
+        """The smallest difference that a paired test over these seeds finds with a power of 80 %; None: unknown."""
+        if self.half is None:
+            return None
+        deviation = self.half * math.sqrt(self.seeds) / float(stats.t.ppf(1 - LEVEL / 2, self.seeds - 1))
+        return smallest_difference(deviation, self.seeds, paired=True)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")

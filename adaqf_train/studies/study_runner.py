@@ -8,10 +8,15 @@ from pathlib import Path
 
 from adaqf_train.errors import ConfigError, DataError, DivergenceError, ResultError, RunLocked
 from adaqf_train.studies import results, tables
-from adaqf_train.studies.results import Result
+from adaqf_train.studies.results import Result, is_older
 from adaqf_train.studies.runner import TrialRunner
 from adaqf_train.studies.schema import Study
 from adaqf_train.studies.workspace import Workspace, agreed
+
+_DIFFERENT_VERSIONS = (
+    "results of an earlier version, such as {names}, scored every arm at one guidance; new ones are scored at the "
+    "guidance that val chooses, and do not compare. Give another --results, or delete the earlier ones."
+)
 
 Place = tuple[str, str, int]  # data set, arm, seed
 
@@ -35,6 +40,7 @@ class StudyRunner:
         if unknown := set(arms) - self.study.arms.keys():
             raise ConfigError(f"There is no arm {sorted(unknown)}: choose from {', '.join(self.study.arms)}.")
         arms = arms or tuple(self.study.arms)
+        self._check_versions(arms)
         if not self.study.may_coincide:
             self.workspace.setup.check_arms({name: self.study.arms[name] for name in arms})
         failed: dict[Place, str] = {}
@@ -80,6 +86,7 @@ class StudyRunner:
             if (result := self._result(label, arm, seed)) is not None:
                 found[label][arm][seed] = result
         for label, arms in found.items():
+            _check_one_version([result for by_seed in arms.values() for result in by_seed.values()], self.kept)
             names = {r.manifest["evaluator"]: r.trial.name for by_seed in arms.values() for r in by_seed.values()}
             names.pop(None, None)  # of trials that no evaluator scores
             if len(names) > 1:
@@ -88,6 +95,15 @@ class StudyRunner:
                     "are one of each). Delete those of one of them and run the study again."
                 )
         return found
+
+    def _check_versions(self, arms: Sequence[str]) -> None:
+        """Refuse to add results to those of a version without curves over guidance, before anything is trained."""
+        if not self.workspace.setup.config.evaluation.guidances:
+            return
+        found = {place: self._result(*place) for place in self._all(arms)}
+        older = [result for result in found.values() if result is not None and is_older(result)]
+        if older and None in found.values():
+            raise ResultError(f"{self.kept}: {_DIFFERENT_VERSIONS.format(names=older[0].trial.name)}")
 
     def _all(self, arms: Sequence[str]) -> list[Place]:
         return [(label, arm, n) for n in range(self.seeds) for label in self.workspace.setup.data for arm in arms]
@@ -108,3 +124,10 @@ class StudyRunner:
         if changed := setup.changes(self.study.arms[arm], seed, result.manifest):
             raise ResultError(f"{path}: made with other settings ({changed}). Delete it to run the trial again.")
         return result
+
+
+def _check_one_version(found: Sequence[Result], folder: Path) -> None:
+    """Refuse a table that mixes results with curves over guidance and results of a version without them."""
+    older = [result.trial.name for result in found if is_older(result)]
+    if older and any(result.guidance for result in found):
+        raise ResultError(f"{folder}: {_DIFFERENT_VERSIONS.format(names=older[0])}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from statistics import median
 
+from adaqf_train.evaluation.curve_report import comparison_row
+from adaqf_train.studies import guidance
 from adaqf_train.studies.metrics import METRICS
 from adaqf_train.studies.paper import tables_of
 from adaqf_train.studies.results import Result, by_seed, mean_attribute
@@ -59,25 +61,61 @@ def differences_table(study: Study, results: Results) -> str:
 
 def verdicts_table(study: Study, results: Mapping[str, Results]) -> str:
     """The study's claims on each data set. results: {data set: {arm: {seed: result}}}."""
-    rows = [["claim", "data", "difference", "seeds", "verdict"]]
+    rows = [["claim", "data", "power 80 % from", "difference", "seeds", "verdict"]]
     for claim in study.claims:
+        decide = _decide_speed if claim.share is not None else _decide_along if claim.along else _decide_difference
         for data, found in results.items():
-            cells, decided = (_decide_difference if claim.share is None else _decide_speed)(claim, found, study.seeds)
+            cells, decided = decide(claim, found, study.seeds)
             rows.append([claim.text, data, *cells, f"**{decided}**"])
     return _table(rows)
 
 
 def _decide_difference(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
     difference = _difference(found, claim.arm, claim.than, claim.metric)
-    decided = verdict(difference, lower=bool(METRICS[claim.metric][1]), seeds=seeds)
-    return [_signed(difference), str(difference.seeds if difference else 0)], decided
+    return _decided(difference, seeds, lower=bool(METRICS[claim.metric][1]))
+
+
+def _decide_along(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
+    ours, theirs = (found.get(arm, {}) for arm in (claim.arm, claim.than))
+    shared = len(guidance.curves_of(ours).keys() & guidance.curves_of(theirs).keys())
+    difference = guidance.along(guidance.compared(ours, theirs), claim.along, shared)
+    cells, decided = _decided(difference, seeds, lower=claim.along != "precision")
+    if difference is None and shared:
+        cells = [NONE, "the curves do not meet", str(shared)]
+    return cells, decided
+
+
+def _decided(difference: Estimate | None, seeds: int, *, lower: bool) -> tuple[list[str], Verdict]:
+    sees = None if difference is None else difference.sees
+    cells = [NONE if sees is None else f"{sees:.3f}", _signed(difference), str(difference.seeds if difference else 0)]
+    return cells, verdict(difference, lower=lower, seeds=seeds)
 
 
 def _decide_speed(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
     races = _races(found, claim.arm, claim.than, claim.metric)
     votes = [race.within(claim.share) for race in races]
     shares = ", ".join(f"{race}{' (too coarse)' * (vote is None)}" for race, vote in zip(races, votes, strict=True))
-    return [f"shares {shares}" if races else NOT_RUN, str(len(races))], verdict_on_votes(votes, seeds=seeds)
+    return [NONE, f"shares {shares}" if races else NOT_RUN, str(len(races))], verdict_on_votes(votes, seeds=seeds)
+
+
+def guidance_table(study: Study, results: Results) -> str:
+    """The points of every arm's curve over guidance, as means over seeds, on test and on val."""
+    rows = [["", "guidance", "FID ↓", "R@3 ↑", "FID on val ↓", "R@3 on val ↑", "chosen by"]]
+    for name, arm in study.arms.items():
+        rows += guidance.points_rows(arm.title, results.get(name, {}))
+    return _table(rows)
+
+
+def along_table(study: Study, results: Results) -> str:
+    """Each arm's curve minus its reference's: FID at the same R@3, R@3 at the same FID, area between them."""
+    rows: list[list[str]] = []
+    for name, against in _compared(study):
+        found = guidance.compared(results.get(name, {}), results.get(against, {}))
+        if found is not None:
+            cells = comparison_row(found)
+            rows = rows or [["", "minus", *cells]]
+            rows.append([study.arms[name].title, study.arms[against].title, *cells.values()])
+    return _table(rows)
 
 
 def convergence_table(study: Study, results: Results) -> str:

@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from torch.nn.functional import cosine_similarity
 
 from adaclip import AdaCLIP
-from adaqf_train.config import PocketClipConfig
+from adaqf_train.config import PocketClipConfig, TrainingConfig
 from adaqf_train.encoders import pocket_clip
-from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip
+from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip, schedule
 from adaqf_train.encoders.tuning import save_clip, save_tuned
 from adaqf_train.errors import ConfigError
 from adaqf_train.training.loop import Place
@@ -48,7 +48,8 @@ def fit(accelerator, tiny_train, tiny_config, base, tmp_path_factory):
     def run(config: MoClipConfig, folder=None) -> AdaCLIP:
         folder = folder or tmp_path_factory.mktemp("moclip")
         place = Place(folder / "log.jsonl", folder / "checkpoints")
-        return fit_moclip(accelerator, tiny_train, str(base), tiny_config.extractors, config, place)
+        rival = TrainingConfig(steps=80, warmup=50, drop_at=64, clip_norm=1.0)
+        return fit_moclip(accelerator, tiny_train, str(base), tiny_config.extractors, config, place, rival)
 
     return run
 
@@ -115,3 +116,11 @@ def test_impossible_settings_are_refused():
     for changes, message in (({"tether": -1.0}, "tether"), ({"batch": 1}, "batch"), ({"temperature": 0.0}, "positive")):
         with pytest.raises(ConfigError, match=message):
             replace(CONFIG, **changes)
+
+
+def test_schedule_is_the_rivals_at_the_same_shares_of_the_steps():
+    rival = TrainingConfig(steps=800, warmup=40, drop_at=600, drop_by=0.5, clip_norm=2.0, weight_decay=0.02)
+    found = schedule(replace(CONFIG, steps=400), rival)
+    assert found == {"warmup": 20, "drop_at": 300, "drop_by": 0.5, "clip_norm": 2.0, "weight_decay": 0.02}
+    plain = schedule(replace(CONFIG, steps=400), replace(rival, warmup=0, drop_at=None, clip_norm=None))
+    assert (plain["warmup"], plain["drop_at"], plain["clip_norm"]) == (0, None, None)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adaqf_train.errors import ConfigError, ResultError
+from adaqf_train.evaluation.curves import ArmCurve
+from adaqf_train.evaluation.power import smallest_difference
 from adaqf_train.studies import definitions as studies
-from adaqf_train.studies import figures, results, tables
+from adaqf_train.studies import figures, guidance, results, tables
 from adaqf_train.studies.definitions import STUDIES
+from adaqf_train.studies.page import write_study
 from adaqf_train.studies.results import Result
 from adaqf_train.studies.trial import Trial
 
+PUBLISHED = Path(__file__).parents[2] / "results"
 TRUTH = {"fid": 0.01, "r_precision_3": 0.98, "r_precision_3_extractors": 0.99, "attribute_side": 1.0}
 
 
@@ -61,6 +67,16 @@ def test_figure_on_val_is_the_mean_of_the_last_points():
     assert results.figure(found, "val_attributes") == 0.5
     assert results.figure(found, "val_skating") is None
     assert results.figure(result("full", 0, 3.0), "val_fid") is None
+
+
+def test_figure_of_the_gap_on_val_is_relative_to_the_ground_truth():
+    """Extractors of another kind have another ground truth: without it, weak extractors seem to leave no gap."""
+    points = [{"step": 5, "r_precision_3": 0.8, "r_precision_3_extractors": 0.82}]
+    known = replace(result("full", 0, 3.0, points), truth_val={"r_precision_3": 0.99, "r_precision_3_extractors": 0.97})
+    assert results.figure(known, "val_gap") == pytest.approx((0.82 - 0.97) - (0.8 - 0.99))
+    older = result("full", 0, 3.0, points)  # its ground truth on test takes the place
+    assert results.figure(older, "val_gap") == pytest.approx((0.82 - 0.99) - (0.8 - 0.98))
+    assert results.figure(replace(older, truth={}), "val_gap") is None
 
 
 def test_figure_derives_delta_gap_and_attributes():
@@ -112,6 +128,61 @@ def test_tables_show_results_verdicts_and_missing_trials(some):
     assert tables.verdicts_table(study, {"procedural": two}).splitlines()[2].endswith("| -1.000 | 1 | **undecided** |")
     assert "the paper" not in tables.verdicts_table(study, {"procedural": some})
     assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
+
+
+@pytest.fixture
+def curved() -> tables.Results:
+    """Three seeds of two arms with curves: at one guidance AdaQF loses FID, along the curves it wins."""
+    points = {
+        "pooled_baseline": {1.0: (2.7, 0.70), 1.5: (4.9, 0.77), 2.5: (10.9, 0.76)},
+        "pooled_full": {1.0: (2.6, 0.75), 1.5: (5.8, 0.84), 2.5: (9.0, 0.85)},
+    }
+
+    def one(arm: str, seed: int) -> Result:
+        noise = 0.1 * seed * (1 if arm == "pooled_full" else 1.2)
+        rows = {g: [{"fid": fid + noise, "r_precision_3": r}] for g, (fid, r) in points[arm].items()}
+        curve = ArmCurve(1.0, rows, rows).as_dict()
+        found = result(arm, seed, rows[1.0][0]["fid"])
+        manifest = {"config": {"evaluation": {"guidances": [1.0, 1.5, 2.5]}}, "seconds": {}, "threads": 1, "torch": "2"}
+        return replace(found, guidance=curve, manifest=manifest)
+
+    return {arm: {seed: one(arm, seed) for seed in range(3)} for arm in points}
+
+
+def test_tables_compare_arms_along_their_curves(curved, tmp_path):
+    study = STUDIES["guidance"]
+    points = tables.guidance_table(study, curved).splitlines()
+    assert points[2] == "| baseline, pooled text | 1 | 2.820 | 0.700 | 2.820 | 0.700 | 3 of 3 |"
+    assert len(points) == 2 + 6
+    along = tables.along_table(study, curved).splitlines()
+    assert along[2].startswith("| AdaQF, pooled text | baseline, pooled text | – (R@3 0.700 lies outside its own curve")
+    assert "0.750 to 0.770" in along[2]
+    lower, higher, area, *own = tables.verdicts_table(study, {"procedural": curved}).splitlines()[2:]
+    assert lower.endswith("| – | the curves do not meet | 3 | **undecided** |")
+    assert higher.endswith("| 3 | **reproduced** |")
+    assert area.endswith("| 3 | **reproduced** |")
+    assert len(own) == 2
+    assert guidance.draw(tmp_path / "curve.png", curved)
+    assert not guidance.draw(tmp_path / "none.png", {"lora": {}})
+    one = {arm: {0: found[0]} for arm, found in curved.items()}
+    assert tables.verdicts_table(study, {"procedural": one}).count("**undecided**") == 5
+    page = write_study(study, {"procedural": curved}, tmp_path, "adaqf study guidance").read_text()
+    assert "guidance-procedural-guidance.png" in page
+    assert "one guidance (" not in page
+
+
+def test_verdicts_state_the_difference_that_they_could_see(some):
+    line = tables.verdicts_table(STUDIES["components"], {"procedural": some}).splitlines()[2]
+    deviation = np.std([-1.0, -0.9, -1.1], ddof=1)
+    assert f"| {smallest_difference(deviation, 3, paired=True):.3f} | **-1.000 ± 0.248** | 3 |" in line
+
+
+def test_results_of_an_older_version_are_shown_and_named_as_such(tmp_path):
+    published = [results.read(path) for path in sorted(PUBLISHED.glob("procedural-mdm-*.json"))]
+    assert all(results.is_older(found) for found in published)
+    found = {"full": {published[0].trial.seed: published[0]}}
+    page = write_study(STUDIES["components"], {"procedural": found}, tmp_path, "adaqf study components").read_text()
+    assert "scored every arm at one guidance (1.5)" in page
 
 
 def test_figures_are_drawn_of_existing_results_only(some, tmp_path):

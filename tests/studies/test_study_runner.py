@@ -89,6 +89,29 @@ def test_study_runs_each_trial_once(command, study, capsys):
     assert "seed 0" not in capsys.readouterr().err
 
 
+def test_study_keeps_curves_over_guidance_and_does_not_mix_versions(command, study, tmp_path, capsys):
+    curve = ("--set", "evaluation.guidances=1,2", "--results", str(tmp_path / "results"))
+    more = [*command, "--arms", "baseline", *curve]
+    assert main(more) == 0
+    (path,) = (tmp_path / "results").iterdir()
+    kept = json.loads(path.read_text())
+    assert {point["guidance"] for point in kept["guidance"]["test"]} == {1, 2}
+    assert kept["test"]["guidance"] == kept["guidance"]["chosen"] in (1, 2)
+    assert {"r_precision_3", "r_precision_3_extractors"} <= kept["truth_val"].keys()
+    page = (docs(command) / "components.md").read_text()
+    assert "| 1 of 1 |" in page
+    # As an earlier version would have left it.
+    older = kept | {"guidance": {}}
+    for name in ("guidances", "choose", "curve_replications"):
+        del older["manifest"]["config"]["evaluation"][name]
+    path.write_text(json.dumps({name: older[name] for name in ("trial", "test", "truth", "curve", "manifest")}))
+    assert main([*more, "--report-only"]) == 0
+    assert "scored every arm at one guidance" in (docs(command) / "components.md").read_text()
+    capsys.readouterr()
+    assert main([*command, "--arms", "baseline", "--arms", "full", *curve]) == 1
+    assert "do not compare. Give another --results" in capsys.readouterr().err
+
+
 def test_study_trains_every_family_under_frozen_encoders(study):
     arms = ("mdm_base", "mdm_adaclip", "latent_base", "latent_adaclip", "masked_base", "masked_adaclip")
     ran, page = study("transfer", *arms)
