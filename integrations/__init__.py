@@ -1,11 +1,20 @@
 """AdaCLIP inside other text-to-motion codebases; installed as `adaclip_integrations`.
 
-    launch                the command `adaclip-run`: runs a script as it is, with AdaCLIP in the place of CLIP
-    replacement           the stand-ins for `import clip` and transformers' CLIP that it installs
-    compat                stand-ins for what old code expects of current packages
-    mdm, momask, salad    where each codebase keeps its text encoder, and how AdaCLIP takes its place
-    patching, selection   small marked edits of source files, and the encoder that an edited codebase runs with
-    frozen, fingerprint   the encoder that training loops get, and its record in their checkpoints
+    launch, workers       the command `adaclip-run`: runs a script as it is, with AdaCLIP in the place of CLIP
+    replacement           the stand-in for transformers' CLIP that it installs
+    clip_package          the stand-in for `import clip`
+    places, names         which places of a program get AdaCLIP, and which CLIP an adapter stands for
+    compat, plotting      stand-ins for what old code expects of current packages
+    cpu                   code that was written for CUDA on the CPU
+    mdm, momask, salad    where these keep their text encoder, and how AdaCLIP takes its place
+    codebases             the other codebases, an entry each
+    patching, edits       small marked edits of source files
+    residues              what a formatter or a hand left of them, and other files that load CLIP
+    selection             the encoder that an edited codebase runs with
+    openai_seam           the stand-in for `import clip` in edited files
+    frozen                the encoder that training loops get
+    fingerprint           its record, and the comparison with a checkpoint's
+    checkpoints           the record in what a process saves and loads
 
 The modules are written from the codebases' behaviour and contain none of their code.
 """

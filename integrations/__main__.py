@@ -1,4 +1,4 @@
-"""Put AdaCLIP into a checkout of MDM, MoMask or SALAD by small marked edits, and remove it again.
+"""Put AdaCLIP into a checkout of a text-to-motion codebase by small marked edits, and remove it again.
 
 python -m adaclip_integrations momask PATH --weights ADAPTER
 python -m adaclip_integrations momask PATH --check
@@ -8,16 +8,17 @@ python -m adaclip_integrations momask PATH --revert
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaclip_integrations.selection import WEIGHTS
+from adaclip_integrations import SeamError
+from adaclip_integrations.codebases import NAMES, codebase, recognised
+from adaclip_integrations.selection import VANILLA, WEIGHTS
 
 from adaclip.config import AdaCLIPError
 
-CODEBASES = ("mdm", "momask", "salad")
+CODEBASES = NAMES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,35 +27,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("codebase", choices=CODEBASES)
     parser.add_argument("path", type=Path, metavar="PATH", help="folder of the checkout")
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--weights", metavar="ADAPTER", help="folder or Hub id of the adapter; it is not opened")
+    weights = "folder or Hub id (OWNER/NAME) of the adapter; it is not opened. A folder that is not there yet: ./NAME"
+    action.add_argument("--weights", metavar="ADAPTER", help=weights)
     action.add_argument("--check", action="store_true", help="show the state of the files; exit code 1: unknown")
     action.add_argument("--revert", action="store_true", help="undo the edits")
     options = parser.parse_args(arguments)
-    codebase = importlib.import_module(f"adaclip_integrations.{options.codebase}")
     try:
-        if options.check:
-            for file, state in codebase.check(options.path).items():
-                print(f"{file}: {state}")
-        elif options.revert:
-            _report(codebase.revert(options.path), "reverted", "no edits were there")
-        else:
-            weights = located(options.weights)
-            _report(codebase.apply(options.path, weights), "edited", "the edits are there already")
-            print(f"Runs with {weights}. {WEIGHTS}=… selects another adapter, {WEIGHTS}=vanilla the codebase's CLIP.")
+        _run(options)
     except (AdaCLIPError, OSError) as error:
         print(f"adaclip_integrations: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
 
 
+def _run(options: argparse.Namespace) -> None:
+    chosen = codebase(options.codebase)
+    if options.revert:
+        _report(chosen.revert(options.path), "reverted", "no edits were there")
+        return
+    weights = located(options.weights) if options.weights is not None else None
+    try:
+        if weights is None:
+            for file, state in chosen.check(options.path).items():
+                print(f"{file}: {state}")
+        else:
+            _report(chosen.apply(options.path, weights), "edited", "the edits are there already")
+            print(f"Runs with {weights}. {WEIGHTS}=… selects another adapter, {WEIGHTS}={VANILLA} the codebase's CLIP.")
+    except SeamError as error:
+        others = [name for name in recognised(options.path) if name != options.codebase]
+        if others:
+            raise SeamError(f"{error} This looks like a checkout of {' or '.join(others)}.") from error
+        raise
+
+
 def located(weights: str) -> str:
     """Return a location that is valid in any working directory: a folder's whole path, a Hub id as it is.
 
     A folder need not exist yet if it is written as one: it starts with ./, ../, ~ or a root, or has several slashes.
+    Raises SeamError for a name that is neither a folder nor a Hub id.
     """
     path = Path(weights).expanduser()
     written_as_folder = path.is_absolute() or weights.startswith((".", "~")) or len(path.parts) > 2
-    return str(path.resolve()) if written_as_folder or path.exists() else weights
+    if written_as_folder or path.exists():
+        return str(path.resolve())
+    if weights != VANILLA and len(path.parts) != 2:
+        raise SeamError(
+            f"--weights {weights}: there is no such folder, and a Hub id has the form OWNER/NAME. Write ./{weights} "
+            "for a folder that is not there yet."
+        )
+    if weights != VANILLA:
+        print(f"{weights} is taken for a Hub id, because there is no such folder here. Write ./{weights} for a folder.")
+    return weights
 
 
 def _report(changed: Sequence[str], done: str, nothing: str) -> None:

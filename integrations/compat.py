@@ -1,7 +1,7 @@
 """Stand-ins for what old code expects of packages and current packages no longer offer, while one script runs.
 
 Only what is missing is added: names that numpy, transformers and matplotlib dropped, `pkg_resources`, and packages that
-MDM, MoMask and SALAD import at the top of files but do not need to train on HumanML3D or KIT-ML. All changes are
+text-to-motion code imports at the top of files but does not need to train on HumanML3D or KIT-ML. All changes are
 limited to this process and undone afterwards.
 """
 
@@ -11,21 +11,22 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import linecache
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
-from adaclip_integrations import patches
-from torch import nn
+import torch
+from adaclip_integrations import patches, plotting
+from torch import Tensor, nn
 
 ALIASES = {"float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str}  # numpy < 1.24
 # Packages that the codebases import and use in some parts only, with the submodules that they import by name.
 OPTIONAL = {
     "spacy": (),  # MDM: part-of-speech tags of new prompts
-    "moviepy": ("moviepy.editor", "moviepy.video", "moviepy.video.io", "moviepy.video.io.bindings"),  # MDM: videos
     "wandb": (),  # MDM: one of its loggers
     "joblib": (),  # MDM: fitting a body model to a motion
 }
@@ -40,13 +41,15 @@ def compatible() -> Iterator[None]:
         for name, value in ALIASES.items():
             undo.enter_context(patches.missing(np, name, value))
         undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
+        _unwrap_features(undo)
+        if not torch.cuda.is_available():
+            undo.enter_context(patches.attribute(torch.cuda, "is_available", _asserted))
         if _present("matplotlib"):
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-            undo.enter_context(patches.missing(FigureCanvasAgg, "tostring_rgb", _tostring_rgb))  # matplotlib >= 3.10
+            plotting.supply_matplotlib(undo)
         _supply(undo, patches.module("numpy.core.umath_tests", matrix_multiply=np.matmul, inner1d=_inner1d))
         for package, submodules in OPTIONAL.items():
-            _supply(undo, *(_absent_module(name, package) for name in (package, *submodules)))
+            _supply(undo, *(absent_module(name, package) for name in (package, *submodules)))
+        _supply(undo, *plotting.moviepy())
         _supply(undo, _blobfile())
         _supply(undo, *_smplx())
         _supply_openai_clip(undo)
@@ -67,12 +70,35 @@ def _inner1d(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("...i,...i->...", a, b)
 
 
-def _tostring_rgb(canvas: object) -> bytes:
-    return np.asarray(canvas.buffer_rgba())[..., :3].tobytes()
+def _unwrap_features(undo: ExitStack) -> None:
+    """Make CLIP's `get_text_features` return a tensor again; transformers 5 returns an object that holds it."""
+    from transformers import CLIPModel
+
+    for name in ("get_text_features", "get_image_features"):
+        undo.enter_context(patches.attribute(CLIPModel, name, _unwrapped(getattr(CLIPModel, name))))
 
 
-def _absent_module(name: str, package: str) -> types.ModuleType:
-    """A module that can be imported; using its content raises an error that names the missing package."""
+def _unwrapped(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def features(*args, **kwargs):
+        found = original(*args, **kwargs)
+        if isinstance(found, Tensor):
+            return found
+        pooled = found.pooler_output
+        pooled.pooler_output, pooled.last_hidden_state = pooled, found.last_hidden_state  # for newer code
+        return pooled
+
+    return features
+
+
+def _asserted() -> bool:
+    """In the place of `torch.cuda.is_available` on a machine without CUDA: an `assert` of it passes."""
+    caller = sys._getframe(1)
+    return linecache.getline(caller.f_code.co_filename, caller.f_lineno).lstrip().startswith("assert ")
+
+
+def absent_module(name: str, package: str) -> types.ModuleType:
+    """Return a module that can be imported; using its content raises an error that names the missing package."""
     module = patches.module(name, __path__=[])
 
     def attribute(wanted: str) -> object:

@@ -9,9 +9,10 @@ prompt once, without padding, and caches the result.
 from __future__ import annotations
 
 import os
+import threading
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,8 +35,13 @@ CONTEXT = 77  # positions CLIP has
 PARTS = frozenset({"token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection"})
 
 
+_lock = threading.RLock()
+
+
 class FrozenEncoder(nn.Module):
     """A copy of an encoder with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names."""
+
+    _replica = False  # made by DataParallel, for a thread of its own
 
     def __init__(self, adaclip: AdaCLIP) -> None:
         super().__init__()
@@ -65,6 +71,18 @@ class FrozenEncoder(nn.Module):
     forward = encode_text
     encode_image = staticmethod(refuse_image)
 
+    def initialize_parameters(self) -> None:
+        """Keep the weights, with a warning: OpenAI's method draws new ones, to train an encoder from the start."""
+        warnings.warn(
+            "The code draws new weights for its text encoder (initialize_parameters). AdaCLIP keeps its own and stays "
+            "frozen. To train an encoder from the start, run without AdaCLIP.",
+            stacklevel=2,
+        )
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Yield the frozen weights to code that reads their device or precision; surrounding models do not see them."""
+        return self._hidden["model"].parameters(recurse)
+
     @property
     def output_size(self) -> int:
         """Width of the features that the surrounding model reads."""
@@ -80,6 +98,17 @@ class FrozenEncoder(nn.Module):
         """Device of the encoder."""
         return self._hidden["model"].device
 
+    @property
+    def _used_on(self) -> torch.device:
+        """Device that uses the parts: of a DataParallel replica the one of its thread."""
+        here = self.device
+        return torch.device(here.type, torch.cuda.current_device()) if self._replica and here.type == "cuda" else here
+
+    def _replicate_for_data_parallel(self) -> FrozenEncoder:
+        replica = super()._replicate_for_data_parallel()
+        replica._replica = True
+        return replica
+
     @torch.no_grad()
     def _features(self, text: Tensor | Sequence[str], *, with_tokens: bool) -> TextFeatures:
         """Return the features on the device of the ids; of prompts, on the encoder's device."""
@@ -88,24 +117,31 @@ class FrozenEncoder(nn.Module):
         rows = [row[: end + 1] for row, end in zip(ids.tolist(), ends, strict=False)]
         padding, model = self.tokenizer.pad_token_id or 0, self._hidden["model"]
         encode = PromptEncoder(model, self._hidden["pooling"], 0, self.cache, padding, self.context_length, with_tokens)
-        features = encode.features([[row] for row in rows], 64, show_progress_bar=False)
+        with _lock:  # replicas share the encoder and its cache
+            features = encode.features([[row] for row in rows], 64, show_progress_bar=False)
         return features.to(ids.device if isinstance(text, Tensor) else self.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrozenEncoder:
         """Move to another device with the surrounding model, and keep its precision."""
         moved = fn(torch.zeros(1, device=self.device))
         if moved.device != self.device:
-            for part in self._hidden.values():
-                part.to(moved.device)
+            self._hidden |= {"model": self._hidden["model"].to(moved.device)}
+            for part in [key for key in self._hidden if isinstance(key, tuple)]:
+                del self._hidden[part]  # made again where they are used
         return self
 
     def __getattr__(self, name: str) -> object:
         if name in PARTS:
-            if "parts" not in self._hidden:
-                self._hidden["parts"] = TextTower(types.SimpleNamespace(merged=lambda: self._hidden["model"]))
-                self._hidden["parts"].requires_grad_(False)
-            return getattr(self._hidden["parts"], name)
+            with _lock:  # replicas run in threads
+                parts = self._hidden.get(("parts", self._used_on)) or self._make_parts()
+            return getattr(parts, name)
         return super().__getattr__(name)
+
+    def _make_parts(self) -> TextTower:
+        """Copy the encoder to where its parts are used, under OpenAI's names."""
+        parts = TextTower(types.SimpleNamespace(merged=lambda: self._hidden["model"])).requires_grad_(False)
+        self._hidden["parts", self._used_on] = parts.to(self._used_on)
+        return parts
 
     def __deepcopy__(self, memo: dict) -> FrozenEncoder:
         return self  # it never changes, so a second copy would waste memory

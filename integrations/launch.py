@@ -4,15 +4,17 @@
     adaclip-run --weights ADAPTER [options] -m package.module [arguments …]
     adaclip-run --compat script.py [arguments …]
 
-While the script runs, and in this process only, `import clip` gives AdaCLIP with the interface of OpenAI's package
-(which need not be installed), and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path,
-loads AdaCLIP with the adapter merged. Processes that the script starts are not affected. To launch several, use
+While the script runs, `import clip` gives AdaCLIP with the interface of OpenAI's package (which need not be installed),
+and transformers' `from_pretrained("…clip-vit-base-patch32")`, a Hub id or a local path, loads AdaCLIP with the adapter
+merged. Another CLIP than the adapter's stops the script, unless an evaluation network loads it. Workers that Python's
+multiprocessing starts are covered; other programs that the script starts are not. To launch several processes, use
 `torchrun … -m adaclip_integrations.launch --weights ADAPTER script.py …`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import os
 import runpy
@@ -26,18 +28,21 @@ from adaclip._startup import limit_spinning
 limit_spinning()  # before the imports below load torch
 
 from adaclip_integrations import (  # noqa: E402
+    IntegrationError,
     SeamError,
     patches,
     selection,
 )
 from adaclip_integrations.compat import compatible  # noqa: E402
+from adaclip_integrations.cpu import cpu_for_cuda  # noqa: E402
 from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
 from adaclip_integrations.replacement import COMMAND, replaced  # noqa: E402
+from adaclip_integrations.workers import Setup, reached  # noqa: E402
 
 from adaclip.config import AdaCLIPError  # noqa: E402
 from adaclip.model import AdaCLIP  # noqa: E402
 
-_TAKE_A_VALUE = ("--weights", "--base", "--seam", "-m")
+_TAKE_A_VALUE = ("--weights", "--base", "--seam", "--keep", "--as", "-m")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,11 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runpy.run_path(options.target, run_name="__main__")
 
 
+def command() -> None:
+    """Run the command; if the encoder cannot take its place, print one line and exit with 1."""
+    try:
+        main()
+    except IntegrationError as error:
+        raise SystemExit(f"{COMMAND}: {' '.join(str(error).split())}") from error
+
+
 def _prepare(options: argparse.Namespace, undo: ExitStack) -> None:
     """Set up the process for the script, until `undo` closes."""
-    adaclip = AdaCLIP.from_pretrained(options.weights, base=options.base) if options.weights is not None else None
-    if options.compat:
-        undo.enter_context(compatible())
     # For codebases with edits: the command's options have priority over the edits and the environment.
     settings = {selection.WEIGHTS: options.weights, selection.BASE: options.base}
     settings[OVERRIDE] = "1" if options.allow_other_encoder else None
@@ -69,11 +79,27 @@ def _prepare(options: argparse.Namespace, undo: ExitStack) -> None:
     folder = os.getcwd() if options.module is not None else str(Path(options.target).resolve().parent)
     undo.enter_context(patches.attribute(sys, "argv", [options.target, *options.arguments]))
     undo.enter_context(patches.attribute(sys, "path", [folder, *sys.path]))  # as `python` does
-    if adaclip is not None:
-        replacement = undo.enter_context(replaced(adaclip, options.weights))
+    lists = (tuple(values) for values in (options.seam, options.keep, options.aliases))
+    setup = Setup(options.weights, options.base, *lists, options.compat, options.cpu)
+    set_up(setup, undo)
+    undo.enter_context(reached(setup))
+
+
+def set_up(setup: Setup, undo: ExitStack, *, in_worker: bool = False) -> None:
+    """Replace what the setup says in this process, until `undo` closes. A worker loads the encoder when it uses it."""
+    if setup.compat:
+        undo.enter_context(compatible())
+    if setup.cpu:
+        undo.enter_context(cpu_for_cuda())
+    if setup.weights is None:
+        return
+    weights = setup.weights
+    load = functools.partial(AdaCLIP.from_pretrained, weights, base=setup.base)
+    replacement = undo.enter_context(replaced(load if in_worker else load(), weights, setup.keep, setup.aliases))
+    if not in_worker:
         undo.callback(replacement.report_if_unused)
-        for seam in options.seam:
-            undo.enter_context(seam_replaced(seam, replacement.make))
+    for seam in setup.seams:
+        undo.enter_context(seam_replaced(seam, replacement.make))
 
 
 @contextmanager
@@ -118,6 +144,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("--base", metavar="BASE", help="base to use instead of the recorded one")
     seam = "class or function of the script's code that makes its text encoder; AdaCLIP takes its place. Repeatable"
     add("--seam", action="append", default=[], metavar="MODULE:ATTRIBUTE", help=seam)
+    keep = "files whose CLIP stays as it is, such as 'utils/judge.py'; evaluation networks keep theirs. Repeatable"
+    add("--keep", action="append", default=[], metavar="PATTERN", help=keep)
+    alias = "another name or path under which the script loads the CLIP that AdaCLIP takes the place of. Repeatable"
+    add("--as", action="append", default=[], dest="aliases", metavar="NAME", help=alias)
+    add("--cpu", action="store_true", help="run code that was written for CUDA on the CPU, if there is no GPU")
     add("--compat", action="store_true", help="supply what old code expects of packages and current ones have dropped")
     override = "load checkpoints even if they were trained with another text encoder"
     add("--allow-other-encoder", action="store_true", help=override)
@@ -135,12 +166,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options.arguments, options.target = arguments[own:], options.target if options.module is None else options.module
     if options.target is None:
         parser.error("no script. Give its path, or a module after -m")
-    if options.weights is None and not options.compat:
+    if options.weights is None and not (options.compat or options.cpu):
         parser.error("give --weights ADAPTER, or --compat to run the script with its own encoder")
-    if options.weights is None and (options.seam or options.base):
-        parser.error("--seam and --base need --weights ADAPTER")
+    if options.weights is None and (options.seam or options.base or options.keep or options.aliases):
+        parser.error("--seam, --base, --keep and --as need --weights ADAPTER")
     return options
 
 
 if __name__ == "__main__":
-    main()
+    command()

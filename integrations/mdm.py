@@ -12,8 +12,9 @@ import functools
 from collections.abc import Sequence
 
 from adaclip_integrations import patching
+from adaclip_integrations.edits import import_edit
 from adaclip_integrations.frozen import FrozenEncoder
-from adaclip_integrations.openai_seam import Clip, frozen_for, import_edit, require
+from adaclip_integrations.openai_seam import Clip, frozen_for, require
 from torch import Tensor, nn
 
 from adaclip.model import AdaCLIP

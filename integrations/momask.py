@@ -8,7 +8,8 @@ recognise the encoder by it. `utils/eval_t2m.py` imports CLIP and does not use i
 from __future__ import annotations
 
 from adaclip_integrations import patching
-from adaclip_integrations.openai_seam import Clip, frozen_for, import_edit, require, unused_import_edit
+from adaclip_integrations.edits import import_edit, unused_import_edit
+from adaclip_integrations.openai_seam import Clip, frozen_for, require
 from torch import nn
 
 from adaclip.model import AdaCLIP

@@ -1,32 +1,30 @@
-"""The stand-in for `import clip` in files of MDM and MoMask: AdaCLIP, or on request OpenAI's own package."""
+"""The stand-in for `import clip` in edited files: AdaCLIP, or on request OpenAI's own package."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import types
 from collections.abc import Sequence
+from typing import ClassVar
 
-from adaclip_integrations import IntegrationError, selection
-from adaclip_integrations.fingerprint import guard, note_saves
+from adaclip_integrations import IntegrationError, checkpoints, places, selection
+from adaclip_integrations.fingerprint import guard
 from adaclip_integrations.frozen import FrozenEncoder
-from adaclip_integrations.patching import Edit, sets_attribute, uses
+from adaclip_integrations.names import named, stands_for
 from torch import Tensor, nn
 
 from adaclip.model import AdaCLIP
 from adaclip.openai_clip import refuse_image, usual_device
 
-# Width of the pooled vector of OpenAI's models; callers build their networks for it.
-WIDTHS = {"ViT-B/32": 512, "ViT-B/16": 512, "ViT-L/14": 768, "ViT-L/14@336px": 768}
-SERVED = {"load", "tokenize", "model.convert_weights"}
-IMPORT = r"import[ \t]+clip[ \t]*(#[^\r\n]*)?"
-
 
 class Clip:
     """OpenAI's `clip` module, as far as its callers use it.
 
-    The first `load` selects and opens the encoder: `weights`, unless the environment names another (`selection`).
+    The first `load` selects and opens the encoder: `weights`, unless the environment names another (`selection`). A
+    file that only tokenises uses the encoder that another file has loaded.
     """
+
+    _latest: ClassVar[FrozenEncoder | None] = None
 
     def __init__(self, weights: str) -> None:
         self.weights = weights
@@ -38,47 +36,28 @@ class Clip:
         weights = selection.selected(self.weights)
         if weights is None:
             model, preprocess = _openai().load(name, device=device, jit=jit, download_root=download_root)
-            guard(model, None)
+            declare_vanilla(model)
             return model, preprocess
+        adaclip = selection.encoder(weights)
+        check_name(name, weights, adaclip)
         if self._frozen is None:
-            self._frozen = frozen(selection.encoder(weights))
-        check_width(f"CLIP {name}", WIDTHS.get(name), weights, self._frozen.projection_size)
+            self._frozen = frozen(adaclip)
+            Clip._latest = self._frozen
+            checkpoints.declare(self._frozen.record)
+        places.serve(f"clip.load({str(name)!r})", f"{weights} (base {adaclip.base})")
         return self._frozen.to(usual_device(device)), refuse_image
 
     def tokenize(self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
         """Return token ids for the model that was loaded last; warn once when prompts are cut."""
-        if self._frozen is None:
+        encoder = self._frozen or Clip._latest
+        if encoder is None or selection.selected(self.weights) is None:
             return _openai().tokenize(texts, context_length, truncate)
-        return self._frozen.tokenize(texts, context_length, truncate)
+        return encoder.tokenize(texts, context_length, truncate)
 
     def _convert_weights(self, model: nn.Module) -> None:
         """Convert OpenAI's matrices to half precision; AdaCLIP keeps its precision."""
         if self._frozen is None:
             _openai().model.convert_weights(model)
-
-
-def import_edit(file: str, served: str) -> Edit:
-    """Return the edit of a file that loads CLIP, tokenises and keeps the encoder as `clip_model`."""
-
-    def misses(tree: ast.Module) -> str | None:
-        used = uses(tree, "clip")
-        if not {"load", "tokenize"} <= used:
-            return "calls of clip.load and clip.tokenize"
-        if not used <= SERVED:
-            return f"no use of clip but {', '.join(sorted(SERVED))} (it uses clip.{min(used - SERVED)})"
-        return None if sets_attribute(tree, "clip_model") else "the encoder kept in an attribute clip_model"
-
-    module = served.partition("(")[0].rpartition(".")[0]
-    return Edit(file, IMPORT, f"import {module}; clip = {served}", "the line import clip", misses)
-
-
-def unused_import_edit(file: str) -> Edit:
-    """Return the edit of a file that imports CLIP and does not use it."""
-
-    def misses(tree: ast.Module) -> str | None:
-        return "no use of the imported clip" if uses(tree, "clip") else None
-
-    return Edit(file, IMPORT, "pass", "the line import clip", misses)
 
 
 def require(model: object, codebase: str, expected: dict[str, str]) -> None:
@@ -91,13 +70,22 @@ def require(model: object, codebase: str, expected: dict[str, str]) -> None:
             )
 
 
-def check_width(name: str, width: int | None, weights: str, ours: int) -> None:
-    """Raise IntegrationError if `name` is known to have another width than the adapter."""
-    if width not in (None, ours):
+def check_name(name: object, weights: str, adaclip: AdaCLIP) -> None:
+    """Raise IntegrationError if `name` is a published CLIP and the adapter was made for another one."""
+    asked, ours = named(name), stands_for(adaclip.base, adaclip.hidden_size, adaclip.projection_size)
+    if asked is not None and asked is not ours:
         raise IntegrationError(
-            f"{name} has text features of {width} numbers, and AdaCLIP {weights} of {ours}. "
-            "Use an adapter that was made for that model."
+            f"The code loads CLIP {name}, with states of {asked.hidden} and vectors of {asked.projection} numbers, and "
+            f"AdaCLIP {weights} was made for {(ours.openai or ours.hf) if ours else adaclip.base}, with "
+            f"{adaclip.hidden_size} and {adaclip.projection_size}. Use an adapter that was made for that model."
         )
+
+
+def declare_vanilla(model: nn.Module) -> None:
+    """State that this process runs with the codebase's own CLIP: checkpoints of AdaCLIP do not load."""
+    checkpoints.record_always()
+    checkpoints.declare(None)
+    guard(model, None)
 
 
 def frozen_for(
@@ -114,8 +102,8 @@ def frozen_for(
 
 
 def frozen(adaclip: AdaCLIP, kind: type[FrozenEncoder] = FrozenEncoder) -> FrozenEncoder:
-    """Return the encoder for a training loop, whose checkpoints are noted from now on."""
-    note_saves()
+    """Return the encoder for a training loop, whose checkpoints are recorded from now on."""
+    checkpoints.record_always()
     return kind(adaclip)
 
 

@@ -49,15 +49,18 @@ def modules(*stand_ins: types.ModuleType) -> Iterator[None]:
 
 
 @contextmanager
-def package(*stand_ins: types.ModuleType) -> Iterator[None]:
-    """Make modules importable, and hide all other modules of the package that the first one stands for."""
+def package(*stand_ins: types.ModuleType) -> Iterator[dict[str, types.ModuleType]]:
+    """Make modules importable, and hide all other modules of the package that the first one stands for.
+
+    Yields the hidden modules; those that are added there exist afterwards.
+    """
     name = stand_ins[0].__name__
     hidden = forget(name)
     with ExitStack() as undo:
         undo.callback(sys.modules.update, hidden)
         undo.callback(forget, name)
         undo.enter_context(modules(*stand_ins))
-        yield
+        yield hidden
 
 
 def forget(name: str) -> dict[str, types.ModuleType]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from adaclip_integrations import SeamError
+from adaclip_integrations import SeamError, residues
 
 from adaclip.files import PARTIAL, atomic_file
 
@@ -59,31 +59,45 @@ class Patch:
     """The edits of one codebase."""
 
     edits: tuple[Edit, ...]
+    keeps: tuple[str, ...] = ()  # further files that load CLIP, which stays: evaluation networks
 
     def check(self, root: str | Path) -> dict[str, State]:
         """Return the state of each file, without writing; raise SeamError if one is not as expected."""
-        return {file: found.state for file, found in _read(Path(root), self.edits).items()}
+        return {file: found.state for file, found in self._read(Path(root)).items()}
 
     def apply(self, root: str | Path, weights: str) -> list[str]:
         """Edit all files of a checkout or none, and return those that changed; raise SeamError otherwise."""
         root = Path(root)
-        found = _read(root, self.edits)
+        found = self._read(root)
         wanted = {file: patched.original for file, patched in found.items()}
         for edit in self.edits:
-            match = edit.pattern.search(wanted[edit.file])
-            new = (edit.becomes.replace("{weights}", ascii(str(weights))) + MARK).encode()
-            wanted[edit.file] = match.string[: match.start(2)] + new + match.string[match.start(2) :]
+            wanted[edit.file] = _edited(edit, wanted[edit.file], ascii(str(weights)).encode())
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
-        """Restore every line that `apply` replaced, and return the files that changed."""
+        """Restore every line that `apply` replaced, and return the files that changed.
+
+        Raises SeamError, after everything else was restored, if a line without its mark still uses AdaCLIP.
+        """
         root = Path(root)
         wanted = {}
         for file in dict.fromkeys(edit.file for edit in self.edits):
             if (root / file).is_file():
                 content = (root / file).read_bytes()
                 wanted[file] = (content, _restored(content))
-        return _write(root, wanted)
+        changed = _write(root, wanted)
+        for file, (_, content) in wanted.items():
+            _refuse_unmarked(root / file, content)
+        return changed
+
+    def _read(self, root: Path) -> dict[str, Patched]:
+        found = _read(root, self.edits)
+        for file, line in residues.clip_loaders(root, {*found, *self.keeps}):
+            raise SeamError(
+                f"{root / file}:{line}: loads CLIP too, and these edits do not change it, so a network of that file "
+                f"would keep the codebase's own CLIP. {_UNKNOWN}"
+            )
+        return found
 
 
 def uses(tree: ast.Module, name: str) -> set[str]:
@@ -114,6 +128,12 @@ def sets_attribute(tree: ast.Module, name: str) -> bool:
     )
 
 
+def sets_name(tree: ast.Module, name: str) -> bool:
+    """Tell whether a file assigns to a variable."""
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return any(node.id == name for node in stored)
+
+
 def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
     if not root.is_dir():
         raise SeamError(f"{root}: no such folder. Give the folder of the checkout.")
@@ -124,6 +144,7 @@ def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
             raise SeamError(f"{path}: not there; looked for {edit.looks_for}. Is this the folder of the checkout?")
         content = path.read_bytes()
         original = _restored(content)
+        _refuse_unmarked(path, original)
         marks = sum(MARK.encode() in line for line in content.splitlines())
         of_file = sum(other.file == edit.file for other in edits)
         if marks not in (0, of_file):
@@ -140,12 +161,50 @@ def _read(root: Path, edits: Sequence[Edit]) -> dict[str, Patched]:
         if missing is not None:
             raise SeamError(f"{path}: looked for {missing}, and did not find it. {_UNKNOWN}")
         found[edit.file] = Patched("patched" if marks else "original", content, original)
+    for file, patched in found.items():
+        if patched.state == "patched":
+            _refuse_reformatted(root / file, patched, [edit for edit in edits if edit.file == file])
     return found
+
+
+def _edited(edit: Edit, content: bytes, literal: bytes) -> bytes:
+    """Return a file with one edit applied."""
+    match = edit.pattern.search(content)
+    if match is None:
+        raise SeamError(f"{edit.file}: looked for {edit.looks_for}, and did not find it. {_UNKNOWN}")
+    new = edit.becomes.encode().replace(b"{weights}", literal) + MARK.encode()
+    return content[: match.start(2)] + new + content[match.start(2) :]
+
+
+def _refuse_reformatted(path: Path, patched: Patched, edits: Sequence[Edit]) -> None:
+    """Raise SeamError unless the file is as `apply` leaves it, with whatever weights."""
+    literal, expected = b"'\x00'", patched.original
+    for edit in edits:
+        expected = _edited(edit, expected, literal)
+    pattern = re.escape(expected).replace(re.escape(literal), rb"[^\r\n]*")
+    if re.fullmatch(pattern, patched.content) is None:
+        lines = patched.content.splitlines()
+        line = next((n for n, text in enumerate(lines, 1) if residues.PACKAGE in text or MARK.encode() in text), 0)
+        raise SeamError(
+            f"{path}:{line}: the edit was changed by a formatter or by hand. Run --revert, then apply the edits again."
+        )
+
+
+def _refuse_unmarked(path: Path, restored: bytes) -> None:
+    """Raise SeamError if a file, with all marked lines restored, still uses AdaCLIP."""
+    lines = residues.remaining(restored)
+    if lines:
+        text = restored.splitlines()[lines[0] - 1].decode("utf-8", "replace").strip()
+        raise SeamError(
+            f"{path}:{lines[0]}: still uses AdaCLIP, and the mark with the original line is gone: {text:.80} "
+            "Put the original line back by hand, or restore the file with git checkout."
+        )
 
 
 def _restored(content: bytes) -> bytes:
     """Put the original lines back: what stands after the last mark of a line."""
-    return re.sub(_START + rb"[^\r\n]*" + re.escape(MARK).encode(), rb"\1", content)
+    content = residues.rejoined(content, MARK.strip().encode())
+    return re.sub(_START + rb"[^\r\n]*" + re.escape(MARK.lstrip()).encode(), rb"\1", content)
 
 
 def _write(root: Path, contents: dict[str, tuple[bytes, bytes]]) -> list[str]:

@@ -4,43 +4,65 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
+import re
 import tempfile
-import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from adaclip_integrations import fingerprint, patches
+import numpy as np
+import torch
+from adaclip_integrations import IntegrationError, checkpoints, fingerprint, patches, places
+from adaclip_integrations.clip_package import ClipPackage
 from adaclip_integrations.compat import move_cache
 from adaclip_integrations.frozen import FrozenEncoder
+from adaclip_integrations.names import Published, named, stands_for
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from adaclip import openai_clip
-from adaclip.config import DEFAULT_BASE
 from adaclip.model import AdaCLIP
 
 COMMAND = "adaclip-run"
-# Names that scripts use for the bases: the last part of Hugging Face's, and OpenAI's.
-OPENAI_NAMES = {
-    "clip-vit-base-patch32": "ViT-B/32",
-    "clip-vit-base-patch16": "ViT-B/16",
-    "clip-vit-large-patch14": "ViT-L/14",
-    "clip-vit-large-patch14-336": "ViT-L/14@336px",
-}
-# Classes of transformers whose `from_pretrained` is replaced.
-CLASSES = ("AutoModel", "AutoTokenizer", "CLIPModel", "CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer")
+# Classes of transformers whose `from_pretrained` is replaced. CLIP's own ones cover their subclasses.
+CLASSES = (
+    *("AutoModel", "AutoModelForTextEncoding", "AutoTokenizer", "CLIPModel", "CLIPTextModel"),
+    *("CLIPTextModelWithProjection", "CLIPTokenizer", "CLIPTokenizerFast"),
+)
+# Options of `from_pretrained` that name a part or a version of the script's own model.
+_OF_THEIR_MODEL = ("subfolder", "revision", "variant", "use_safetensors", "from_tf", "from_flax", "force_download")
+# Files with text features that another encoder computed in advance, such as ReMoDiffuse's `clip_feats/*.npy`.
+_TEXT_FEATURES = re.compile(
+    r"(?:clip|text|t5|bert|caption|prompt)s?_?(?:feat(?:ure)?|embed(?:ding)?|emb|vec(?:tor)?)s?", re.IGNORECASE
+)
+
+
+class NotServedError(IntegrationError, RuntimeError):
+    """A program loads a CLIP that the adapter does not take the place of."""
 
 
 class Replacement:
-    """AdaCLIP under the names of the base whose place it takes."""
+    """AdaCLIP under the names of the CLIP whose place it takes."""
 
-    def __init__(self, adaclip: AdaCLIP, weights: str, undo: ExitStack) -> None:
-        self.adaclip, self.weights, self.undo = adaclip, weights, undo
-        base = Path(adaclip.base).name
-        # A base with an unknown name, such as a local copy, stands for the usual one.
-        self.hf_name = base if base in OPENAI_NAMES else Path(DEFAULT_BASE).name
-        self.openai_name = OPENAI_NAMES[self.hf_name]
-        self.reported: list[str] = []
+    def __init__(
+        self,
+        adaclip: AdaCLIP | Callable[[], AdaCLIP],
+        weights: str,
+        undo: ExitStack,
+        keep: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
+    ) -> None:
+        self._adaclip, self.weights, self.undo, self.keep, self.aliases = adaclip, weights, undo, keep, aliases
+        self._warned = False
+        self.inside = False  # a call of `from_pretrained` that another one makes
+
+    @functools.cached_property
+    def adaclip(self) -> AdaCLIP:
+        """The encoder; a function that makes it is called at its first use."""
+        return self._adaclip if isinstance(self._adaclip, AdaCLIP) else self._adaclip()
+
+    @functools.cached_property
+    def stands_for(self) -> Published | None:
+        """The published CLIP whose place the encoder takes."""
+        return stands_for(self.adaclip.base, self.adaclip.hidden_size, self.adaclip.projection_size)
 
     @functools.cached_property
     def frozen(self) -> FrozenEncoder:
@@ -60,90 +82,136 @@ class Replacement:
         temporary = self.undo.enter_context(tempfile.TemporaryDirectory(prefix="adaclip-run-"))
         return str(to_hf(self.adaclip, Path(temporary) / "model"))
 
-    def clip_module(self) -> types.ModuleType:
-        """Make a module that stands for OpenAI's `clip`, with its submodules `clip.clip` and `clip.model`.
+    def serves(self, call: str, name: object, sizes: tuple[int, int] | None = None) -> bool:
+        """Tell whether the caller's CLIP is replaced, and report it; raise NotServedError if it is an unknown one.
 
-        It serves the name of the replaced base only.
+        Args:
+            call: The caller's call, for messages.
+            name: The name or path that the caller loads.
+            sizes: Instead of a name, the hidden and the pooled width that the caller's weights have.
         """
+        frame = places.caller()
+        if places.keeps(frame, self.keep):
+            places.keep(call, frame)
+            return False
+        ours = (self.adaclip.hidden_size, self.adaclip.projection_size)
+        known = self.stands_for is not None and self.stands_for.is_named(name)
+        fits = ours == sizes if sizes else known or self.is_alias(name)
+        if fits:
+            places.serve(call, f"{self.weights} (base {self.adaclip.base})", frame)
+            checkpoints.declare(self.record)
+            return True
+        model = self.stands_for
+        served = (model.openai or model.hf) if model else "no published CLIP"
+        widths = f"states of {ours[0]} and vectors of {ours[1]} numbers"
+        raise NotServedError(
+            f"{call} in {places.location(frame)} is not replaced: {COMMAND} serves {served} with "
+            f"{self.weights} ({widths}). Use an adapter that was made for that model, or "
+            f"--keep {places.file_of(frame)} if this CLIP is to stay."
+        )
 
-        def load(name, device=None, jit=False, download_root=None):
-            if str(name) != self.openai_name and Path(name).name != f"{self.openai_name.replace('/', '-')}.pt":
-                raise RuntimeError(
-                    f"The script loads CLIP {name}, and {COMMAND} serves {self.openai_name} with {self.weights}. "
-                    "Use an adapter that was made for that model."
-                )
-            self.report(f"clip.load({str(name)!r})")
-            return self.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
-
-        def tokenize(texts, context_length=77, truncate=False):
-            return self.frozen.tokenize(texts, context_length, truncate)
-
-        functions = {"load": load, "tokenize": tokenize, "available_models": lambda: [self.openai_name]}
-        model = patches.module("clip.model", convert_weights=openai_clip.convert_weights, CLIP=FrozenEncoder)
-        return patches.module("clip", clip=patches.module("clip.clip", **functions), model=model, **functions)
+    def is_alias(self, name: object) -> bool:
+        """Tell whether `name` is one that the user gave."""
+        return isinstance(name, str | os.PathLike) and os.path.normpath(name) in map(os.path.normpath, self.aliases)
 
     def redirect(self, name: object, cls: type) -> object:
-        """Return the folder to load from if `name` is the base's, otherwise `name`."""
-        if not isinstance(name, str | os.PathLike) or Path(name).name != self.hf_name:
+        """Return the folder to load from if `name` is the replaced CLIP's, otherwise `name`."""
+        known = named(name) is not None or self.is_alias(name)
+        if not known or not self.serves(f"{cls.__name__}.from_pretrained({str(name)!r})", name):
             return name
-        self.report(f"{cls.__name__}.from_pretrained({str(name)!r})")
         return self.folder
 
     def make(self, *_: object, **__: object) -> FrozenEncoder:
         """Takes the place of a seam: accepts any arguments and returns the encoder."""
-        self.report("the seam")
+        places.serve("the seam", f"{self.weights} (base {self.adaclip.base})")
+        checkpoints.declare(self.record)
         return self.frozen
-
-    def report(self, what: str) -> None:
-        """Report a replacement on stderr, once."""
-        if what not in self.reported:
-            self.reported.append(what)
-            say(f"{what} is served by AdaCLIP {self.weights} (base {self.adaclip.base})")
 
     def report_if_unused(self) -> None:
         """Report on stderr that nothing was replaced."""
-        if not self.reported:
-            say("nothing was replaced: the script loaded no CLIP that this command serves")
+        if not places.served:
+            places.say("nothing was replaced: the script loaded no CLIP that this command serves")
+
+    def warn_of_vanilla(self, *_: object) -> None:
+        """Report at the first step of an optimiser that nothing was replaced yet."""
+        if not self._warned and not places.served:
+            places.say("a training begins, and nothing was replaced so far: it does not use AdaCLIP")
+        self._warned = True
+
+    def warn_of_features(self, path: object) -> None:
+        """Report that a file seems to hold text features of another encoder."""
+        if isinstance(path, str | os.PathLike) and any(_TEXT_FEATURES.search(part) for part in Path(path).parts[-2:]):
+            folder = Path(path).parent.name or "."
+            places.say(
+                f"{folder}: files there look like text features that another encoder computed in advance. Compute them "
+                f"again with AdaCLIP, otherwise the generator does not read it ({path})"
+            )
 
 
 @contextmanager
-def replaced(adaclip: AdaCLIP, weights: str) -> Iterator[Replacement]:
-    """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context."""
+def replaced(
+    adaclip: AdaCLIP | Callable[[], AdaCLIP], weights: str, keep: tuple[str, ...] = (), aliases: tuple[str, ...] = ()
+) -> Iterator[Replacement]:
+    """Replace `import clip` and transformers' CLIP in this process. Loaded objects still work after the context.
+
+    Args:
+        adaclip: The encoder, or a function that loads it at its first use.
+        weights: Its name, for messages.
+        keep: Patterns of files whose CLIP stays as it is; evaluation networks keep theirs in any case.
+        aliases: Further names or paths of the CLIP that AdaCLIP takes the place of.
+    """
     import transformers
 
     with ExitStack() as undo:
-        replacement = Replacement(adaclip, weights, undo)
-        undo.enter_context(fingerprint.saves_noted())
-        clip = replacement.clip_module()
-        undo.enter_context(patches.package(clip, clip.clip, clip.model))
+        undo.enter_context(places.own())
+        replacement = Replacement(adaclip, weights, undo, keep, aliases)
+        undo.enter_context(checkpoints.recorded(lambda: replacement.record))
+        ClipPackage(replacement).enter(undo)
         for name in CLASSES:
             undo.enter_context(_served(getattr(transformers, name), replacement))
         undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
+        undo.callback(register_optimizer_step_pre_hook(replacement.warn_of_vanilla).remove)
+        for owner in (np, torch):
+            undo.enter_context(patches.attribute(owner, "load", _watched(owner.load, replacement)))
         yield replacement
-
-
-def say(message: str) -> None:
-    """Print a line on stderr."""
-    print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
     """Redirect `cls.from_pretrained`, except for callers that adapt the base themselves."""
     from torch import nn
+    from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
     original: Callable = cls.from_pretrained.__func__
 
     @functools.wraps(original)
     def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
         name = pretrained_model_name_or_path
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.partition(".")[0] not in ("adaclip", "peft"):  # they would apply the adapter twice
-            name = replacement.redirect(name, asked)
-        loaded = original(asked, name, *args, **kwargs)
-        if name is not pretrained_model_name_or_path and isinstance(loaded, nn.Module):
+        # adaclip and peft would apply the adapter twice.
+        own = replacement.inside or places.package_of(places.caller()) in ("adaclip", "peft")
+        served = name if own else replacement.redirect(name, asked)
+        if served is not name:
+            kwargs = {key: value for key, value in kwargs.items() if key not in _OF_THEIR_MODEL}
+        with patches.attribute(replacement, "inside", True):
+            loaded = original(asked, served, *args, **kwargs)
+        if served is not name and isinstance(loaded, nn.Module):
             fingerprint.guard(loaded, replacement.record)
+        elif (
+            not own
+            and named(name) is None
+            and isinstance(loaded, CLIPModel | CLIPTextModel | CLIPTextModelWithProjection)
+        ):
+            replacement.serves(f"{asked.__name__}.from_pretrained({str(name)!r})", name)  # raises, or reports
         return loaded
 
     with patches.attribute(cls, "from_pretrained", classmethod(from_pretrained)):
         yield
+
+
+def _watched(original: Callable, replacement: Replacement) -> Callable:
+    @functools.wraps(original)
+    def load(file, *args, **kwargs):
+        replacement.warn_of_features(file)
+        return original(file, *args, **kwargs)
+
+    return load

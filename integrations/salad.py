@@ -12,14 +12,12 @@ import ast
 import functools
 import types
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaclip_integrations import patching, selection
+from adaclip_integrations import checkpoints, patching, places, selection
 from adaclip_integrations.compat import move_cache
-from adaclip_integrations.fingerprint import guard
 from adaclip_integrations.frozen import FrozenEncoder
-from adaclip_integrations.openai_seam import check_width, frozen, frozen_for, require
+from adaclip_integrations.openai_seam import check_name, declare_vanilla, frozen, frozen_for, require
 from adaclip_integrations.patching import Edit, uses
 from torch import Tensor, nn
 
@@ -33,7 +31,6 @@ __all__ = ["apply", "check", "move_cache", "revert", "served", "swap_encoder"]  
 
 NAME = "SALAD"
 FILE = "models/denoiser/clip.py"
-WIDTHS = {"clip-vit-base-patch32": 512, "clip-vit-base-patch16": 512, "clip-vit-large-patch14": 768}  # of the states
 
 
 def _misses(tree: ast.Module) -> str | None:
@@ -134,8 +131,13 @@ def _load(default: str, kind: str, name: str, **options: object) -> object:
 
         loaded = getattr(transformers, kind).from_pretrained(name, **options)
         if isinstance(loaded, nn.Module):
-            guard(loaded, None)
+            declare_vanilla(loaded)
         return loaded
     adaclip = selection.encoder(weights)
-    check_width(name, WIDTHS.get(Path(name).name), weights, adaclip.hidden_size)
-    return CleaningTokenizer(adaclip.tokenizer) if kind == "AutoTokenizer" else frozen(adaclip, StatesEncoder)
+    check_name(name, weights, adaclip)
+    if kind == "AutoTokenizer":
+        return CleaningTokenizer(adaclip.tokenizer)
+    encoder = frozen(adaclip, StatesEncoder)
+    checkpoints.declare(encoder.record)
+    places.serve(f"{kind}.from_pretrained({str(name)!r})", f"{weights} (base {adaclip.base})")
+    return encoder

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-LAUNCHER = str(Path(__file__).with_name("cpu_for_cuda.py"))  # adaclip-run on machines without CUDA
+LAUNCHER = ("-m", "adaclip_integrations.launch", "--cpu")
 VARIABLES = {"mdm": "ADACLIP_MDM", "momask": "ADACLIP_MOMASK", "salad": "ADACLIP_SALAD"}
 
 

@@ -76,6 +76,75 @@ class Motion(nn.Module):
         self.word_emb = nn.Linear(512, 4)
 """
 
+PARTS = """\
+import clip
+import torch
+from torch import nn
+
+
+class Motion(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.{holder}, _ = clip.load("ViT-B/32", "cpu")
+        self.{layer} = nn.Linear(512, 4)
+
+    def vectors(self, texts):
+        ids = clip.tokenize(texts, truncate=True)
+        with torch.no_grad():
+            x = self.{holder}.token_embedding(ids).type(self.{holder}.dtype)
+            x = x + self.{holder}.positional_embedding.type(self.{holder}.dtype)
+            x = self.{holder}.transformer(x.permute(1, 0, 2))
+            return self.{holder}.ln_final(x).permute(1, 0, 2)
+
+    def forward(self, texts):
+        return self.{layer}(self.vectors(texts))
+"""
+
+BESIDE = """\
+import torch
+import clip
+from torch import nn
+
+clip_model, clip_preprocess = clip.load("ViT-B/32", device="cpu", jit=False)
+clip.model.convert_weights(clip_model)
+clip_model.eval()
+
+
+class Motion(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cond_emb = nn.Linear(512, 4)
+
+    def vectors(self, texts):
+        return clip_model.encode_text(clip.tokenize(texts, truncate=True)).float()
+
+    def forward(self, texts):
+        return self.cond_emb(self.vectors(texts))
+"""
+
+LOADING = """\
+import clip
+
+clip_model, clip_preprocess = clip.load("ViT-B/32", device="cpu", jit=False)
+"""
+
+TOKENIZING = """\
+import clip
+
+
+def ids(texts):
+    return clip.tokenize(texts, truncate=True)
+"""
+
+JUDGE = """\
+import clip
+
+
+class Judge:
+    def __init__(self):
+        self.clip, _ = clip.load("ViT-B/16", device="cpu", jit=False)
+"""
+
 MDM = {"model/mdm.py": POOLED.format(arguments="context_length=22, ", shape="[None]")}
 MOMASK = {
     "models/mask_transformer/transformer.py": POOLED.format(arguments="", shape=""),
@@ -83,12 +152,29 @@ MOMASK = {
 }
 SALAD = {"models/denoiser/clip.py": STATES}
 CODEBASES = {"mdm": MDM, "momask": MOMASK, "salad": SALAD}
+CUT = POOLED.format(arguments="context_length=22, ", shape="")
+# Those of the table, which have a seam each and no module of their own.
+TABLE = {
+    "mardm": {"models/MARDM.py": POOLED.format(arguments="", shape=""), "utils/evaluators.py": JUDGE},
+    "t2m-gpt": {"train_t2m_trans.py": BESIDE, "GPT_eval_multi.py": LOADING, "utils/eval_trans.py": TOKENIZING},
+    "mmm": {
+        "train_t2m_trans.py": BESIDE,
+        "GPT_eval_multi.py": LOADING,
+        "generate.py": BESIDE,
+        "utils/eval_trans.py": TOKENIZING,
+    },
+    "bamm": MOMASK,
+    "guided-motion-diffusion": {f"model/{name}.py": CUT for name in ("mdm_unet", "mdm", "mdm_dit")},
+    "omnicontrol": {"model/cmdm.py": CUT},
+    "stablemofusion": {"models/unet.py": PARTS.format(holder="clip_model", layer="embed_text")},
+    "motiondiffuse": {"text2motion/models/transformer.py": PARTS.format(holder="clip", layer="text_pre_proj")},
+}
 SEAM = {"mdm": "model/mdm.py", "momask": "models/mask_transformer/transformer.py", "salad": "models/denoiser/clip.py"}
 
 
 def write(codebase: str, root: Path, end: str = "\n") -> Path:
     """The stand-in's files under `root`, which is returned; end: how lines end."""
-    for name, content in CODEBASES[codebase].items():
+    for name, content in (CODEBASES | TABLE)[codebase].items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.replace("\n", end).encode())

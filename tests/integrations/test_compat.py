@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from adaclip_integrations import compat
+from adaclip_integrations import compat, plotting
 from adaclip_integrations.compat import compatible
+from adaclip_integrations.cpu import FACTORIES, cpu_for_cuda
 from adaclip_integrations.launch import main
 from torch import nn
 
 from adaclip import AdaCLIP
 from tests.adaclip.openai_reference import adapted, save_base
-from tests.integrations.cpu_for_cuda import FACTORIES, cpu_for_cuda
 
 needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so nothing is redirected")
 
@@ -28,7 +28,8 @@ def state() -> tuple:
     torch_names = {name: getattr(torch, name) for name in (*FACTORIES, "load", "save")}
     methods = [vars(cls).get(name) for cls in (torch.Tensor, nn.Module) for name in ("to", "cuda")]
     present = {*compat.OPTIONAL, "blobfile", "smplx", "pkg_resources", "torchvision"} & set(sys.modules)
-    return numpy_names, torch_names, methods, present, hasattr(transformers.utils, "move_cache")
+    cuda = torch.cuda.is_available
+    return cuda, numpy_names, torch_names, methods, present, hasattr(transformers.utils, "move_cache")
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,101 @@ def test_dropped_names_of_other_packages():
         canvas = FigureCanvasAgg(Figure(figsize=(1, 2), dpi=10))
         canvas.draw()
         assert len(canvas.tostring_rgb()) == 10 * 20 * 3
+
+
+def test_plots_can_be_emptied_by_assignment(tmp_path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.animation import FuncAnimation
+
+    with compatible():
+        for projection in (None, "3d"):
+            figure = pyplot.figure()
+            axes = figure.add_subplot(projection=projection)
+            points = ([0, 1],) * (3 if projection else 2)
+            (line,) = axes.plot(*points)
+            axes.scatter(*points)
+            axes.lines, axes.collections = [], []
+            assert (len(axes.lines), len(axes.collections)) == (0, 0)
+            axes.lines = [line] if projection is None else []
+            assert list(axes.lines) == ([line] if projection is None else [])
+
+            def update(index, axes=axes, points=points):
+                axes.lines = []
+                axes.collections = []
+                axes.plot(*points)
+
+            FuncAnimation(figure, update, frames=2).save(tmp_path / "motion.gif", writer="pillow")
+            assert (tmp_path / "motion.gif").stat().st_size > 0
+            pyplot.close(figure)
+    with pytest.raises(AttributeError):
+        pyplot.figure().add_subplot().lines = []
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("writer", [None, "ffmpeg", "pillow"])
+def test_videos_are_skipped_with_one_message_where_ffmpeg_is_missing(writer, tmp_path, capsys, monkeypatch):
+    from matplotlib import pyplot
+    from matplotlib.animation import FuncAnimation, writers
+
+    monkeypatch.setattr(writers, "is_available", lambda name: name == "pillow")
+    plotting._said.clear()
+    with compatible():
+        for name in ("a.mp4", "b.mp4"):
+            FuncAnimation(pyplot.figure(), lambda index: None, frames=2).save(tmp_path / name, writer=writer, fps=20)
+    pyplot.close("all")
+    said = capsys.readouterr().err
+    assert said.count("videos are skipped: ffmpeg is not installed") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("moviepy") is not None, reason="moviepy is installed here")
+def test_clips_of_moviepy_accept_any_use_and_write_nothing(tmp_path, capsys):
+    plotting._said.clear()
+    with compatible():
+        from moviepy.editor import VideoClip, clips_array
+        from moviepy.video.io.bindings import mplfig_to_npimage
+
+        assert mplfig_to_npimage is not None
+        clips = clips_array([[VideoClip(lambda t: None, duration=2)]])
+        clips.duration = 3
+        clips.write_videofile(str(tmp_path / "x.mp4"), fps=20, logger=None)
+        assert [clip.close() for clip in clips.clips] == []
+        clips.close()
+    assert capsys.readouterr().err.count("videos are skipped: moviepy 1 is not installed") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_features_are_a_tensor_again(tmp_path):
+    from transformers import CLIPModel
+
+    model = CLIPModel.from_pretrained(save_base(tmp_path / "base", vision=True)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        expected = model.get_text_features(ids).pooler_output
+        with compatible():
+            found = model.get_text_features(ids)
+    assert torch.equal(found, expected)
+    assert torch.equal(found.pooler_output, expected)
+
+
+@needs_no_cuda
+def test_only_assertions_of_cuda_pass(tmp_path):
+    (tmp_path / "asserts.py").write_text(
+        "import torch\ndef load():\n    assert torch.cuda.is_available()\n    return torch.cuda.is_available()\n"
+    )
+    spec = importlib.util.spec_from_file_location("asserts", tmp_path / "asserts.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.raises(AssertionError):
+        module.load()
+    with compatible():
+        assert module.load() is False
+    with compatible(), cpu_for_cuda():
+        assert module.load() is True
+        assert AdaCLIP.from_base(save_base(tmp_path / "base")).device.type == "cpu"
 
 
 @pytest.mark.parametrize("name", [*compat.OPTIONAL, "moviepy.editor", "smplx", "smplx.lbs", "blobfile"])

@@ -54,7 +54,7 @@ def place(request, tmp_path_factory):
     root = copy_of(codebase, folder / "checkout")
     equip(root, folder / "data", models / "full" / "clip-vit-base-patch32", words_of(folder / "data"))
     for stage in STAGES[codebase][0]:
-        run(root, [LAUNCHER, "--compat", *stage.split()])
+        run(root, [*LAUNCHER, "--compat", *stage.split()])
         for trained in root.glob("checkpoints/t2m/v*/model/latest.tar"):
             best = trained.with_name("net_best_fid.tar")  # not there when the first evaluation was the best
             if not best.exists():
@@ -69,9 +69,9 @@ def test_every_stage_runs_and_its_checkpoints_hold_nothing_of_the_encoder(place,
     shim = importlib.import_module(f"adaclip_integrations.{codebase}")
     stages = [stage.format(way=way).split() for stage in STAGES[codebase][1]]
     if way == "launched":
-        before = [LAUNCHER, "--compat", "--weights", adapter]
+        before = [*LAUNCHER, "--compat", "--weights", adapter]
     else:
-        before = [LAUNCHER, "--compat"]
+        before = [*LAUNCHER, "--compat"]
         shim.apply(root, adapter)
     known = set(root.rglob("*.tar")) | set(root.rglob("model0*.pt"))
     for stage in stages:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from adaclip_integrations import checkpoints
 from adaclip_integrations import fingerprint as fp
 from torch import nn
 
@@ -44,7 +45,7 @@ def test_the_hash_of_known_weights_never_changes(tmp_path):
     with torch.no_grad():
         for value in known.text_model.state_dict().values():
             value.copy_((torch.arange(value.numel()) % 13).view(value.shape) / 8)
-    assert fp.of(known)["encoder"] == "sha256:60df53a0b47a38f6a64f6440ea6cd991"
+    assert fp.of(known)["encoder"] == "sha256:fd38c7f4d2ab739fa6be8ce50cdf4bcb"
 
 
 def test_every_weight_and_the_scale_count(encoder, tmp_path):
@@ -57,6 +58,61 @@ def test_every_weight_and_the_scale_count(encoder, tmp_path):
             record = fp.of(encoder)["encoder"]
     encoder.text_model.peft_config["default"].lora_alpha *= 2
     assert fp.of(encoder)["encoder"] != record
+
+
+def _alpha_pattern(encoder):
+    layer = next(m for m in encoder.text_model.modules() if "default" in getattr(m, "scaling", {}))
+    layer.scaling["default"] *= 2  # as lora_alpha's pattern does when the adapter is loaded
+
+
+def _setting(name, value):
+    return lambda encoder: setattr(encoder.text_model.base_model.model.config, name, value)
+
+
+def _tokenizer(encoder):
+    encoder.tokenizer.add_tokens(["walks</w>x"])
+
+
+def _post_processor(encoder):
+    from tokenizers.processors import TemplateProcessing
+
+    end = encoder.tokenizer.eos_token
+    template = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, encoder.tokenizer.eos_token_id)])
+    encoder.tokenizer.backend_tokenizer.post_processor = template
+
+
+CHANGES = {
+    "alpha of one layer": _alpha_pattern,
+    "activation": _setting("hidden_act", "gelu"),
+    "heads": _setting("num_attention_heads", 2),
+    "layer norm": _setting("layer_norm_eps", 1e-3),
+    "end token": _setting("eos_token_id", 2),
+    "vocabulary": _tokenizer,
+    "template": _post_processor,
+    "length": lambda encoder: setattr(encoder.tokenizer, "model_max_length", 20),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_everything_that_changes_vectors_counts(change, tmp_path):
+    """Two encoders 3.78 apart once shared a record."""
+    adapted(save_base(tmp_path / "base"), rank=4).save_pretrained(tmp_path / "adapter")
+    before, changed = (AdaCLIP.from_pretrained(tmp_path / "adapter") for _ in range(2))
+    before.encode(["a person walks"] * 2)  # uses of the tokenizer leave no trace
+    before.tokenizer(["a", "b c d"], padding=True, truncation=True, max_length=3)
+    assert fp.of(before) == fp.of(changed)
+    CHANGES[change](changed)
+    assert fp.of(before)["encoder"] != fp.of(changed)["encoder"]
+
+
+def test_a_pattern_of_ranks_and_alphas_counts(tmp_path):
+    base = save_base(tmp_path / "base")
+    adapted(base, rank=4).save_pretrained(tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    record = fp.of(AdaCLIP.from_pretrained(tmp_path / "a"))["encoder"]
+    config["alpha_pattern"] = {"layers.0.mlp.fc1": 32}
+    (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
+    assert fp.of(AdaCLIP.from_pretrained(tmp_path / "a"))["encoder"] != record
 
 
 def guarded(record) -> nn.Module:
@@ -101,7 +157,7 @@ def test_checkpoints_that_say_nothing_are_let_through_and_said():
 
 def test_saves_are_noted_beside_checkpoints_of_ours_only(tmp_path):
     original = torch.save
-    with fp.saves_noted():
+    with checkpoints.recorded():
         torch.save({"net": guarded(A).state_dict()}, tmp_path / "a.tar")
         with (tmp_path / "b.pt").open("wb") as file:
             torch.save(guarded(B).state_dict(), file)

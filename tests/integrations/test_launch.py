@@ -18,7 +18,7 @@ import torch
 from adaclip_integrations.fingerprint import NOTE, recorded_in
 from adaclip_integrations.fingerprint import of as fingerprint
 from adaclip_integrations.launch import main
-from adaclip_integrations.replacement import CLASSES, replaced
+from adaclip_integrations.replacement import CLASSES, NotServedError, replaced
 
 from adaclip import AdaCLIP, AdaCLIPError
 from tests.adaclip.openai_reference import adapted, modules_kept, save_base
@@ -150,6 +150,9 @@ def test_every_class_is_served_and_other_models_are_not(root, encoder, base_vect
     with replaced(encoder, "A"):
         for name in ("openai/clip-vit-base-patch32", "./nowhere/clip-vit-base-patch32/"):
             assert all(deviation(v, encoder.encode(PROMPTS)) < FLOAT32 for v in vectors(name).values())
+        with pytest.raises(NotServedError, match=rf"CLIPModel.*{other}.*in tests/.*test_launch.py:.*--keep"):
+            vectors(str(other))
+    with replaced(encoder, "A", keep=("test_launch.py",)):
         theirs = AdaCLIP.from_base(other).encode(PROMPTS)
         assert all(deviation(v, theirs) < FLOAT32 for v in vectors(str(other)).values())
         assert (theirs - encoder.encode(PROMPTS)).abs().max() > 1e-3
@@ -185,9 +188,10 @@ def test_an_installed_clip_is_covered_and_comes_back(encoder):
             import clip
 
             assert clip is not installed
-            assert "clip.simple_tokenizer" not in sys.modules
+            assert sys.modules["clip.simple_tokenizer"] is not deeper
+            assert clip.simple_tokenizer is sys.modules["clip.simple_tokenizer"]
             with pytest.raises(ModuleNotFoundError):
-                import clip.simple_tokenizer
+                import clip.other
             assert importlib.util.find_spec("clip") is not None
         assert sys.modules["clip"] is installed
         assert sys.modules["clip.simple_tokenizer"] is deeper

@@ -7,8 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from adaclip_integrations import fingerprint, frozen, mdm, momask, salad, selection
+from adaclip_integrations import fingerprint, frozen, selection
 from adaclip_integrations.__main__ import CODEBASES, main
+from adaclip_integrations.codebases import codebase as codebase_of
 from adaclip_integrations.launch import _parse
 
 from tests.integrations.stand_ins import write
@@ -27,9 +28,8 @@ def commands(page: str) -> list[str]:
 
 def test_there_is_a_page_for_each_codebase():
     assert set(PAGES) == {"README", *CODEBASES}
-    for shim in (mdm, momask, salad):
-        page = PAGES[shim.__name__.rpartition(".")[2]]
-        assert all(f"`{edit.file}`" in page for edit in shim.EDITS)
+    for name in CODEBASES:
+        assert all(f"`{edit.file}`" in PAGES[name] for edit in codebase_of(name).EDITS)
 
 
 @pages
@@ -55,15 +55,17 @@ def test_variables_are_those_that_are_read(page):
 
 
 @pages
-def test_commands_are_understood(page, tmp_path, capsys):
+def test_commands_are_understood(page, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ADAPTER").mkdir()
     for line in commands(page):
         words = shlex.split(line, comments=True)
         if "adaclip_integrations" in words:
             codebase, path, *rest = words[words.index("adaclip_integrations") + 1 :]
             root = write(codebase, tmp_path / codebase)
             assert main([codebase, str(root), *rest]) == 0, line
-            assert path in (".", "momask-codes")
+            assert path in (".", "momask-codes"), line
         elif "adaclip-run" in words:
             options = _parse(words[words.index("adaclip-run") + 1 :])
             assert options.weights in ("ADAPTER", None)
-            assert options.target.endswith((".py", "train.train_mdm", "eval.eval_humanml")), line
+            assert options.module is not None or options.target.endswith(".py"), line

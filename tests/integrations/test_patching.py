@@ -11,10 +11,12 @@ import sys
 import pytest
 from adaclip_integrations import patching
 from adaclip_integrations.__main__ import located, main
+from adaclip_integrations.codebases import codebase as codebase_of
+from adaclip_integrations.codebases import recognised
 from adaclip_integrations.patching import MARK, SeamError
 
 from adaclip.files import PARTIAL
-from tests.integrations.stand_ins import CODEBASES, SEAM, contents, write
+from tests.integrations.stand_ins import CODEBASES, SEAM, TABLE, contents, write
 
 codebases = pytest.mark.parametrize("codebase", CODEBASES)
 NOWHERE = "nobody/has-this-adapter"
@@ -250,6 +252,120 @@ def test_a_mark_that_was_removed_by_hand_is_said(tmp_path):
     assert MARK not in path.read_text()
 
 
+def by_a_formatter(line: str) -> str:
+    """An edited line as ruff and black leave it: one statement a line, long calls wrapped."""
+    code, mark, original = line.rpartition(MARK)
+    first, _, second = code.partition("; ")
+    call, _, argument = second.partition("(")
+    return f"{first}\n\n{call}(\n    {argument[:-1]}\n){mark}{original}"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize(
+    "split",
+    [
+        by_a_formatter,
+        lambda line: line.replace("; ", "\n\n", 1),
+        lambda line: line.replace("; ", "\n", 1),
+        lambda line: line.replace(repr(NOWHERE), f'"{NOWHERE}"'),
+    ],
+    ids=["wrapped", "split", "split closely", "quotes"],
+)
+@codebases
+def test_what_a_formatter_split_is_undone_to_the_byte(codebase, split, end, tmp_path, capsys):
+    write(codebase, tmp_path, end)
+    before = contents(tmp_path)
+    module(codebase).apply(tmp_path, NOWHERE)
+    path = tmp_path / SEAM[codebase]
+    line = next(line for line in path.read_bytes().decode().split(end) if MARK in line and "; " in line)
+    path.write_bytes(path.read_bytes().replace(line.encode(), split(line).replace("\n", end).encode()))
+    compile(path.read_bytes(), "split", "exec")
+    if "\n" in split(line):
+        for arguments in (["--check"], ["--weights", NOWHERE]):
+            assert main([codebase, str(tmp_path), *arguments]) == 1
+            assert "changed by a formatter or by hand. Run --revert" in capsys.readouterr().err
+    else:
+        assert set(module(codebase).check(tmp_path).values()) == {"patched"}
+    assert main([codebase, str(tmp_path), "--revert"]) == 0
+    assert contents(tmp_path) == before
+
+
+@codebases
+def test_a_line_without_its_mark_is_named(codebase, tmp_path, capsys):
+    write(codebase, tmp_path)
+    module(codebase).apply(tmp_path, NOWHERE)
+    path = tmp_path / SEAM[codebase]
+    lines = path.read_text().splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if MARK in line and "; " in line)
+    lines[number - 1] = lines[number - 1].partition(MARK)[0]
+    path.write_text("\n".join(lines) + "\n")
+    for action in ("--revert", "--check", "--revert"):
+        assert main([codebase, str(tmp_path), action]) == 1
+        said = capsys.readouterr().err
+        assert f"{path}:{number}: still uses AdaCLIP" in said
+        assert said.count("\n") == 1
+    assert MARK not in path.read_text()  # what has its mark was restored
+
+
+LOADERS = {
+    "import": "import clip\n\n\ndef load():\n    return clip.load('ViT-B/32')\n",
+    "from": "from clip import load as their_load\n",
+    "transformers": "from transformers import CLIPTextModel\nM = CLIPTextModel.from_pretrained(PATH)\n",
+    "auto": "import transformers\nM = transformers.AutoModel.from_pretrained('openai/clip-vit-base-patch32')\n",
+}
+
+
+@codebases
+@pytest.mark.parametrize("loader", LOADERS)
+def test_other_files_that_load_clip_make_it_refuse(codebase, loader, tmp_path, capsys):
+    write(codebase, tmp_path)
+    (tmp_path / "model").mkdir(exist_ok=True)
+    other = tmp_path / "model" / "mdm_unet.py"
+    other.write_text(LOADERS[loader])
+    before = contents(tmp_path)
+    for arguments in (["--check"], ["--weights", NOWHERE]):
+        assert main([codebase, str(tmp_path), *arguments]) == 1
+        assert f"{other}:{len(LOADERS[loader].splitlines())}: loads CLIP too" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+    for name in ("utils/evaluators.py", "venv/clip_user.py", ".git/x.py"):  # those keep it, or are no part of it
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        other = other.rename(tmp_path / name)
+        assert main([codebase, str(tmp_path), "--check"]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_codebases_of_the_table(name, tmp_path, capsys):
+    write(name, tmp_path)
+    before, edited = contents(tmp_path), {edit.file for edit in codebase_of(name).EDITS}
+    kept = set(before) - edited
+    assert main([name, str(tmp_path), "--check"]) == 0
+    assert main([name, str(tmp_path), "--weights", NOWHERE]) == 0
+    after = contents(tmp_path)
+    assert {file for file in before if after[file] != before[file]} == edited
+    assert kept == set(codebase_of(name).keeps)
+    assert name in recognised(tmp_path)
+    assert main([name, str(tmp_path), "--revert"]) == 0
+    assert contents(tmp_path) == before
+    capsys.readouterr()
+
+
+def test_the_edits_of_mdm_do_not_fit_a_descendant_with_three_networks(tmp_path, capsys):
+    write("guided-motion-diffusion", tmp_path)
+    before = contents(tmp_path)
+    assert main(["mdm", str(tmp_path), "--weights", NOWHERE]) == 1
+    said = capsys.readouterr().err
+    assert "loads CLIP too" in said
+    assert "This looks like a checkout of guided-motion-diffusion." in said
+    assert contents(tmp_path) == before
+
+
+def test_the_right_codebase_is_named(tmp_path, capsys):
+    write("mdm", tmp_path)
+    assert main(["momask", str(tmp_path), "--check"]) == 1
+    assert capsys.readouterr().err.strip().endswith("This looks like a checkout of mdm.")
+
+
 def test_a_linked_file_stays_a_link(tmp_path):
     write("mdm", tmp_path / "there")
     shutil.copytree(tmp_path / "there", tmp_path / "here")
@@ -290,6 +406,17 @@ def test_folders_are_recorded_by_their_whole_path_and_hub_ids_as_they_are(tmp_pa
     assert located("~/adapter") == os.path.expanduser("~/adapter")
     assert located("owner/adapter") == "owner/adapter"
     assert located("vanilla") == "vanilla"
+
+
+@pytest.mark.parametrize("typo", ["typo", "adpater"])
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(typo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(write("mdm", tmp_path))
+    before = contents(tmp_path)
+    assert main(["mdm", ".", "--weights", typo]) == 1
+    assert f"--weights {typo}: there is no such folder, and a Hub id has the form OWNER/NAME" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+    assert main(["mdm", ".", "--weights", "runs/typo"]) == 0
+    assert "runs/typo is taken for a Hub id, because there is no such folder here" in capsys.readouterr().out
 
 
 def test_names_are_found_wherever_they_are_used():

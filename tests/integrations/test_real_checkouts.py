@@ -50,7 +50,7 @@ def probed(request, tmp_path_factory):
         if checkpoint_of:
             arguments.append(str(saved(codebase, checkpoint_of)))
         served = ["--weights", str(models / "adapter")] if way == "launch" else []
-        command = [LAUNCHER, "--compat", *served, *arguments]
+        command = [*LAUNCHER, "--compat", *served, *arguments]
         run(root, command, **environment)
         return torch.load(root.parent / "out.pt")
 

@@ -11,8 +11,9 @@ import warnings
 
 import pytest
 import torch
-from adaclip_integrations import mdm, momask, salad, selection
-from adaclip_integrations.fingerprint import NOTE, OVERRIDE, TOKENS, note_saves
+from adaclip_integrations import checkpoints, mdm, momask, salad, selection
+from adaclip_integrations.codebases import TABLE
+from adaclip_integrations.fingerprint import NOTE, OVERRIDE, TOKENS
 from torch import nn
 
 from adaclip import AdaCLIP, AdaCLIPError
@@ -55,7 +56,7 @@ def own_process(monkeypatch):
     )
     for name in (selection.WEIGHTS, selection.BASE, OVERRIDE, TOKENS):
         monkeypatch.delenv(name, raising=False)
-    note_saves.cache_clear()
+    checkpoints.record_always.cache_clear()
     monkeypatch.setattr(torch, "save", torch.save)
 
 
@@ -286,3 +287,62 @@ def test_an_adapter_of_another_width_is_refused_when_it_is_loaded(codebase, tmp_
 def test_weights_that_are_not_there_are_said_when_they_are_needed(tmp_path):
     with pytest.raises(AdaCLIPError, match="nothing-here"):
         motion("momask", tmp_path, str(tmp_path / "nothing-here"))
+
+
+def of_table(name: str, root, weights: str) -> tuple[nn.Module, types.ModuleType]:
+    """The model of an edited stand-in of the table, and its module."""
+    write(name, root)
+    TABLE[name].apply(root, weights)
+    file = TABLE[name].edits[0].file
+    spec = importlib.util.spec_from_file_location(f"stand_in_{next(counter)}", root / file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Motion(), module
+
+
+def read_by(name: str, encoder: AdaCLIP) -> torch.Tensor:
+    if name in ("stablemofusion", "motiondiffuse"):
+        tokens = encoder.encode(PROMPTS, output="tokens").tokens
+        return nn.functional.pad(tokens, (0, 0, 0, 77 - tokens.shape[1]))
+    return encoder.encode(PROMPTS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_codebases_of_the_table_read_adaclips_vectors_and_guard_their_checkpoints(name, root, encoder, tmp_path):
+    model, module = of_table(name, tmp_path / "a", str(root / "adapter"))
+    other = AdaCLIP.from_pretrained(root / "other")
+
+    def found() -> torch.Tensor:
+        vectors = model.vectors(PROMPTS)
+        mask = encoder.encode(PROMPTS, output="tokens").mask if vectors.dim() == 3 else None
+        return vectors if mask is None else vectors * nn.functional.pad(mask, (0, 77 - mask.shape[1]))[..., None]
+
+    assert deviation(found(), read_by(name, encoder)) < FLOAT32
+    assert (found() - read_by(name, other)).abs().max() > 1e-3
+    assert (found() - read_by(name, AdaCLIP.from_base(encoder.base))).abs().max() > 1e-3
+    state = {key: value for key, value in model.state_dict().items() if "clip" not in key}
+    torch.save({"net": state}, tmp_path / "net_last.pth")
+    state = torch.load(tmp_path / "net_last.pth", weights_only=True)["net"]
+    model.load_state_dict(state, strict=True)
+    if TABLE[name].layer:
+        assert TABLE[name].swap_encoder(model, other) is model
+        assert deviation(found(), read_by(name, other)) < FLOAT32
+    else:
+        with pytest.raises(TypeError, match="outside of its model, as the global clip_model"):
+            TABLE[name].swap_encoder(model, other)
+        module.clip._frozen = None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(selection.WEIGHTS, str(root / "other"))
+            module.clip.load("ViT-B/32", "cpu")
+    with pytest.raises(AdaCLIPError, match=r"trained with AdaCLIP sha256.*now runs with AdaCLIP sha256"):
+        model.load_state_dict(state, strict=False)
+
+
+def test_swaps_of_the_table_refuse_other_models_and_widths(encoder):
+    with pytest.raises(TypeError, match=r"Expected MARDM with `clip_model` \(models/MARDM.py\)"):
+        TABLE["mardm"].swap_encoder(nn.Linear(2, 2), encoder)
+    model = nn.ModuleDict({"clip_model": nn.Linear(1, 1), "embed_text": nn.Linear(768, 4)})
+    with pytest.raises(
+        TypeError, match=r"This OmniControl reads text features of 768 numbers, and AdaCLIP .* gives 512"
+    ):
+        TABLE["omnicontrol"].swap_encoder(model, encoder)

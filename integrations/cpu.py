@@ -1,16 +1,14 @@
-"""Runs `adaclip-run` on a machine without CUDA: devices that a script calls cuda are the CPU.
-
-python tests/integrations/cpu_for_cuda.py --compat --weights ADAPTER script.py --gpu_id -1 …
-"""
+"""Code that was written for CUDA on the CPU: `adaclip-run --cpu`, to try codebases on a machine without a GPU."""
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from adaclip_integrations.launch import main
+from adaclip_integrations import places
 from adaclip_integrations.patches import attribute
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -23,7 +21,7 @@ FACTORIES = (
 
 @contextmanager
 def cpu_for_cuda() -> Iterator[None]:
-    """Replaces CUDA devices by the CPU; does nothing on a machine with CUDA."""
+    """Replace CUDA devices by the CPU; do nothing on a machine with CUDA."""
     if torch.cuda.is_available():
         yield
         return
@@ -35,21 +33,29 @@ def cpu_for_cuda() -> Iterator[None]:
             undo.enter_context(attribute(cls, "to", _on_cpu(cls.to)))
         for name in (*FACTORIES, "load"):
             undo.enter_context(attribute(torch, name, _on_cpu(getattr(torch, name))))
-        for name in ("set_device", "synchronize"):
+        for name in ("set_device", "synchronize", "empty_cache"):
             undo.enter_context(attribute(torch.cuda, name, lambda *_, **__: None))
+        undo.enter_context(attribute(torch.cuda, "is_available", _for_scripts))
         undo.callback(register_optimizer_step_pre_hook(_without_graphs).remove)
         yield
 
 
+def _for_scripts() -> bool:
+    """In the place of `torch.cuda.is_available`: true for the script's code, false for packages."""
+    frame = sys._getframe(1)
+    own = places.package_of(frame) in {*places.LIBRARIES, "adaclip"}
+    return not own and "site-packages" not in frame.f_code.co_filename
+
+
 def _without_graphs(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """Turns CUDA graphs off: MDM turns them on when it resumes, and a CPU refuses them."""
+    """Turn CUDA graphs off: MDM turns them on when it resumes, and a CPU refuses them."""
     for group in optimizer.param_groups:
         if group.get("capturable"):
             group["capturable"] = False
 
 
 def _on_cpu(function: Callable) -> Callable:
-    """Wraps a function so that every CUDA device among its arguments becomes the CPU."""
+    """Wrap a function so that every CUDA device among its arguments becomes the CPU."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -64,8 +70,3 @@ def _on_cpu(function: Callable) -> Callable:
 def _instead(argument: object) -> object:
     named = isinstance(argument, torch.device) or (isinstance(argument, str) and argument.partition(":")[0] == "cuda")
     return torch.device("cpu") if named and str(argument).startswith("cuda") else argument
-
-
-if __name__ == "__main__":
-    with cpu_for_cuda():
-        main()

@@ -1,0 +1,103 @@
+"""The places in a program that load a text encoder: which of them get AdaCLIP, and which keep their own.
+
+A place is a call and its file with the line. Each is reported once, because the same name can be loaded for the
+generator in one place and for an evaluator in another.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+# Packages between a program and the stand-ins: the caller is the first frame outside of them.
+LIBRARIES = frozenset({"adaclip_integrations", "contextlib", "functools", "importlib", "torch", "transformers"})
+# Networks that judge motions are trained on their own CLIP; another encoder would change all figures.
+EVALUATOR = re.compile(r"evaluator|eval_?(?:model|net|wrapper)|metric|clip_?score", re.IGNORECASE)
+
+served: list[str] = []  # places of this process that got AdaCLIP
+_reported: set[str] = set()
+
+
+@contextmanager
+def own() -> Iterator[None]:
+    """Start with no places, and restore those there were."""
+    before = served[:], set(_reported)
+    served.clear()
+    _reported.clear()
+    try:
+        yield
+    finally:
+        served[:] = before[0]
+        _reported.clear()
+        _reported.update(before[1])
+
+
+def caller() -> FrameType:
+    """Return the frame of the program's code that makes the present call."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and package_of(frame) in LIBRARIES:
+        frame = frame.f_back
+    return frame
+
+
+def package_of(frame: FrameType) -> str:
+    """Return the top-level package of a frame's module."""
+    return frame.f_globals.get("__name__", "").partition(".")[0]
+
+
+def file_of(frame: FrameType) -> str:
+    """Return a frame's file, relative to the working directory if it is inside."""
+    path = Path(frame.f_code.co_filename)
+    try:
+        return path.resolve().relative_to(Path(os.getcwd()).resolve()).as_posix()
+    except (OSError, ValueError):
+        return path.as_posix()
+
+
+def is_evaluator(frame: FrameType) -> bool:
+    """Tell whether a frame belongs to an evaluation network, by the names of its file, class and function.
+
+    A script that is run is none: evaluation scripts build the generator, which needs its own encoder.
+    """
+    name = frame.f_globals.get("__name__", "")
+    if name in ("__main__", "__mp_main__"):
+        return bool(EVALUATOR.search(frame.f_code.co_qualname))
+    return bool(EVALUATOR.search(Path(frame.f_code.co_filename).stem) or EVALUATOR.search(frame.f_code.co_qualname))
+
+
+def keeps(frame: FrameType, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a place keeps its own CLIP: an evaluator's, or one in a file that a pattern names."""
+    file = file_of(frame)
+    named = any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(file, f"*/{pattern}") for pattern in patterns)
+    return named or is_evaluator(frame)
+
+
+def serve(call: str, by: str, frame: FrameType | None = None) -> None:
+    """Note, and report once, that a call got AdaCLIP. `frame` None: the present caller."""
+    where = location(caller() if frame is None else frame)
+    served.append(where)
+    say(f"{call} is served by AdaCLIP {by}, in {where}")
+
+
+def keep(call: str, frame: FrameType) -> None:
+    """Report once that a call keeps its own CLIP."""
+    reason = "as an evaluator's" if is_evaluator(frame) else "as --keep says"
+    say(f"{call} in {location(frame)} keeps its own CLIP, {reason}")
+
+
+def location(frame: FrameType) -> str:
+    """Return `file:line` of a frame."""
+    return f"{file_of(frame)}:{frame.f_lineno}"
+
+
+def say(message: str) -> None:
+    """Print a line on stderr, once in a process."""
+    if message not in _reported:
+        _reported.add(message)
+        print(f"adaclip-run: {message}", file=sys.stderr, flush=True)
