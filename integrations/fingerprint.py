@@ -37,7 +37,7 @@ _SETTINGS = (
     *("num_attention_heads", "num_heads", "n_heads", "max_position_embeddings", "eos_token_id"),
     *("position_embedding_type", "relative_attention_num_buckets", "relative_attention_max_distance"),
     *("feed_forward_proj", "rope_theta", "global_rope_theta", "local_rope_theta", "local_attention"),
-    *("global_attn_every_n_layers", "pooling"),
+    "global_attn_every_n_layers",
 )
 _PROBES = ("a person walks, then jumps!", "Café naïve — 3½ turns & 10 TIMES", "", "he's <|endoftext|> </s> [SEP] ünï")
 _compared: ContextVar[bool] = ContextVar("compared", default=False)
@@ -54,7 +54,8 @@ def of(adaclip: AdaCLIP) -> dict[str, str]:
 
     adapter = adaclip.active_adapter
     digest = hashlib.sha256(json.dumps(_settings(adaclip, adapter), sort_keys=True).encode())
-    for name, value in sorted(adaclip.text_model.state_dict().items()):
+    dense = {f"pooling.{name}": value for name, value in adaclip.pooling.state_dict().items()}
+    for name, value in sorted((adaclip.text_model.state_dict() | dense).items()):
         if "lora_" in name:
             if not is_of(name, adapter):
                 continue
@@ -84,7 +85,7 @@ def _settings(adaclip: AdaCLIP, adapter: str) -> dict[str, object]:
     vocabulary = "\n".join(f"{token} {number}" for token, number in sorted(tokenizer.get_vocab().items()))
     return {
         "config": {name: config[name] for name in _SETTINGS if config.get(name) is not None},
-        "pooling": str(getattr(adaclip, "pooling", "")),
+        "pooling": adaclip.pooling.facts(),
         "adapter": [lora.lora_alpha, lora.use_rslora],
         "scaling": layers,
         "vocabulary": hashlib.sha256(vocabulary.encode("utf-8", "backslashreplace")).hexdigest(),

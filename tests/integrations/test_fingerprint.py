@@ -45,7 +45,7 @@ def test_the_hash_of_known_weights_never_changes(tmp_path):
     with torch.no_grad():
         for value in known.text_model.state_dict().values():
             value.copy_((torch.arange(value.numel()) % 13).view(value.shape) / 8)
-    assert fp.of(known)["encoder"] == "sha256:fd38c7f4d2ab739fa6be8ce50cdf4bcb"
+    assert fp.of(known)["encoder"] == "sha256:fe2ae18eda344abc111824b4cb09bbf4"
 
 
 def test_every_weight_and_the_scale_count(encoder, tmp_path):
