@@ -8,30 +8,72 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from adaqf_train.config import SchedulerName
 from adaqf_train.errors import ConfigError
 
-if TYPE_CHECKING:
-    from adaqf_train.files.animation import Animation
-
-Bones = Literal["rigid", "stretch"]  # as in files.animation, whose import would load torch
+# As in the modules of files, whose import would load torch.
+Bones = Literal["rigid", "stretch"]
+Names = Literal["standard", "mixamo", "ue", "unity"]
+BodyModel = Literal["smplh", "smplx"]
 Content = Literal["joints", "features"]
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    fps: float | None = None
+    """Frames per second of the file. Default: those of the motion; for other rates, such as 24, 30 or 60, rotations
+    and the path are interpolated."""
+    format: Content = "joints"  # What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised.
+    bones: Bones = "rigid"  # Of .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints.
+    names: Names = "standard"
+    """Joint names in .bvh and .glb: the skeleton's, or those of Mixamo, Unreal Engine or Unity for retargeting."""
+    lock_feet: bool = False  # Hold feet that touch the floor in place, by inverse kinematics of the legs.
+    body: BodyModel = "smplh"  # Model of .npz: smplh (also for SMPL) or smplx.
+
+    def write(self, out: Path, motions: list, captions: list[str], source_fps: list[float]) -> None:
+        """Save joints or features as the options ask, and print what was done."""
+        from adaqf_train.files.save import save_arrays, save_motions
+
+        if self.format == "features":
+            paths = save_arrays(out, motions)
+        else:
+            options = {name: getattr(self, name) for name in ("fps", "bones", "names", "lock_feet", "body")}
+            with _plain_warnings():
+                paths = save_motions(out, motions, captions=captions, source_fps=source_fps, report=print, **options)
+        for path in paths:
+            print(f"wrote {path}")
+
+    def check(self, out: Path) -> None:
+        """Refuse what cannot be written before anything is computed."""
+        from adaqf_train.files.save import checked_target
+
+        checked_target(out)
+        if self.format == "joints":
+            return
+        if out.suffix.lower() != ".npy":
+            raise ConfigError(f"--format features: {out} cannot hold features; name a .npy file.")
+        if self.fps is not None:
+            raise ConfigError(
+                "--fps cannot change features: they are computed at 20 frames per second (21 joints: 12.5). Omit it."
+            )
+        if self.lock_feet:
+            raise ConfigError("--lock-feet changes joints, not features. Convert to joints first.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(_Output):
     """Generate motions from prompts with a trained generator; needs no data set."""
 
     model: str  # A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub.
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]  # What happens. Give it several times for several motions.
     out: Path
     """FILE.npy: joints (frames, 22, 3), metres; of several motions (motions, frames, 22, 3). FILE.bvh, FILE.glb: an
-    animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.html: a page that plays them. FILE.mp4,
-    FILE.gif, FILE.png: drawn side by side."""
+    animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.npz: SMPL's pose parameters, as in AMASS.
+    FILE.html: a page that plays them. FILE.mp4, FILE.gif, FILE.png: drawn side by side."""
     seconds: tyro.conf.UseAppendAction[tuple[float, ...]] = ()
     """Length of the motions (default: 4). Repeat it to give one for each prompt."""
     seed: int = 0  # Seed of the motions.
@@ -39,17 +81,12 @@ class Sample:
     guidance: float | None = None  # Weight of the prompt (classifier-free guidance). Default: the model's own.
     steps: int | None = None  # Denoising steps. Default: the model's own.
     scheduler: SchedulerName | None = None  # Sampler of the reverse diffusion. Default: the model's own.
-    format: Content = "joints"  # What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised.
-    bones: Bones = "rigid"
-    """Of .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints."""
 
     def __call__(self) -> None:
-        from adaqf_train.files.save import checked_target
         from adaqf_train.generators.base import MotionGenerator
         from adaqf_train.generators.requests import check_count
 
-        checked_target(self.out)
-        _check_content(self.format, self.out)
+        self.check(self.out)
         check_count("--seed", self.seed, 0)
         check_count("--num-samples", self.num_samples, 1)
         if not self.prompt or not all(prompt.strip() for prompt in self.prompt):
@@ -65,36 +102,45 @@ class Sample:
                 list(self.prompt), seconds=seconds, num_samples=self.num_samples, output=self.format, **options
             )
         captions = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
-        _write(self.out, motions, generator.skeleton.fps, captions, self.format, self.bones)
+        self.write(self.out, motions, captions, [generator.skeleton.fps] * len(motions))
 
 
-@dataclass(frozen=True)
-class Convert:
-    """Convert a motion in a .npy file to BVH, glTF, video, a picture, a page or another array."""
+@dataclass(frozen=True, kw_only=True)
+class Convert(_Output):
+    """Convert motions to BVH, glTF, SMPL's parameters, video, pictures, a page or an array.
+
+    Frame rates are kept: a BVH file states its own, features are computed at 20 frames per second (21 joints: 12.5),
+    and joints are taken to have that rate unless --source-fps states another.
+    """
 
     source: tyro.conf.Positional[Path]
-    """A .npy file of joints (frames, 22 or 21, 3), of de-normalised features (frames, 263 or 251), or of a batch."""
+    """A .npy file of joints or features, one clip or a batch; MDM's results.npy; a .bvh file; or a folder of them."""
     out: tyro.conf.Positional[Path]
-    """FILE.npy, .bvh, .glb, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
-    fps: float | None = None  # Frames per second of the motion. Default: 20 for 22 joints, 12.5 for 21.
-    caption: str = ""  # Text in pages, pictures and films.
-    format: Content = "joints"
-    """Content of a .npy file. Features have one frame less than the joints they are computed from."""
-    bones: Bones = "rigid"
-    """Of .bvh and .glb: rigid keeps the lengths of bones, stretch the positions of joints."""
+    """FILE.npy, .bvh, .glb, .npz, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
+    caption: str = ""  # Text in pages, pictures and films. Default: the source's own.
+    source_fps: float | None = None  # Frames per second of the source, if it states none or a wrong rate.
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None  # Axis that points up in the source. Default: y.
+    skip: int = 0  # Frames to leave out at the start, such as a rest pose.
+    joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
+    """For BVH: a preset's name or a JSON file, as in `prepare bvh`. Default: the preset that fits the joint names."""
 
     def __call__(self) -> None:
-        from adaqf_train.files.read import read_features, read_motions
-        from adaqf_train.files.save import checked_target
+        from adaqf_train.files.read import features_of, read_clips
 
-        checked_target(self.out)
-        _check_content(self.format, self.out)
-        if self.format == "features" and self.fps is not None:
-            raise ConfigError(
-                "--fps cannot change features: they are computed at 20 frames per second (21 joints: 12.5). Omit it."
-            )
-        motions = read_features(self.source) if self.format == "features" else read_motions(self.source)
-        _write(self.out, motions, self.fps, [self.caption] * len(motions), self.format, self.bones)
+        self.check(self.out)
+        if self.source_fps is not None and not 0 < self.source_fps < float("inf"):
+            raise ConfigError(f"--source-fps must be a positive number, got {self.source_fps}. Give one such as 30.")
+        clips = read_clips(self.source, fps=self.source_fps, up=self.up, skip=self.skip, joint_map=self.joint_map)
+        for clip in clips:
+            for note in clip.notes:
+                print(f"warning: {clip.where}: {note}", file=sys.stderr)
+        rates = [clip.fps or clip.skeleton.fps for clip in clips]
+        shown = ", ".join(f"{rate:g}" for rate in sorted(set(rates)))
+        how = "" if all(clip.fps for clip in clips) else ", the standard rate (--source-fps states another)"
+        print(f"source: {len(clips)} motion{'s' * (len(clips) != 1)} at {shown} frames per second{how}")
+        motions = [features_of(clip) if self.format == "features" else clip.joints for clip in clips]
+        captions = [self.caption or clip.caption for clip in clips]
+        self.write(self.out, motions, captions, rates)
 
 
 @contextmanager
@@ -104,32 +150,3 @@ def _plain_warnings() -> Iterator[None]:
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
         yield
-
-
-def _check_content(content: Content, out: Path) -> None:
-    if content == "features" and out.suffix.lower() != ".npy":
-        raise ConfigError(f"--format features: {out} cannot hold features; name a .npy file.")
-
-
-def _write(out: Path, motions: list, fps: float | None, captions: list[str], content: Content, bones: Bones) -> None:
-    from adaqf_train.files.save import save_arrays, save_motions
-
-    def report(path: Path, animation: Animation) -> None:
-        away = f"{1000 * animation.error:.1f} mm"
-        if animation.stretches:
-            print(f"{path}: bones change their length")
-            if path.suffix.lower() == ".bvh":
-                print(
-                    f"warning: {path}: many programs misread or refuse joints with position channels. "
-                    "Omit --bones stretch, or write a .glb file.",
-                    file=sys.stderr,
-                )
-        else:
-            print(f"{path}: bones keep their length; joints are within {away}")
-
-    if content == "features":
-        paths = save_arrays(out, motions)
-    else:
-        paths = save_motions(out, motions, fps, captions=captions, bones=bones, report=report)
-    for path in paths:
-        print(f"wrote {path}")

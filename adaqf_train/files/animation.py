@@ -25,7 +25,7 @@ exactly these positions.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -132,6 +132,12 @@ def solve_rotations(
         translations[:, 1:] = rotations.rotate(rotations.inverse(above), bone[:, 1:])
     error = float((placed - target).norm(dim=-1).max())
     return Animation(skeleton, offsets, translations, rotations.aligned(turns), bones == "stretch", error)
+
+
+def at_rate(animation: Animation, source_fps: float, fps: float) -> Animation:
+    """The animation at another frame rate, by cubics of rotations and of the root's path: bones keep their lengths."""
+    translations, turns = kinematics.resample(animation.translations, animation.turns, source_fps, fps)
+    return replace(animation, translations=translations, turns=turns)
 
 
 def _bones(places: Tensor, skeleton: Skeleton) -> Tensor:

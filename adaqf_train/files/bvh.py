@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adaclip.files import atomic_file
 from adaqf_train.files.animation import Animation
+from adaqf_train.files.names import Names, joint_names
 
 POSITION = "Xposition Yposition Zposition"
 ROTATION = "Zrotation Xrotation Yrotation"  # the order that most programs write and read
@@ -19,13 +20,13 @@ THREE_DIGITS = np.frombuffer("".join(f"{number:03d}" for number in range(1000)).
 END = 0.4  # length of an End Site, as a share of the bone before it: hands, toes and the top of the head
 
 
-def write_bvh(path: str | Path, animation: Animation, fps: float) -> None:
+def write_bvh(path: str | Path, animation: Animation, fps: float, names: Names = "standard") -> None:
     """Write an animation as a BVH file.
 
-    The HIERARCHY is a T-pose that faces +Z, with the skeleton's joint names and the clip's median bone lengths. Numbers
-    are metres, Blender's unit at its default import scale. The root has position channels and every joint has rotation
-    channels. Where bones stretch, every joint has position channels, which replace its OFFSET. Programs disagree on
-    them: some add the OFFSET, some ignore them, some refuse the file.
+    The HIERARCHY is a T-pose that faces +Z, with the clip's median bone lengths. Numbers are metres, Blender's unit at
+    its default import scale. The root has position channels and every joint has rotation channels. Where bones
+    stretch, every joint has position channels, which replace its OFFSET. Programs disagree on them: some add the
+    OFFSET, some ignore them, some refuse the file. names: those of the skeleton's joints, or of another program.
     """
     skeleton = animation.skeleton
     angles = euler_zxy(animation.turns)
@@ -37,11 +38,10 @@ def write_bvh(path: str | Path, animation: Animation, fps: float) -> None:
             columns.append(animation.translations[:, joint])
         columns.append(angles[:, joint])
     values = torch.cat(columns, dim=1).numpy()
+    hierarchy = _hierarchy(animation, joint_names(skeleton, names), 0, "")
     timing = f"Frames: {len(values)}", f"Frame Time: {1 / fps:.8f}"
     with atomic_file(Path(path)) as staging, staging.open("wb") as file:
-        file.writelines(
-            f"{line}\n".encode() for line in ("HIERARCHY", *_hierarchy(animation, 0, ""), "MOTION", *timing)
-        )
+        file.writelines(f"{line}\n".encode() for line in ("HIERARCHY", *hierarchy, "MOTION", *timing))
         file.writelines(_rows(values[first : first + CHUNK]) for first in range(0, len(values), CHUNK))
 
 
@@ -94,16 +94,16 @@ def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.abs(step - 360 * np.rint(step / 360)).sum(axis=-1)
 
 
-def _hierarchy(animation: Animation, joint: int, indent: str) -> Iterator[str]:
+def _hierarchy(animation: Animation, names: Sequence[str], joint: int, indent: str) -> Iterator[str]:
     """The lines of a joint and of all joints below it."""
     skeleton, offset = animation.skeleton, animation.offsets[joint]
     moves = joint == 0 or animation.stretches
-    yield f"{indent}{'JOINT' if joint else 'ROOT'} {skeleton.joints[joint]}"
+    yield f"{indent}{'JOINT' if joint else 'ROOT'} {names[joint]}"
     yield f"{indent}{{"
     yield f"{indent}  OFFSET {_numbers(offset)}"
     yield f"{indent}  CHANNELS {f'6 {POSITION} {ROTATION}' if moves else f'3 {ROTATION}'}"
     for child in skeleton.children[joint]:
-        yield from _hierarchy(animation, child, indent + "  ")
+        yield from _hierarchy(animation, names, child, indent + "  ")
     if not skeleton.children[joint]:
         end = ("  End Site", "  {", f"    OFFSET {_numbers(END * offset)}", "  }")
         yield from (indent + line for line in end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import adaclip
 from adaclip.files import atomic_file
 from adaqf_train.files.animation import Animation
 from adaqf_train.files.mesh import Surface, surfaces
+from adaqf_train.files.names import Names, joint_names
 from adaqf_train.motion.skeleton import Skeleton
 
 FLOAT, UNSIGNED_BYTE, UNSIGNED_SHORT = 5126, 5121, 5123  # component types
@@ -24,11 +26,11 @@ COLOURS = {"body": (0.56, 0.53, 0.48), "left": (0.03, 0.21, 0.48), "right": (0.7
 MATT = {"metallicFactor": 0.0, "roughnessFactor": 0.7}
 
 
-def write_glb(path: str | Path, animation: Animation, fps: float) -> None:
+def write_glb(path: str | Path, animation: Animation, fps: float, names: Names = "standard") -> None:
     """Write an animation as a .glb file.
 
-    Nodes have the skeleton's joint names and rest in a T-pose that faces +Z. One animation rotates every joint and
-    moves the root; where bones stretch, it moves every joint.
+    Nodes have the names of the skeleton's joints, or of another program, and rest in a T-pose that faces +Z. One
+    animation rotates every joint and moves the root; where bones stretch, it moves every joint.
     """
     skeleton = animation.skeleton
     pose = np.zeros((len(skeleton), 3))
@@ -40,7 +42,10 @@ def write_glb(path: str | Path, animation: Animation, fps: float) -> None:
         "asset": {"version": "2.0", "generator": f"adaclip {adaclip.__version__}"},
         "scene": 0,
         "scenes": [{"nodes": [len(skeleton), 0]}],
-        "nodes": [*_joint_nodes(animation, pose[0]), {"name": "body", "mesh": 0, "skin": 0}],
+        "nodes": [
+            *_joint_nodes(animation, joint_names(skeleton, names), pose[0]),
+            {"name": "body", "mesh": 0, "skin": 0},
+        ],
         "meshes": [{"name": "body", "primitives": [_primitive(buffer, s) for s in surfaces(skeleton, pose)]}],
         "materials": [
             {"name": tone, "pbrMetallicRoughness": {"baseColorFactor": [*colour, 1.0], **MATT}}
@@ -81,9 +86,9 @@ class _Buffer:
         return len(self.accessors) - 1
 
 
-def _joint_nodes(animation: Animation, root: np.ndarray) -> list[dict]:
+def _joint_nodes(animation: Animation, names: Sequence[str], root: np.ndarray) -> list[dict]:
     nodes = []
-    for joint, (name, children) in enumerate(zip(animation.skeleton.joints, animation.skeleton.children, strict=True)):
+    for joint, (name, children) in enumerate(zip(names, animation.skeleton.children, strict=True)):
         offset = animation.offsets[joint].numpy() if joint else root
         node = {"name": name, "translation": offset.tolist(), "rotation": [0.0, 0.0, 0.0, 1.0]}
         nodes.append({**node, "children": children} if children else node)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from adaclip.files import atomic_file
 from adaqf_train.errors import ExportError
-from adaqf_train.files.animation import Animation, Bones, solve_rotations
+from adaqf_train.files.animation import Bones, at_rate, solve_rotations
 from adaqf_train.files.bvh import write_bvh
+from adaqf_train.files.feet import lock_feet as lock_feet_of
 from adaqf_train.files.gltf import write_glb
+from adaqf_train.files.names import Names, joint_names
+from adaqf_train.files.smpl import BodyModel, fit_smpl, write_smpl
 from adaqf_train.motion.skeleton import Skeleton, skeleton_of
 from adaqf_train.render.page import Scene, Take, write_page
 from adaqf_train.render.payload import checked_joints
@@ -21,6 +27,8 @@ from adaqf_train.render.pictures import Film, strip
 from adaqf_train.render.video import check_encoder, write_gif, write_mp4
 
 SLOWEST, FASTEST = 0.1, 1000.0  # frames per second
+FAR = 0.05  # metres; where rigid bones move a joint further, the clip's bones really change their lengths
+Report = Callable[[str], None]
 
 
 def save_motion(
@@ -30,26 +38,28 @@ def save_motion(
     skeleton: Skeleton | None = None,
     caption: str = "",
     bones: Bones = "rigid",
+    **options: Any,
 ) -> Path:
-    """Save a motion as .npy, .bvh, .glb, .html, .mp4, .gif or .png, according to the suffix of the path.
+    """Save a motion as .npy, .bvh, .glb, .npz, .html, .mp4, .gif or .png, according to the suffix of the path.
 
     Args:
-        path: The file; missing folders are created.
+        path: The file; missing folders are created. An .npz file holds SMPL's pose parameters, as AMASS's files do.
         joints: Positions (T, J, 3), metres, Y up; J = 22 (HumanML3D) or 21 (KIT-ML).
-        fps: Frames per second; None takes the skeleton's: 20 for 22 joints, 12.5 for 21.
+        fps: Frames per second of the file; None takes those of the joints.
         skeleton: None takes the standard skeleton with that number of joints.
         caption: Text in pages, pictures and films.
         bones: Whether bones keep their lengths in .bvh and .glb files, "rigid", or joints their exact positions,
             "stretch". Many programs misread .bvh files whose bones stretch.
+        options: Further options of `save_motions`.
 
     Returns:
         The path.
 
     Raises:
-        ExportError: The suffix is unknown, the folder cannot be written to, .mp4 is requested without PyAV, `fps` is
-            out of range, or the joints have another shape, are not finite or not in metres.
+        ExportError: The suffix is unknown, the folder cannot be written to, .mp4 is requested without PyAV, a frame
+            rate is out of range, or the joints have another shape, are not finite or not in metres.
     """
-    return save_motions(path, [joints], fps, skeleton, [caption], bones)[0]
+    return save_motions(path, [joints], fps, skeleton, [caption], bones, **options)[0]
 
 
 def save_motions(
@@ -59,44 +69,145 @@ def save_motions(
     skeleton: Skeleton | None = None,
     captions: Sequence[str] | None = None,
     bones: Bones = "rigid",
-    report: Callable[[Path, Animation], None] = lambda path, animation: None,
+    *,
+    source_fps: float | Sequence[float | None] | None = None,
+    names: Names = "standard",
+    lock_feet: bool = False,
+    body: BodyModel = "smplh",
+    report: Report = lambda line: None,
 ) -> list[Path]:
     """Save several motions (T_i, J, 3): in one file if the format can hold them, else in numbered files.
 
     Pages, films and pictures show the motions side by side. A .npy file holds one motion (T, J, 3), or several of one
-    length (N, T, J, 3). Arguments are those of `save_motion`; `report` is called with the path and the animation of
-    every .bvh and .glb file.
+    length (N, T, J, 3).
+
+    Args:
+        path: As in `save_motion`.
+        motions: Positions (T_i, J, 3), metres, Y up.
+        fps: As in `save_motion`.
+        skeleton: As in `save_motion`.
+        captions: One for each motion; None: none.
+        bones: As in `save_motion`.
+        source_fps: Frames per second of the motions, one for all or one for each; None takes `fps`, else the
+            skeleton's: 20 for 22 joints, 12.5 for 21. Motions of another rate than `fps` are interpolated.
+        names: Joint names in .bvh and .glb files: "standard", "mixamo", "ue" or "unity".
+        lock_feet: Hold feet that touch the floor in place. This changes the legs.
+        body: Model of .npz files, "smplh" or "smplx".
+        report: Called with each sentence about what was changed, and how far joints are from their positions.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ExportError: As in `save_motion`.
     """
     path = checked_target(path)
+    motions, captions, skeleton = _checked(path, motions, captions, skeleton)
+    rates = _rates(source_fps, fps, skeleton, len(motions))
+    fps = rates[0] if fps is None else fps
+    joint_names(skeleton, names)
+    suffix = path.suffix.lower()
+    if lock_feet:
+        motions = [
+            _with_feet_held(joints, skeleton, rate, suffix, report) for joints, rate in zip(motions, rates, strict=True)
+        ]
+    if suffix in SKELETAL:
+        paths = _numbered(path, len(motions))
+        for target, joints, rate in zip(paths, motions, rates, strict=True):
+            _write_skeletal(target, joints, skeleton, (rate, fps), bones, names, body, report)
+        return paths
+    motions = [resampled(joints, skeleton, rate, fps) for joints, rate in zip(motions, rates, strict=True)]
+    if suffix == ".npy":
+        return save_arrays(path, motions)
+    PICTURES[suffix](path, motions, captions, fps)
+    return [path]
+
+
+def resampled(joints: np.ndarray, skeleton: Skeleton, source_fps: float, fps: float) -> np.ndarray:
+    """Joints (T, J, 3) at another frame rate: rotations, lengths of bones and the root's path are interpolated."""
+    if source_fps == fps:
+        return joints
+    return at_rate(solve_rotations(joints, skeleton, "stretch"), source_fps, fps).positions()
+
+
+def _checked(
+    path: Path, motions: Sequence[np.ndarray], captions: Sequence[str] | None, skeleton: Skeleton | None
+) -> tuple[list[np.ndarray], list[str], Skeleton]:
     try:
         motions = [checked_joints(joints, f"{path}: motion {number}") for number, joints in enumerate(motions)]
+        if not motions:
+            raise ExportError(f"{path}: there are no motions to save.")
+        skeleton = skeleton or skeleton_of(motions[0].shape[1])
     except ValueError as error:
         raise ExportError(str(error)) from error
-    if not motions:
-        raise ExportError(f"{path}: there are no motions to save.")
     captions = [""] * len(motions) if captions is None else list(captions)
     if len(captions) != len(motions):
         raise ExportError(f"{path}: {len(captions)} captions for {len(motions)} motions. Give one for each.")
-    skeleton = skeleton or skeleton_of(motions[0].shape[1])
     numbers = {joints.shape[1] for joints in motions}
     if numbers != {len(skeleton)}:
         counts = ", ".join(sorted(map(str, numbers)))
         raise ExportError(f"{path}: motions of {counts} joints, expected the {len(skeleton)} of {skeleton.name}.")
-    fps = skeleton.fps if fps is None else fps
-    if not SLOWEST <= fps <= FASTEST:
-        raise ExportError(f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {fps}. Give a number such as 20.")
-    suffix = path.suffix.lower()
-    if suffix in PICTURES:
-        PICTURES[suffix](path, motions, captions, fps)
-        return [path]
-    if suffix == ".npy":
-        return save_arrays(path, motions)
-    paths = _numbered(path, len(motions))
-    for target, joints in zip(paths, motions, strict=True):
-        animation = solve_rotations(joints, skeleton, bones)
-        SKELETAL[suffix](target, animation, fps)
-        report(target, animation)
-    return paths
+    return motions, captions, skeleton
+
+
+def _rates(
+    source: float | Sequence[float | None] | None, fps: float | None, skeleton: Skeleton, count: int
+) -> list[float]:
+    """The frame rate of each motion."""
+    given = list(source) if isinstance(source, Sequence) else [source] * count
+    rates = [next(rate for rate in (own, fps, skeleton.fps) if rate is not None) for own in given]
+    for rate in rates if fps is None else [*rates, fps]:
+        if not SLOWEST <= rate <= FASTEST:
+            raise ExportError(
+                f"fps must lie between {SLOWEST:g} and {FASTEST:g}, got {rate}. Give a number such as 20."
+            )
+    return rates
+
+
+def _with_feet_held(joints: np.ndarray, skeleton: Skeleton, fps: float, suffix: str, report: Report) -> np.ndarray:
+    if suffix in SKELETAL:  # the bones of the file are rigid: feet held on others would slide again
+        joints = solve_rotations(joints, skeleton).positions()
+    joints, contacts = lock_feet_of(joints, skeleton, fps)
+    report(str(contacts))
+    return joints
+
+
+def _write_skeletal(
+    path: Path,
+    joints: np.ndarray,
+    skeleton: Skeleton,
+    rates: tuple[float, float],
+    bones: Bones,
+    names: Names,
+    body: BodyModel,
+    report: Report,
+) -> None:
+    if path.suffix.lower() == ".npz":
+        motion = fit_smpl(joints, skeleton)
+        motion = replace(motion, animation=at_rate(motion.animation, *rates))
+        write_smpl(path, motion, rates[1], body)
+        report(
+            f"{path}: joints of SMPL's mean body are {100 * motion.error:.1f} cm away on average; the path is scaled "
+            f"by {motion.scale:.3f}"
+        )
+        return
+    animation = solve_rotations(joints, skeleton, bones)
+    SKELETAL[path.suffix.lower()](path, at_rate(animation, *rates), rates[1], names)
+    if animation.stretches:
+        report(f"{path}: bones change their lengths")
+    else:
+        report(f"{path}: bones keep their lengths; joints are within {1000 * animation.error:.1f} mm")
+    if animation.stretches and path.suffix.lower() == ".bvh":
+        warnings.warn(
+            f"{path}: many programs misread or refuse position channels of joints. Use rigid bones, or a .glb file.",
+            stacklevel=2,
+        )
+    elif animation.error > FAR:
+        warnings.warn(
+            f"{path}: rigid bones move a joint by up to {100 * animation.error:.0f} cm, because the bones of this "
+            "motion change their lengths. Check the motion, or let bones stretch in a .glb file.",
+            stacklevel=2,
+        )
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> list[Path]:
@@ -153,7 +264,7 @@ def _write_strip(path: Path, motions: Sequence[np.ndarray], captions: Sequence[s
         strip(motions, captions, fps).save(staging, "PNG")
 
 
-SKELETAL = {".bvh": write_bvh, ".glb": write_glb}  # one motion a file
+SKELETAL = {".bvh": write_bvh, ".glb": write_glb, ".npz": write_smpl}  # one motion a file
 PICTURES = {  # show several motions side by side
     ".html": _write_page,
     ".mp4": lambda path, motions, captions, fps: write_mp4(path, Film(motions, captions, fps), fps),

@@ -20,7 +20,9 @@ from adaqf_train.cli import VERBS, main, motions, parse, prepare
 from adaqf_train.config import RunConfig, SchedulerName, recipes
 from adaqf_train.data.prepare.recordings import WINDOW
 from adaqf_train.files.animation import Bones
+from adaqf_train.files.names import Names
 from adaqf_train.files.save import FORMATS
+from adaqf_train.files.smpl import BodyModel
 from adaqf_train.motion import mapping
 from adaqf_train.studies.definitions import STUDIES
 from tests.helpers import settings_of
@@ -84,7 +86,8 @@ def test_help_of_verbs_lists_what_the_registries_hold(capsys):
     sample, convert = help_of(capsys, "sample"), help_of(capsys, "convert")
     assert all(name in sample for name in get_args(SchedulerName))
     assert all(suffix in sample and suffix in convert for suffix in FORMATS)
-    assert get_args(motions.Bones) == get_args(Bones)
+    for here, there in ((motions.Bones, Bones), (motions.Names, Names), (motions.BodyModel, BodyModel)):
+        assert get_args(here) == get_args(there)
     assert all(name in help_of(capsys, "prepare", "bvh") for name in mapping.PRESETS)
     assert prepare.WINDOW == WINDOW
 

@@ -7,14 +7,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from adaqf_train.cli import main
+from adaqf_train.files import write_bvh
+from adaqf_train.files.names import joint_names
 from adaqf_train.files.read import read_features, read_motions
 from adaqf_train.generators.base import MotionGenerator
-from adaqf_train.motion import features
+from adaqf_train.motion import features, mapping
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
-from tests.files.motions import dancer
+from tests.files import glb
+from tests.files.motions import dancer, written
 from tests.helpers import kit_body
 
 DANCE = features.canonicalise(dancer(30))
@@ -61,20 +65,91 @@ def test_read_motions_converts_kit_to_metres(tmp_path):
 
 def test_convert_writes_what_sample_writes(tmp_path, capsys):
     source = saved(tmp_path / "a.npy", DANCE)
-    assert main(["convert", str(source), str(tmp_path / "a.bvh"), "--fps", "30"]) == 0
+    assert main(["convert", str(source), str(tmp_path / "a.bvh"), "--source-fps", "30"]) == 0
     said = capsys.readouterr().out
-    assert "bones keep their length" in said
+    assert "bones keep their lengths" in said
     bvh = read_bvh(tmp_path / "a.bvh")
     assert bvh.fps == 30
     joints = bvh.positions()[:, [bvh.names.index(name) for name in HUMANML3D.joints]]
     assert np.abs(joints - DANCE).max() < 1e-4
     wobbly = saved(tmp_path / "b.npy", DANCE + np.random.default_rng(0).normal(0, 0.02, DANCE.shape))
     assert main(["convert", str(wobbly), str(tmp_path / "b.bvh")]) == 0
-    assert "bones keep their length" in capsys.readouterr().out
+    assert "bones keep their lengths" in capsys.readouterr().out
     assert main(["convert", str(wobbly), str(tmp_path / "b.bvh"), "--bones", "stretch"]) == 0
     said = capsys.readouterr()
-    assert "bones change their length" in said.out
+    assert "bones change their lengths" in said.out
     assert "misread" in said.err
+
+
+@pytest.mark.parametrize("fps", [10, 24, 30, 60])
+@pytest.mark.parametrize("kind", ["features", "joints", "bvh"])
+def test_convert_to_another_rate_keeps_the_speed(tmp_path, capsys, kind, fps):
+    """A motion lasts as long at any rate, and lies on the path between its frames: a straight line would miss it."""
+    fine = dancer(141)  # at 20 frames per second; every third frame is the source
+    coarse = fine[::3]
+    source = tmp_path / ("a.bvh" if kind == "bvh" else "a.npy")
+    if kind == "bvh":
+        written(write_bvh, source, coarse, 20, HUMANML3D)
+    else:
+        saved(source, coarse if kind == "joints" else features.encode(features.canonicalise(coarse)))
+    assert main(["convert", str(source), str(tmp_path / "b.bvh"), "--fps", str(fps)]) == 0
+    assert "at 20 frames per second" in capsys.readouterr().out
+    bvh = read_bvh(tmp_path / "b.bvh")
+    frames = 47 - (kind == "features")
+    assert bvh.fps == fps
+    assert bvh.frames == (frames - 1) * fps // 20 + 1
+    if fps == 60 and kind != "features":
+        order = [bvh.names.index(name) for name in HUMANML3D.joints]
+        away = np.linalg.norm(bvh.positions()[:, order] - fine[: 3 * frames - 2], axis=-1)
+        assert away.max() < 0.02
+        assert away[::3].max() < 1e-4
+        steps = np.linspace(0, 1, 4)[1:3, None, None, None]
+        straight = (1 - steps) * coarse[:-1] + steps * coarse[1:]
+        control = np.linalg.norm(straight - np.stack([fine[1:-1:3], fine[2::3]]), axis=-1)
+        assert np.median(control) > 2 * np.median(np.delete(away, np.s_[::3], axis=0))
+
+
+def test_convert_to_another_rate_in_every_format(tmp_path):
+    source = saved(tmp_path / "a.npy", DANCE)
+    for suffix in (".npy", ".glb", ".npz", ".gif"):
+        assert main(["convert", str(source), str(tmp_path / f"b{suffix}"), "--fps", "40"]) == 0
+    joints = np.load(tmp_path / "b.npy")
+    assert joints.shape == (59, 22, 3)
+    np.testing.assert_allclose(joints[::2], DANCE, atol=1e-5)
+    assert next(glb.read(tmp_path / "b.glb").tracks())[2] == pytest.approx(np.arange(59) / 40)
+    with np.load(tmp_path / "b.npz") as file:
+        assert (len(file["poses"]), file["mocap_framerate"]) == (59, 40)
+
+
+def test_convert_reads_bvh_files_and_writes_every_format(tmp_path, capsys):
+    written(write_bvh, tmp_path / "a.bvh", DANCE, 20, HUMANML3D)
+    for suffix in (".npy", ".glb", ".npz", ".html", ".png"):
+        assert main(["convert", str(tmp_path / "a.bvh"), str(tmp_path / f"b{suffix}")]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "b.npy"), DANCE, atol=1e-4)
+    vectors = tmp_path / "features.npy"
+    assert main(["convert", str(tmp_path / "a.bvh"), str(vectors), "--format", "features"]) == 0
+    np.testing.assert_allclose(np.load(vectors), features.encode(DANCE), atol=0.01)
+    assert main(["convert", str(tmp_path / "a.bvh"), str(tmp_path / "c.npy"), "--skip", "10"]) == 0
+    assert len(np.load(tmp_path / "c.npy")) == 20
+    capsys.readouterr()
+    assert main(["convert", str(tmp_path / "a.bvh"), str(tmp_path / "d.bvh"), "--source-fps", "60"]) == 0
+    assert read_bvh(tmp_path / "d.bvh").fps == 60
+
+
+@pytest.mark.parametrize("names", ["mixamo", "ue", "unity"])
+def test_convert_names_joints_for_engines(tmp_path, names):
+    """The names come back by the preset of that program, and the rest pose stays the T-pose."""
+    source = saved(tmp_path / "a.npy", DANCE)
+    for suffix in (".bvh", ".glb"):
+        assert main(["convert", str(source), str(tmp_path / f"a{suffix}"), "--names", names]) == 0
+    bvh = read_bvh(tmp_path / "a.bvh")
+    assert mapping.recognise(bvh.names) == names
+    joints = mapping.weights(bvh.names, mapping.PRESETS[names]) @ torch.from_numpy(bvh.positions())
+    np.testing.assert_allclose(joints.numpy(), DANCE, atol=1e-4)
+    nodes = {node["name"]: node for node in glb.read(tmp_path / "a.glb").content["nodes"]}
+    assert set(nodes) == {*joint_names(HUMANML3D, names), "body"}
+    assert all(node.get("rotation", [0, 0, 0, 1]) == [0, 0, 0, 1] for node in nodes.values())
+    assert len(set(joint_names(KIT, names))) == len(KIT)
 
 
 def test_convert_between_features_and_joints(tmp_path):
@@ -117,6 +192,9 @@ def test_convert_rejects_arrays_without_motion(tmp_path, capsys, array, says):
         (["SOURCE", "a.fbx"], "name a .npy, .bvh"),
         (["SOURCE", "a.bvh", "--format", "features"], "cannot hold features"),
         (["SOURCE", "a.bvh", "--fps", "0"], "fps must lie between 0.1 and 1000"),
+        (["SOURCE", "a.bvh", "--source-fps", "0"], "--source-fps must be a positive number"),
+        (["SOURCE", "a.bvh", "--source-fps", "nan"], "--source-fps must be a positive number"),
+        (["SOURCE", "a.npy", "--format", "features", "--lock-feet"], "--lock-feet changes joints"),
         (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps cannot change features"),
         (["SOURCE", "SOURCE/a.bvh"], "cannot be written to"),
         (["ONE", "a.npy", "--format", "features"], "only one frame"),
