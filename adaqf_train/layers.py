@@ -41,10 +41,17 @@ class Decoder(nn.Module):
         layer = DecoderLayer(width, heads, feedforward, dropout, activation="gelu", batch_first=True)
         self.layers = nn.ModuleList(copy.deepcopy(layer) for _ in range(layers))  # all start equal, as torch's do
 
-    def forward(self, x: Tensor, memory: Tensor, real: Tensor, visible: Tensor | None) -> Tensor:
-        """Decode x (B, T, width), real (B, T), with attention to memory (B, M, width), visible (B, M) or None: all."""
+    def forward(
+        self, x: Tensor, memory: Tensor, real: Tensor, visible: Tensor | None, seen: list[Tensor] | None = None
+    ) -> Tensor:
+        """Decode x (B, T, width), real (B, T), with attention to memory (B, M, width), visible (B, M) or None: all.
+
+        seen: a list to which the output of every layer is appended.
+        """
         for layer in self.layers:
             x = layer(x, memory, real, visible)
+            if seen is not None:
+                seen.append(x)
         return x
 
 

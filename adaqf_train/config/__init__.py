@@ -22,5 +22,12 @@ from adaqf_train.config.run import (
     SyntheticConfig,
 )
 from adaqf_train.config.schema import Settings, build, digest, override, settings_between
-from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
+from adaqf_train.config.training import (
+    MIN_SAMPLES,
+    AlignmentConfig,
+    FeedbackConfig,
+    PhysicsConfig,
+    TrainingConfig,
+    ValidationConfig,
+)
 from adaqf_train.errors import ConfigError

@@ -150,6 +150,8 @@ class DiffusionConfig(Group, name="diffusion"):
     """Gaussian diffusion with x0-prediction on the cosine schedule (MDM)."""
 
     steps: Annotated[int, at_least(2)] = 50  # Timesteps in training and inference (section 4.1).
+    noisy_share: Share = 0.0
+    """Share of the training items whose timestep is drawn from the noisiest fifth alone, where content is decided."""
     text_drop: Share = 0.1  # Probability of training without text, for classifier-free guidance; MDM's.
 
     def require(self, steps: int) -> None:

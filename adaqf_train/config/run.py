@@ -9,7 +9,14 @@ import tyro
 
 from adaqf_train.config import networks
 from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, require
-from adaqf_train.config.training import MIN_SAMPLES, FeedbackConfig, TrainingConfig, ValidationConfig
+from adaqf_train.config.training import (
+    MIN_SAMPLES,
+    AlignmentConfig,
+    FeedbackConfig,
+    PhysicsConfig,
+    TrainingConfig,
+    ValidationConfig,
+)
 
 MDM_SAMPLES = 1024  # MDM's `num_samples_limit` of 1,000, rounded up to batches of 32
 
@@ -125,6 +132,8 @@ class RunConfig:
     denoiser: networks.DenoiserConfig = field(default_factory=networks.DenoiserConfig)
     diffusion: networks.DiffusionConfig = field(default_factory=networks.DiffusionConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -144,10 +153,11 @@ class RunConfig:
         )
 
     def baseline(self) -> RunConfig:
-        """The same run with a frozen encoder and without feedback, whose other settings return to their defaults."""
+        """The same run with the base as a frozen encoder and without feedback; its physics stays."""
         return replace(
             self,
             feedback=FeedbackConfig(motion=0.0, text=0.0),
+            alignment=AlignmentConfig(),
             encoder=replace(self.encoder, tuning="frozen"),
             training=replace(self.training, adapter_learning_rate=None),
         )

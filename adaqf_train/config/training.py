@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, at_least, require, within
+from adaqf_train.config.networks import ContrastiveFit
+from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, Share, at_least, require, within
 
 MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
 
@@ -20,6 +21,16 @@ class FeedbackConfig(Group, name="feedback"):
     weighting: Literal["uniform", "alpha_bar"] = "uniform"  # Weight of a timestep's feedback; uniform is the paper's.
     max_timestep: Natural | None = None
     """Noisiest timestep that gets feedback; None: all timesteps do, as in the paper."""
+    min_timestep: Natural = 0  # Least noisy timestep that gets feedback.
+    balance: Positive | None = None
+    """Size of the feedback's gradient on the predicted motion, as a share of the reconstruction's; motion and text
+    then only divide it between each other. None: fixed weights, as in the paper."""
+    hinge: bool = False  # Ask of a motion's agreement with its text no more than the real motion reaches.
+    fade: bool = False  # Let the feedback fade out while training.cool_down lowers the learning rate.
+    hidden: NotNegative = 0.0
+    """Weight of the agreement of the denoiser's middle layer with the extractors' features of the real motion, frame
+    by frame (REPA, Yu et al. 2025); no gradient passes through the extractors."""
+    hidden_until: Annotated[float, within("(0, 1]")] = 0.5  # Share of the steps after which `hidden` ends.
     judge: Literal["extractors", "official"] = "extractors"
     """Networks that give feedback; official are the evaluators of Guo et al. 2022 (Table 7)."""
     official: str | None = None  # Folder of the official evaluators' files: finest.tar and glove/, at any depth.
@@ -27,14 +38,56 @@ class FeedbackConfig(Group, name="feedback"):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
+            self.max_timestep is None or self.min_timestep <= self.max_timestep,
+            f"feedback.min_timestep ({self.min_timestep}) must not exceed feedback.max_timestep ({self.max_timestep}).",
+        )
+        require(
+            not self.hidden or self.judge == "extractors",
+            "feedback.hidden compares with features of the extractors: set feedback.judge=extractors.",
+        )
+        require(
             self.judge != "official" or self.official is not None,
             "feedback.judge=official needs the folder of the official evaluators' files: --feedback.official DIR.",
         )
 
     @property
     def active(self) -> bool:
-        """Whether any feedback is given."""
-        return self.motion > 0 or self.text > 0
+        """Whether any feedback is given, so that a judge is needed."""
+        return self.motion > 0 or self.text > 0 or self.hidden > 0
+
+
+@dataclass(frozen=True)
+class PhysicsConfig(Group, name="physics"):
+    """Losses on the decoded joints of the predicted motion, in both arms (MDM's geometric losses, in SI units)."""
+
+    velocity: NotNegative = 0.0  # Weight of the squared error of joint velocities, in (m/s)²; MDM's code leaves it off.
+    feet: NotNegative = 0.0  # Weight of the squared velocity of the feet where the real motion has contact, in (m/s)².
+
+    @property
+    def active(self) -> bool:
+        """Whether joints are decoded."""
+        return self.velocity > 0 or self.feet > 0
+
+
+@dataclass(frozen=True)
+class AlignmentConfig(ContrastiveFit, name="alignment"):
+    """Alignment of the encoder by contrast before the co-optimisation, and what of it remains during it.
+
+    InfoNCE draws the pooled vector to its motion's embedding, and a tether keeps it near the base's vector.
+    """
+
+    steps: Natural = 0  # Steps before the co-optimisation; 0: it starts from the base.
+    learning_rate: Positive = 1e-4  # Learning rate of the motion encoder.
+    encoder_learning_rate: Positive = 1e-4  # Learning rate of the text encoder.
+    temperature: Positive = 0.1  # Temperature of InfoNCE; the extractors'.
+    tether: NotNegative = 1.0  # Weight of 1 - cosine to the base's pooled vector, beside InfoNCE.
+    weight: NotNegative = 0.0  # Weight of both during the co-optimisation.
+    checkpoint_every: Count = 1000  # Steps between checkpoints.
+    seed: Natural = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.steps > 0 or self.weight == 0, "alignment.weight needs an aligned start: set alignment.steps.")
 
 
 @dataclass(frozen=True)
@@ -50,6 +103,7 @@ class TrainingConfig(Group, name="training"):
     warmup: Natural = 0  # Steps over which the learning rate rises from zero; neither the paper nor MDM has any.
     drop_at: Natural | None = 300_000  # Step from which the learning rate is multiplied by drop_by; None: never.
     drop_by: Positive = 0.1  # Factor of the learning rate from drop_at on.
+    cool_down: Share = 0.0  # Last share of the steps, over which the learning rate falls to zero in a straight line.
     clip_norm: Positive | None = None  # Maximum norm of the gradients; None: no clipping, as in MDM.
     max_loss: Positive = 1e4
     """Loss above which a run counts as diverged and stops; on normalised features it starts near 1."""

@@ -192,6 +192,8 @@ class StepBatches(Dataset):
         caption = item.captions[rng.integers(len(item.captions))]
         vectors = crop(item.vectors, self.dataset.config.unit_frames, rng)
         timestep, keep_text = int(rng.integers(self.diffusion.steps)), bool(rng.random() >= self.diffusion.text_drop)
+        if self.diffusion.noisy_share and rng.random() < self.diffusion.noisy_share:
+            timestep = int(rng.integers(self.diffusion.steps * 4 // 5, self.diffusion.steps))
         row, flipped = -1, -1
         if self.captions is not None:
             row, others = self.captions.row[caption], self.captions.flipped.get(caption)

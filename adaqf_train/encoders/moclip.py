@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from adaclip import AdaCLIP
+from adaclip.files import atomic_folder
 from adaqf_train import seeding
-from adaqf_train.config import ExtractorConfig, TrainingConfig
+from adaqf_train.config import AlignmentConfig, ExtractorConfig, TrainingConfig
 from adaqf_train.config.networks import ContrastiveFit
 from adaqf_train.config.schema import Count, Natural, NotNegative, Positive
 from adaqf_train.data.batches import MotionBatch
@@ -47,6 +50,8 @@ class MoClipConfig(ContrastiveFit, name="moclip"):
     seed: Natural = 3
 
 
+ADAPTER, ALIGNER = "adapter", "motion.safetensors"  # of an aligned start
+
 POCKET = MoClipConfig(learning_rate=1e-3, encoder_learning_rate=1e-3, steps=400, checkpoint_every=100)
 
 
@@ -59,20 +64,24 @@ class MoClipObjective(Objective):
         encoder: AdaCLIP,
         motion: MotionExtractor,
         captions: list[str],
-        config: MoClipConfig,
+        config: MoClipConfig | AlignmentConfig,
     ) -> None:
         super().__init__()
         self.accelerator, self.encoder, self.motion, self.config = accelerator, encoder, motion, config
         self.captions = CaptionTable(encoder.tokenizer, captions, device=accelerator.device)
-        self.base_vectors = FrozenCaptions(encoder, self.captions.texts, "pooled").pooled(self.captions.texts)
+        with encoder.disable_adapter():
+            self.base_vectors = FrozenCaptions(encoder, self.captions.texts, "pooled").pooled(self.captions.texts)
 
     @property
     def learns(self) -> Mapping[str, nn.Module]:
         return {"motion": self.motion, "encoder": self.encoder}
 
     def forward(self, batch: MotionBatch) -> Losses:
+        return self.losses(batch, self.encoder(*self.captions.tokens(batch.caption, batch.tokens), trim=False).pooled)
+
+    def losses(self, batch: MotionBatch, text: Tensor) -> Losses:
+        """The losses of a batch, given the encoder's pooled vectors (B, P) of its captions."""
         accelerator, config = self.accelerator, self.config
-        text = self.encoder(*self.captions.tokens(batch.caption, batch.tokens), trim=False).pooled
         rows = all_rows(accelerator, text), all_rows(accelerator, self.motion(batch.motion, batch.mask))
         same = accelerator.gather(self.captions.same[batch.caption])
         aligned = contrastive(*rows, same, config.temperature, cosine_weight=0.0)
@@ -82,7 +91,7 @@ class MoClipObjective(Objective):
         return loss, {"loss": aligned + config.tether * held, "contrastive": aligned, "tether": held}
 
 
-def schedule(config: MoClipConfig, rival: TrainingConfig) -> dict[str, float | None]:
+def schedule(config: MoClipConfig | AlignmentConfig, rival: TrainingConfig) -> dict[str, float | None]:
     """Warm-up, clipping and decay of a rival's training, at the same shares of the steps.
 
     With means that only one of the two has, a comparison would measure the means.
@@ -92,6 +101,7 @@ def schedule(config: MoClipConfig, rival: TrainingConfig) -> dict[str, float | N
         "warmup": round(share * rival.warmup),
         "drop_at": None if rival.drop_at is None else max(1, round(share * rival.drop_at)),
         "drop_by": rival.drop_by,
+        "cool_down": rival.cool_down,
         "clip_norm": rival.clip_norm,
         "weight_decay": rival.weight_decay,
     }
@@ -113,7 +123,21 @@ def fit_moclip(
     torch.manual_seed(seeding.mix(config.seed))
     encoder = AdaCLIP.from_base(base, rank=config.rank, alpha=config.alpha).to(accelerator.device)
     tune(encoder, config.tuning)
-    tower = MotionExtractor(dataset.features, replace(motion, embedding=encoder.projection_size))
+    align(accelerator, dataset, encoder, motion, config, place, rival)
+    return encoder.requires_grad_(False)
+
+
+def align(
+    accelerator: Accelerator,
+    dataset: MotionDataset,
+    encoder: AdaCLIP,
+    motion: ExtractorConfig,
+    config: MoClipConfig | AlignmentConfig,
+    place: Place,
+    rival: TrainingConfig,
+) -> MotionExtractor:
+    """Train, in place, what of an encoder requires gradients; return the motion encoder that was trained beside it."""
+    tower = motion_encoder(dataset.features, encoder, motion)
     objective = MoClipObjective(accelerator, encoder, tower, dataset.captions(), config)
     training = replace(
         contrastive_training(config, rival.trackers),
@@ -122,4 +146,22 @@ def fit_moclip(
         checkpoint_every=config.checkpoint_every,
     )
     fit(accelerator, dataset, objective, training, place)
-    return encoder.requires_grad_(False)
+    return tower
+
+
+def motion_encoder(features: int, encoder: AdaCLIP, motion: ExtractorConfig) -> MotionExtractor:
+    """An untrained motion encoder into the space of the encoder's pooled vectors."""
+    return MotionExtractor(features, replace(motion, embedding=encoder.projection_size))
+
+
+def save_aligned(folder: Path, encoder: AdaCLIP, tower: MotionExtractor) -> None:
+    """Write an aligned start: the adapter, and in a folder of its own the motion encoder that it was trained beside."""
+    with atomic_folder(folder) as staging:
+        encoder.save_pretrained(staging / ADAPTER)
+        save_file(tower.state_dict(), staging / ALIGNER)
+
+
+def load_aligner(folder: Path, tower: MotionExtractor) -> MotionExtractor:
+    """Fill an untrained motion encoder with the weights of an aligned start."""
+    tower.load_state_dict(load_file(folder / ALIGNER))
+    return tower

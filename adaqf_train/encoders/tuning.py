@@ -18,10 +18,13 @@ Tuning = Literal["lora", "frozen", "full"]
 Reads = Literal["tokens", "pooled", "both"]
 
 
-def build_encoder(base: str, config: EncoderConfig, reads: Reads) -> AdaCLIP:
-    """Load a base (Hub id or folder) with a fresh adapter; what learns also depends on what the generator reads."""
+def build_encoder(base: str, config: EncoderConfig, reads: Reads, start: Path | None = None) -> AdaCLIP:
+    """Load a base (Hub id or folder) with a fresh adapter; what learns also depends on what the generator reads.
+
+    start: folder of an adapter to start from instead.
+    """
     adapter = {name: getattr(config, name) for name in ("rank", "alpha", "dropout", "modules")}
-    encoder = AdaCLIP.from_base(base, **adapter)
+    encoder = AdaCLIP.from_base(base, **adapter) if start is None else AdaCLIP.from_pretrained(start, base=base)
     tune(encoder, config.tuning, reads)
     return encoder
 

@@ -44,11 +44,14 @@ class MotionExtractor(nn.Module):
         T is even, and clips have at least 4 frames. Values beyond a clip are set to zero before each convolution, whose
         windows reach past its end: an embedding depends neither on padding nor on the other clips of the batch.
         """
+        return self.head(self.gru(self.project(self.frames(motion, mask)[0]), mask.sum(dim=-1) // 4))
+
+    def frames(self, motion: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Movement features (B, T / 4, movement) of groups of four frames, and which of them are real (B, T / 4)."""
         movement, real = motion[..., : self.inputs].transpose(1, 2), mask
         for halve in self.movement:
             movement, real = halve(movement * real[:, None]), real[:, 1::2]
-        states = self.project(self.movement_out(movement.transpose(1, 2)))
-        return self.head(self.gru(states, mask.sum(dim=-1) // 4))
+        return self.movement_out(movement.transpose(1, 2)), real
 
 
 class TextExtractor(nn.Module):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adaqf_train.config import RunConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.runs.rehearsal import STAGES, Rehearsal, few, stand_in
+from adaqf_train.runs.rehearsal import Rehearsal, few, stages_of, stand_in
 from adaqf_train.runs.timing import measure, parameters, time_sampling
 
 GIGA = 1e9
@@ -145,7 +145,7 @@ def make(
     with tempfile.TemporaryDirectory() as folder:
         rehearsal = Rehearsal(accelerator, config, data, Path(folder))
         stages, parts = [], {}
-        for name in STAGES:
+        for name in stages_of(config):
             objective, training = rehearsal.objective(name)
             parts |= _parts(name, objective)
             share = replace(training, batch=training.batch // processes)
@@ -171,6 +171,8 @@ def _parts(stage: str, objective: torch.nn.Module) -> dict[str, Part]:
             Part("LoRA adapter", adapter, lora),
             Part("denoiser", parameters(objective.denoiser), parameters(objective.denoiser, trainable=True)),
         ]
+    elif stage == "aligned":
+        parts = [Part("motion encoder of the aligned start", parameters(objective.motion), 0)]
     else:
         parts = [] if stage == "baseline" else [Part(stage, parameters(objective.towers), 0)]
     return {part.name: part for part in parts}

@@ -17,6 +17,7 @@ from adaclip import hub
 from adaqf_train.config import POCKET_BASE, DataConfig, RunConfig, TrainingConfig
 from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.encoders import pocket_clip
+from adaqf_train.encoders.moclip import MoClipObjective, motion_encoder
 from adaqf_train.encoders.tuning import build_encoder, save_clip
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.diffusion import Diffusion
@@ -30,8 +31,7 @@ from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
 from adaqf_train.training.objective import Objective
 
-StageName = Literal["extractors", "evaluator", "baseline", "adaqf"]
-STAGES: tuple[StageName, ...] = ("extractors", "evaluator", "baseline", "adaqf")
+StageName = Literal["extractors", "evaluator", "aligned", "baseline", "adaqf"]
 CLIPS = 2048  # of a rehearsal, each with one caption: enough batches to sort clips by length as a fit does
 PROCEDURAL = 160  # clips whose captions, and for small recipes lengths, a stand-in has
 ENTRIES = 2000  # of the tokeniser that stands in for CLIP's, about one a word
@@ -91,6 +91,12 @@ def few(dataset: MotionDataset) -> MotionDataset:
     return chosen
 
 
+def stages_of(config: RunConfig) -> list[StageName]:
+    """The stages of a run that train something, apart from a pocket base."""
+    aligned: list[StageName] = ["aligned"] if config.alignment.steps else []
+    return ["extractors", "evaluator", *aligned, "baseline", "adaqf"]
+
+
 class Rehearsal:
     """Builds the objectives and the generator of a recipe with random weights."""
 
@@ -125,10 +131,15 @@ class Rehearsal:
         if stage == "baseline":
             config = config.baseline()
         encoder = build_encoder(self.base, config.encoder, config.denoiser.conditioning)
+        if stage == "aligned":
+            tower = motion_encoder(self.dataset.features, encoder, config.extractors)
+            objective = MoClipObjective(accelerator, encoder, tower, captions, config.alignment)
+            return objective, contrastive.contrastive_training(config.alignment)
         denoiser = build_denoiser(encoder, self.dataset.features, config.denoiser, config.diffusion.steps)
         judge = self.extractors() if config.feedback.active else None
         diffusion = Diffusion(config.diffusion)
-        objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, captions)
+        aligner = motion_encoder(self.dataset.features, encoder, config.extractors) if config.alignment.weight else None
+        objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, self.dataset, aligner)
         return objective, config.training
 
     def extractors(self) -> Extractors:

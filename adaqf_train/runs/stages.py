@@ -7,16 +7,19 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from adaclip import hub
+from adaqf_train import seeding
 from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
+from adaqf_train.encoders.moclip import align, save_aligned, schedule
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
-from adaqf_train.encoders.tuning import save_clip, save_text_model
+from adaqf_train.encoders.tuning import build_encoder, save_clip, save_text_model
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
@@ -130,6 +133,20 @@ class Pipeline:
 
         return self._stage("evaluator", "Evaluator: independent of the extractors", fit)
 
+    def aligned(self) -> str:
+        """Align the encoder by contrast, as a start of the co-optimisation; its digest."""
+        config = self.config.alignment
+
+        def fit(place: Place) -> Callable[[Path], None]:
+            torch.manual_seed(seeding.mix(config.seed, self.config.training.seed))
+            encoder = build_encoder(self.base()[0], replace(self.config.encoder, tuning="lora"), "both")
+            encoder.to(self.accelerator.device)
+            data, sizes = self.dataset("train", few=True), self.config.extractors
+            tower = align(self.accelerator, data, encoder, sizes, config, place, self.config.training)
+            return lambda folder: save_aligned(folder, encoder, tower)
+
+        return self._stage("aligned", "Encoder: aligned with motions by contrast, before the co-optimisation", fit)
+
     def train(self, arm: str) -> str:
         """Train the baseline or AdaQF; its digest.
 
@@ -145,7 +162,8 @@ class Pipeline:
                 judge = store.load_extractors(self.run.extractors)[0]
             scored = config.validation.every is not None
             score = validator(self.run, self.config, self.dataset("val"), arm) if scored else None
-            generator = fit_adaqf(self.accelerator, data, base, judge, config, place, score)
+            aligned = self.run.aligned if config.alignment.steps else None
+            generator = fit_adaqf(self.accelerator, data, base, judge, config, place, score, aligned)
 
             def save(folder: Path) -> None:
                 encoder, own = generator.encoder, self.run.adaclip
@@ -192,10 +210,20 @@ class Pipeline:
             return settings
         if stage == "evaluator":
             return asdict(self.config.evaluator) | self.inputs | {"tokenizer": base_key}
+        if stage == "aligned":
+            encoder = {k: v for k, v in asdict(self.config.encoder).items() if k != "tuning"}
+            own = {"alignment": asdict(self.config.alignment), "encoder": encoder, "seed": self.config.training.seed}
+            own["schedule"] = schedule(self.config.alignment, self.config.training)
+            for name in ("weight", "checkpoint_every"):
+                del own["alignment"][name]
+            sizes = asdict(self.config.extractors)
+            return own | {"motion": sizes, **self._inputs(self.dataset("train", few=True)), "base": base_key}
         config = self._arm_config(stage)
-        parts = ("encoder", "denoiser", "diffusion", "feedback", "training")
+        parts = ("encoder", "denoiser", "diffusion", "feedback", "physics", "training")
         settings = {part: without_incidental(getattr(config, part)) for part in parts}
         settings |= {**self._inputs(self.dataset("train", few=True)), "base": base_key}
+        if config.alignment.steps:
+            settings |= {"aligned": self.aligned(), "alignment": config.alignment.weight}
         official = settings["feedback"].pop("official")  # the files count, not where they lie
         if config.feedback.active and config.feedback.judge == "official":
             settings["judge"] = hash_of_files([find_checkpoint(Path(official))])

@@ -50,10 +50,12 @@ class Step:
         return StepResult(loss, parts, norm)
 
     def rate(self, step: int) -> float:
-        """The factor on the learning rates: a linear rise, if any, and the paper's one drop."""
+        """The factor on the learning rates: a linear rise, the paper's one drop, and a linear fall, if any."""
         training = self.training
         rise = min(1.0, (step + 1) / training.warmup) if training.warmup else 1.0
-        return rise * (training.drop_by if training.drop_at is not None and step >= training.drop_at else 1.0)
+        cool = training.cool_down * training.steps
+        fall = min(1.0, (training.steps - step) / cool) if cool else 1.0
+        return rise * fall * (training.drop_by if training.drop_at is not None and step >= training.drop_at else 1.0)
 
     def backward(self, batch: MotionBatch) -> Losses:
         """Compute gradients of the batch's mean loss, in `training.accumulate` parts; return the means of the parts."""

@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState
 
 from adaclip import AdaCLIP
 from adaqf_train.config import RunConfig, override
+from adaqf_train.encoders.moclip import motion_encoder
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
 from adaqf_train.encoders.tuning import build_encoder, save_clip
 from adaqf_train.generators.diffusion import Diffusion
@@ -77,7 +78,8 @@ def make_objective(accelerator, base, tiny_config, tiny_train, make_extractors) 
         denoiser = build_denoiser(encoder, 263, config.denoiser, config.diffusion.steps)
         extractors = make_extractors(config) if config.feedback.active else None
         diffusion = Diffusion(config.diffusion)
-        objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, extractors, config, tiny_train.captions())
+        aligner = motion_encoder(263, encoder, config.extractors) if config.alignment.weight else None
+        objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, extractors, config, tiny_train, aligner)
         for network in objective.learns.values():
             network.train()
         learnt = [p for p in objective.parameters() if p.requires_grad]

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from adaqf_train.config import FeedbackConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import caption_ids
-from adaqf_train.generators.mdm.objective import Feedback
+from adaqf_train.generators.mdm.feedback import Feedback
 from adaqf_train.layers import SCALE, _ScaleGradient, scale_gradient
 from adaqf_train.training.losses import (
     consistency,

@@ -87,6 +87,9 @@ def stepped(accelerator, tiny_train, monkeypatch) -> Callable[[Objective], None]
         ("encoder.tuning=full", "denoiser.conditioning=both"),
         ("encoder.tuning=frozen", "feedback.motion=0", "feedback.text=0"),
         ("denoiser.arch=encoder", "denoiser.conditioning=pooled"),
+        ("feedback.balance=0.5", "feedback.hinge=true", "feedback.fade=true", "training.cool_down=0.5"),
+        ("physics.velocity=0.3", "physics.feet=0.1", "feedback.hidden=0.5"),
+        ("alignment.steps=2", "alignment.weight=0.1"),
     ],
 )
 def test_adaqf_step_reads_nothing_back(make_objective, stepped, settings):

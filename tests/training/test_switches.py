@@ -21,7 +21,7 @@ from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError, DataError, TrackingError
 from adaqf_train.generators.base import MotionGenerator
-from adaqf_train.generators.mdm.objective import Feedback
+from adaqf_train.generators.mdm.feedback import Feedback
 from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.step import Step

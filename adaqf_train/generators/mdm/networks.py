@@ -48,17 +48,24 @@ class Denoiser(nn.Module):
             self.pooled_in = nn.Linear(text_width if pooled_width is None else pooled_width, width)
 
     def forward(
-        self, x_t: Tensor, t: Tensor, text: TextFeatures, mask: Tensor, keep_text: Tensor | None = None
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        text: TextFeatures,
+        mask: Tensor,
+        keep_text: Tensor | None = None,
+        seen: list[Tensor] | None = None,
     ) -> Tensor:
         """x0 predicted from x_t, both (B, T, D) normalised features; T is a multiple of config.frames_per_token.
 
         t: (B,) long; mask: (B, T), True = real frame; keep_text: (B,) bool, False = unconditional, None = all kept.
+        seen: a list to which a decoder appends the output (B, tokens, width) of every layer.
         """
         condition, visible = self._condition(t, text, keep_text)
         frames = self.positions(self.frames.join(x_t, mask))
         real = self.frames.real(mask)
         if self.config.arch == "decoder":
-            hidden = self.decoder(frames, condition, real, visible)
+            hidden = self.decoder(frames, condition, real, visible, seen)
         else:
             # The condition has no position codes: CLIP has given its tokens theirs, and those of the frames must not
             # depend on how far the prompts are padded.

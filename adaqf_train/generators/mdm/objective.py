@@ -1,12 +1,14 @@
 """The co-optimisation: denoiser and adapter under L = L_mse + lambda_M L_M + lambda_T L_T (Eq. 5).
 
-With both lambdas at zero and a frozen encoder this is MDM's training, which is the baseline.
+With both lambdas at zero and a frozen encoder this is MDM's training, which is the baseline. Further terms, all off in
+the paper's setting: physics of the decoded joints, contrast of text and motion, and alignment of a hidden layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -14,48 +16,25 @@ from torch import Tensor, nn
 
 from adaclip import AdaCLIP, TextFeatures
 from adaqf_train import seeding
-from adaqf_train.config import FeedbackConfig, RunConfig
+from adaqf_train.config import RunConfig
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.encoders.folded import FoldedTower
+from adaqf_train.encoders.moclip import ADAPTER, MoClipObjective, load_aligner, motion_encoder
 from adaqf_train.encoders.tuning import build_encoder
 from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.mdm.feedback import Feedback, HiddenAlignment, Physics, balanced
 from adaqf_train.generators.mdm.generator import MDMGenerator
 from adaqf_train.generators.mdm.networks import Denoiser, build_denoiser
 from adaqf_train.judges.base import Judge
-from adaqf_train.layers import freeze
+from adaqf_train.judges.extractors import MotionExtractor
 from adaqf_train.training.fit import fit
 from adaqf_train.training.loop import Place
-from adaqf_train.training.losses import consistency, masked_mse
+from adaqf_train.training.losses import masked_mse
 from adaqf_train.training.objective import Losses, Objective
 from adaqf_train.training.validation import Validation
-
-
-class Feedback(nn.Module):
-    """Compares generated motions with real ones and with their text in a frozen judge's space (Eq. 3 and 4)."""
-
-    def __init__(self, judge: Judge, config: FeedbackConfig, alpha_bar: Tensor, captions: CaptionTable) -> None:
-        """alpha_bar: (steps,) of the diffusion. captions: all that batches refer to; embedded once, here."""
-        super().__init__()
-        self.judge, self.config = freeze(judge), config
-        weight = alpha_bar if config.weighting == "alpha_bar" else torch.ones_like(alpha_bar)
-        if config.max_timestep is not None:
-            weight = weight * (torch.arange(len(weight)) <= config.max_timestep)
-        self.register_buffer("weight", weight, persistent=False)
-        self.register_buffer("captions", judge.embed_captions(captions), persistent=False)
-
-    def forward(self, generated: Tensor, batch: MotionBatch) -> tuple[Tensor, Tensor]:
-        """Compute L_M and L_T, (B,) each, weighted by timestep, of generated normalised features (B, T, D)."""
-        with torch.no_grad():
-            real = self.judge.embed_motion(batch.motion, batch.mask)
-        embedding = self.judge.embed_motion(generated, batch.mask)
-        motion, text = consistency(embedding, real), consistency(embedding, self.captions[batch.caption])
-        if not self.config.on_dropped_text:
-            text = text * batch.keep_text
-        weight = self.weight[batch.timestep]
-        return motion * weight, text * weight
 
 
 class AdaQFObjective(Objective):
@@ -71,10 +50,16 @@ class AdaQFObjective(Objective):
         diffusion: Diffusion,
         judge: Judge | None,
         config: RunConfig,
-        captions: Sequence[str],
+        dataset: MotionDataset,
+        aligner: MotionExtractor | None = None,
     ) -> None:
-        """encoder: what requires gradients is trained. judge: needed with feedback. captions: all that can occur."""
+        """encoder: what requires gradients is trained. judge: needed with feedback.
+
+        dataset: whose captions and statistics batches have. aligner: the motion encoder of the aligned start, needed
+        with `alignment.weight`.
+        """
         super().__init__()
+        captions = dataset.captions()
         self.encoder, self.denoiser, self.config = encoder.to(accelerator.device).eval(), denoiser, config
         self.diffusion = config.diffusion
         self.tower, self.compiles = partial(self.encoder, trim=False), _blocks(denoiser)
@@ -88,28 +73,70 @@ class AdaQFObjective(Objective):
         if config.training.cache_text and not self._tuned:
             self.features = FrozenCaptions(encoder, captions, "both")
         self.capturable = self.features is None
-        self.feedback = None
+        self.feedback = self.hidden = self.physics = self.alignment = None
         if config.feedback.active:
             if judge is None:
                 raise ValueError("Feedback needs extractors: train them first (adaqf extractors).")
             judge = judge.to(accelerator.device)
             self.feedback = Feedback(judge, config.feedback, diffusion.alpha_bar, self.captions)
+            if config.feedback.hidden:
+                self.hidden = HiddenAlignment(judge, denoiser)
+        if config.physics.active:
+            statistics = (torch.from_numpy(part) for part in (dataset.mean, dataset.std))
+            self.physics = Physics(config.physics, *statistics)
+        if config.alignment.weight and self._tuned:
+            if aligner is None:
+                raise ValueError("alignment.weight needs the motion encoder of the aligned start.")
+            aligner = aligner.to(accelerator.device)
+            self.alignment = MoClipObjective(accelerator, encoder, aligner, captions, config.alignment)
 
     @property
     def learns(self) -> Mapping[str, nn.Module]:
-        return {"denoiser": self.denoiser} | ({"encoder": self.encoder} if self._tuned else {})
+        found = {"denoiser": self.denoiser} | ({"encoder": self.encoder} if self._tuned else {})
+        found |= {} if self.hidden is None else {"projector": self.hidden.project}
+        return found | ({} if self.alignment is None else {"aligner": self.alignment.motion})
 
     def forward(self, batch: MotionBatch) -> Losses:
         alpha_bar = self.alpha_bar[batch.timestep][:, None, None]
         x_t = alpha_bar.sqrt() * batch.motion + (1 - alpha_bar).sqrt() * batch.noise
-        generated = self.denoiser(x_t, batch.timestep, self._text(batch), batch.mask, batch.keep_text)
+        text, seen = self._text(batch), None if self.hidden is None else []
+        generated = self.denoiser(x_t, batch.timestep, text, batch.mask, batch.keep_text, seen)
+        # In float32 from here on, whatever autocast computed.
+        generated = generated.float()
         mse = masked_mse(generated, batch.motion, batch.mask).mean()
-        if self.feedback is None:
-            return mse, {"loss": mse, "mse": mse}
-        motion, text = (part.mean() for part in self.feedback(generated.float(), batch))
-        weights = self.config.feedback
-        loss = mse + weights.motion * motion + weights.text * text
-        return loss, {"loss": loss, "mse": mse, "motion": motion, "text": text}
+        loss, parts = mse, {"mse": mse}
+        if self.feedback is not None:
+            given, found = self._feedback(generated, mse, batch)
+            loss, parts = loss + given, parts | found
+        if self.hidden is not None:
+            parts["hidden"] = self.hidden(seen[(len(seen) - 1) // 2], batch).mean()
+            early = self._progress(batch) < self.config.feedback.hidden_until
+            loss = loss + self.config.feedback.hidden * early * parts["hidden"]
+        if self.physics is not None:
+            parts["velocity"], parts["feet"] = (part.mean() for part in self.physics(generated, batch))
+            weights = self.config.physics
+            loss = loss + weights.velocity * parts["velocity"] + weights.feet * parts["feet"]
+        if self.alignment is not None:
+            aligned, found = self.alignment.losses(batch, text.pooled)
+            loss = loss + self.config.alignment.weight * aligned
+            parts |= {name: found[name] for name in ("contrastive", "tether")}
+        return loss, {"loss": loss} | parts
+
+    def _feedback(self, generated: Tensor, mse: Tensor, batch: MotionBatch) -> Losses:
+        """The weighted feedback, and its two terms without weights."""
+        config = self.config.feedback
+        motion, text = (part.mean() for part in self.feedback(generated, batch))
+        given = config.motion * motion + config.text * text
+        if config.balance is not None:
+            given = balanced(given, mse, generated, config.balance)
+        if config.fade and self.config.training.cool_down:
+            given = given * ((1 - self._progress(batch)) / self.config.training.cool_down).clamp(max=1)
+        return given, {"motion": motion, "text": text}
+
+    def _progress(self, batch: MotionBatch) -> Tensor:
+        """The share of all steps that were taken before this batch, a scalar on the device."""
+        training = self.config.training
+        return batch.index[0].div(training.batch, rounding_mode="floor") / training.steps
 
     def _text(self, batch: MotionBatch) -> TextFeatures:
         if self.features is not None:
@@ -134,17 +161,24 @@ def fit_adaqf(
     config: RunConfig,
     place: Place,
     score: Callable[[MDMGenerator, int], Mapping[str, float]] | None = None,
+    aligned: Path | None = None,
 ) -> MDMGenerator:
     """Train a generator of MDM's family, and its text encoder as `config.encoder.tuning` says; resumes if interrupted.
 
-    judge: needed when the feedback is active. score: figures after a step, needed when `config.validation` is on. The
-    generator has its averaged weights: the best on the validation split if that is asked for, else the last.
+    judge: needed when the feedback is active. score: figures after a step, needed when `config.validation` is on.
+    aligned: folder of the encoder's start, as `save_aligned` writes it; None: the base. The generator has its averaged
+    weights: the best on the validation split if that is asked for, else the last.
     """
     torch.manual_seed(seeding.mix(config.training.seed))
     diffusion = Diffusion(config.diffusion)
-    encoder = build_encoder(base, config.encoder, config.denoiser.conditioning)
+    # InfoNCE compares pooled vectors, so their projection learns as well.
+    reads = "both" if config.alignment.weight else config.denoiser.conditioning
+    encoder = build_encoder(base, config.encoder, reads, aligned and aligned / ADAPTER)
     denoiser = build_denoiser(encoder, dataset.features, config.denoiser, config.diffusion.steps)
-    objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, dataset.captions())
+    aligner = None
+    if config.alignment.weight and aligned is not None:
+        aligner = load_aligner(aligned, motion_encoder(dataset.features, encoder, config.extractors))
+    objective = AdaQFObjective(accelerator, encoder, denoiser, diffusion, judge, config, dataset, aligner)
 
     generator = MDMGenerator(
         encoder,
