@@ -1,8 +1,8 @@
-"""The command `adaclip`: encode prompts, and inspect, compare, export and publish adapters."""
+"""The command `adaclip`: encode prompts, search captions, and inspect, compare, export and publish adapters."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import sys
 import warnings
@@ -18,10 +18,9 @@ from adaclip._startup import limit_spinning
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from adaclip.model import AdaCLIP
 
+TRACEBACK = "ADACLIP_TRACEBACK"  # environment: show where an unexpected error happened
 # Prompts that differ in what a still image cannot show.
 PAIRS = Path(__file__).with_name("prompt_pairs.tsv")
 
@@ -63,9 +62,11 @@ class Encode(_Loading):
     prompts: tyro.conf.Positional[tuple[str, ...]] = ()
     """Prompts; by default they are read from --file or standard input."""
     file: Path | None = None
-    """Text file with one prompt per line."""
+    """Text file with one prompt per line; a blank line is an empty prompt."""
     out: Path | None = None
     """.npy (pooled vectors), .safetensors (everything, and the prompts) or .jsonl; by default JSON lines on stdout."""
+    force: bool = False
+    """Replace a file that is not an earlier result, or lies in a model's folder."""
     output: Literal["pooled", "both"] = "pooled"
     """both adds token states and their mask (.safetensors only)."""
     normalize: bool = False
@@ -73,11 +74,15 @@ class Encode(_Loading):
     batch_size: int = 64
     """Largest number of prompts per pass."""
     long: Literal["warn", "error", "chunk"] = "warn"
-    """Treatment of prompts over 77 tokens: cut with a warning, error, or several pieces."""
+    """Treatment of prompts over the encoder's limit: cut with a warning, error, or several pieces."""
+    strength: float = 1.0
+    """Factor of the adapter's change of every weight; 0 gives the base."""
 
     def __call__(self) -> None:
+        from adaclip import outputs
+
         kind = ".jsonl" if self.out is None else self.out.suffix
-        if kind not in (".npy", ".safetensors", ".jsonl"):
+        if kind not in outputs.VECTORS:
             raise ValueError(
                 f"{self.out}: cannot write {kind or 'a file without ending'}; use .npy, .safetensors, .jsonl."
             )
@@ -85,35 +90,49 @@ class Encode(_Loading):
             raise ValueError("Token states need a .safetensors file: --out FILE.safetensors")
         if self.prompts and self.file:
             raise ValueError("Give prompts on the command line or with --file, not both.")
-        missing = "prompts found. Write one prompt per line."
-        prompts = list(self.prompts) or [line for _, line in _lines(self.file, missing)]
-        encoded = self.load().encode(
-            prompts, output=self.output, batch_size=self.batch_size, normalize=self.normalize, long=self.long
-        )
+        if self.out is None and sys.stdout is None:
+            raise ValueError("Standard output is closed: give --out FILE.")
+        prompts = list(self.prompts) or outputs.read_lines(self.file)
+        if not prompts:
+            raise ValueError(f"{self.file or 'standard input'}: no prompts found. Write one prompt per line.")
+        encoder = self.load()
+        if self.out is not None:
+            out = outputs.free_output(self.out, force=self.force, width=encoder.projection_size)
+        options = {"output": self.output, "batch_size": self.batch_size, "normalize": self.normalize}
+        encoded = encoder.encode(prompts, **options, long=self.long, strength=self.strength)
         tensors = {"pooled": encoded} if self.output == "pooled" else encoded._asdict()
-        self._write(prompts, tensors, kind)
-
-    def _write(self, prompts: list[str], tensors: dict[str, Tensor], kind: str) -> None:
-        from adaclip.files import atomic_file
-
-        pooled = tensors["pooled"]
-        lines = map(_json_line, prompts, pooled.tolist())
         if self.out is None:
-            sys.stdout.writelines(lines)
+            sys.stdout.writelines(outputs.json_lines(prompts, tensors["pooled"]))
             return
-        with atomic_file(self.out) as staging:
-            if kind == ".npy":
-                import numpy as np
+        outputs.write_vectors(out, prompts, tensors)
+        print(f"{len(prompts)} prompts, {tensors['pooled'].shape[1]} numbers each, in {self.out}", file=sys.stderr)
 
-                with staging.open("wb") as file:
-                    np.save(file, pooled.numpy(), allow_pickle=False)
-            elif kind == ".jsonl":
-                staging.write_text("".join(lines), encoding="utf-8")
-            else:
-                from safetensors.torch import save_file
 
-                save_file(tensors, staging, metadata={"prompts": json.dumps(prompts)})
-        print(f"{len(prompts)} prompts, {pooled.shape[1]} numbers each, in {self.out}", file=sys.stderr)
+@dataclass(frozen=True, kw_only=True)
+class Search(_Loading):
+    """Search a folder of motions by text: the clips whose captions are most similar."""
+
+    text: tyro.conf.Positional[str]
+    """What to look for."""
+    folder: tyro.conf.Positional[Path]
+    """Folder of caption files (NAME.txt, one caption per line), or a data folder with texts/."""
+    top: int = 10
+    """Largest number of clips."""
+    json: bool = False
+    """Print JSON: a list of score, clip, text, start and end (seconds)."""
+
+    def __call__(self) -> None:
+        from adaclip.outputs import json_line
+        from adaclip.search import read_captions, search
+
+        captions = read_captions(self.folder)
+        matches = search(self.load(), self.text, captions, self.top)
+        if self.json:
+            print(json_line([match.as_dict() for match in matches]), end="")
+            return
+        width = max(len(match.caption.clip) for match in matches)
+        for match in matches:
+            print(f"{match.score:6.3f}  {match.caption.clip:<{width}}  {match.caption.text}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +174,16 @@ class Export(_Loading):
     out: tyro.conf.Positional[Path]
     """File or folder to write."""
     to: Annotated[str, tyro.conf.arg(help=f"Format: {', '.join(exports.FORMATS)}.")] = "hf"
+    force: bool = False
+    """Replace a file that is not an earlier export, or lies in a model's folder."""
 
     def __call__(self) -> None:
-        exports.write(self.load(), self.out, self.to)
+        from adaclip.outputs import free_output
+
+        out = self.out.expanduser()
+        if out.is_file() or out.is_symlink():
+            out = free_output(out, force=self.force)
+        exports.write(self.load(), out, self.to)
         print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
 
 
@@ -200,7 +226,7 @@ class Push(_Loading):
         print(address)
 
 
-VERBS = {"encode": Encode, "info": Info, "compare": Compare, "export": Export, "push": Push}
+VERBS = {"encode": Encode, "search": Search, "info": Info, "compare": Compare, "export": Export, "push": Push}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,53 +237,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
             VERBS, prog="adaclip", description=f"{__doc__} The usual base is {DEFAULT_BASE}.", args=arguments
         )
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: print(f"adaclip: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_, **__: _say(message)
             verb()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, so that a full disk or a reader that left is noticed
+    except BrokenPipeError:  # the reader, such as `head`, has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141  # as a shell reports SIGPIPE
     except (AdaCLIPError, ValueError, OSError, ImportError) as error:
-        print(f"adaclip: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(error)
         return 1
     except KeyboardInterrupt:
-        print("adaclip: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        _say(f"{type(error).__name__}: {error}. Please report this; {TRACEBACK}=1 shows where it happened.")
+        return 1
     return 0
 
 
-def _lines(file: Path | None, missing: str) -> list[tuple[int, str]]:
-    """Read a text file, or standard input; return the lines that are not empty, each with its number."""
-    name = file or "standard input"
-    try:
-        text = file.read_text(encoding="utf-8") if file else sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 text ({error}).") from error
-    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not found:
-        raise ValueError(f"{name}: no {missing}")
-    return found
+def _say(message: object) -> None:
+    """Print a message in one line on standard error."""
+    print(f"adaclip: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _pairs(file: Path) -> list[tuple[str, ...]]:
+    from adaclip.outputs import read_lines
+
     pairs = []
-    for number, line in _lines(file, "pairs found. Write two prompts per line, separated by a tab."):
+    for number, line in enumerate(read_lines(file), 1):
+        if not line.strip():
+            continue
         pairs.append(tuple(part.strip() for part in line.split("\t")))
         if len(pairs[-1]) != 2 or not all(pairs[-1]):
             raise ValueError(f"{file}, line {number}: expected two prompts separated by a tab.")
+    if not pairs:
+        raise ValueError(f"{file}: no pairs found. Write two prompts per line, separated by a tab.")
     return pairs
-
-
-def _json_line(text: str, vector: list[float]) -> str:
-    """Return one line of JSON lines, with surrogates (from a command line that is not UTF-8) as escapes."""
-    line = json.dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n"
-    return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _metric(text: str) -> tuple[str, float]:
     name, equals, value = text.partition("=")
     try:
-        if not (name and equals):
+        if not (name and equals and math.isfinite(float(value))):
             raise ValueError
         return name, float(value)
     except ValueError:
-        raise ValueError(f"--metric {text}: expected NAME=NUMBER.") from None
+        raise ValueError(f"--metric {text}: expected NAME=NUMBER, a finite number.") from None
 
 
 def _quiet_libraries() -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 CONFIG = "adapter_config.json"
 LARGEST_RANK = 4096
-PATTERN_LENGTH, PATTERNS, PATTERN_SECONDS = 2000, 2000, 1.0
+PATTERN_LENGTH, PATTERNS = 2000, 2000
+PATTERN_SECONDS = 0.5  # of processor time, all patterns together; usual ones take a few milliseconds
 _NUMBER = int | float
 _REQUIRED = {"r": int, "lora_alpha": _NUMBER, "base_model_name_or_path": str | None}
 _OPTIONAL = {
@@ -162,7 +163,7 @@ class _Budget:
     """Time that the patterns of one adapter may take together."""
 
     def __init__(self) -> None:
-        self._end = time.monotonic() + PATTERN_SECONDS
+        self._end = time.process_time() + PATTERN_SECONDS
         self._count = 0
 
     def matches(self, pattern: str, name: str) -> bool:
@@ -170,7 +171,7 @@ class _Budget:
         if not isinstance(pattern, str) or len(pattern) > PATTERN_LENGTH:
             raise ValueError(f"the pattern {pattern!r:.60} has over {PATTERN_LENGTH} characters or is no text.")
         try:
-            return regex.fullmatch(pattern, name, timeout=max(1e-3, self._end - time.monotonic())) is not None
+            return regex.fullmatch(pattern, name, timeout=max(1e-3, self._end - time.process_time())) is not None
         except TimeoutError:
             raise ValueError(f"its patterns take over {PATTERN_SECONDS:g} s ({pattern!r:.60}): name modules.") from None
         except (regex.error, RecursionError) as error:

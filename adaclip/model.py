@@ -289,6 +289,12 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
             return out
         return features.pooled.numpy() if convert_to_numpy else features.pooled
 
+    @staticmethod
+    def similarity(first: Tensor | np.ndarray, second: Tensor | np.ndarray) -> Tensor:
+        """Return the cosine similarities (M, N) of pooled vectors (M, P) and (N, P)."""
+        left, right = (nn.functional.normalize(torch.as_tensor(v).float(), dim=-1) for v in (first, second))
+        return left @ right.T
+
     def forget(self) -> None:
         """Drop cached prompts and merged weights; call it after an edit of weights through `.data`."""
         self.cache.clear()

@@ -23,7 +23,7 @@ from tests.helpers import FLOAT32, deviation
 def test_encode_writes_every_kind_of_file(encoder: AdaCLIP, adapter: Path, tmp_path: Path) -> None:
     expected = encoder.encode(tiny.PROMPTS, output="both")
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n\n".join(tiny.PROMPTS) + "\n")
+    prompts.write_text("\n".join(tiny.PROMPTS) + "\n")
     for name in ("a.npy", "a.safetensors", "a.jsonl"):
         assert main(["encode", str(adapter), "--file", str(prompts), "--out", str(tmp_path / name)]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected.pooled.numpy())
