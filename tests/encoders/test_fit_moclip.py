@@ -119,8 +119,9 @@ def test_impossible_settings_are_refused():
 
 
 def test_schedule_is_the_rivals_at_the_same_shares_of_the_steps():
-    rival = TrainingConfig(steps=800, warmup=40, drop_at=600, drop_by=0.5, clip_norm=2.0, weight_decay=0.02)
+    shared = {"drop_by": 0.5, "cool_down": 0.25, "clip_norm": 2.0, "weight_decay": 0.02}
+    rival = TrainingConfig(steps=800, warmup=40, drop_at=600, **shared)
     found = schedule(replace(CONFIG, steps=400), rival)
-    assert found == {"warmup": 20, "drop_at": 300, "drop_by": 0.5, "clip_norm": 2.0, "weight_decay": 0.02}
+    assert found == shared | {"warmup": 20, "drop_at": 300}
     plain = schedule(replace(CONFIG, steps=400), replace(rival, warmup=0, drop_at=None, clip_norm=None))
     assert (plain["warmup"], plain["drop_at"], plain["clip_norm"]) == (0, None, None)
