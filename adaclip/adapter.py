@@ -18,6 +18,7 @@ from adaclip.card import CardDetails
 from adaclip.config import AdaCLIPError, LoRASettings
 from adaclip.factors import PREFIX, Factor, mixed, plain_lora, without_residual
 from adaclip.files import read_json, write_json
+from adaclip.integrity import CHANGED, DIGESTS, check_digests
 from adaclip.lora_config import CONFIG, adapter_config, peft_config, residual_init
 from adaclip.lora_files import WEIGHTS, other_tools, read_tensors, read_weights, under_names_of
 from adaclip.towers import tower_for, tower_of_class
@@ -32,7 +33,7 @@ BASE_FILES = ("*.json", "*.safetensors", "*.txt")
 CARD = "README.md"
 TOKENIZER = "tokenizer_config.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-FILES = (CONFIG, WEIGHTS, SETTINGS, CARD, *TOKENIZER_FILES)  # files of an adapter's folder, apart from its base
+FILES = (CONFIG, WEIGHTS, SETTINGS, DIGESTS, CARD, *TOKENIZER_FILES)  # of an adapter's folder, without its base
 LIKELY_RANK = 256  # a configuration's rank up to this is taken without a tensor that has it
 OTHER_BASE = "The adapter was made for another base or model class; pass the right base=."
 
@@ -172,6 +173,7 @@ def _attached(build: Callable[[StoredAdapter], PeftModel], model: nn.Module, pla
     except Exception as error:  # peft checks little: a wrong type fails at its first use
         raise _misfit(place, model, error) from error
     _fill(wrapped, name, stored)
+    check_digests(place, CHANGED)
     return wrapped
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from adaclip.adapter import TOKENIZER, first_line
 from adaclip.config import AdaCLIPError
+from adaclip.integrity import CHANGED, check_digests
 from adaclip.text import cleans
 from adaclip.towers import CLIP, Tower, tower_for
 
@@ -49,6 +50,7 @@ def load_base(
             f"{base}: the tokenizer has ids up to {highest}, the model embeds {rows}. "
             "The two are of different models: pass the right base=."
         )
+    check_digests(Path(base), CHANGED)
     most = tower.most_tokens(model.config) or getattr(model.config, "n_positions", UNBOUNDED)
     tokenizer.model_max_length = min(tokenizer.model_max_length, most)
     return model, tokenizer

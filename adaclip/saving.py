@@ -13,6 +13,7 @@ from adaclip.base_record import RECORD, base_record
 from adaclip.card import CardDetails, model_card
 from adaclip.files import atomic_folder, check_replaceable, write_json
 from adaclip.inference import merge
+from adaclip.integrity import write_digests
 from adaclip.lora_config import CONFIG, adapter_config
 
 
@@ -67,6 +68,7 @@ class SavingMixin:
                 (staging / BASE).mkdir()
                 for path in (path for pattern in BASE_FILES for path in local.glob(pattern)):
                     shutil.copy2(path, staging / BASE / path.name)
+            write_digests(staging)
         return folder
 
     def push_to_hub(

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from adaclip.files import atomic_folder, read_json, write_json
+from adaclip.files import FileError, atomic_folder, read_json, write_json
+from adaclip.integrity import check_digests, write_digests
 from adaqf_train.errors import ArtefactError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -30,6 +31,7 @@ def save_network(folder: Path, network: nn.Module, config: Mapping[str, object])
     """Writes a network as a folder of its own, which replaces an older one."""
     with atomic_folder(folder) as staging:
         write_network(staging, network, config)
+        write_digests(staging)
     return folder
 
 
@@ -38,7 +40,16 @@ def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[
     with reading(folder, (CONFIG, WEIGHTS, *also)):
         network = build(read_json(folder / CONFIG))
         network.load_state_dict(load_file(folder / WEIGHTS))
+    check_unchanged(folder)
     return network.eval()
+
+
+def check_unchanged(folder: Path, advice: str = ADVICE) -> None:
+    """ArtefactError for a file that changed since the folder was saved."""
+    try:
+        check_digests(folder, advice)
+    except FileError as error:
+        raise ArtefactError(str(error)) from error
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 import warnings
@@ -26,13 +27,14 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from adaclip.files import PARTIAL, atomic_file
+from adaclip.files import atomic_file, parse_json, read_bytes, remove_partial
 from adaqf_train.data.clips import Clip, ClipFiles, stamp_of
 from adaqf_train.data.layout import Caption
 from adaqf_train.errors import DataError
 
 HIDDEN, PLACE = ".adaclip_cache", "ADACLIP_CACHE"
 INDEX, LOCK, VECTORS = "index.json", ".lock", "vectors-{}.npy"
+OURS = re.compile(VECTORS.format("[0-9a-f]{16}"))
 VERSION = 1  # of the format; a cache of another version is built again
 TICK = 0.02  # seconds; the time stamps of file systems are at worst 10 ms apart
 
@@ -72,16 +74,14 @@ class CachedClips:
 def load(files: ClipFiles, features: int) -> CachedClips | None:
     """Open the cache of these files; None unless it is complete and up to date."""
     place = place_of(files.folder)
+    _check_place(files.folder, place)
     try:
-        expected, _, content = (place / INDEX).read_bytes().partition(b"\n")
-        if hashlib.sha256(content).hexdigest().encode() != expected:
-            return None
-        index = json.loads(content)
+        index = _read_index(place)
         path = place / index["vectors"]
         if index["key"] != _key(files, features) or tuple(index["stamp"]) != stamp_of(path):
             return None
         return CachedClips(path, index["clips"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -92,6 +92,7 @@ def build(files: ClipFiles, features: int, wanted: Sequence[str]) -> CachedClips
     one builds the cache, and the others wait.
     """
     place = place_of(files.folder)
+    _check_place(files.folder, place)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / LOCK):
@@ -118,6 +119,27 @@ def place_of(folder: Path) -> Path:
     return Path(root) / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
 
 
+def _check_place(folder: Path, place: Path) -> None:
+    """Raise DataError for a cache in the data folder that leads elsewhere: data of strangers could name any folder."""
+    for path in (place, place / INDEX, place / LOCK) if place == folder / HIDDEN else ():
+        if path.is_symlink():
+            raise DataError(
+                f"{path}: a symbolic link, so the cache would be written elsewhere. Delete it; to keep caches in "
+                f"another place, set {PLACE} to a folder."
+            )
+
+
+def _read_index(place: Path) -> dict:
+    """The index of a cache; ValueError if it is damaged or another program's."""
+    expected, _, content = read_bytes(place / INDEX).partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != expected:
+        raise ValueError(f"{place / INDEX}: damaged")
+    index = parse_json(content, place / INDEX)
+    if not isinstance(index, dict) or not OURS.fullmatch(str(index.get("vectors"))):
+        raise ValueError(f"{place / INDEX}: names no vectors")
+    return index
+
+
 def _reopen(path: Path) -> CachedClips:
     try:
         return CachedClips(path, {})
@@ -131,10 +153,11 @@ def _key(files: ClipFiles, features: int) -> str:
 
 def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
     """Write the cache, the wanted clips first. The caller holds the lock."""
-    for path in place.iterdir():  # stale or incomplete caches
-        if path.name == INDEX or path.name.endswith(PARTIAL) or path.match(VECTORS.format("*")):
-            with suppress(OSError):  # Windows keeps mapped files
-                path.unlink()
+    remove_partial(place)  # of incomplete caches
+    with suppress(OSError, ValueError):  # a stale cache; Windows keeps mapped files
+        stale = _read_index(place)["vectors"]
+        (place / INDEX).unlink()
+        (place / stale).unlink()
     # A file that changes right after it was read must get a stamp that differs from the one in the key.
     wait = files.last_change() + TICK - time.time()
     if 0 < wait <= TICK:
@@ -143,7 +166,7 @@ def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) 
     names = [*dict.fromkeys(wanted), *sorted((files.motions.keys() & files.captioned) - must)]
     vectors, clips, rows = place / VECTORS.format(secrets.token_hex(8)), {}, 0
     try:
-        with vectors.open("xb") as file:
+        with atomic_file(vectors) as staging, staging.open("r+b") as file:
             _write_header(file, rows, features)
             for name in tqdm(names, desc="Caching motions", unit="clip", leave=False, delay=1):
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
 import zlib
@@ -13,14 +14,20 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from adaclip.files import FileError, check_regular, read_bytes
 from adaqf_train.data.layout import TEXTS, VECTORS, Caption, parse_lines
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 
 ZIPPED_TEXTS = "texts.zip"  # how HumanML3D ships its captions
 
+MOST_TEXT, MOST_ARRAY = 1 << 20, 1 << 30  # bytes of a text file, and of an array
+
 # Errors of numpy for files that are not arrays; MemoryError where a damaged header claims terabytes.
-BROKEN_ARRAY = (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError)
+BROKEN_ARRAY = (
+    *(ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError),
+    *(MemoryError, OverflowError, RecursionError, zipfile.BadZipFile),
+)
 
 Stamp = tuple[int, int, int]  # size, mtime, ctime
 
@@ -83,9 +90,17 @@ class ClipFiles:
         """The content of a clip's text file."""
         where = self.text_place(name)
         try:
-            return Path(where).read_bytes() if self.archive is None else self._open.read(self._entries[name])
+            if self.archive is None:
+                return read_bytes(Path(where), MOST_TEXT)
+            with self._open.open(self._entries[name]) as file:
+                content = file.read(MOST_TEXT + 1)
+        except FileError as error:
+            raise DataError(str(error)) from error
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(f"{where}: cannot be read ({error}). Restore it from the distributed data set.") from error
+        if len(content) > MOST_TEXT:
+            raise DataError(f"{where}: more than {MOST_TEXT:,} bytes, too large for captions. Remove it.")
+        return content
 
     @cached_property
     def _open(self) -> zipfile.ZipFile:
@@ -111,9 +126,12 @@ class ClipFiles:
 def load_array(path: Path) -> np.ndarray:
     """Load a .npy file of floats; DataError if it is missing, pickled, truncated or of another type."""
     try:
+        _check_array_size(path)
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
+    except FileError as error:
+        raise DataError(str(error)) from error
     except BROKEN_ARRAY as error:
         # For unknown content numpy suggests unpickling, which is unsafe.
         reason = "not an array of numbers" if "pickle" in str(error) else error
@@ -123,6 +141,23 @@ def load_array(path: Path) -> np.ndarray:
             f"{path}: dtype {getattr(array, 'dtype', 'archive')}, expected floats. Save it with .astype('float32')."
         )
     return array
+
+
+def _check_array_size(path: Path) -> None:
+    """ValueError if a .npy file's header claims more than the file holds: numpy would reserve the memory first."""
+    check_regular(path)
+    size = path.stat().st_size
+    if size > MOST_ARRAY:
+        raise FileError(f"{path}: {size:,} bytes, more than {MOST_ARRAY:,}. Split it into several files.")
+    with path.open("rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return  # numpy says what it is
+        file.seek(0)
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size - file.tell():
+            raise ValueError(f"its header claims {dtype} of shape {shape}, more than the file holds")
 
 
 def load_statistics(path: Path, widths: Sequence[int] = (HUMANML3D.features, KIT.features)) -> np.ndarray:

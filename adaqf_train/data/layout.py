@@ -9,6 +9,7 @@ train.txt, val.txt, test.txt, train_val.txt, all.txt
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adaclip.files import atomic_file, atomic_folder, write_json
+from adaclip.files import FileError, atomic_file, atomic_folder, read_bytes, write_json
 from adaqf_train.config import digest
 from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
@@ -26,6 +27,8 @@ from adaqf_train.motion import features as motion_features
 VECTORS, JOINTS, TEXTS, PARAMETERS = "new_joint_vecs", "new_joints", "texts", "parameters"
 PARTS = (VECTORS, JOINTS, TEXTS, PARAMETERS)
 ORIGIN = "origin.json"
+LONGEST_CAPTION = 10_000  # characters; encoders read 77 tokens
+MOST_LINES = 64 << 20  # bytes of a list
 SPLITS = ("train", "val", "test")
 
 
@@ -78,6 +81,8 @@ def parse_caption(line: str) -> Caption:
         start, stop = (0.0 if math.isnan(float(part)) else float(part) for part in parts[2:])
     except ValueError:
         raise ValueError(f"from and to must be seconds, found {parts[2:]}.") from None
+    if len(parts[0]) > LONGEST_CAPTION:
+        raise ValueError(f"the caption has {len(parts[0]):,} characters, more than {LONGEST_CAPTION:,}. Shorten it.")
     if not parts[0].strip():
         raise ValueError("the caption is empty. Remove the line.")
     if not 0 <= start <= stop < math.inf:
@@ -87,7 +92,11 @@ def parse_caption(line: str) -> Caption:
 
 def text_lines(path: Path) -> list[str]:
     """The stripped lines of a UTF-8 file that are not blank."""
-    return [line.strip() for line in _decoded(path.read_bytes(), path).splitlines() if line.strip()]
+    try:
+        content = read_bytes(path, MOST_LINES)
+    except FileError as error:
+        raise DataError(str(error)) from error
+    return [line.strip() for line in _decoded(content, path).splitlines() if line.strip()]
 
 
 def _decoded(content: bytes, where: object) -> str:
@@ -234,13 +243,14 @@ def _write_clip(staging: Path, clip: CaptionedMotion) -> np.ndarray:
     lines = "".join(caption_line(caption) + "\n" for caption in clip.captions)
     (staging / TEXTS / f"{clip.name}.txt").write_text(lines, encoding="utf-8")
     if clip.parameters:
-        write_json(staging / PARAMETERS / f"{clip.name}.json", clip.parameters)
+        text = json.dumps(clip.parameters, indent=2) + "\n"
+        (staging / PARAMETERS / f"{clip.name}.json").write_text(text, encoding="utf-8")
     path = staging / VECTORS / f"{clip.name}.npy"
     if path.is_file() and (clip.source is None or path.stat().st_mtime_ns > clip.source.stat().st_mtime_ns):
         return np.load(path)
     vectors = _encode(clip)
     np.save(staging / JOINTS / f"{clip.name}.npy", motion_features.decode(vectors))
-    with atomic_file(path) as whole, whole.open("wb") as file:
+    with atomic_file(path, clean=False) as whole, whole.open("wb") as file:
         np.save(file, vectors)
     return vectors
 

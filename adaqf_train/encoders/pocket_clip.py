@@ -46,13 +46,19 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     learner.normalizer = blank.backend_tokenizer.normalizer
     learner.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ends = [byte + END_OF_WORD for byte in alphabet]
+    # The trainer orders merges of equal count by the ids of their parts. It numbers bytes that end a word as it meets
+    # them in a hash table of random order, unless they are given, and then two trainings may differ.
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - 2, initial_alphabet=alphabet, end_of_word_suffix=END_OF_WORD, show_progress=False
+        vocab_size=vocabulary - 2,
+        initial_alphabet=alphabet,
+        special_tokens=ends,
+        end_of_word_suffix=END_OF_WORD,
+        show_progress=False,
     )
     learner.train_from_iterator(map(clean, captions), trainer)
-    learnt = json.loads(learner.to_str())["model"]["merges"]
-    merges = [tuple(pair) for pair in learnt[: vocabulary - 2 - 2 * len(alphabet)]]
-    entries = [*alphabet, *(byte + END_OF_WORD for byte in alphabet), *dict.fromkeys(a + b for a, b in merges)]
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    entries = [*alphabet, *ends, *dict.fromkeys(a + b for a, b in merges)]
     entries += ["<|startoftext|>", "<|endoftext|>"]
     vocab = {entry: i for i, entry in enumerate(entries)}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)

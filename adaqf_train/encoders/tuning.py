@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adaclip import AdaCLIP
 from adaclip.files import atomic_folder
+from adaclip.integrity import write_digests
 from adaclip.sentence import write_sentence_files
 from adaclip.towers import CLIP
 from adaqf_train.config import EncoderConfig
@@ -46,6 +47,7 @@ def save_clip(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
     with atomic_folder(folder) as staging:
         model.save_pretrained(staging)
         tokenizer.save_pretrained(staging)
+        write_digests(staging)
 
 
 def save_text_model(folder: Path, encoder: AdaCLIP) -> None:
@@ -56,6 +58,7 @@ def save_text_model(folder: Path, encoder: AdaCLIP) -> None:
         encoder.tokenizer.save_pretrained(staging)
         if encoder.tower is not CLIP:
             write_sentence_files(staging, merged, encoder.tokenizer, encoder.pooling)
+        write_digests(staging)
 
 
 def save_tuned(folder: Path, encoder: AdaCLIP, tuning: Tuning) -> None:

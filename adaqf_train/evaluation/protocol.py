@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaclip.files import read_json, write_json
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.config import MIN_SAMPLES, EvaluationConfig
 from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
@@ -133,15 +133,20 @@ def each(
     The file `progress` keeps the figures and seconds of each replication, so that an interrupted evaluation resumes.
     Its name must identify everything that the figures depend on.
     """
-    kept = read_json(progress) if progress and progress.is_file() else {"replications": [], "seconds": []}
+    kept = read_progress(progress) if progress and progress.is_file() else {"replications": [], "seconds": []}
     rows, seconds = kept["replications"][:replications], kept["seconds"][:replications]
     for replication in range(len(rows), replications):
         started = time.monotonic()
         rows.append(dict(replicate(replication)))
         seconds.append(round(time.monotonic() - started, 2))
         if progress:
-            write_json(progress, {"replications": rows, "seconds": seconds})
+            write_sealed(progress, {"replications": rows, "seconds": seconds})
     return rows
+
+
+def read_progress(path: Path) -> dict[str, list]:
+    """Read the replications and seconds that `each` keeps; FileError if the file changed since then."""
+    return read_sealed(path, "Delete it and evaluate again: its replications are computed again.")
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

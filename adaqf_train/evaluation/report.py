@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from adaclip.files import atomic_file, write_json
+from adaclip.files import atomic_file
+from adaclip.integrity import sha256_of, write_sealed
 from adaqf_train.evaluation import columns, curve_report, retrieval
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, NAMES, PHYSICAL, YARDSTICKS, Figure
 from adaqf_train.evaluation.curves import FID, PRECISION, ArmCurve
@@ -21,6 +22,7 @@ from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 # Figures of the official evaluators on real motions (20 replications, the whole test split). With other values, their
 # other figures do not compare with the literature either.
 KNOWN_TRUTH = {"humanml3d": {"r_precision_3": 0.797, "fid": 0.002}, "kit": {"r_precision_3": 0.779, "fid": 0.031}}
+MARKDOWN = "report.md"  # also the key of its digest in report.json
 TOLERANCE = {"r_precision_3": 0.01, "fid": 0.01}
 PAIRS = "minimal_pairs"
 LEAST_TRUTH = 0.9  # accuracy on real motions, below which the evaluator itself does not distinguish the captions
@@ -83,11 +85,12 @@ class Report:
         content = {"rows": self.rows, "comparable": self.comparable, "retrieval": self.retrieval, **self.manifest}
         comparisons = {name: found.as_dict() for name, found in curve_report.compared(self.curves)[1].items()}
         content |= {"power": self.power, "curves": {name: curve.as_dict() for name, curve in self.curves.items()}}
-        write_json(folder / "report.json", content | {"along_curves": comparisons})
         if self.curves:
             curve_report.draw(folder / curve_report.FIGURE, self.curves)
-        with atomic_file(folder / "report.md") as staging:
+        with atomic_file(folder / MARKDOWN) as staging:
             staging.write_text(self.markdown(), encoding="utf-8")
+        content |= {"along_curves": comparisons, MARKDOWN: sha256_of(folder / MARKDOWN)}
+        write_sealed(folder / "report.json", content)
 
     def attributes(self, prefix: str = "") -> list[dict[str, str]]:
         """Format attribute accuracies, and their coverage: the share of captions whose attribute the rules understand.

@@ -15,7 +15,8 @@ from adaclip.adapter import BASE_FILES, FILES
 from adaclip.card import CardDetails
 from adaclip.files import atomic_folder, check_replaceable, read_json
 from adaclip.hub import LoadOptions, fetch_files
-from adaqf_train.artefacts import CONFIG, WEIGHTS, reading, write_network
+from adaclip.integrity import CHANGED, DIGESTS, write_digests
+from adaqf_train.artefacts import CONFIG, WEIGHTS, check_unchanged, reading, write_network
 from adaqf_train.encoders.tuning import save_text_model
 from adaqf_train.errors import ArtefactError
 from adaqf_train.generators import registry
@@ -39,7 +40,7 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
     trained text model and encoder/ an adapter that changes nothing.
     """
     folder = folder.expanduser()
-    known = {CONFIG, WEIGHTS, DENOISER, STATISTICS, ENCODER, BASE, CARD}
+    known = {CONFIG, WEIGHTS, DENOISER, STATISTICS, ENCODER, BASE, CARD, DIGESTS}
     check_replaceable(folder, known, {ENCODER, DENOISER, STATISTICS}, "a generator")
     encoder = generator.encoder
     details = details or encoder.details
@@ -60,6 +61,7 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
         }
         write_network(staging, generator, config)
         (staging / CARD).write_text(generator_card(generator, details, repo_id), encoding="utf-8")
+        write_digests(staging)
     return folder
 
 
@@ -80,6 +82,7 @@ def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions
         generator.max_frames = config.get("max_frames", generator.max_frames)
         generator.load_state_dict(_state(folder, files))
         _check(generator)
+    check_unchanged(folder, CHANGED)
     for network in generator.children():
         network.to(dtype=options.dtype)  # the statistics stay in float32
     return generator.eval().to(options.device or "cpu")
@@ -99,7 +102,7 @@ def _resolve(folder_or_repo: str, options: LoadOptions) -> Path:
             raise ArtefactError(
                 f"{folder_or_repo}: no such folder. Give a generator's, such as RUN/adaqf, or a Hub id."
             )
-        patterns = [CONFIG, WEIGHTS, DENOISER, STATISTICS, *(f"{ENCODER}/{name}" for name in FILES)]
+        patterns = [CONFIG, WEIGHTS, DENOISER, STATISTICS, DIGESTS, *(f"{ENCODER}/{name}" for name in FILES)]
         patterns += [f"{BASE}/{name}" for name in BASE_FILES]
         inside = f"{options.subfolder.strip('/')}/" if options.subfolder else ""
         folder = fetch_files(folder_or_repo, [inside + name for name in patterns], options, what="generator")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from adaclip.files import atomic_folder, read_json, write_json
+from adaclip.integrity import write_digests
 from adaclip.loading import load_tokenizer
 from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, reading, write_network
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig
@@ -33,6 +34,7 @@ def save_extractors(folder: Path, extractors: Extractors, features: int, tokeniz
     with atomic_folder(folder) as staging:
         write_network(staging, extractors, {**shape, "extractors": asdict(extractors.config)})
         tokenizer.save_pretrained(staging)
+        write_digests(staging)
 
 
 def load_extractors(folder: Path) -> tuple[Extractors, PreTrainedTokenizerBase]:
@@ -56,17 +58,18 @@ def save_evaluator(
         write_network(staging, matcher, {**shape, "evaluator": asdict(matcher.config)})
         tokenizer.save_pretrained(staging)
         write_json(staging / FINGERPRINT, {"sha256": _hash_of(staging)})
+        write_digests(staging)
 
 
 def load_evaluator(folder: Path) -> tuple[Matcher, PreTrainedTokenizerBase, tuple[np.ndarray, np.ndarray]]:
     """The evaluator of a folder, its tokenizer and statistics (D,); ArtefactError unless all match its fingerprint."""
+    with reading(folder, (CONFIG, WEIGHTS, TOKENIZER, STATISTICS)):
+        fingerprint_of(folder)
     matcher = load_network(
         folder,
         lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])),
-        (TOKENIZER, STATISTICS),
     )
     tokenizer = _tokenizer(folder)
-    fingerprint_of(folder)
     statistics = load_file(folder / STATISTICS)
     return matcher, tokenizer, (statistics["mean"].numpy(), statistics["std"].numpy())
 

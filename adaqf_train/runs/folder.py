@@ -13,7 +13,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 
-from adaclip.files import atomic_folder, remove_partial, write_json
+from adaclip.files import atomic_folder, remove_partial
+from adaclip.integrity import DIGESTS, sha256_of, write_digests, write_sealed
 from adaqf_train.config import RunConfig, digest
 from adaqf_train.errors import RunError, RunLocked
 from adaqf_train.runs.layout import RunLayout
@@ -48,7 +49,8 @@ class RunFolder(RunLayout):
         except OSError as error:
             raise RunError(f"{self.path}: cannot be written ({error.strerror}). Give another --out.") from error
         try:
-            remove_partial(self.path)
+            for folder in (self.path, self.evaluation, self.validation):
+                remove_partial(folder)
             yield
         finally:
             self.owner.unlink(missing_ok=True)
@@ -65,6 +67,7 @@ class RunFolder(RunLayout):
         done = self.stages().get(name)
         if done and all((self / part).exists() for part in (name, *also)):
             if done["digest"] == key:
+                self.verified(name)
                 return key
             raise RunError(
                 f"{self / name}: made with other settings ({differences(done['settings'], as_stored(settings))}). "
@@ -79,7 +82,8 @@ class RunFolder(RunLayout):
             seconds = 0.0 if borrowed else round(time.monotonic() - started, 1)
             processes = self.accelerator.num_processes
             entry = {"digest": key, "seconds": seconds, "processes": processes, "settings": settings}
-            write_json(self.records, self.stages() | {name: entry})
+            folders = {part: self._sealed(self / part) for part in (name, *also)}
+            write_sealed(self.records, self.stages() | {name: entry | {"folders": folders}})
         self.accelerator.wait_for_everyone()
         return key
 
@@ -94,7 +98,13 @@ class RunFolder(RunLayout):
         inside = data.resolve().is_relative_to(self.path.resolve())
         where = os.path.relpath(data, self.path) if inside else str(data.resolve())
         if self.accelerator.is_main_process and (replace or not self.config.is_file()):
-            write_json(self.config, {"data": where, "config": asdict(config)})
+            write_sealed(self.config, {"data": where, "config": asdict(config)})
+
+    def _sealed(self, folder: Path) -> str:
+        """The SHA-256 of a folder's digests, which are written unless its writer did."""
+        if not (folder / DIGESTS).is_file():
+            write_digests(folder)
+        return sha256_of(folder / DIGESTS)
 
     def _borrow(self, name: str, key: str, also: Sequence[str]) -> bool:
         lender, parts = self.lender, (name, *also)
@@ -102,6 +112,7 @@ class RunFolder(RunLayout):
             return False
         if not all((lender / part).exists() for part in parts):
             return False
+        lender.verified(name)
         for part in parts if self.accelerator.is_main_process else ():
             copy_folder(lender / part, self / part)
         return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaclip.files import read_json
+from adaclip.files import FileError
+from adaclip.integrity import DIGESTS, check_digests, read_sealed, sha256_of
 from adaqf_train.config import RunConfig, build, digest
 from adaqf_train.errors import ConfigError, RunError
 
@@ -16,6 +17,7 @@ class RunLayout:
 
     def __init__(self, path: Path) -> None:
         self.path = path = Path(path)
+        self._verified: set[str] = set()  # stages whose files this object has compared with their digests
         # Records.
         self.lock, self.owner = path / ".lock", path / ".pid"
         self.config = path / "run.json"  # the configuration, and where the data are
@@ -43,8 +45,28 @@ class RunLayout:
         return self.path / name
 
     def stages(self) -> dict[str, dict]:
-        """The records of the finished stages: digest, seconds, processes, settings."""
-        return read_json(self.records) if self.records.is_file() else {}
+        """The records of the finished stages: digest, seconds, processes, settings, SHA-256 of their digests.json."""
+        if not self.records.is_file():
+            return {}
+        return read_sealed(self.records, "Restore it, or delete it and run the same command again, which trains again.")
+
+    def verified(self, stage: str) -> Path:
+        """The folder of a stage; RunError if one of the stage's files changed since the stage finished."""
+        remedy = (
+            f"Restore it, or delete {self / stage} and run the same command again: it repeats the stage {stage} and "
+            "those that are missing."
+        )
+        if stage not in self._verified:
+            try:
+                for part, recorded in self.stages().get(stage, {}).get("folders", {}).items():
+                    record = self / part / DIGESTS
+                    if not record.is_file() or sha256_of(record) != recorded:
+                        raise RunError(f"{record}: changed since the stage {stage} finished. {remedy}")
+                    check_digests(self / part, remedy, whole=True)
+            except FileError as error:
+                raise RunError(str(error)) from error
+            self._verified.add(stage)
+        return self / stage
 
     def log(self, stage: str) -> Path:
         """The losses of a stage, a JSON line each."""
@@ -64,7 +86,7 @@ def read_config(path: Path) -> tuple[RunConfig, Path]:
     file = RunLayout(path).config
     if not file.is_file():
         raise RunError(f"{path}: not a run ({file.name} is missing). Give the --out of an earlier run.")
-    content = read_json(file)
+    content = read_sealed(file, "Restore it, or run the same command again with its options, which writes it again.")
     try:
         return build(RunConfig, content["config"]), path / content["data"]
     except (KeyError, TypeError, AttributeError, ConfigError) as error:

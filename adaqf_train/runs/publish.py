@@ -9,10 +9,11 @@ from pathlib import Path
 
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
-from adaclip.files import read_json
+from adaclip.integrity import read_sealed, sha256_of
 from adaqf_train.artefacts import CONFIG
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.columns import COLUMNS
+from adaqf_train.evaluation.report import MARKDOWN
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.runs.layout import ADAQF, RunLayout, read_config
 
@@ -57,7 +58,7 @@ def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = 
 
 
 def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDetails:
-    """What a card says of a run's adapter; RunError if the run has no adapter, or no report about it."""
+    """What a card says of a run's adapter; RunError if the run has no adapter or no report about it, or one changed."""
     run, (config, _) = RunLayout(folder), read_config(folder)
     if not run.adaclip.is_dir():
         raise RunError(f"{run.adaclip}: there is no adapter. Train one: adaqf train --arm adaqf --out {folder} …")
@@ -65,7 +66,11 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
     for path in (run.report, run.report_text):
         if not path.is_file():
             raise RunError(f"{path}: missing, and a card must say what the adapter can do. {again}")
-    manifest = read_json(run.report)
+    for stage in ("pocket_clip", ADAQF):
+        run.verified(stage)
+    manifest = read_sealed(run.report, again)
+    if manifest.pop(MARKDOWN, sha := sha256_of(run.report_text)) != sha:
+        raise RunError(f"{run.report_text}: changed since it was written (its SHA-256 differs). {again}")
     try:
         row, recipe = manifest.pop("rows")[ADAQF], manifest["config"]["recipe"]
         means = {metric: row[metric]["mean"] for metric in COLUMNS if metric in row}

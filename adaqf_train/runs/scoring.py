@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from adaclip.files import read_json
 from adaqf_train.config import RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
@@ -82,14 +81,14 @@ class Scoring:
         arms = self._trained()
         rows = {arm: self.row(arm) for arm in ("gt", *arms)}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
-        models = {arm: hash_of_weights(self.run / arm) for arm in arms}
+        models = {arm: hash_of_weights(self.run.verified(arm)) for arm in arms}
         return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval(), self.curves)
 
     def row(self, arm: str) -> Row:
         """Score a trained arm, or the real motions ("gt")."""
         if arm == "gt":
             return self.score(arm, None, "")
-        generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+        generator = MotionGenerator.from_pretrained(self.run.verified(arm), device=self.device)
         generator.sampling = self.config.sampling
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
@@ -106,7 +105,7 @@ class Scoring:
         progress = self._progress(name, weights, generator)
         row = self._row(name, model and model.sample, progress)
         if curve:
-            done = read_json(progress)["replications"][: _repeats(self.config)]
+            done = protocol.read_progress(progress)["replications"][: _repeats(self.config)]
             self.curves[name] = self._curve(model, val, [kept(figures) for figures in done])
         self.console.print(f"[bold]·[/bold] {NAMES.get(name, name)}: evaluated in {time.monotonic() - started:.0f} s")
         return row
@@ -133,7 +132,9 @@ class Scoring:
         progress = self._progress(name, model.weights, model.generator, dataset)
         evaluation, repeats = self.config.evaluation, _repeats(self.config)
         rows = protocol.sketch(model.sample, dataset, self.judges, evaluation, repeats, progress=progress)
-        spent = self._seconds["curves"].get(model.name, 0.0) + sum(read_json(progress)["seconds"][:repeats])
+        spent = self._seconds["curves"].get(model.name, 0.0) + sum(
+            protocol.read_progress(progress)["seconds"][:repeats]
+        )
         self._seconds["curves"][model.name] = round(spent, 1)
         return [kept(row) for row in rows]
 
@@ -170,7 +171,7 @@ class Scoring:
         sampled = protocol.draw(self.dataset, evaluation, 0)
         takes = {"gt": sampled.motions}
         for arm in self._trained():
-            generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+            generator = MotionGenerator.from_pretrained(self.run.verified(arm), device=self.device)
             if arm in self.curves:
                 generator.sampling = replace(generator.sampling, guidance=self.curves[arm].chosen)
             takes[arm] = generator.generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)
@@ -197,6 +198,8 @@ class Scoring:
         if self.evaluator == self.run.evaluator and "evaluator" not in stages:
             raise RunError(f"{self.evaluator}: not trained yet. Run: adaqf evaluator with this run's options.")
         learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
+        for name in ("pocket_clip", "extractors", "evaluator"):
+            self.run.verified(name)
         if any(train != self.inputs["train"] for train in learnt):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their new place with --data.")
         extractors = None  # a run without feedback has none
@@ -227,7 +230,7 @@ class Scoring:
     def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:
         row = protocol.evaluate(source, self.dataset, self.judges, self.config.evaluation, progress=progress)
         # Replications of an earlier, interrupted call count with the time that they took then.
-        self._seconds["rows"][name] = round(sum(read_json(progress)["seconds"]), 1)
+        self._seconds["rows"][name] = round(sum(protocol.read_progress(progress)["seconds"]), 1)
         return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:

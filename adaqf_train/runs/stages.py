@@ -52,6 +52,8 @@ class Pipeline:
         self.run, self.config, self.data, self.base_folder = run, config, locate(data), base
         self.accelerator: Accelerator = run.accelerator
         self.console = console or Console(quiet=not self.accelerator.is_main_process)
+        if self.data == run.data:
+            run.verified(run.data.name)
         self._datasets: dict[tuple[str, bool], MotionDataset] = {}
         check_split_lists(self.data)
         self.inputs = self._inputs(self.dataset("train"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaclip.files import read_json
+from adaclip.integrity import read_sealed
 from adaqf_train.errors import ResultError
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, sections
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
@@ -181,7 +181,7 @@ def _read(path: Path) -> dict:
     path = RunLayout(path).report if path.is_dir() else path
     if not path.is_file():
         raise ResultError(f"{path}: missing. Give a report.json, or a run that has one.")
-    report = read_json(path)
+    report = read_sealed(path, "Write a new one with: adaqf evaluate.")
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
         raise ResultError(f"{path}: holds no rows, so it is not a report. Write one with: adaqf evaluate.")
     figures = [cell for row in report["rows"].values() for cell in (row.values() if isinstance(row, dict) else [row])]

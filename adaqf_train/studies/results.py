@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from adaclip.files import read_json, write_json
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.errors import ResultError
 from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.studies.metrics import LAST, VAL
@@ -35,13 +35,13 @@ class Result:
     def save(self, folder: Path) -> Path:
         path = folder / f"{self.trial.name}.json"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(self))
+        write_sealed(path, asdict(self))
         return path
 
 
 def read(path: Path) -> Result:
     """Read a result file; ResultError if it is not a result."""
-    content = read_json(path)
+    content = read_sealed(path, "Restore it, or delete it to run the trial again.")
     try:
         trial = Trial(**content["trial"] | {"settings": tuple(content["trial"]["settings"])})
         newer = {part: content[part] for part in ("guidance", "truth_val") if part in content}

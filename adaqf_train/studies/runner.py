@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from adaclip import AdaCLIP
-from adaclip.files import read_json
+from adaclip.integrity import read_sealed
 from adaqf_train.encoders.moclip import MoClipConfig, fit_moclip, schedule
 from adaqf_train.encoders.pocket_clip import fit_pose_probe
 from adaqf_train.encoders.tuning import save_text_model, save_tuned
@@ -80,7 +80,7 @@ class TrialRunner:
         else:
             folder, train = run.moclip, lambda pipeline: _train_moclip(pipeline, setup.families.moclip)
         workspace.once(run, folder.is_dir, lambda: train(workspace.pipeline(run, where, arm, seed)))
-        found = [changes(read_json(run.config)["config"], setup.arm_config(arm, seed), "config.")]
+        found = [changes(read_sealed(run.config, "Delete the run.")["config"], setup.arm_config(arm, seed), "config.")]
         if source.kind == "moclip":
             moclip = setup.families.moclip
             found.append(

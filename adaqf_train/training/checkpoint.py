@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from adaclip.files import atomic_folder, read_json, remove_partial, write_json
+from adaclip.files import atomic_folder, remove_partial
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.errors import CheckpointError
 
 TENSORS, META = "tensors.safetensors", "checkpoint.json"
@@ -113,7 +114,7 @@ def write(folder: Path, state: TrainState) -> None:
             save_file(state.tensors(), staging / TENSORS)
             scaler = state.scaler.state_dict() if state.scaler is not None else None
             meta = {"step": state.step, "record": state.record, "scaler": scaler, "digest": _digest(staging / TENSORS)}
-            write_json(staging / META, meta)
+            write_sealed(staging / META, meta)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
@@ -125,7 +126,7 @@ def write(folder: Path, state: TrainState) -> None:
 def read(folder: Path, state: TrainState) -> None:
     """Loads one checkpoint into `state`; CheckpointError when it is damaged."""
     try:
-        meta = read_json(folder / META)
+        meta = read_sealed(folder / META, "")
         if _digest(folder / TENSORS) != meta["digest"]:
             raise ValueError("its tensors are not those that were written")
         state.load(load_file(folder / TENSORS))

@@ -14,10 +14,12 @@ from peft import PeftModel
 from transformers import CLIPTextModelWithProjection
 
 from adaclip import AdaCLIP
+from adaclip.integrity import write_sealed
 from adaqf_train.cli import main
 from adaqf_train.config import recipes
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
 from adaqf_train.generators.base import MotionGenerator
+from adaqf_train.runs.layout import RunLayout
 from tests.helpers import FLOAT32, deviation, kit_body, settings_of
 
 PROMPTS = ["a person slowly walks backward", "someone waves the left hand twice", "a person turns right"]
@@ -140,9 +142,9 @@ def test_base_alone_serves_another_run(run, tiny_data, tiny_config, tmp_path, ca
 
 def test_stage_begun_with_other_settings_starts_over(run, tiny_data, tiny_config, tmp_path):
     out = Path(shutil.copytree(run, tmp_path / "copy"))
-    stages = json.loads((out / "stages.json").read_text())
+    stages = RunLayout(out).stages()
     del stages["baseline"]  # as if it had been killed near its end
-    (out / "stages.json").write_text(json.dumps(stages))
+    write_sealed(out / "stages.json", stages)
     options = ["--recipe", "pocket", "--data", str(tiny_data), "--out", str(out)]
     assert main(["train", "--arm", "baseline", *options, *settings_of(tiny_config), "--set", "training.seed=7"]) == 0
     weights = "baseline/model.safetensors"

@@ -244,7 +244,7 @@ def test_build_leaves_nothing_when_interrupted(data, monkeypatch, error):
 def test_build_removes_the_remains_of_a_killed_one(data, reads):
     place = data / cache.HIDDEN
     place.mkdir()
-    (place / "vectors-0123.npy").write_bytes(b"half")
+    (place / ".vectors-0123456789abcdef.npy.x.partial").write_bytes(b"half")
     (place / ".index.json.x.partial").write_bytes(b"half")
     (place / "notes.txt").write_text("somebody else's")
     MotionDataset(data, "train")

@@ -20,6 +20,7 @@ from tests.helpers import PROMPTS
 REPO = "me/motions"
 FILES = {
     *("README.md", "config.json", "model.safetensors"),
+    *("digests.json", "encoder/digests.json", "base/digests.json"),
     *(f"encoder/{name}" for name in ("README.md", "adaclip.json", "adapter_config.json", "adapter_model.safetensors")),
     *(f"{part}/{name}" for part in ("encoder", "base") for name in ("tokenizer.json", "tokenizer_config.json")),
     *("base/config.json", "base/model.safetensors"),

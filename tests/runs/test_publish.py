@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from adaclip import AdaCLIP
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.cli import main
 from tests.adaclip import hub_server
 
@@ -78,12 +79,11 @@ def test_push_dry_run_writes_the_folder_and_pushes_nothing(run, online, monkeypa
 
 def test_push_refuses_an_unfinished_run(run, online, capsys):
     report = run / "report.json"
-    content = report.read_text()
+    without = read_sealed(report, "")
     report.unlink()
     assert f"Run: adaqf evaluate --run {run}" in error_of(capsys, ["push", str(run), REPO])
-    without = json.loads(content)
     del without["rows"]["adaqf"]
-    report.write_text(json.dumps(without))
+    write_sealed(report, without)
     assert "has no figures of this run's adapter" in error_of(capsys, ["push", str(run), REPO])
     shutil.rmtree(run / "adaclip")
     assert "there is no adapter. Train one" in error_of(capsys, ["push", str(run), REPO])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_stage_that_failed_or_was_deleted_runs_again(run):
     assert "base" not in run.stages()
     calls = []
     run.stage("base", {}, maker(run / "base", calls))
-    (run / "base").rmdir()
+    shutil.rmtree(run / "base")
     run.stage("base", {}, maker(run / "base", calls))
     assert calls == ["base", "base"]
 

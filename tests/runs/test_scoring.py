@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from adaclip.integrity import DIGESTS, sha256_of, write_digests, write_sealed
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import Caption, CaptionedMotion, write_folder
 from adaqf_train.judges.store import fingerprint_of
+from adaqf_train.runs.layout import RunLayout
 from tests.helpers import kit_body, settings_of
 
 QUICK = ["--set", "evaluation.multimodality_texts=none"]
@@ -146,10 +148,17 @@ def test_manifest_states_what_was_scored(run, tiny_data):
     assert {"torch", "transformers", "peft", "diffusers", "numpy"} <= report["versions"].keys()
 
 
-def test_evaluate_scores_changed_weights_again(run):
+def test_evaluate_refuses_changed_weights_and_scores_new_ones(run, capsys):
     before = report_of(run)
     path = run / "adaqf" / "model.safetensors"
     save_file({name: value + np.float32(0.05) for name, value in load_file(path).items()}, path)
+    said = error_of(capsys, ["evaluate", "--run", str(run)])
+    assert f"{path}: changed since it was saved" in said
+    assert f"delete {run / 'adaqf'} and run the same command again: it repeats the stage adaqf" in said
+    write_digests(run / "adaqf")  # as if the stage had been repeated
+    stages = RunLayout(run).stages()
+    stages["adaqf"]["folders"]["adaqf"] = sha256_of(run / "adaqf" / DIGESTS)
+    write_sealed(run / "stages.json", stages)
     assert main(["evaluate", "--run", str(run)]) == 0
     after = report_of(run)
     assert after["models"]["adaqf"] != before["models"]["adaqf"]

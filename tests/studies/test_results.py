@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.errors import ConfigError, ResultError
 from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.evaluation.power import smallest_difference
@@ -52,8 +53,8 @@ def test_results_load_only_for_the_same_trial(tmp_path):
     for other in (result("full", 1, 3.0), result("baseline", 0, 3.0)):
         assert results.load(tmp_path, other.trial) is None
     path = tmp_path / f"{kept.trial.name}.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"trial": content["trial"] | {"recipe": "demo"}}))
+    content = read_sealed(path, "")
+    write_sealed(path, content | {"trial": content["trial"] | {"recipe": "demo"}})
     with pytest.raises(ResultError, match="another trial"):
         results.load(tmp_path, kept.trial)
     path.write_text(json.dumps({"trial": {"data": "x"}}))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adaqf_train.runs.layout import RunLayout
 from tests.helpers import FLOAT32, settings_of
 
 RUN = Path(__file__).resolve().parents[2] / "adaqf_train" / "run.py"
@@ -107,9 +108,9 @@ def test_two_processes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_pat
         ],
         ACCELERATE_USE_CPU="true",
     )
-    stages = json.loads((two / "stages.json").read_text())
+    stages = RunLayout(two).stages()
     assert {stage["processes"] for stage in stages.values()} == {2}
-    assert {s["processes"] for s in json.loads((one / "stages.json").read_text()).values()} == {1}
+    assert {s["processes"] for s in RunLayout(one).stages().values()} == {1}
     for name in ("pocket_clip", "extractors", "adaqf"):
         a, b = (
             [json.loads(line) for line in (out / "logs" / f"{name}.jsonl").read_text().splitlines()]
@@ -189,7 +190,7 @@ def test_two_processes_told_to_stop_agree_on_the_step_and_one_goes_on(tiny_data,
     assert 5 <= step < 50
     assert [line["step"] for line in lines(log)] == list(range(1, step + 1))
     run(command(tiny_data, two, settings))
-    stages = json.loads((two / "stages.json").read_text())
+    stages = RunLayout(two).stages()
     assert (stages["extractors"]["processes"], stages["adaqf"]["processes"]) == (2, 1)
     for a, b in zip(lines(one / "logs" / "adaqf.jsonl"), lines(log), strict=True):
         assert a == pytest.approx(b, rel=FLOAT32, abs=1e-5)
@@ -222,7 +223,7 @@ def test_two_nodes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_path):
     for node in nodes:
         _, messages = node.communicate(timeout=TIMEOUT)
         assert node.returncode == 0, messages[-2000:]
-    assert json.loads((two / "stages.json").read_text())["adaqf"]["processes"] == 2
+    assert RunLayout(two).stages()["adaqf"]["processes"] == 2
     for a, b in zip(*(lines(out / "logs" / "adaqf.jsonl") for out in (one, two)), strict=True):
         assert a == pytest.approx(b, rel=FLOAT32, abs=1e-5)
 

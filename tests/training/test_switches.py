@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from adaclip import AdaCLIP, AdaCLIPError
+from adaclip.integrity import write_sealed
 from adaqf_train.cli import main
 from adaqf_train.config import DataConfig, FeedbackConfig, TrainingConfig, override
 from adaqf_train.data.batches import StepBatches
@@ -22,6 +23,7 @@ from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import ConfigError, DataError, TrackingError
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.mdm.feedback import Feedback
+from adaqf_train.runs.layout import RunLayout
 from adaqf_train.training import checkpoint
 from adaqf_train.training.checkpoint import TrainState
 from adaqf_train.training.step import Step
@@ -161,9 +163,9 @@ def test_with_few_clips_the_extractors_still_learn_from_all(tiny_data, tiny_run,
 def test_a_whole_encoder_is_tuned_saved_and_loaded(tiny_data, tiny_run, tiny_config, tmp_path, capsys):
     out = tmp_path / "full"
     shutil.copytree(tiny_run, out, ignore=shutil.ignore_patterns("adaqf", "adaclip", "checkpoints", "logs"))
-    stages = json.loads((out / "stages.json").read_text())
+    stages = RunLayout(out).stages()
     del stages["adaqf"]
-    (out / "stages.json").write_text(json.dumps(stages))
+    write_sealed(out / "stages.json", stages)
     assert run_train(tiny_data, tiny_config, out, "encoder.tuning=full") == 0
     assert "a whole text model, not an adapter" in " ".join(capsys.readouterr().out.split())
     generator = MotionGenerator.from_pretrained(out / "adaqf")
