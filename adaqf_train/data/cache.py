@@ -154,10 +154,10 @@ def _key(files: ClipFiles, features: int) -> str:
 def _write(place: Path, files: ClipFiles, features: int, wanted: Sequence[str]) -> None:
     """Write the cache, the wanted clips first. The caller holds the lock."""
     remove_partial(place)  # of incomplete caches
-    with suppress(OSError, ValueError):  # a stale cache; Windows keeps mapped files
-        stale = _read_index(place)["vectors"]
-        (place / INDEX).unlink()
-        (place / stale).unlink()
+    for path in place.iterdir():  # stale caches: names that only this module gives, and no links
+        if (path.name == INDEX or OURS.fullmatch(path.name)) and not path.is_symlink():
+            with suppress(OSError):  # Windows keeps mapped files
+                path.unlink()
     # A file that changes right after it was read must get a stamp that differs from the one in the key.
     wait = files.last_change() + TICK - time.time()
     if 0 < wait <= TICK:

@@ -403,3 +403,30 @@ def test_fingerprint_reads_no_features(data, monkeypatch):
     assert all(item.digest == digest_of(np.load(motion(data, item.key))) for item in dataset.items)
     vectors_of(data).write_bytes(b"")  # a map of it can no longer be read
     assert dataset.fingerprint() == expected
+
+
+@pytest.mark.parametrize("name", ["", cache.INDEX, cache.LOCK])
+def test_cache_that_leads_out_of_the_data_folder_is_refused(data, tmp_path, name):
+    victim = tmp_path / "victim"
+    (victim / "sub").mkdir(parents=True)
+    for file in ("vectors-0123456789abcdef.npy", cache.INDEX, cache.LOCK, ".x.y.partial"):
+        (victim / file).write_text("somebody else's")
+    link = data / cache.HIDDEN / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(victim / name)
+    with pytest.raises(DataError, match=r"a symbolic link.*Delete it.*ADACLIP_CACHE"):
+        MotionDataset(data, "train")
+    assert {path.read_text() for path in victim.iterdir() if path.is_file()} == {"somebody else's"}
+    assert len(list(victim.iterdir())) == 5
+
+
+def test_cache_deletes_only_what_it_names(data, reads):
+    place = data / cache.HIDDEN
+    place.mkdir()
+    for name in ("vectors-mine.npy", "vectors-0123456789abcdef.npy.bak", "notes.txt"):
+        (place / name).write_text("somebody else's")
+    (place / "vectors-0123456789abcdef.npy").symlink_to(data / "train.txt")
+    MotionDataset(data, "train")
+    left = {path.name for path in place.iterdir()}
+    assert {"vectors-mine.npy", "vectors-0123456789abcdef.npy.bak", "notes.txt"} <= left
+    assert (data / "train.txt").is_file()
