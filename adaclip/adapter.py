@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 SETTINGS = "adaclip.json"  # this package's settings: a config.json would break plain transformers
 BASE = "base"  # folder of a base inside the adapter's folder; also the name of the encoder without an adapter
-BASE_FILES = ("*.json", "*.safetensors", "*.txt")
+BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+BASE_FILES += ("[0-9]_*/config.json", "[0-9]_*/model.safetensors")  # modules of sentence-transformers
 CARD = "README.md"
 TOKENIZER = "tokenizer_config.json"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer.json", "special_tokens_map.json", "vocab.json", "merges.txt")

@@ -90,27 +90,27 @@ def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
 
 
 def located(base: str | Path) -> str:
-    """Return a base that is valid in any working directory: a folder's whole path, a Hub id as it is.
+    """Return a base that is valid in any working directory: the whole path of a folder or file, a Hub id as it is.
 
     Raises AdaCLIPError for the folder of an adapter.
     """
     folder = Path(base).expanduser()
     if (folder / CONFIG).is_file():
         raise refused_adapter(str(base))
-    return str(folder.absolute()) if folder.is_dir() else str(base)
+    return str(folder.absolute()) if folder.exists() else str(base)
 
 
 def recorded_base(folder: Path) -> str:
-    """Return the base that an adapter records: a Hub id, or a folder (recorded relative to the adapter's)."""
+    """Return the base that an adapter records: a Hub id, or a folder or file (recorded relative to the adapter's)."""
     if folder.is_file():
         raise AdaCLIPError(f"{folder}: a LoRA file does not record its base. Pass base=.")
     base = adapter_config(folder).get("base_model_name_or_path")
     if not base:
         raise AdaCLIPError(f"{folder / CONFIG}: base_model_name_or_path is empty. Pass base=.")
     beside = (folder / base).resolve()
-    if not beside.is_dir() and base.startswith((".", "/")):
+    if not beside.exists() and base.startswith((".", "/")):
         raise AdaCLIPError(f"{folder / CONFIG}: the base {base} is not at {beside}. Move it there or pass base=.")
-    return str(beside) if beside.is_dir() else base
+    return str(beside) if beside.exists() else base
 
 
 def check_same_base(folder: Path, base: str) -> None:

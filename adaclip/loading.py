@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from adaclip import openai_bases
 from adaclip.adapter import TOKENIZER, first_line
 from adaclip.config import AdaCLIPError
 from adaclip.integrity import CHANGED, check_digests
@@ -29,7 +30,8 @@ def load_base(
     """Load a text encoder, and its tokenizer (the adapter's own, if its folder has one).
 
     Args:
-        base: Hub id or folder of a model of one of the families in `adaclip.towers`.
+        base: Hub id or folder of a model of one of the families in `adaclip.towers`; or CLIP's weights as OpenAI's file
+            or a folder of open_clip.
         load: Options of the base.
         tokenizer_folder: Folder of an adapter.
         pooling: Pooling that will be used, which may need a part that others do not; None: the default.
@@ -42,8 +44,10 @@ def load_base(
     """
     tower = base_tower(base, load)
     model = _load_model(tower, base, load, pooling)
-    own = tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file()
-    tokenizer = load_tokenizer(str(tokenizer_folder), None, tower) if own else load_tokenizer(base, load, tower)
+    if tokenizer_folder is not None and (tokenizer_folder / TOKENIZER).is_file():
+        tokenizer = load_tokenizer(tokenizer_folder, None, tower)
+    else:
+        tokenizer = _base_tokenizer(base, load, tower)
     highest, rows = max(tokenizer.get_vocab().values()), model.config.vocab_size
     if highest >= rows:
         raise AdaCLIPError(
@@ -54,6 +58,14 @@ def load_base(
     most = tower.most_tokens(model.config) or getattr(model.config, "n_positions", UNBOUNDED)
     tokenizer.model_max_length = min(tokenizer.model_max_length, most)
     return model, tokenizer
+
+
+def _base_tokenizer(base: str, load: LoadOptions, tower: Tower) -> PreTrainedTokenizerBase:
+    weights = openai_bases.weights_of(base)
+    if weights is None:
+        return load_tokenizer(base, load, tower)
+    source = openai_bases.tokenizer_source(weights)
+    return load_tokenizer(source, load, tower) if isinstance(source, str | Path) else source
 
 
 def _load_model(tower: Tower, base: str, load: LoadOptions, pooling: str | None) -> PreTrainedModel:
@@ -80,6 +92,8 @@ def _model_type(base: str, load: LoadOptions) -> str:
     """Return the `model_type` of a base; CLIP's if its configuration cannot be read, so that loading reports why."""
     from transformers import PreTrainedConfig
 
+    if openai_bases.weights_of(base) is not None:
+        return "clip"
     try:
         config, _ = PreTrainedConfig.get_config_dict(base, **load.download())
     except (OSError, ValueError):
@@ -107,6 +121,14 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
     from safetensors import SafetensorError
 
     cls = getattr(transformers, kind)
+
+    weights = openai_bases.weights_of(base)
+    if weights is not None:
+        config, state = openai_bases.read(weights, vision=kind == "CLIPModel")
+        options = {"config": config, "state_dict": state, "dtype": load.dtype, "output_loading_info": True}
+        model, report = cls.from_pretrained(None, **options)
+        model.name_or_path = base
+        return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
     def read(**changes: object) -> tuple[Any, list[str], list[str]]:
         options = {"dtype": load.dtype, "use_safetensors": True, "output_loading_info": True}

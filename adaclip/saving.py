@@ -15,6 +15,7 @@ from adaclip.files import atomic_folder, check_replaceable, write_json
 from adaclip.inference import merge
 from adaclip.integrity import write_digests
 from adaclip.lora_config import CONFIG, adapter_config
+from adaclip.openai_bases import weights_of
 
 
 class SavingMixin:
@@ -34,10 +35,11 @@ class SavingMixin:
 
         Args:
             folder: Folder to write; it replaces an earlier save.
-            base: What to record as the base; by default the base of this encoder. A local folder is recorded by its
-                path relative to `folder`.
+            base: What to record as the base; by default the base of this encoder. A local folder or file is recorded by
+                its path relative to `folder`.
             details: Licence, data sets and metrics for the card; by default those the adapter was loaded with.
-            with_base: Copy a base that is a local folder into `folder`; one that lies there already stays there.
+            with_base: Copy a base that is a local folder into `folder`; one that lies there already stays there. A base
+                in OpenAI's format is converted.
 
         Returns:
             The folder.
@@ -50,7 +52,7 @@ class SavingMixin:
         folder, details = Path(folder).expanduser().resolve(), details or self.details
         check_replaceable(folder, {*FILES, BASE}, {SETTINGS}, "an adapter")
         recorded = str(base or self.base)
-        local = Path(recorded).absolute() if Path(recorded).is_dir() else None
+        local = Path(recorded).absolute() if Path(recorded).exists() else None
         if local is not None:
             with_base = with_base or local.resolve().is_relative_to(folder)
             recorded = f"./{BASE}" if with_base else os.path.relpath(local, folder)
@@ -65,10 +67,21 @@ class SavingMixin:
             self.tokenizer.save_pretrained(str(staging))
             (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
             if local is not None and with_base:
-                (staging / BASE).mkdir()
-                for path in (path for pattern in BASE_FILES for path in local.glob(pattern)):
-                    shutil.copy2(path, staging / BASE / path.name)
+                self.copy_base(local, staging / BASE)
             write_digests(staging)
+        return folder
+
+    def copy_base(self, local: Path, folder: Path) -> Path:
+        """Copy a local base into a new folder and return it; one in OpenAI's format becomes one of transformers."""
+        folder.mkdir()
+        if weights_of(str(local)) is not None:
+            merge(self.text_model, None, share=True).save_pretrained(folder)
+            self.tokenizer.save_pretrained(str(folder))
+            return folder
+        for path in (path for pattern in BASE_FILES for path in local.glob(pattern)):
+            target = folder / path.relative_to(local)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(path, target)
         return folder
 
     def push_to_hub(

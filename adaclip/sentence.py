@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MODULES, PROMPTS, LENGTH = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 POOLING, DENSE, NORMALIZE = "1_Pooling", "2_Dense", "3_Normalize"  # folders that are written
-FILES = (MODULES, PROMPTS, LENGTH)
-FOLDERS = ("[0-9]_*/config.json", "[0-9]_*/model.safetensors")  # patterns of files in the modules' folders
 # Our pooling: the key of Pooling's configuration that selects it.
 _MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 _LAST = "pooling_mode_lasttoken"  # CLIP's end token, where padding is on the right

@@ -13,6 +13,7 @@ from adaclip.adapter import first_line
 from adaclip.config import AdaCLIPError
 from adaclip.hub import load_clip
 from adaclip.model import AdaCLIP
+from adaclip.openai_bases import weights_of
 from adaclip.towers import CLIP
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def _base_clip(adaclip: AdaCLIP, dtype: torch.dtype) -> CLIPModel | None:
     from transformers import CLIPConfig, CLIPModel
 
     base, load = adaclip.base, replace(adaclip.base_options, dtype=dtype)
+    weights = weights_of(base)
+    if weights is not None:
+        try:
+            return load_clip(CLIPModel, base, load)[0]
+        except AdaCLIPError:  # no vision tower, or none that transformers' CLIP computes
+            return None
     try:
         config, _ = CLIPConfig.get_config_dict(base, **load.download())
     except (OSError, ValueError) as error:

@@ -51,6 +51,8 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
             save_text_model(base, encoder)
         elif Path(base).is_dir():
             base = shutil.copytree(base, staging / BASE)
+        elif Path(base).is_file():
+            base = encoder.copy_base(Path(base), staging / BASE)
         encoder.save_pretrained(staging / ENCODER, base=base, details=details)
         config = {
             "family": generator.family,

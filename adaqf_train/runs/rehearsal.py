@@ -160,7 +160,7 @@ class Rehearsal:
 def write_base(folder: Path, config: RunConfig, captions: Sequence[str]) -> str:
     """Write a base of the recipe's size with random weights; return its folder."""
     base = config.encoder.base
-    if Path(base).is_dir():
+    if Path(base).exists():
         return base
     if base == POCKET_BASE:
         tokenizer = pocket_clip.train_tokenizer(captions, config.pocket_clip.vocabulary)
