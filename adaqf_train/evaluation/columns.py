@@ -41,10 +41,11 @@ COLUMNS = LEARNED | PHYSICAL
 # For a single table.
 HEADLINE = {n: t for n, t in LEARNED.items() if n not in ("fid_infinity", "fid_normalised", "kid")}
 HEADLINE |= {"skating": PHYSICAL["skating"]}
-NAMES = {"gt": "ground truth", "floor": "real, disjoint half", "baseline": "baseline", "adaqf": "AdaQF"}
+FLOOR = "floor"
+NAMES = {"gt": "ground truth", FLOOR: "real, disjoint half", "baseline": "baseline", "adaqf": "AdaQF"}
 DENOISED = "denoised_"  # before an arm's name: its denoiser's x̂0 of the real motions
 NAMES |= {DENOISED + arm: f"{NAMES[arm]}, x̂₀ of real motions" for arm in ("baseline", "adaqf")}
-YARDSTICKS = ("gt", "floor", *(name for name in NAMES if name.startswith(DENOISED)))  # rows of no generated motions
+YARDSTICKS = ("gt", FLOOR, *(name for name in NAMES if name.startswith(DENOISED)))  # rows of no generated motions
 VOID = "void"  # in place of a figure that means nothing
 
 Figure = Mapping[str, float | None]  # {"mean", "ci95"}; a mean of None is void

@@ -13,7 +13,7 @@ from rich.table import Table
 from adaclip.files import atomic_file
 from adaclip.integrity import sha256_of, write_sealed
 from adaqf_train.evaluation import columns, curve_report, retrieval
-from adaqf_train.evaluation.columns import COLUMNS, LEARNED, NAMES, PHYSICAL, YARDSTICKS, Figure
+from adaqf_train.evaluation.columns import COLUMNS, FLOOR, LEARNED, NAMES, PHYSICAL, YARDSTICKS, Figure
 from adaqf_train.evaluation.curves import FID, PRECISION, ArmCurve
 from adaqf_train.evaluation.power import deviation_of, smallest_difference
 from adaqf_train.evaluation.protocol import Row
@@ -107,6 +107,8 @@ class Report:
             shown["R@3"] = f"{prefix}r_precision_3"
         accuracies, coverages = {}, {}
         for model, row in self.rows.items():
+            if model in YARDSTICKS[1:]:  # they have the ground truth's attributes, of other captions
+                continue
             accuracies[model] = {title: _mean(row.get(name)) for title, name in shown.items()}
             coverages[model] = {title: _mean(row.get(f"{prefix}{COVERAGE}{title}")) for title in shown}
         rows = [{"model": NAMES.get(m, m)} | own for m, own in accuracies.items() if set(own.values()) != {absent}]
@@ -167,6 +169,11 @@ class Report:
             )
         if "r_precision_3_extractors" in truth:
             yield "“R@3 by extractors” is the R-precision of the feedback's extractors, which a model can exploit."
+        if FLOOR in self.rows:
+            yield (
+                f"“{NAMES[FLOOR]}” scores one half of the real motions against the other half: a perfect model is no "
+                "closer. Its FID is that of half as many motions; FID∞ and KID do not depend on their number."
+            )
         if m["minimal_pairs_void"] and PAIRS in truth:
             yield f"Minimal pairs are void: {m['minimal_pairs_void']}."
         for prefix, judges in (("", ""), (OFFICIAL, " by the official evaluators")):
@@ -196,7 +203,7 @@ class Report:
     def _against_truth(self, prefix: str, judges: str) -> Iterator[str]:
         """Yield how R-precision compares with that of real motions."""
         precisions = [f"{prefix}r_precision_{k}" for k in (1, 2, 3)]
-        truth, models = self.rows["gt"], {NAMES.get(n, n): row for n, row in self.rows.items() if n != "gt"}
+        truth, models = self.rows["gt"], {NAMES.get(n, n): row for n, row in self.rows.items() if n not in YARDSTICKS}
         if precisions[-1] not in truth or not models:
             return
         deltas = {n: row[precisions[-1]]["mean"] - truth[precisions[-1]]["mean"] for n, row in models.items()}

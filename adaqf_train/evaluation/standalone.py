@@ -15,7 +15,7 @@ from adaclip.files import atomic_file, write_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import columns, metrics
-from adaqf_train.evaluation.columns import LEARNED, NAMES, PHYSICAL
+from adaqf_train.evaluation.columns import FLOOR, LEARNED, NAMES, PHYSICAL
 from adaqf_train.evaluation.embedder import Embedder
 from adaqf_train.evaluation.floor import disjoint_halves
 from adaqf_train.evaluation.foreign import Motions, Reading, gather
@@ -27,7 +27,7 @@ from adaqf_train.judges.base import Evaluator
 from adaqf_train.motion import physics
 from adaqf_train.motion.features import encode
 
-REFERENCE, FLOOR = "reference", "floor"
+REFERENCE = "reference"
 UNIT = 4  # frames; evaluators halve the rate twice
 POOL, PAIRS = 32, 300  # of R-precision and diversity
 FEW = 4  # samples for each dimension of an embedding, below which FID's lower bound is high

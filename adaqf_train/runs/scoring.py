@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from adaqf_train.config import RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError, RunError
 from adaqf_train.evaluation import columns, curve_report, protocol
-from adaqf_train.evaluation.columns import NAMES
+from adaqf_train.evaluation.columns import DENOISED, FLOOR, NAMES
 from adaqf_train.evaluation.curves import ArmCurve, Figures, choose, kept, mean_figures
 from adaqf_train.evaluation.embedder import Judges
+from adaqf_train.evaluation.floor import evaluate_denoised, evaluate_floor
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_motions, hash_of_weights, manifest
 from adaqf_train.evaluation.motions import read_motions
 from adaqf_train.evaluation.protocol import Row
@@ -79,7 +80,8 @@ class Scoring:
     def evaluate(self) -> Report:
         """Score the ground truth, the trained arms, and the judges' retrieval of real motions."""
         arms = self._trained()
-        rows = {arm: self.row(arm) for arm in ("gt", *arms)}
+        rows = {"gt": self.row("gt"), FLOOR: self.floor()} | {arm: self.row(arm) for arm in arms}
+        rows |= {DENOISED + arm: self.denoised(arm) for arm in arms}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
         models = {arm: hash_of_weights(self.run.verified(arm)) for arm in arms}
         return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval(), self.curves)
@@ -91,6 +93,22 @@ class Scoring:
         generator = MotionGenerator.from_pretrained(self.run.verified(arm), device=self.device)
         generator.sampling = self.config.sampling
         return self.score(arm, generator, hash_of_weights(self.run / arm))
+
+    def floor(self) -> Row:
+        """Score one half of the real motions against the other half."""
+        evaluate = partial(evaluate_floor, self.dataset, self.judges, self.config.evaluation)
+        return self._timed(FLOOR, evaluate, self._progress(FLOOR, ""))
+
+    def denoised(self, arm: str) -> Row:
+        """Score what the denoiser of a trained arm makes of the real motions at the last timestep."""
+        generator = MotionGenerator.from_pretrained(self.run / arm, device=self.device)
+        name, weights = DENOISED + arm, hash_of_weights(self.run / arm)
+
+        def denoise(motions, captions, seed):
+            return generator.denoised(motions, captions, seed=seed)
+
+        evaluate = partial(evaluate_denoised, denoise, self.dataset, self.judges, self.config.evaluation)
+        return self._timed(name, evaluate, self._progress(name, weights))
 
     def score(self, name: str, generator: MotionGenerator | None, weights: str, *, curve: bool = True) -> Row:
         """Score a generator of any family, or the real motions.
@@ -228,7 +246,12 @@ class Scoring:
         }
 
     def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:
-        row = protocol.evaluate(source, self.dataset, self.judges, self.config.evaluation, progress=progress)
+        evaluate = partial(protocol.evaluate, source, self.dataset, self.judges, self.config.evaluation)
+        return self._timed(name, evaluate, progress)
+
+    def _timed(self, name: str, evaluate: Callable[..., Row], progress: Path) -> Row:
+        """A row, which evaluate(progress=…) computes."""
+        row = evaluate(progress=progress)
         # Replications of an earlier, interrupted call count with the time that they took then.
         self._seconds["rows"][name] = round(sum(protocol.read_progress(progress)["seconds"]), 1)
         return row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaclip.integrity import read_sealed
 from adaqf_train.errors import ResultError
-from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, cell, sections
+from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, YARDSTICKS, cell, sections
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
@@ -102,10 +102,10 @@ def _rows(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, Row]:
     first = reports[0]["rows"]
     for number, (label, report) in enumerate(zip(labels, reports, strict=True)):
         for name, row in report["rows"].items():
-            if name == "gt" and number and row == first.get("gt"):
+            if name in YARDSTICKS and number and row == first.get(name):
                 continue
             against = {"*": first.get(name) if number else None}
-            if name not in ("gt", BASELINE):
+            if name not in (*YARDSTICKS, BASELINE):
                 against["†"] = report["rows"].get(BASELINE)
             own = "gt" if name == "gt" and not number else f"{label} {name}"
             n = report.get("replications", 0)

@@ -49,7 +49,7 @@ def test_run_folder_holds_what_the_readme_says(run):
     for arm in ("adaqf", "baseline"):
         assert (run / arm / "config.json").is_file()
     report = json.loads((run / "report.json").read_text())
-    assert set(report["rows"]) == {"gt", "baseline", "adaqf"}
+    assert set(report["rows"]) == {"gt", "floor", "baseline", "adaqf", "denoised_baseline", "denoised_adaqf"}
     for row in report["rows"].values():
         assert set(row) >= ROWS
         assert all(set(cell) == {"mean", "ci95"} for cell in row.values())
@@ -128,7 +128,7 @@ def test_stages_one_by_one_make_a_run_that_can_be_evaluated(run, tiny_data, tiny
     assert "no generator is trained yet. Run: adaqf train" in error_of(capsys, ["evaluate", "--run", str(out)])
     assert main(["train", "--arm", "adaqf", *options]) == 0
     assert main(["evaluate", "--run", str(out)]) == 0
-    assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "adaqf"}
+    assert set(json.loads((out / "report.json").read_text())["rows"]) == {"gt", "floor", "adaqf", "denoised_adaqf"}
 
 
 def test_base_alone_serves_another_run(run, tiny_data, tiny_config, tmp_path, capsys):
@@ -344,7 +344,7 @@ def test_recipe_kit_trains_on_21_joints(tiny_config, tmp_path):
     assert report["config"]["recipe"] == "kit"
     assert report["config"]["data"]["min_frames"] == 24
     assert report["skeleton"] == "kit"
-    assert set(report["rows"]) == {"gt", "baseline", "adaqf"}
+    assert set(report["rows"]) == {"gt", "floor", "baseline", "adaqf", "denoised_baseline", "denoised_adaqf"}
     cells = [(name, cell["mean"]) for row in report["rows"].values() for name, cell in row.items()]
     assert all(np.isfinite(mean) for name, mean in cells if name != "minimal_pairs")  # which may be void
     config = json.loads((out / "adaqf" / "config.json").read_text())

@@ -56,6 +56,20 @@ def test_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, manifes
     assert "covariances lack full rank" not in markdown
 
 
+def test_report_compares_models_alone_with_the_ground_truth(tiny_train, oracle, manifest_of):
+    """Yardsticks have figures in the tables, but are no models: they are not suspect, and have no attributes."""
+    row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
+    above = row | {"r_precision_3": {"mean": row["r_precision_3"]["mean"] + 0.01, "ci95": 0.0}}
+    rows = {"gt": row, "floor": above, "baseline": row, "denoised_baseline": above}
+    markdown = Report.of(rows, manifest_of()).markdown()
+    assert "suspect" not in markdown
+    assert "R@3 minus the ground truth's: baseline +0.000." in markdown
+    learned, _, others = markdown.partition("Physics")
+    assert "| real, disjoint half |" in learned
+    assert "| baseline, x̂₀ of real motions |" in learned
+    assert others.partition("Attribute accuracy")[2].count("\n| ") == 4  # header, two rows, and the coverage
+
+
 def test_report_warns_of_embeddings_too_wide_for_the_samples(tiny_train, oracle, manifest_of):
     row = protocol.evaluate(None, tiny_train, oracle, CONFIG)
     wide = Report.of({"gt": row}, manifest_of(embedding=13)).markdown()  # 48 samples
