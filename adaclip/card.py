@@ -53,7 +53,14 @@ def _is_metric(name: object, value: object) -> bool:
     return isinstance(name, str) and isinstance(value, int | float) and math.isfinite(value)
 
 
-def model_card(config: Mapping[str, object], details: CardDetails, name: str = _UNNAMED, subfolder: str = "") -> str:
+def model_card(
+    config: Mapping[str, object],
+    details: CardDetails,
+    name: str = _UNNAMED,
+    subfolder: str = "",
+    *,
+    base_revision: str | None = None,
+) -> str:
     """Return the README.md of an adapter from its adapter_config.json, for its place in a Hub repository."""
     base = str(config["base_model_name_or_path"])
     local = base.startswith(".")
@@ -70,11 +77,12 @@ def model_card(config: Mapping[str, object], details: CardDetails, name: str = _
     header: dict[str, object] = {} if local else {"base_model": base, "base_model_relation": "adapter"}
     header |= {"library_name": "peft", "pipeline_tag": "feature-extraction"}
     inherited = "The adapter inherits the licence terms of its base and of the motion data it was trained on."
+    linked = f"[`{base}`](https://huggingface.co/{base})" + (f" (commit `{base_revision}`)" if base_revision else "")
     return _CARD.format(
         metadata=yaml_header(header, ("adaclip", "lora", "text-to-motion", "clip"), details, "AdaCLIP"),
         rank=config["r"],
         alpha=config["lora_alpha"],
-        base="a local model" if local else f"[`{base}`](https://huggingface.co/{base})",
+        base="a local model" if local else linked,
         base_arguments=base_arguments,
         arguments=f'"{name}"' + (f', subfolder="{subfolder}"' if subfolder else ""),
         transformers_arguments=f'"{name}"' + (f', adapter_kwargs={{"subfolder": "{subfolder}"}}' if subfolder else ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import posixpath
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -98,6 +99,12 @@ def located(base: str | Path) -> str:
     if (folder / CONFIG).is_file():
         raise refused_adapter(str(base))
     return str(folder.absolute()) if folder.exists() else str(base)
+
+
+def commit_of(place: str | Path) -> str | None:
+    """Return the commit of a folder in the Hub's cache, whose snapshots are named by it; None for other folders."""
+    found = re.search(r"/snapshots/([0-9a-f]{40})(?:/|$)", Path(place).as_posix())
+    return found[1] if found else None
 
 
 def recorded_base(folder: Path) -> str:

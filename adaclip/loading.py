@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adaclip import openai_bases
 from adaclip.adapter import TOKENIZER, first_line
+from adaclip.bounds import check_sizes
 from adaclip.config import AdaCLIPError
 from adaclip.integrity import CHANGED, check_digests
 from adaclip.text import cleans
@@ -98,6 +100,7 @@ def _model_type(base: str, load: LoadOptions) -> str:
         config, _ = PreTrainedConfig.get_config_dict(base, **load.download())
     except (OSError, ValueError):
         return "clip"
+    check_sizes(config, base)
     return str(config.get("model_type"))
 
 
@@ -121,6 +124,7 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
     from safetensors import SafetensorError
 
     cls = getattr(transformers, kind)
+    _model_type(base, load)  # which checks the sizes
 
     weights = openai_bases.weights_of(base)
     if weights is not None:
@@ -188,6 +192,8 @@ def load_tokenizer(
         least = BYTES if cleans(tokenizer) else len(set(tokenizer.all_special_ids)) + 2
         if len(tokenizer) < least:
             raise ValueError(f"it has {len(tokenizer)} entries, so its vocabulary is missing.")
+        if cleans(tokenizer):
+            _free_padding(tokenizer)
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         files = "tokenizer.json, or vocab.json and merges.txt" if tower is CLIP else "tokenizer.json"
         raise AdaCLIPError(
@@ -195,3 +201,20 @@ def load_tokenizer(
             f"It needs {files}: download or save them again."
         ) from error
     return tokenizer
+
+
+def _free_padding(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Pad with the end token if the padding token is text that prompts contain.
+
+    The tokenizers of SDXL's second encoder and of Stable Diffusion 2 pad with "!". As a special token it would replace
+    the "!" of "jump!", which has another id.
+    """
+    pad = tokenizer.pad_token
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    if pad in (None, tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token):
+        return
+    if pad not in backend["model"]["vocab"] or pad.startswith("<|"):
+        return
+    backend["added_tokens"] = [token for token in backend["added_tokens"] if token["content"] != pad]
+    tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(backend))
+    tokenizer.pad_token = tokenizer.eos_token

@@ -64,6 +64,8 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         self.details = CardDetails()  # licence, data sets and metrics, for the model card
         self.cache = PromptCache()
         self.base_options = hub.LoadOptions()  # options of the base, with which an export loads its vision tower
+        self.revision: str | None = None  # commit of the Hub repository that the adapter came from
+        self.base_revision: str | None = None  # the same of the base
         self._weights = InferenceWeights()
 
     @classmethod
@@ -147,7 +149,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         reads = read_pooling(base, options.for_base(), text_model, tokenizer, pooling)
         wrapped = adapter_files.attach_adapter(text_model, folder)
         encoder = cls._of(wrapped, tokenizer, base, options.for_base(), reads)
-        encoder.details = adapter_files.saved_details(folder)
+        encoder.details, encoder.revision = adapter_files.saved_details(folder), hub.commit_of(folder)
         return encoder.eval()
 
     @classmethod
@@ -161,6 +163,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
     ) -> AdaCLIP:
         encoder = cls(text_model, tokenizer, base, pooling)
         encoder.base_options = replace(load, token=None)  # without secrets, so that it can be pickled
+        encoder.base_revision = getattr(text_model.config, "_commit_hash", None) or hub.commit_of(base)
         try:
             return encoder.to(load.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch that was built without it

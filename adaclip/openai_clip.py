@@ -11,6 +11,7 @@ weight names; there is no vision tower.
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextTower", "available_models", "convert_weights", "load", "model", "tokenize"]
 
+TOKENIZER = "ADACLIP_TOKENIZER"  # environment: source of that tokenizer, for worker processes that load no model
 _loaded_tokenizer: PreTrainedTokenizerBase | None = None  # of the model that `load` returned last
 
 
@@ -151,6 +153,7 @@ def load(
     global _loaded_tokenizer
     adaclip = AdaCLIP.from_pretrained(name, base=base, cache_dir=download_root)
     _loaded_tokenizer = adaclip.tokenizer
+    os.environ[TOKENIZER] = adaclip.tokenizer.name_or_path
     return serve(adaclip, device), refuse_image
 
 
@@ -236,11 +239,15 @@ model = types.SimpleNamespace(convert_weights=convert_weights, CLIP=TextTower)
 
 
 def _openai_tokenizer() -> PreTrainedTokenizerBase:
-    from transformers import CLIPTokenizer
+    from adaclip.hub import LoadOptions
+    from adaclip.loading import load_tokenizer
+    from adaclip.towers import CLIP
 
+    source = os.environ.get(TOKENIZER, DEFAULT_BASE)
     try:
-        return CLIPTokenizer.from_pretrained(DEFAULT_BASE)
-    except (OSError, ValueError) as error:
+        return load_tokenizer(source, LoadOptions(), CLIP)
+    except AdaCLIPError as error:
         raise AdaCLIPError(
-            f"No model was loaded yet, and the tokenizer of {DEFAULT_BASE} is not available: load a model first."
+            f"No model was loaded in this process, and the tokenizer of {source} is not available: load a model first, "
+            "or pass tokenizer=."
         ) from error

@@ -63,9 +63,11 @@ class SavingMixin:
             write_json(staging / CONFIG, config)
             settings = {"adaclip_version": __version__, "pooling": self.pooling.name}
             settings[RECORD] = base_record(merge(self.text_model, None, share=True))
+            if self.base_revision is not None:
+                settings["base_revision"] = self.base_revision
             write_json(staging / SETTINGS, settings | details.as_dict())
             self.tokenizer.save_pretrained(str(staging))
-            (staging / CARD).write_text(model_card(config, details), encoding="utf-8")
+            (staging / CARD).write_text(model_card(config, details, base_revision=self.base_revision), encoding="utf-8")
             if local is not None and with_base:
                 self.copy_base(local, staging / BASE)
             write_digests(staging)
@@ -138,6 +140,8 @@ class SavingMixin:
     ) -> Path:
         """Write what `push_to_hub` uploads: a card that names the repository, and a base that is a local folder."""
         folder = self.save_pretrained(folder, base=base, details=details, with_base=True)
-        card = model_card(adapter_config(folder), details or self.details, repo_id, subfolder)
+        card = model_card(
+            adapter_config(folder), details or self.details, repo_id, subfolder, base_revision=self.base_revision
+        )
         (folder / CARD).write_text(card, encoding="utf-8")
         return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaclip.config import AdaCLIPError
 from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
@@ -12,6 +13,9 @@ from adaclip.files import atomic_folder, read_json, write_json
 from adaclip.model import AdaCLIP
 from adaclip.sentence import MODULES, TYPES, write_sentence_files
 from adaclip.towers import CLIP
+
+if TYPE_CHECKING:
+    from tokenizers import AddedToken
 
 _README = Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8")
 # CLIP's image preprocessing, apart from the size: `_transform` in `clip/clip.py` of openai/CLIP.
@@ -97,5 +101,13 @@ def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
         "errors": "replace",
         **special,
     }
+    added = {str(i): _token_fields(token) for i, token in tokenizer.added_tokens_decoder.items()}
+    config["added_tokens_decoder"] = added  # the vocabulary's files lack tokens that were added to it
     write_json(folder / "special_tokens_map.json", special)
     write_json(folder / "tokenizer_config.json", config)
+
+
+def _token_fields(token: AddedToken) -> dict[str, object]:
+    return {
+        name: getattr(token, name) for name in ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    }

@@ -101,7 +101,9 @@ def export_record(adaclip: AdaCLIP, form: str, vision: str) -> dict[str, str]:
 
     # A local base is recorded by name: its path has no meaning on other machines.
     base = Path(adaclip.base).name if Path(adaclip.base).is_dir() else adaclip.base
-    return {"format": form, "adaclip_version": __version__, "base": base, "vision": vision}
+    commits = {"revision": adaclip.revision, "base_revision": adaclip.base_revision}
+    record = {"format": form, "adaclip_version": __version__, "base": base, "vision": vision}
+    return record | {name: commit for name, commit in commits.items() if commit is not None}
 
 
 def free_file(path: Path) -> Path:

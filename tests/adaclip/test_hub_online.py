@@ -52,6 +52,18 @@ def test_what_is_pushed_comes_back(pushed: Hub, encoder: AdaCLIP, tmp_path: Path
     assert not torch.equal(loaded.encode(tiny.PROMPTS), encoder.encode(tiny.PROMPTS))
 
 
+def test_the_commits_of_adapter_and_base_are_recorded(pushed: Hub, encoder: AdaCLIP, tmp_path: Path) -> None:
+    loaded = fetch(tmp_path / "cache")
+    snapshots = next((tmp_path / "cache").glob("models--me--adaclip-tiny/snapshots"))
+    commits = {path.name for path in snapshots.iterdir()}
+    assert {loaded.revision, loaded.base_revision} == commits  # the base lies in the adapter's repository
+    saved = loaded.save_pretrained(tmp_path / "saved", base="someone/clip")
+    assert json.loads((saved / "adaclip.json").read_text())["base_revision"] == loaded.base_revision
+    assert f"(commit `{loaded.base_revision}`)" in (saved / "README.md").read_text()
+    assert encoder.revision is None
+    assert encoder.base_revision is None
+
+
 def test_a_local_base_is_pushed_along(pushed: Hub) -> None:
     files = pushed.repositories[REPO].files
     assert json.loads(files[CONFIG])["base_model_name_or_path"] == "./base"
