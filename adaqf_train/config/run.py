@@ -89,6 +89,13 @@ class EvaluationConfig(Group, name="evaluation"):
     choose: Literal["fid", "r_precision_3", "none"] = "fid"
     """Figure on val that chooses a model's guidance from the curve; none: each keeps its own guidance."""
     curve_replications: Count = 3  # Repetitions of the points of the curve, at most `replications`.
+    procedural_test: Annotated[int, at_least(100)] | None = None
+    """Clips of a test set that is made for the evaluation of procedural data, without the combinations that training
+    never shows; a quarter as many of those are scored by themselves. None: the splits of the data."""
+    procedural_val: Annotated[int, at_least(40)] = 500
+    """Clips of the val set beside it, a fifth of which are combinations that training never shows."""
+    procedural_reference: Annotated[int, at_least(100)] = 10_000
+    """Real motions that FID on that test set compares with."""
     seed: Natural = 0  # Seed of order, captions, crops and noise.
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from adaqf_train.data.batches import crop
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.embedder import Judges
-from adaqf_train.evaluation.scores import CaptionedMotions, check_finite, learned, score
+from adaqf_train.evaluation.scores import CaptionedMotions, check_finite, learned, score, score_unseen
 
 # (captions, lengths in frames, seed) -> de-normalised features (T_i, D) of each
 Generate = Callable[[Sequence[str], Sequence[int], tuple[int, ...]], Sequence[np.ndarray]]
@@ -30,7 +30,18 @@ _PHRASES = {
 }
 STANDARD_MULTIMODALITY = {"texts": 100, "repeats": 30, "pairs": 10}
 REFERENCE_REPLICATIONS = 1_000_000  # added to a replication's number: larger than any evaluation's
+_HELD_OUT_SEED = 4  # after seed and replication: of the noise on held-out combinations
 _MULTIMODALITY_SEED = 1  # after seed and replication: the noise differs from that of the main motions
+
+
+@dataclass(frozen=True)
+class RealSets:
+    """Real motions beside the split that is scored, as procedural data can have any number of them."""
+
+    reference: Sequence[
+        np.ndarray
+    ]  # de-normalised features (T_i, D) that FID compares with, the same in all replications
+    held_out: MotionDataset  # combinations that training never shows, scored by themselves
 
 
 def draw(
@@ -59,6 +70,7 @@ def evaluate(
     judges: Judges,
     config: EvaluationConfig,
     *,
+    sets: RealSets | None = None,
     progress: Path | None = None,
 ) -> Row:
     """Compute one row of the report: of a model, of given motions, or (None) of the real motions of the split.
@@ -66,7 +78,8 @@ def evaluate(
     The FID of real motions compares two different crops of them, as T2M's ground-truth loader draws them. Given motions
     are the same in all replications, which draw only their pools and the crops of the real motions, so intervals are
     narrower than those of a model. The R-precision of the judges' extractors stands beside the evaluator's: a large gap
-    means that the model exploits the extractors instead of improving. progress: see `replicated`. DataError if the
+    means that the model exploits the extractors instead of improving. sets: further real motions. progress: see
+    `replicated`. DataError if the
     split is too small or a motion is not finite.
     """
     check_samples(dataset)
@@ -75,7 +88,9 @@ def evaluate(
     def replicate(replication: int) -> dict[str, float]:
         takes, real = None, draw(dataset, config, replication, whole=whole)
         reference = real.motions
-        if source is None:
+        if source is None and sets is not None:
+            scored = real
+        elif source is None:
             scored = real
             reference = draw(dataset, config, REFERENCE_REPLICATIONS + replication, whole=whole).motions
         elif isinstance(source, CaptionedMotions):
@@ -84,7 +99,18 @@ def evaluate(
             sample = draw(dataset, config, replication) if whole else real
             scored = replace(sample, motions=source(sample.captions, sample.lengths, (config.seed, replication)))
             takes = _takes(source, sample, config, replication)
-        return score(scored, reference, dataset, judges, config, replication, takes)
+        if sets is None:
+            return score(scored, reference, dataset, judges, config, replication, takes)
+        row = score(scored, sets.reference, dataset, judges, config, replication, takes, real.motions)
+        return row if isinstance(source, CaptionedMotions) else row | unseen(replication)
+
+    def unseen(replication: int) -> dict[str, float]:
+        real = draw(sets.held_out, config, replication, whole=True)
+        scored, seed = real, (config.seed, replication, _HELD_OUT_SEED)
+        if source is not None:
+            scored = replace(real, motions=source(real.captions, real.lengths, seed))
+        reference = draw(sets.held_out, config, REFERENCE_REPLICATIONS + replication, whole=True)
+        return score_unseen(scored, reference.motions, sets.held_out, judges, config, replication)
 
     return replicated(replicate, config.replications, progress)
 
@@ -96,21 +122,23 @@ def sketch(
     config: EvaluationConfig,
     replications: int,
     *,
+    sets: RealSets | None = None,
     progress: Path | None = None,
 ) -> list[dict[str, float]]:
     """Compute the figures of each replication that a point of a curve needs: those of the independent evaluator.
 
-    Captions, crops and noise of a replication are those of `evaluate`, and so are the figures. progress: as in
-    `replicated`.
+    Captions, crops and noise of a replication are those of `evaluate`, and so are the figures. sets, progress: as in
+    `evaluate`.
     """
     check_samples(dataset)
 
     def replicate(replication: int) -> dict[str, float]:
         sample = draw(dataset, config, replication)
-        reference = draw(dataset, config, replication, whole=True) if _whole(config) else sample
+        whole = draw(dataset, config, replication, whole=True) if _whole(config) else sample
+        reference = whole.motions if sets is None else sets.reference
         scored = replace(sample, motions=generate(sample.captions, sample.lengths, (config.seed, replication)))
         check_finite(scored)
-        return learned(judges.evaluator, scored, reference.motions, config, replication)
+        return learned(judges.evaluator, scored, reference, config, replication)
 
     return each(replicate, replications, progress)
 

@@ -105,6 +105,8 @@ class Report:
         shown = {name.removeprefix(start): name for name in names}
         if prefix and f"{prefix}r_precision_3" in self.rows["gt"]:  # they fill a pool
             shown["R@3"] = f"{prefix}r_precision_3"
+        if prefix and f"{prefix}fid" in self.rows["gt"]:
+            shown["FID"] = f"{prefix}fid"
         accuracies, coverages = {}, {}
         for model, row in self.rows.items():
             if model in YARDSTICKS[1:]:  # they have the ground truth's attributes, of other captions
@@ -127,8 +129,9 @@ class Report:
         yield from curve_report.tables(self.curves)
         yield "Physics, measured on the joints", columns.table(self.rows, PHYSICAL)
         yield "Attribute accuracy, measured on the joints without a network", self.attributes()
-        unseen = counts["data"]["unseen_items"]
-        title = f"The same on combinations that training never shows ({unseen} of {counts['data']['items']} items)"
+        made, items = counts.get("procedural"), counts["data"]["items"]
+        which = f"{made['held_out']} further clips" if made else f"{counts['data']['unseen_items']} of {items} items"
+        title = f"The same on combinations that training never shows ({which})"
         yield title, self.attributes(UNSEEN)
         pool = min(counts["config"]["evaluation"]["pool"], counts["data"]["items"])
         chosen = ("pools",) if brief else tuple(retrieval.SETS)
@@ -149,6 +152,13 @@ class Report:
             f"{m['samples']:,} samples of the {m['split']} split (protocol {m['protocol']}), {m['replications']} "
             f"replications, mean ± 95 % CI; pools of {m['pool']}, {m['diversity_pairs']} pairs for diversity{takes}."
         )
+        if made := m.get("procedural"):
+            yield (
+                f"The test set was made for this evaluation: {made['test']:,} procedural clips beside the data set, "
+                f"without combinations that training never shows. FID compares with {made['reference']:,} other real "
+                f"motions, acceleration and jerk with those {made['test']:,}. Val has {made['val']:,} clips, of "
+                "which a fifth are such combinations."
+            )
         if m["deviations"]:
             yield f"Not the standard protocol: {'; '.join(m['deviations'])}."
         yield from curve_report.notes(self.curves, m["config"]["evaluation"].get("choose", "none"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,11 +52,13 @@ def score(
     config: EvaluationConfig,
     replication: int,
     takes: Sequence[Sequence[np.ndarray]] | None = None,
+    real: Sequence[np.ndarray] | None = None,
 ) -> dict[str, float]:
     """Compute all figures of one replication that the data determine; DataError if a motion is not finite.
 
     reference: de-normalised features, (T_i, D) each, of any number of real motions, for FID, acceleration and jerk.
-    takes: equally many motions for each of some captions, for MultiModality. With the configuration's seed, the number
+    takes: equally many motions for each of some captions, for MultiModality. real: the real motions for acceleration
+    and jerk, if the reference has more than that takes. With the configuration's seed, the number
     of the replication determines all draws.
     """
     check_finite(scored)
@@ -75,9 +77,30 @@ def score(
     row |= {
         **physics.measure(joints, skeleton),
         "skating_unmasked": metrics.skating_unmasked(scored.motions, dataset.mean, longest),
-        **physics.acceleration_distance([decode(motion) for motion in reference], joints, skeleton),
+        **physics.acceleration_distance([decode(motion) for motion in real or reference], joints, skeleton),
     }
     return row | _attributes(joints, scored, dataset)
+
+
+def score_unseen(
+    scored: CaptionedMotions,
+    reference: Sequence[np.ndarray],
+    dataset: MotionDataset,
+    judges: Judges,
+    config: EvaluationConfig,
+    replication: int,
+) -> dict[str, float]:
+    """Compute the figures of a set of unseen combinations, with the prefix `UNSEEN`; arguments as in `score`."""
+    check_finite(scored)
+    config = replace(config, pool=min(config.pool, len(scored)))
+    row = {
+        UNSEEN + name: value
+        for name, value in learned(judges.evaluator, scored, reference, config, replication).items()
+        if not name.startswith(UNSEEN)
+    }
+    joints = [decode(motion) for motion in scored.motions]
+    attributes = _attributes(joints, scored, dataset)
+    return row | {name: value for name, value in attributes.items() if name.startswith(UNSEEN)}
 
 
 def check_finite(scored: CaptionedMotions) -> None:

@@ -233,6 +233,12 @@ def _split(seed: int, index: int) -> str:
     return "train" if place < train else "val" if place < train + val else "test"
 
 
+def makes_held_out(index: int, seed: int = 0) -> bool:
+    """Whether `make` gives a clip of a held-out combination, without making its motion."""
+    rng = np.random.default_rng([seed, index])
+    return is_held_out([segment.facts for segment in _draw(Style.draw(rng), rng)])
+
+
 def make(index: int, seed: int = 0) -> ProceduralClip:
     """Make one clip, which depends on the index and the seed only."""
     rng = np.random.default_rng([seed, index])

@@ -31,6 +31,7 @@ from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.physics import MEASURES
 from adaqf_train.render.page import Scene, Take, write_page
+from adaqf_train.runs.evaluation_sets import EvaluationSets
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import ARMS, RunLayout, read_config
 from adaqf_train.runs.stages import Pipeline
@@ -69,8 +70,13 @@ class Scoring:
         self.run: RunFolder = pipeline.run
         self.config, self.console, self.data = pipeline.config, pipeline.console, pipeline.data
         self.inputs, self.official = pipeline.inputs, official
-        self.dataset: MotionDataset = pipeline.dataset(self.config.evaluation.split)
-        self.val = pipeline.dataset("val") if self.config.evaluation.chooses else self.dataset
+        split = self.config.evaluation.split
+        self.sets = EvaluationSets.make(self.config, self.data)
+        self.dataset: MotionDataset = getattr(self.sets, split) if self.sets else pipeline.dataset(split)
+        self.val = self.dataset
+        if self.config.evaluation.chooses:
+            self.val = self.sets.val if self.sets else pipeline.dataset("val")
+        self._split = pipeline.dataset(split)
         self.curves: dict[str, ArmCurve] = {}  # of the generators that were scored
         self.device = pipeline.accelerator.device
         inside = self.run.evaluator if evaluator is None else RunLayout(evaluator).evaluator
@@ -149,18 +155,19 @@ class Scoring:
         name = f"{model.name}_{dataset.split}_{guidance:g}"
         progress = self._progress(name, model.weights, model.generator, dataset)
         evaluation, repeats = self.config.evaluation, _repeats(self.config)
-        rows = protocol.sketch(model.sample, dataset, self.judges, evaluation, repeats, progress=progress)
-        spent = self._seconds["curves"].get(model.name, 0.0) + sum(
-            protocol.read_progress(progress)["seconds"][:repeats]
-        )
+        sets = self._real if dataset is self.dataset else None
+        rows = protocol.sketch(model.sample, dataset, self.judges, evaluation, repeats, sets=sets, progress=progress)
+        spent = sum(protocol.read_progress(progress)["seconds"][:repeats])
+        spent += self._seconds["curves"].get(model.name, 0.0)
         self._seconds["curves"][model.name] = round(spent, 1)
         return [kept(row) for row in rows]
 
     def evaluate_motions(self, path: Path) -> Report:
         """Score motions that another program wrote (`read_motions`), beside the ground truth."""
+        self.sets, self.dataset = None, self._split  # whose clips they name
         found = read_motions(path, self.dataset)
         # Real motions are scored in pools of the same size: fewer candidates make retrieval easier.
-        own, number = self.config.evaluation, len(found)
+        own, number = replace(self.config.evaluation, procedural_test=None), len(found)
         evaluation = replace(own, pool=min(own.pool, number), diversity_pairs=min(own.diversity_pairs, number // 2))
         self.config = replace(self.config, evaluation=evaluation)
         name = path.stem if path.is_file() else path.resolve().name
@@ -229,7 +236,13 @@ class Scoring:
                 f"{self.evaluator}: reads {len(evaluator.mean)} features a frame, but {self.data} has "
                 f"{self.dataset.features}. Give an evaluator that was trained on such data."
             )
-        return Judges(evaluator, extractors, self.official and load_official(self.official, self.data, self.device))
+        judges = Judges(evaluator, extractors, self.official and load_official(self.official, self.data, self.device))
+        return self.sets.knowing(judges) if self.sets else judges
+
+    @property
+    def _real(self) -> protocol.RealSets | None:
+        """Further real motions that the test set is scored with; val is scored by itself."""
+        return self.sets.real if self.sets and self.dataset is self.sets.test else None
 
     @cached_property
     def hashes(self) -> dict[str, str | None]:
@@ -246,7 +259,9 @@ class Scoring:
         }
 
     def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:
-        evaluate = partial(protocol.evaluate, source, self.dataset, self.judges, self.config.evaluation)
+        evaluate = partial(
+            protocol.evaluate, source, self.dataset, self.judges, self.config.evaluation, sets=self._real
+        )
         return self._timed(name, evaluate, progress)
 
     def _timed(self, name: str, evaluate: Callable[..., Row], progress: Path) -> Row:
@@ -261,7 +276,7 @@ class Scoring:
         return manifest(
             self.config,
             self.dataset,
-            counts,
+            {**counts, "procedural": self.sets.counts if self._real else None},
             hashes=self.hashes | hashes,
             seconds={"stages": stages, **self._seconds},
             judge=self.judges.evaluator,
@@ -281,6 +296,9 @@ class Scoring:
         evaluation = asdict(self.config.evaluation) | {"replications": None}
         for free in ("guidances", "choose", "curve_replications"):
             del evaluation[free]  # they say what is scored, not how
+        for size in ("procedural_test", "procedural_val", "procedural_reference"):
+            del evaluation[size]  # the fingerprints tell
+        sets = self.sets.fingerprint if self._real and dataset in (None, self.dataset) else None
         key = {
             "scored": scored,
             "judges": self.hashes if dataset is None else self.hashes["evaluator"],
@@ -289,7 +307,7 @@ class Scoring:
             "sampling": None if generator is None else asdict(generator.sampling),
             # Figures of an earlier version lack some of them.
             "physics": sorted(MEASURES) if dataset is None else None,
-        }
+        } | ({"sets": sets} if sets else {})
         return self.run.evaluation / f"{name}_{digest(key)}.json"
 
     def _trained(self) -> list[str]:

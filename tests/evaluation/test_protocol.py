@@ -311,3 +311,34 @@ def test_evaluate_refuses_a_split_that_is_too_small(tiny_train, oracle):
     small.folder, small.split = tiny_train.folder, "val"
     with pytest.raises(DataError, match="has 5 items; evaluation needs at least 8"):
         protocol.evaluate(None, small, oracle, CONFIG)
+
+
+def test_evaluate_with_sets_compares_with_their_reference_and_scores_unseen_combinations_alone(
+    tiny_train, oracle, monkeypatch
+):
+    held_out = WithUnseen(tiny_train, every=1)
+    reference = [item.vectors for item in tiny_train.items[:20]]
+    sets, seen = protocol.RealSets(reference, held_out), []
+    score, learned = protocol.score, protocol.learned
+    monkeypatch.setattr(protocol, "score", lambda *given: seen.append((given[1], given[7])) or score(*given))
+    monkeypatch.setattr(protocol, "learned", lambda *given: seen.append((given[2], None)) or learned(*given))
+    copy = copying(tiny_train, CONFIG)
+    for source in (None, copy):
+        seen.clear()
+        row = protocol.evaluate(source, tiny_train, oracle, replace(CONFIG, replications=2), sets=sets)
+        assert all(given is reference and len(real) == len(tiny_train) for given, real in seen)
+        assert {"unseen_fid", "unseen_r_precision_1", "unseen_attribute_side"} <= row.keys()
+        assert row["unseen_r_precision_1"]["mean"] > 0.9
+        assert row["fid"]["mean"] > row["unseen_fid"]["mean"]  # the reference holds other clips
+    seen.clear()
+    points = protocol.sketch(copy, tiny_train, oracle, CONFIG, 2, sets=sets)
+    assert [given is reference for given, _ in seen] == [True, True]
+    assert [point["fid"] for point in points] == pytest.approx([row["fid"]["mean"]] * 2, rel=0.2)
+
+
+def test_sketch_gives_the_figures_of_evaluate(tiny_train, oracle):
+    copy = copying(tiny_train, CONFIG)
+    row = protocol.evaluate(copy, tiny_train, oracle, replace(CONFIG, replications=1))
+    (point,) = protocol.sketch(copy, tiny_train, oracle, CONFIG, 1)
+    for name in ("fid", "r_precision_3", "mm_dist"):
+        assert point[name] == pytest.approx(row[name]["mean"], abs=1e-9)

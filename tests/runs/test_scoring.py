@@ -284,3 +284,24 @@ def test_evaluate_samples_no_point_of_a_curve_twice(run, monkeypatch):
 def test_evaluate_refuses_guidances_that_repeat(run, capsys):
     assert "must differ" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,1"])
     assert "at least 0" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,-1"])
+
+
+def test_evaluate_makes_a_procedural_test_set_of_any_size(run, tiny_data, tmp_path):
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    (data / "origin.json").write_text(json.dumps({"synthetic": {"clips": 80, "seed": 5}}))
+    sizes = {"test": 100, "val": 40, "reference": 120}
+    command = ["evaluate", "--run", str(run), "--data", str(data), *QUICK, "--set", "evaluation.replications=1"]
+    command += ["--evaluation.guidances", "1", "2"]
+    for name, size in sizes.items():
+        command += [f"--evaluation.procedural_{name}", str(size)]
+    assert main(command) == 0
+    report = report_of(run)
+    assert report["procedural"] == sizes | {"held_out": 32}  # a pool, at least
+    assert (report["samples"], report["data"]["items"], report["data"]["unseen_items"]) == (100, 100, 0)
+    assert {len(point["replications"]) for point in report["curves"]["adaqf"]["val"]} == {1}
+    for name in ("gt", "baseline", "adaqf"):
+        assert {"unseen_fid", "unseen_r_precision_3", "unseen_attribute_side"} <= report["rows"][name].keys()
+    markdown = (run / "report.md").read_text()
+    assert "combinations that training never shows (32 further clips):" in markdown
+    assert "FID compares with 120 other real motions" in markdown
+    assert main(["evaluate", "--run", str(run), *QUICK, "--evaluation.procedural_test", "100"]) == 1  # other data
