@@ -15,6 +15,7 @@ from adaqf_train.motion.skeleton import Skeleton
 
 HEIGHT = 0.05  # metres above the clip's lowest toe; as in the measure of skating
 SPEED = 0.8  # metres per second, along the floor; the toe of a leg that swings is faster
+RISE = 0.2  # metres per second, up or down
 SHORTEST = 0.15  # seconds, of a contact
 FURTHEST = 0.25  # metres from the median position; a toe that slides further is meant to
 FADE = 0.2  # seconds
@@ -40,7 +41,7 @@ class Contacts:
         )
 
 
-def lock_feet(joints: np.ndarray, skeleton: Skeleton, fps: float) -> tuple[np.ndarray, Contacts]:
+def hold_feet(joints: np.ndarray, skeleton: Skeleton, fps: float) -> tuple[np.ndarray, Contacts]:
     """Hold the feet of a motion (T, J, 3), metres, Y up, while they touch the floor; bones keep their lengths."""
     joints = np.array(joints, dtype=np.float64)
     toes = [skeleton.left_foot[1], skeleton.right_foot[1]]
@@ -61,8 +62,8 @@ def _contacts(toe: np.ndarray, floor: float, fps: float) -> list[slice]:
     """Spans of frames in which a toe (T, 3) touches the floor."""
     if len(toe) < 2:
         return []
-    speed = np.linalg.norm(np.gradient(toe[:, [0, 2]], axis=0), axis=-1) * fps
-    down = (toe[:, 1] < floor + HEIGHT) & (speed < SPEED)
+    velocity = np.abs(np.gradient(toe, axis=0)) * fps
+    down = (toe[:, 1] < floor + HEIGHT) & (velocity[:, 1] < RISE) & (np.hypot(*velocity[:, [0, 2]].T) < SPEED)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], down, [0]]).astype(int)))
     spans = [slice(start, stop) for start, stop in edges.reshape(-1, 2) if stop - start >= max(2, SHORTEST * fps)]
     return [span for span in spans if np.ptp(toe[span], axis=0).max() < 2 * FURTHEST]

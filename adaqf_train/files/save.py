@@ -14,9 +14,9 @@ import numpy as np
 
 from adaclip.files import atomic_file
 from adaqf_train.errors import ExportError
-from adaqf_train.files.animation import Bones, at_rate, solve_rotations
+from adaqf_train.files.animation import Animation, Bones, at_rate, solve_rotations
 from adaqf_train.files.bvh import write_bvh
-from adaqf_train.files.feet import lock_feet as lock_feet_of
+from adaqf_train.files.feet import hold_feet
 from adaqf_train.files.gltf import write_glb
 from adaqf_train.files.names import Names, joint_names
 from adaqf_train.files.smpl import BodyModel, fit_smpl, write_smpl
@@ -107,15 +107,19 @@ def save_motions(
     fps = rates[0] if fps is None else fps
     joint_names(skeleton, names)
     suffix = path.suffix.lower()
-    if lock_feet:
-        motions = [
-            _with_feet_held(joints, skeleton, rate, suffix, report) for joints, rate in zip(motions, rates, strict=True)
-        ]
-    if suffix in SKELETAL:
+    if suffix in (*SKELETAL, ".npz"):  # one motion a file
         paths = _numbered(path, len(motions))
         for target, joints, rate in zip(paths, motions, rates, strict=True):
-            _write_skeletal(target, joints, skeleton, (rate, fps), bones, names, body, report)
+            if suffix == ".npz":
+                _write_smpl(target, joints, skeleton, (rate, fps), lock_feet, body, report)
+            else:
+                animation = _animation(target, joints, skeleton, bones, rate if lock_feet else None, report)
+                SKELETAL[suffix](target, at_rate(animation, rate, fps), fps, names)
         return paths
+    if lock_feet:
+        motions = [
+            _with_feet_held(path, joints, skeleton, rate, report) for joints, rate in zip(motions, rates, strict=True)
+        ]
     motions = [resampled(joints, skeleton, rate, fps) for joints, rate in zip(motions, rates, strict=True)]
     if suffix == ".npy":
         return save_arrays(path, motions)
@@ -164,50 +168,55 @@ def _rates(
     return rates
 
 
-def _with_feet_held(joints: np.ndarray, skeleton: Skeleton, fps: float, suffix: str, report: Report) -> np.ndarray:
-    if suffix in SKELETAL:  # the bones of the file are rigid: feet held on others would slide again
-        joints = solve_rotations(joints, skeleton).positions()
-    joints, contacts = lock_feet_of(joints, skeleton, fps)
-    report(str(contacts))
+def _with_feet_held(path: Path, joints: np.ndarray, skeleton: Skeleton, fps: float, report: Report) -> np.ndarray:
+    joints, contacts = hold_feet(joints, skeleton, fps)
+    report(f"{path}: {contacts}")
     return joints
 
 
-def _write_skeletal(
+def _write_smpl(
     path: Path,
     joints: np.ndarray,
     skeleton: Skeleton,
     rates: tuple[float, float],
-    bones: Bones,
-    names: Names,
+    lock_feet: bool,
     body: BodyModel,
     report: Report,
 ) -> None:
-    if path.suffix.lower() == ".npz":
-        motion = fit_smpl(joints, skeleton)
-        motion = replace(motion, animation=at_rate(motion.animation, *rates))
-        write_smpl(path, motion, rates[1], body)
-        report(
-            f"{path}: joints of SMPL's mean body are {100 * motion.error:.1f} cm away on average; the path is scaled "
-            f"by {motion.scale:.3f}"
-        )
-        return
+    if lock_feet:
+        joints = _with_feet_held(path, solve_rotations(joints, skeleton).positions(), skeleton, rates[0], report)
+    motion = fit_smpl(joints, skeleton)
+    write_smpl(path, replace(motion, animation=at_rate(motion.animation, *rates)), rates[1], body)
+    report(
+        f"{path}: joints of SMPL's mean body are {100 * motion.error:.1f} cm away on average; the path is scaled "
+        f"by {motion.scale:.3f}"
+    )
+
+
+def _animation(
+    path: Path, joints: np.ndarray, skeleton: Skeleton, bones: Bones, locked_fps: float | None, report: Report
+) -> Animation:
+    """The rotations of a motion, with feet held if its frame rate is given."""
     animation = solve_rotations(joints, skeleton, bones)
-    SKELETAL[path.suffix.lower()](path, at_rate(animation, *rates), rates[1], names)
-    if animation.stretches:
+    if bones == "stretch":
         report(f"{path}: bones change their lengths")
     else:
         report(f"{path}: bones keep their lengths; joints are within {1000 * animation.error:.1f} mm")
-    if animation.stretches and path.suffix.lower() == ".bvh":
+    if bones == "stretch" and path.suffix.lower() == ".bvh":
         warnings.warn(
             f"{path}: many programs misread or refuse position channels of joints. Use rigid bones, or a .glb file.",
-            stacklevel=2,
+            stacklevel=3,
         )
     elif animation.error > FAR:
         warnings.warn(
             f"{path}: rigid bones move a joint by up to {100 * animation.error:.0f} cm, because the bones of this "
             "motion change their lengths. Check the motion, or let bones stretch in a .glb file.",
-            stacklevel=2,
+            stacklevel=3,
         )
+    if locked_fps is not None:  # on the bones of the file: feet held on others would slide again
+        joints = _with_feet_held(path, animation.positions(), skeleton, locked_fps, report)
+        animation = solve_rotations(joints, skeleton, bones)
+    return animation
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> list[Path]:
@@ -264,11 +273,11 @@ def _write_strip(path: Path, motions: Sequence[np.ndarray], captions: Sequence[s
         strip(motions, captions, fps).save(staging, "PNG")
 
 
-SKELETAL = {".bvh": write_bvh, ".glb": write_glb, ".npz": write_smpl}  # one motion a file
+SKELETAL = {".bvh": write_bvh, ".glb": write_glb}
 PICTURES = {  # show several motions side by side
     ".html": _write_page,
     ".mp4": lambda path, motions, captions, fps: write_mp4(path, Film(motions, captions, fps), fps),
     ".gif": lambda path, motions, captions, fps: write_gif(path, Film(motions, captions, fps), fps),
     ".png": _write_strip,
 }
-FORMATS = (".npy", *SKELETAL, *PICTURES)
+FORMATS = (".npy", *SKELETAL, ".npz", *PICTURES)

@@ -8,7 +8,7 @@ import torch
 
 from adaqf_train.cli import main
 from adaqf_train.files import save_motion
-from adaqf_train.files.feet import lock_feet
+from adaqf_train.files.feet import hold_feet
 from adaqf_train.motion import physics
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from tests.files.bvh_reader import joints_of
@@ -32,9 +32,9 @@ def skater(skeleton: Skeleton = HUMANML3D, frames: int = 60) -> np.ndarray:
 
 
 @pytest.mark.parametrize("skeleton", [HUMANML3D, KIT], ids=lambda s: s.name)
-def test_lock_feet_holds_feet_and_keeps_lengths(skeleton):
+def test_hold_feet_holds_feet_and_keeps_lengths(skeleton):
     joints = skater(skeleton)
-    held, contacts = lock_feet(joints, skeleton, 20)
+    held, contacts = hold_feet(joints, skeleton, 20)
     assert contacts.count == 4
     assert contacts.before == pytest.approx(0.3, rel=0.05)
     assert contacts.after < 0.03
@@ -57,24 +57,24 @@ def physics_lengths(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return skeleton.lengths_of(torch.from_numpy(joints)).numpy()
 
 
-def test_lock_feet_bends_knees_forward():
-    held, _ = lock_feet(skater(), HUMANML3D, 20)
+def test_hold_feet_bends_knees_forward():
+    held, _ = hold_feet(skater(), HUMANML3D, 20)
     hip, knee, ankle = (held[:, HUMANML3D.joints.index(f"left_{part}")] for part in ("hip", "knee", "ankle"))
     assert ((knee - (hip + ankle) / 2)[:, 2] > 0.05).all()
 
 
 @pytest.mark.parametrize("joints", [dancer(1), dancer(2), np.zeros((5, 22, 3)), 3 + dancer(60)])
-def test_lock_feet_of_motions_without_contacts_changes_little(joints):
-    held, contacts = lock_feet(joints, HUMANML3D, 20)
+def test_hold_feet_of_motions_without_contacts_changes_little(joints):
+    held, contacts = hold_feet(joints, HUMANML3D, 20)
     assert np.isfinite(held).all()
     if not contacts.count:
         np.testing.assert_array_equal(held, joints)
         assert "no foot touches the floor" in str(contacts)
 
 
-def test_lock_feet_reduces_skating_of_noisy_motions():
+def test_hold_feet_reduces_skating_of_noisy_motions():
     noisy = wobbled(skater(), 0.01)
-    held, contacts = lock_feet(noisy, HUMANML3D, 20)
+    held, contacts = hold_feet(noisy, HUMANML3D, 20)
     assert contacts.after < 0.2 * contacts.before
     assert physics.skating(held, HUMANML3D) <= physics.skating(noisy, HUMANML3D)
 

@@ -136,6 +136,17 @@ def test_save_motions_rejects_bad_options(tmp_path, changes, says):
         save_motions(tmp_path / "a.png", [])
 
 
+def test_save_motion_warns_of_bones_that_change_their_lengths(tmp_path):
+    growing = DANCE * np.linspace(1, 1.5, len(DANCE))[:, None, None]
+    with pytest.warns(UserWarning, match="rigid bones move a joint by up to .* cm"):
+        save_motion(tmp_path / "a.bvh", growing)
+    with pytest.warns(UserWarning, match="many programs misread or refuse position channels"):
+        save_motion(tmp_path / "b.bvh", growing, bones="stretch")
+    save_motion(tmp_path / "b.glb", growing, bones="stretch")  # glTF states what translations mean
+    with pytest.raises(ExportError, match=r"names 'maya' are unknown\. Choose one of: standard, mixamo, ue, unity"):
+        save_motion(tmp_path / "c.bvh", DANCE, names="maya")
+
+
 def test_save_motion_names_the_missing_encoder(tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else found(name, *rest))
