@@ -21,6 +21,7 @@ from adaqf_train.cli.encoders import Encoders
 from adaqf_train.cli.motions import Convert, Sample
 from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
+from adaqf_train.cli.probe import ProbeVerb
 from adaqf_train.cli.publish import Push
 from adaqf_train.cli.scores import Compare, Evaluate, Retrieval
 from adaqf_train.cli.stages import BaseVerb, Demo, EvaluatorVerb, ExtractorsVerb, PipelineVerb, Train
@@ -39,6 +40,7 @@ VERBS: dict[str, type[Callable[[], int | None]]] = {
     "extractors": ExtractorsVerb,
     "evaluator": EvaluatorVerb,
     "train": Train,
+    "probe": ProbeVerb,
     "evaluate": Evaluate,
     "retrieval": Retrieval,
     "encoders": Encoders,

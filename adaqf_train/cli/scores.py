@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfRun:
+class OfRun:
     """Options of the verbs that score a run."""
 
     run: Path  # Folder of the run; its networks must be trained.
@@ -68,7 +68,7 @@ class _OfRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(_OfRun):
+class Evaluate(OfRun):
     """Score motions of any model, or a finished run again, on test or val, and write its report.
 
     Without --run, PATHS are scored by themselves. Exit code 3: the official evaluators do not give real motions their
@@ -143,7 +143,7 @@ class Evaluate(_OfRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retrieval(_OfRun):
+class Retrieval(OfRun):
     """Measure how well extractors and evaluators retrieve real motions by their captions, and back (Table 8)."""
 
     def __call__(self) -> None:
