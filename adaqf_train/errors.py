@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class AdaQFError(Exception):
     """Base of all errors that a user can correct; the command line prints the message and exits with code 1."""
@@ -13,6 +15,14 @@ class ConfigError(AdaQFError, ValueError):
 
 class DataError(AdaQFError, ValueError):
     """A data set, or a file of one, that cannot be used."""
+
+
+class FilesError(DataError):
+    """Several files that cannot be used; the command line prints a line for each fault."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
 
 
 class ArtefactError(AdaQFError):

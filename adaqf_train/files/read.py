@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.lib.format import MAGIC_PREFIX
 
+from adaqf_train.data.arrays import as_clips, without_padding
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.pickles import read_results
 from adaqf_train.data.prepare.captions import plain_captions
@@ -23,16 +24,7 @@ from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.orientation import Up
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of_width
 
-BODIES = {22: 22, 21: 21, 24: 22, 45: 22, 52: 22, 55: 22, 73: 22, 127: 22, 144: 22}
-"""Joints of an array -> joints of its body. The first 22 of SMPL, SMPL-H and SMPL-X are HumanML3D's."""
-FLAT = {3 * joints: joints for joints in (22, 21, 24, 52)}
-WIDTHS = (HUMANML3D.features, KIT.features, streaming.WIDTH)
 RESULTS = "results.npy"
-EXPECTED = (
-    "expected joints (frames, 22 or 21, 3), also of SMPL's 24 to 144 joints, flat (frames, 66) or as MDM's "
-    "(clips, 22, 3, frames), or features (frames, 263, 251 or 272); one clip or a batch of them. Transpose an array "
-    "whose axes are in another order"
-)
 
 
 @dataclass(frozen=True)
@@ -185,24 +177,6 @@ def _holds_object(file) -> bool:
         return False
 
 
-def as_clips(array: np.ndarray, where: object) -> list[np.ndarray]:
-    """Clips as joints (T, 22 | 21, 3) or features (T, D), float64, of an array in any of the layouts in `EXPECTED`."""
-    shape = array.shape
-    array = array.astype(np.float64)
-    if array.ndim in (2, 3) and shape[-1] in WIDTHS:
-        return list(array[None] if array.ndim == 2 else array)
-    if array.ndim in (2, 3) and shape[-1] in FLAT:
-        array = array.reshape(*shape[:-1], FLAT[shape[-1]], 3)
-    elif array.ndim in (3, 4) and shape[-1] == 3 and shape[-2] in BODIES:
-        pass
-    elif array.ndim in (3, 4) and shape[-2] == 3 and shape[-3] in BODIES:
-        array = np.moveaxis(array, -1, -3)
-    else:
-        raise ExportError(f"{where}: shape {shape}, {EXPECTED}.")
-    array = array[..., : BODIES[array.shape[-2]], :]
-    return list(array[None] if array.ndim == 3 else array)
-
-
 def clip_of(where: str, array: np.ndarray, fps: float | None, up: Up | None, caption: str = "") -> Clip:
     """A clip of joints (T, J, 3) or features (T, D), checked."""
     if not array.size:
@@ -223,16 +197,6 @@ def clip_of(where: str, array: np.ndarray, fps: float | None, up: Up | None, cap
     skeleton = skeleton_of_width(array.shape[1])
     joints = features.decode(array) / skeleton.units_per_metre
     return Clip(where, joints, skeleton, fps, caption, array, notes)
-
-
-def without_padding(array: np.ndarray, where: object) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The frames (T, ...) before an all-zero tail, as padded batches have, and a note on what was cut."""
-    used = np.flatnonzero(array.reshape(len(array), -1).any(axis=1))
-    if not len(used):
-        raise ExportError(f"{where}: every frame is zero. Create the file again.")
-    padding = len(array) - 1 - int(used[-1])
-    note = f"{where}: {padding} frames of zeros at the end are padding, and cut"
-    return array[: len(array) - padding], (note,) if padding else ()
 
 
 def _metres(joints: np.ndarray, skeleton: Skeleton, where: str) -> np.ndarray:

@@ -227,7 +227,7 @@ def _check_up(joints: np.ndarray, skeleton: Skeleton) -> Fault | None:
     signed = axis if axis.startswith("-") else f"+{axis}"
     what = "the body is upside down" if axis == "-y" else f"the body lies: it extends along {signed}"
     otherwise = "stands on its hands" if axis == "-y" else "lies down"
-    remedy = f"Give --up={axis} if that axis points up, or --up=y if the person {otherwise}."
+    remedy = f"Give --up {axis} if that axis points up, or --up y if the person {otherwise}."
     return Fault("up", "error", what, remedy, axis)
 
 
