@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AdaQFError, AdaCLIPError, OSError) as error:
         # Other processes report too: data that only their node lacks would otherwise be an error without a message.
         whose = "" if main_process else f" (process {os.environ['RANK']})"
-        for line in getattr(error, "lines", (str(error),)):  # one for each fault of several files
-            print(f"error{whose}: {' '.join(line.split())}", file=sys.stderr)
+        first, *others = getattr(error, "lines", (str(error),))  # one line for each fault of several files
+        print("\n  ".join([f"error{whose}: {' '.join(first.split())}", *others]), file=sys.stderr)
         return 1
     except TrainingStopped as stopped:
         if main_process:

@@ -11,6 +11,7 @@ import tyro
 
 from adaqf_train.cli.options import labelled
 
+Up = Literal["x", "y", "z", "-x", "-y", "-z"]  # as in motion.orientation, whose import would load torch
 WINDOW = 196  # as in data.prepare, whose import would load torch
 
 
@@ -39,6 +40,9 @@ class PrepareJoints(_Source):
 
     fps: float | None = None
     """Frame rate of the source; None: the pack's, or that of the skeleton (22 joints: 20, 21 joints: 12.5)."""
+    up: Up | None = None  # Axis that points up; None: y, and bodies that lie or stand on their heads are refused.
+    skip: int | None = None
+    """Frames to skip at the start of each clip; None: 0, and clips that start with a rest pose are refused."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.joints import prepare_joints
@@ -54,12 +58,13 @@ class PrepareBvh(_Recordings):
     """
 
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
-    """humanml3d, cmu, mixamo, lafan1, bandai-namco, or your own JSON file; None: the preset that fits the names."""
+    """A preset, such as cmu, mixamo or xsens, or your own JSON file; None: the map that fits the names."""
     fps: float | None = None  # Frame rate of the files; None: the rate in each file.
-    up: Literal["y", "z"] | None = None  # Axis that points up; None: y, and files that seem to use z are refused.
+    up: Up | None = None  # Axis that points up; None: y, and files in which the body lies are refused.
     skip: int | None = None
     """Frames to skip at the start of each file, such as 1 for CMU's rest pose; None: 0, and files that start
-    with a rest pose are refused."""
+    with a rest pose are refused. A file options.json in a folder, or columns in the captions table, give map, skip, up
+    and fps for single files."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.bvh import prepare_bvh

@@ -13,11 +13,11 @@ import torch
 
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import JOINTS, Caption
-from adaqf_train.data.prepare.joints import LEGS
 from adaqf_train.doctor.findings import Examination
 from adaqf_train.doctor.motions import PREPARE, WIDTHS
 from adaqf_train.errors import DataError
 from adaqf_train.motion import features
+from adaqf_train.motion.orientation import LEGS
 from adaqf_train.motion.physics import bone_lengths, skating, travelling_speed
 from adaqf_train.motion.skeleton import Skeleton
 

@@ -16,10 +16,11 @@ from typing import Literal, get_args
 import numpy as np
 from tqdm import tqdm
 
+from adaqf_train.data.arrays import as_clips
 from adaqf_train.data.prepare.joints import resample
 from adaqf_train.errors import ConfigError, DataError, ExportError
 from adaqf_train.evaluation.stored import Stored, recaptioned, stored_in
-from adaqf_train.files.read import Clip, as_clips, clip_of, read_clips
+from adaqf_train.files.read import Clip, clip_of, read_clips
 from adaqf_train.motion import orientation
 from adaqf_train.motion.orientation import UPS, Up
 from adaqf_train.motion.skeleton import Skeleton

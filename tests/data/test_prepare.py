@@ -137,7 +137,7 @@ def features_instead(path: Path, name: str) -> None:
 
 
 def other_skeleton(path: Path, name: str) -> None:
-    np.save(path / f"{name}.npy", np.zeros((50, 24, 3), np.float32))
+    np.save(path / f"{name}.npy", np.zeros((50, 23, 3), np.float32))
 
 
 def holes(path: Path, name: str) -> None:
@@ -147,7 +147,7 @@ def holes(path: Path, name: str) -> None:
 
 
 def collapsed(path: Path, name: str) -> None:
-    np.save(path / f"{name}.npy", np.zeros((50, 22, 3), np.float32))
+    np.save(path / f"{name}.npy", np.ones((50, 22, 3), np.float32))
 
 
 def silent(path: Path, name: str) -> None:
@@ -168,7 +168,7 @@ def unknown_in_list(path: Path, name: str) -> None:
         (lose, "captions without a motion"),
         (unnamed, "a motion without captions"),
         (features_instead, r"shape \(50, 263\), expected joint positions"),
-        (other_skeleton, "24"),
+        (other_skeleton, r"shape \(50, 23, 3\)"),
         (holes, "NaN or infinite at frame 9"),
         (collapsed, "coincide"),
         (silent, "no captions"),

@@ -167,7 +167,7 @@ def test_up_z_is_required_and_rotates_files(source, tmp_path):
     prepared(source, tmp_path / "plain")
     for path in source.rglob("*.bvh"):
         path.write_text(lying(path.read_text()))
-    with pytest.raises(DataError, match=r"bow\.bvh: the body extends along Z in the first frame\. Give --up z"):
+    with pytest.raises(DataError, match=r"bow\.bvh, .*sway\.bvh.*: the body lies: it extends along \+z\. Give --up z"):
         prepared(source, tmp_path / "out")
     prepared(source, tmp_path / "turned", up="z")
     prepared(source, tmp_path / "sleeping", up="y")
@@ -185,7 +185,7 @@ def test_skip_is_required_for_a_rest_pose(source, tmp_path):
         rest[48], rest[60] = "90", "-90"  # the arms, which would hang, out to the sides
         head = head.replace("Frames: 60", "Frames: 61")
         path.write_text(f"{head}Frame Time: 0.05\n{' '.join(rest)}\n{motion}")
-    with pytest.raises(DataError, match=r"the body jumps between the first two frames.* Give --skip 1"):
+    with pytest.raises(DataError, match=r"the body jumps in the first frame, .* Give --skip 1"):
         prepared(source, tmp_path / "out")
     prepared(source, tmp_path / "skipped", skip=1)
     prepared(source, tmp_path / "kept", skip=0)
@@ -210,28 +210,36 @@ def test_splits_without_lists_are_drawn_from_the_names(source, tmp_path):
 
 
 def test_prepare_bvh_continues_after_an_interruption(source, tmp_path, monkeypatch):
-    from adaqf_train.data.prepare import bvh
+    from adaqf_train.data import layout
 
     (source / "walk.bvh").write_text(bvh_body(frames=400))
     prepared(source, tmp_path / "whole")
-    read: list[str] = []
+    encoded: list[int] = []
 
-    def reading(path, *, limit=None, stop: int):
-        if limit is None:
-            if len(read) == stop:
-                raise KeyboardInterrupt
-            read.append(path.stem)
-        return original(path, limit=limit)
+    def encoding(joints, *, stop: int):
+        if len(encoded) == stop:
+            raise KeyboardInterrupt
+        encoded.append(len(joints))
+        return encode(joints)
 
-    original = bvh.read_bvh
-    monkeypatch.setattr(bvh, "read_bvh", lambda path, limit=None: reading(path, limit=limit, stop=2))
+    monkeypatch.setattr(layout.motion_features, "encode", lambda joints: encoding(joints, stop=2))
     with pytest.raises(KeyboardInterrupt):
         prepared(source, tmp_path / "out")
-    monkeypatch.setattr(bvh, "read_bvh", lambda path, limit=None: reading(path, limit=limit, stop=-1))
+    monkeypatch.setattr(layout.motion_features, "encode", lambda joints: encoding(joints, stop=-1))
     prepared(source, tmp_path / "out")
-    assert sorted(read) == sorted(NAMES)  # the three windows of one file included
+    assert len(encoded) == 6  # three files, and the three windows of another, once each
     for path in sorted((tmp_path / "whole").rglob("*.npy")):
         assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "whole")).read_bytes()
+
+
+def test_prepare_bvh_reads_the_same_whether_or_not_files_stay_in_memory(source, tmp_path, monkeypatch):
+    from adaqf_train.data.prepare import bvh
+
+    prepared(source, tmp_path / "kept")
+    monkeypatch.setattr(bvh, "KEPT", 0)
+    prepared(source, tmp_path / "again")
+    for name in NAMES:
+        np.testing.assert_array_equal(joints(tmp_path / "kept", name), joints(tmp_path / "again", name))
 
 
 def rewritten(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:

@@ -620,7 +620,7 @@ def test_examine_never_raises_on_extreme_features(data):
         np.save(motion(data, name), np.full((60, 263), value, np.float32))
     np.save(motion(data, "train04"), np.load(motion(data, "train04"))[:1])
     found = examine(data)
-    assert matching(found, "legs that are not 0.4 to 1.4 m long")
+    assert matching(found, "legs that are not 0.6 to 1.15 m long")
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from adaqf_train.data.prepare import recordings
-from adaqf_train.data.prepare.bvh import z_up_to_y_up
 from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, rotations
+from adaqf_train.motion.orientation import turned
 from adaqf_train.motion.skeleton import HUMANML3D
 
 KEYS = ("trans", "poses", "betas", "gender", "mocap_framerate")
@@ -47,7 +47,7 @@ def prepare_amass(
     CSV (name, caption), whose names may contain slashes; None: a .txt beside each file.
     """
     files = recordings.find_files(source, ".npz", lambda path: _name(path.with_suffix("").as_posix()))
-    table = {_name(name): texts for name, texts in recordings.read_captions(files, captions).items()}
+    table = {_name(name): texts for name, texts in recordings.read_captions(files, captions)[0].items()}
     converter = _Converter(body_models)
     made_from = {"format": "amass", "models": str(body_models.resolve())}
     return recordings.write_recordings(
@@ -93,7 +93,7 @@ class _Converter:
         translations[:, 0] += torch.from_numpy(clip.trans.astype(np.float64))
         axes = torch.from_numpy(clip.poses[:, : 3 * JOINTS].astype(np.float64)).unflatten(-1, (JOINTS, 3))
         local = kinematics.resample(translations, rotations.from_axis_angle(axes), clip.fps, FPS)
-        return z_up_to_y_up(kinematics.forward(*local, HUMANML3D.parents)[0]).numpy()
+        return turned(kinematics.forward(*local, HUMANML3D.parents)[0].numpy(), "z")
 
     def _model(self, gender: str):
         path = self._model_file(gender)

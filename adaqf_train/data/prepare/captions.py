@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adaqf_train.data.layout import Caption, parse_lines, text_lines
+from adaqf_train.data.prepare.options import NAMES, checked
 from adaqf_train.errors import DataError
 
 # Longer forms come first: "counter clockwise" contains "clockwise".
@@ -45,22 +46,29 @@ def plain_captions(path: Path) -> tuple[Caption, ...]:
 
 
 def caption_table(path: Path) -> dict[str, tuple[Caption, ...]]:
-    """Read captions by clip name from JSON {name: [captions]} or CSV with the columns name and caption.
+    """Read captions by clip name; see `table_of`."""
+    return table_of(path)[0]
 
-    CSV may have more columns and several rows per name. DataError names the line or the clip.
+
+def table_of(path: Path) -> tuple[dict[str, tuple[Caption, ...]], dict[str, dict[str, object]]]:
+    """Read captions and options by clip name, from JSON or CSV; DataError names the line or the clip.
+
+    JSON is {name: [captions]} or {name: {"captions": [captions], "up": "z", …}}; CSV has the columns name and caption,
+    several rows per name if need be, and may have columns for options (`options.NAMES`) and others.
     """
     read = {".json": _json_table, ".csv": _csv_table}.get(path.suffix.lower())
     if read is None:
         raise DataError(f"{path}: expected captions as .json ({{name: [captions]}}) or .csv (name, caption).")
     try:
-        return {name: whole(texts) for name, texts in read(path).items()}
+        texts, options = read(path)
+        return {name: whole(captions) for name, captions in texts.items()}, options
     except FileNotFoundError:
         raise DataError(f"{path}: missing. It maps each clip's name to a list of captions.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
 
 
-def _json_table(path: Path) -> dict[str, list[str]]:
+def _json_table(path: Path) -> tuple[dict[str, list[str]], dict[str, dict[str, object]]]:
     text = path.read_text(encoding="utf-8-sig")
     try:
         table = json.loads(text, object_pairs_hook=_once)
@@ -68,11 +76,16 @@ def _json_table(path: Path) -> dict[str, list[str]]:
         raise DataError(f"{path}: not valid JSON ({error}). It maps each clip's name to a list of captions.") from error
     if not isinstance(table, dict):
         raise DataError(f"{path}: holds a {type(table).__name__}, expected each clip's name with a list of captions.")
-    for name, captions in table.items():
+    options = {}
+    for name, value in table.items():
+        if isinstance(value, dict):
+            options[name] = checked({k: v for k, v in value.items() if k != "captions"}, f"{path}: {name}: ")
+            table[name] = value.get("captions")
+        captions = table[name]
         texts = captions if isinstance(captions, list) else []
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
             raise DataError(f"{path}: {name} needs a non-empty list of captions. Add them, or remove the clip.")
-    return table
+    return table, options
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -85,8 +98,9 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return table
 
 
-def _csv_table(path: Path) -> dict[str, list[str]]:
+def _csv_table(path: Path) -> tuple[dict[str, list[str]], dict[str, dict[str, object]]]:
     table: dict[str, list[str]] = {}
+    options: dict[str, dict[str, object]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         try:
@@ -106,8 +120,16 @@ def _csv_table(path: Path) -> dict[str, list[str]]:
                     what = "caption" if name else "name"
                     raise DataError(f"{path}, line {rows.line_num}: the {what} is empty. Write it, or remove the line.")
                 table.setdefault(name, []).append(caption)
+                where = f"{path}, line {rows.line_num}"
+                stated = checked(
+                    {column: row[header.index(column)] for column in NAMES if column in header}, f"{where}: "
+                )
+                known = options.setdefault(name, {})
+                for option, value in stated.items():
+                    if known.setdefault(option, value) != value:
+                        raise DataError(f"{where}: {name} has another {option} above. Give one value for each file.")
         except csv.Error as error:
             raise DataError(f"{path}, line {rows.line_num}: not CSV ({error}). Correct the line.") from error
     if not table:
         raise DataError(f"{path}: no captions. Write one row with name and caption for each.")
-    return table
+    return table, options

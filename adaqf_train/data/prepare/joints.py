@@ -6,40 +6,73 @@ import itertools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
+from adaqf_train.data.arrays import as_joints, without_padding
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, write_folder
-from adaqf_train.data.prepare.captions import caption_table, plain_captions
-from adaqf_train.data.prepare.recordings import check_output, given_splits, hashed_split, with_mirrored
+from adaqf_train.data.prepare.captions import plain_captions, table_of
+from adaqf_train.data.prepare.options import Options, of_files
+from adaqf_train.data.prepare.recordings import (
+    check_output,
+    examine_all,
+    given_splits,
+    hashed_split,
+    with_mirrored,
+)
 from adaqf_train.errors import DataError
-from adaqf_train.motion.skeleton import Skeleton, skeleton_of
+from adaqf_train.motion import orientation
+from adaqf_train.motion.orientation import Up
+from adaqf_train.motion.skeleton import skeleton_of
 
-LEGS = (0.4, 1.4)  # metres; the plausible range of thigh plus shank
 
+def prepare_joints(
+    source: Path,
+    folder: Path,
+    *,
+    fps: float | None = None,
+    up: Up | None = None,
+    skip: int | None = None,
+    mirror: bool = False,
+) -> dict[str, int]:
+    """Convert joint positions with captions to a HumanML3D folder.
 
-def prepare_joints(source: Path, folder: Path, *, fps: float | None = None, mirror: bool = False) -> dict[str, int]:
-    """Convert joint positions with captions to a HumanML3D folder; return the number of clips per split.
+    All clips are examined first (`orientation.examine`), and all faults are reported at once.
 
-    source: a pack ({train,val,test}.npz with positions, scale, offsets and names; captions.json), or a folder of
-    NAME.npy joints (T, 22 | 21, 3), Y up, with NAME.txt captions, side by side or in joints/ (or new_joints/) and
-    texts/, and optional split lists. 22 joints may have any unit: they take the standard skeleton's size. 21 joints are
-    in KIT-ML's unit. fps: frame rate of the source, from which clips are resampled to the skeleton's; None: the pack's
-    own, else the skeleton's. mirror: add a copy M... of every training clip.
+    Args:
+        source: A pack ({train,val,test}.npz with positions, scale, offsets and names; captions.json), or a folder of
+            NAME.npy joints in any layout of `arrays.as_joints` with NAME.txt captions, side by side or in joints/ (or
+            new_joints/) and texts/, and optional split lists. 22 joints may have any unit: they take the standard
+            skeleton's size. 21 joints are in KIT-ML's unit.
+        folder: The folder to write.
+        fps: Frame rate of the source, from which clips are resampled to the skeleton's; None: the pack's own, else the
+            skeleton's.
+        up: The axis that points up; None: y, and bodies that look otherwise are refused.
+        skip: Frames to skip at the start of each clip; None: 0, and clips that begin with a rest pose are refused.
+        mirror: Add a mirrored copy M... of every training clip.
+
+    Returns:
+        The number of clips per split.
+
+    Raises:
+        DataError: Input is damaged or refused; FilesError if several clips are.
     """
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give a folder of joints and captions.")
     check_output(folder)
-    clips = _pack(source, fps) if (source / "train.npz").is_file() else _plain(source, fps)
-    made_from = {"joints": str(source.resolve()), "fps": fps, "mirror": mirror}
-    with closing(with_mirrored(clips) if mirror else clips) as clips:
-        return write_folder(folder, clips, made_from=made_from)
+    general = Options(skip=skip, up=up, fps=fps)
+    clips = list(_pack(source, general) if (source / "train.npz").is_file() else _plain(source, general))
+    readers = [clip.joints for clip in clips if isinstance(clip.joints, _Joints)]
+    examine_all([(joints.where, joints.examine) for joints in readers])
+    options = [[joints.where, joints.options.given()] for joints in readers]
+    made_from = {"joints": str(source.resolve()), "mirror": mirror, "options": options}
+    with tqdm(clips, desc="Converting", unit="clip") as bar:
+        return write_folder(folder, with_mirrored(bar) if mirror else bar, made_from=made_from)
 
 
 def resample(joints: np.ndarray, source_fps: float, target_fps: float) -> np.ndarray:
@@ -52,18 +85,50 @@ def resample(joints: np.ndarray, source_fps: float, target_fps: float) -> np.nda
     return (1 - share) * joints[below] + share * joints[below + 1]
 
 
-def _pack(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
-    captions = caption_table(source / "captions.json")
+@dataclass(frozen=True)
+class _Joints:
+    """The joints of a clip, to be examined and read."""
+
+    where: str
+    load: Callable[[], np.ndarray]
+    options: Options
+
+    def __call__(self) -> np.ndarray:
+        """The joints (T, J, 3) at their skeleton's rate, Y up."""
+        joints, _ = self._joints()
+        skeleton = skeleton_of(joints.shape[1])
+        return resample(joints, self.options.fps or skeleton.fps, skeleton.fps)
+
+    def examine(self) -> tuple[str, ...]:
+        """What is doubtful; DataError if the joints must not be used."""
+        joints, notes = self._joints()
+        skeleton, options = skeleton_of(joints.shape[1]), self.options
+        any_unit = skeleton.bone_lengths is not None
+        faults = orientation.examine(joints, options.fps, skeleton, up=options.up, skip=options.skip, any_unit=any_unit)
+        if errors := [fault for fault in faults if fault.level == "error"]:
+            raise DataError(f"{self.where}: " + " ".join(map(str, errors)))
+        return (*notes, *map(str, faults))
+
+    def _joints(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The joints at the source's rate, Y up, and what was changed."""
+        joints, notes = without_padding(as_joints(self.load(), self.where), self.where)
+        joints = joints[self.options.skip or 0 :]
+        if len(joints) < 2:
+            raise DataError(f"{self.where}: {len(joints)} frames, expected at least 2. Remove the clip.")
+        return orientation.turned(joints, self.options.up or "y"), notes
+
+
+def _pack(source: Path, general: Options) -> Iterator[CaptionedMotion]:
+    captions, stated = table_of(source / "captions.json")
     for split in SPLITS:
         path = source / f"{split}.npz"
         positions, names, offsets, rate = read_pack(path)
-        spans = zip(names, itertools.pairwise(offsets), strict=True)
-        with tqdm(spans, total=len(names), desc=split, unit="clip") as bar:
-            for name, (start, stop) in bar:
-                if name not in captions:
-                    raise DataError(f"{source / 'captions.json'}: {name} has no captions. Add some, or remove it.")
-                joints = partial(_at_rate, f"{path}: {name}", partial(positions, start, stop), fps or rate)
-                yield CaptionedMotion(name, joints, captions[name], split, source=path)
+        own = general if general.fps or rate is None else general.but({"fps": rate})
+        for name, (start, stop) in zip(names, itertools.pairwise(offsets), strict=True):
+            if name not in captions:
+                raise DataError(f"{source / 'captions.json'}: {name} has no captions. Add some, or remove it.")
+            joints = _Joints(f"{path}: {name}", partial(positions, start, stop), own.but(stated.get(name, {})))
+            yield CaptionedMotion(name, joints, captions[name], split, source=path)
 
 
 def read_pack(path: Path):
@@ -85,7 +150,7 @@ def read_pack(path: Path):
     return (lambda start, stop: stored[start:stop].astype(np.float64) * scale), names, offsets.tolist(), rate
 
 
-def _plain(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
+def _plain(source: Path, general: Options) -> Iterator[CaptionedMotion]:
     motions_at = next((source / d for d in ("joints", JOINTS) if (source / d).is_dir()), source)
     texts_at = source / TEXTS if (source / TEXTS).is_dir() else source
     motions = {path.stem: path for path in sorted(motions_at.glob("*.npy")) if path.stem not in ("Mean", "Std")}
@@ -101,36 +166,9 @@ def _plain(source: Path, fps: float | None) -> Iterator[CaptionedMotion]:
             raise DataError(f"{texts[name]}: captions without a motion. Add {motions_at / name}.npy, or remove it.")
         raise DataError(f"{motions[name]}: a motion without captions. Add {texts_at / name}.txt, or remove it.")
     split_of = given_splits(source, motions)
-    with tqdm([n for n in motions if not split_of or n in split_of], desc="Converting", unit="clip") as bar:
-        for name in bar:
-            joints = partial(_at_rate, str(motions[name]), partial(load_array, motions[name]), fps)
-            split = split_of.get(name) or hashed_split(name)
-            yield CaptionedMotion(name, joints, plain_captions(texts[name]), split, source=motions[name])
-
-
-def _at_rate(where: str, read: Callable[[], np.ndarray], fps: float | None) -> np.ndarray:
-    """Read joints at their skeleton's rate, after checks of their shape and, for KIT-ML, their unit."""
-    joints = read()
-    if joints.ndim != 3 or joints.shape[-1] != 3:
-        raise DataError(f"{where}: shape {joints.shape}, expected joint positions (frames, 22 or 21, 3).")
-    if len(joints) < 2:
-        raise DataError(f"{where}: {len(joints)} frames, expected at least 2. Remove the clip.")
-    try:
-        skeleton = skeleton_of(joints.shape[1])
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
-    if skeleton.bone_lengths is None:
-        _check_unit(where, joints, skeleton)
-    return resample(joints, fps or skeleton.fps, skeleton.fps)
-
-
-def _check_unit(where: str, joints: np.ndarray, skeleton: Skeleton) -> None:
-    """Raise DataError unless the legs of a body that keeps its size are as long as legs are."""
-    thigh, shank = (joint - 1 for joint in skeleton.leg)
-    lengths = skeleton.lengths_of(torch.from_numpy(joints[0].astype(np.float64)))
-    leg = float(lengths[thigh] + lengths[shank])
-    if np.isfinite(leg) and not LEGS[0] <= leg / skeleton.units_per_metre <= LEGS[1]:
-        raise DataError(
-            f"{where}: legs of {leg:.3g} units. {skeleton.name} positions have {skeleton.units_per_metre:g} "
-            "units per metre: multiply them accordingly."
-        )
+    options = of_files(source, motions, {}, general)
+    for name in (name for name in motions if not split_of or name in split_of):
+        path = motions[name]
+        joints = _Joints(str(path), partial(load_array, path), options[path])
+        split = split_of.get(name) or hashed_split(name)
+        yield CaptionedMotion(name, joints, plain_captions(texts[name]), split, source=path)

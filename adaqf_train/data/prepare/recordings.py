@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,8 @@ from tqdm import tqdm
 
 from adaqf_train.config import DataConfig
 from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, read_names, write_folder
-from adaqf_train.data.prepare.captions import caption_table, mirrored_caption, plain_captions
-from adaqf_train.errors import DataError
+from adaqf_train.data.prepare.captions import mirrored_caption, plain_captions, table_of
+from adaqf_train.errors import DataError, FilesError
 from adaqf_train.motion.skeleton import HUMANML3D, skeleton_of
 
 FPS = HUMANML3D.fps
@@ -35,6 +36,7 @@ class Recording:
 
     frames: int  # at 20 fps
     read: Callable[[], np.ndarray]  # -> (frames, 22, 3), Y up
+    notes: tuple[str, ...] = ()  # what is probably wrong with it
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Summary:
     clips: dict[str, int] = field(default_factory=dict)  # written, per split
     skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # reason -> names
     without_file: int = 0  # captioned names without a file
+    doubts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # what may be wrong -> names
 
     def lines(self) -> Iterator[str]:
         """Lines about the files that were skipped, for the terminal."""
@@ -51,6 +54,8 @@ class Summary:
             yield f"skipped {len(names)}, {reason}: {', '.join(names)}"
         if self.without_file:
             yield f"{self.without_file} captioned names have no file"
+        for doubt, names in self.doubts.items():
+            yield f"warning: {', '.join(names)}: {doubt}"
 
 
 def check_output(folder: Path) -> None:
@@ -109,16 +114,19 @@ def with_mirrored(clips: Iterable[CaptionedMotion]) -> Iterator[CaptionedMotion]
             yield replace(clip, name=f"M{clip.name}", joints=partial(mirrored, clip), captions=captions)
 
 
-def read_captions(files: Mapping[str, Path], table: Path | None) -> dict[str, tuple[Caption, ...]]:
-    """Read captions by name, from a JSON or CSV table or from the NAME.txt files beside the motion files."""
+Table = tuple[dict[str, tuple[Caption, ...]], dict[str, dict[str, object]]]  # captions and options by name
+
+
+def read_captions(files: Mapping[str, Path], table: Path | None) -> Table:
+    """Read captions and options by name from a JSON or CSV table; None: captions from NAME.txt beside each file."""
     if table is not None:
-        return caption_table(table)
+        return table_of(table)
     beside = {name: path.with_suffix(".txt") for name, path in files.items()}
     found = {name: plain_captions(path) for name, path in beside.items() if path.is_file()}
     if not found:
         path = next(iter(beside.values()))
         raise DataError(f"{path}: missing, like all others. Give --captions FILE, or put a .txt beside each file.")
-    return found
+    return found, {}
 
 
 def write_recordings(
@@ -166,17 +174,56 @@ def _plan(
     summary: Summary,
 ) -> Iterator[CaptionedMotion]:
     split_of = given_splits(source, files)
+    faults: list[tuple[str, DataError]] = []
     for name, path in tqdm(files.items(), desc="Checking", unit="file"):
         if name not in captions:
             summary.skipped["no caption"].append(name)
-        elif split_of and name not in split_of:
+            continue
+        if split_of and name not in split_of:
             summary.skipped["in no split list"].append(name)
-        elif (recording := look(path)).frames < SHORTEST:
+            continue
+        try:
+            recording = look(path)
+        except DataError as error:
+            faults.append((str(path), error))
+            continue
+        for note in recording.notes:
+            summary.doubts[note].append(name)
+        if recording.frames < SHORTEST:
             summary.skipped[f"fewer than {SHORTEST} frames at {FPS:g} fps"].append(name)
         else:
             split = split_of.get(name) or hashed_split(name)
             whole = CaptionedMotion(name, recording.read, tuple(captions[name]), split, source=path)
             yield from _windows(whole, recording.frames, window)
+    refuse(faults)
+
+
+def examine_all(examinations: Sequence[tuple[str, Callable[[], tuple[str, ...]]]]) -> None:
+    """Run examinations by place; print what is doubtful, and raise the errors of all places at once."""
+    faults: list[tuple[str, DataError]] = []
+    doubts: dict[str, list[str]] = defaultdict(list)
+    for where, examine in tqdm(examinations, desc="Checking", unit="clip"):
+        try:
+            for doubt in examine():
+                doubts[doubt].append(where)
+        except DataError as error:
+            faults.append((where, error))
+    refuse(faults)
+    for doubt, places in doubts.items():
+        print(f"warning: {', '.join(places)}: {doubt}", file=sys.stderr)
+
+
+def refuse(faults: Sequence[tuple[str, DataError]]) -> None:
+    """Raise the errors of all files at once, a line for each fault, which names all files that have it."""
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise faults[0][1]
+    files_of: dict[str, list[str]] = defaultdict(list)
+    for path, error in faults:
+        files_of[str(error).removeprefix(f"{path}: ")].append(path)
+    lines = [text if text.startswith(paths[0]) else f"{', '.join(paths)}: {text}" for text, paths in files_of.items()]
+    raise FilesError([f"{len(faults)} files cannot be used, for {len(lines)} reasons:", *lines] if lines[1:] else lines)
 
 
 def _windows(clip: CaptionedMotion, frames: int, window: int) -> Iterator[CaptionedMotion]:
