@@ -176,6 +176,10 @@ class Export(_Loading):
     to: Annotated[str, tyro.conf.arg(help=f"Format: {', '.join(exports.FORMATS)}.")] = "hf"
     force: bool = False
     """Replace a file that is not an earlier export, or lies in a model's folder."""
+    precision: Literal["float32", "float16", "int8"] | None = None
+    """Precision of an ONNX model's weights; float32 by default."""
+    ids: Literal["int64", "int32"] | None = None
+    """Type of an ONNX model's inputs; int64 by default."""
 
     def __call__(self) -> None:
         from adaclip.outputs import free_output
@@ -183,7 +187,8 @@ class Export(_Loading):
         out = self.out.expanduser()
         if out.is_file() or out.is_symlink():
             out = free_output(out, force=self.force)
-        exports.write(self.load(), out, self.to)
+        options = {name: value for name in ("precision", "ids") if (value := getattr(self, name)) is not None}
+        exports.write(self.load(), out, self.to, **options)
         print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
 
 

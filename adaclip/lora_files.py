@@ -14,6 +14,8 @@ from torch import Tensor
 
 from adaclip.config import AdaCLIPError
 from adaclip.factors import PREFIX, Factor
+from adaclip.files import read_json, write_json
+from adaclip.lora_config import CONFIG
 
 WEIGHTS = "adapter_model.safetensors"
 DIFFUSERS = "pytorch_lora_weights.safetensors"  # diffusers' name for a LoRA file
@@ -88,6 +90,30 @@ def under_names_of(modules: Mapping[str, object], stored: Mapping[str, Tensor], 
     if vision:
         warnings.warn(f"{path}: {len(vision)} tensors of the vision tower are left out.", stacklevel=2)
     return found
+
+
+def flatten(folder: Path) -> None:
+    """Rename the tensors of an adapter folder from CLIPTextModelWithProjection's names to CLIPTextModel's."""
+    from safetensors.torch import save_file
+
+    nested = f"{PREFIX}text_model."
+    tensors = read_weights(folder)
+    other = next((name for name in tensors if not name.startswith(nested)), None)
+    if other is not None:
+        raise AdaCLIPError(f"{other}: CLIPTextModel has no place for this tensor, so no flat adapter can be written.")
+    flat = {PREFIX + name.removeprefix(nested): tensor for name, tensor in tensors.items()}
+    save_file(flat, folder / WEIGHTS, metadata={"format": "pt"})
+    config = read_json(folder / CONFIG)
+    for name in ("rank_pattern", "alpha_pattern"):
+        config[name] = {_flat_pattern(key): value for key, value in (config.get(name) or {}).items()}
+    targets = config["target_modules"]
+    config["target_modules"] = _flat_pattern(targets) if isinstance(targets, str) else [*map(_flat_pattern, targets)]
+    config["auto_mapping"] = {**(config.get("auto_mapping") or {}), "base_model_class": "CLIPTextModel"}
+    write_json(folder / CONFIG, config)
+
+
+def _flat_pattern(pattern: str) -> str:
+    return re.sub(r"text_model\\?\.", "", pattern)
 
 
 def _holder(name: str, modules: Mapping[str, object]) -> str | None:

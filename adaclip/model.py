@@ -204,7 +204,10 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         # would wait for all queued work, so it is computed.
         longest = L
         if trim and mask.device.type == "cpu":
-            check_padding(input_ids, mask if attention_mask is None else attention_mask, self.eos_token_id)
+            # CLIP is often padded with its end token; others have a token for padding alone.
+            never_first = self.eos_token_id if self.tower.causal else self.tokenizer.pad_token_id
+            given = mask if attention_mask is None else attention_mask
+            check_padding(input_ids, given, self.eos_token_id, never_first)
             filled = mask.any(dim=0).nonzero()
             longest = int(filled[-1]) + 1 if len(filled) else L
         real = mask[:, :longest]

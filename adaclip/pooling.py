@@ -73,7 +73,8 @@ class Pooling(nn.Module):
         if self.tower.causal:  # padding on the right cannot reach a real token, so the model needs no mask
             states = model(input_ids=ids).last_hidden_state
             ends = end_positions(ids, mask, self.end_token_id)
-            pooled = states[torch.arange(len(ids), device=states.device), ends]
+            B, _ = ids.shape  # len() would fix the batch size in an exported graph
+            pooled = states[torch.arange(B, device=states.device), ends]
             return (_inner(model).text_projection(pooled) if self.mode == "text_embeds" else pooled), states
         output = model(input_ids=ids, attention_mask=mask.long())
         states = output.last_hidden_state

@@ -15,6 +15,7 @@ from adaclip.files import atomic_folder, check_replaceable, write_json
 from adaclip.inference import merge
 from adaclip.integrity import write_digests
 from adaclip.lora_config import CONFIG, adapter_config
+from adaclip.lora_files import flatten
 from adaclip.openai_bases import weights_of
 
 
@@ -28,6 +29,7 @@ class SavingMixin:
         base: str | Path | None = None,
         details: CardDetails | None = None,
         with_base: bool = False,
+        flat: bool = False,
     ) -> Path:
         """Write the active adapter as a standard PEFT folder: weights, config, model card, tokenizer.
 
@@ -40,6 +42,8 @@ class SavingMixin:
             details: Licence, data sets and metrics for the card; by default those the adapter was loaded with.
             with_base: Copy a base that is a local folder into `folder`; one that lies there already stays there. A base
                 in OpenAI's format is converted.
+            flat: Write CLIP's adapter with the names of transformers' CLIPTextModel, for peft over that class; see
+                `exports.to_flat_adapter`.
 
         Returns:
             The folder.
@@ -59,6 +63,8 @@ class SavingMixin:
             recorded = recorded if recorded.startswith(".") else os.path.join(".", recorded)
         with atomic_folder(folder) as staging:
             write_active(self.text_model, staging)
+            if flat:
+                flatten(staging)
             config = adapter_config(staging) | {"base_model_name_or_path": recorded, "inference_mode": True}
             write_json(staging / CONFIG, config)
             settings = {"adaclip_version": __version__, "pooling": self.pooling.name}

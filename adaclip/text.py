@@ -101,15 +101,20 @@ def token_ids(
     return pieces
 
 
-def check_padding(ids: Tensor, mask: Tensor, end_token_id: int | None) -> None:
-    """Raise ValueError unless rows are padded on the right and the mask (B, L) covers a prompt with its end token."""
+def check_padding(ids: Tensor, mask: Tensor, end_token_id: int | None, never_first: int | None) -> None:
+    """Raise ValueError unless rows are padded on the right and the mask (B, L) covers a prompt with its end token.
+
+    never_first: token that no prompt begins with, so that a row which does is padded on the left.
+    """
     real = mask.bool()
     if not (mask == real).all():
         raise ValueError("attention_mask must be 1 for tokens and 0 for padding.")
     if not real[:, 0].all() or (real[:, 1:] & ~real[:, :-1]).any():
         raise ValueError("attention_mask must be ones and then zeros: pad input_ids on the right, as .tokenize() does.")
     is_end = ids == end_token_id if end_token_id is not None else torch.zeros_like(real)
-    row = (is_end.any(dim=-1) & ~(is_end & real).any(dim=-1)) | (is_end[:, 0] & (ids.shape[1] > 1))
+    row = is_end.any(dim=-1) & ~(is_end & real).any(dim=-1)
+    if never_first is not None and ids.shape[1] > 1:
+        row |= ids[:, 0] == never_first
     if row.any():
         raise ValueError(
             f"Row {int(row.int().argmax())} of input_ids is padded on the left, or its mask leaves out the end token: "

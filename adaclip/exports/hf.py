@@ -43,9 +43,9 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
         return to_text_encoder(adaclip, folder)
     full, real = full_clip(adaclip, merged)
     full.config.adaclip = {"vision": "base" if real else "stub"}
-    with _export_folder(adaclip, Path(folder), "hf", "the base's, untouched" if real else STUB_NOTE) as staging:
+    with export_folder(adaclip, Path(folder), "hf", "the base's, untouched" if real else STUB_NOTE) as staging:
         full.save_pretrained(str(staging))
-        _write_tokenizer(adaclip, staging)
+        write_tokenizer(adaclip, staging)
         if adaclip.pooling.mode == "text_embeds":
             write_json(staging / MODULES, [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}CLIPModel"}])
         size = full.config.vision_config.image_size
@@ -57,16 +57,16 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
 def to_text_encoder(adaclip: AdaCLIP, folder: str | Path) -> Path:
     """Write the text model (CLIP: CLIPTextModelWithProjection) and its tokenizer; otherwise like `to_hf`."""
     merged = merged_text(adaclip)
-    with _export_folder(adaclip, Path(folder), "text-encoder", "none in this folder") as staging:
+    with export_folder(adaclip, Path(folder), "text-encoder", "none in this folder") as staging:
         merged.save_pretrained(str(staging))
-        _write_tokenizer(adaclip, staging)
+        write_tokenizer(adaclip, staging)
         if adaclip.pooling.mode != "pooler":
             write_sentence_files(staging, merged, adaclip.tokenizer, adaclip.pooling)
     return Path(folder)
 
 
 @contextmanager
-def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> Iterator[Path]:
+def export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `folder`, which may be an earlier export only."""
     if folder.exists() and not folder.is_dir():
         raise AdaCLIPError(f"{folder}: is a file; --to {form} writes a folder. Give another name.")
@@ -80,7 +80,7 @@ def _export_folder(adaclip: AdaCLIP, folder: Path, form: str, vision: str) -> It
         (staging / "README.md").write_text(readme, encoding="utf-8")
 
 
-def _write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
+def write_tokenizer(adaclip: AdaCLIP, folder: Path) -> None:
     """Write CLIP's four files that every version of transformers reads; save_pretrained writes the newest format."""
     tokenizer = adaclip.tokenizer
     if adaclip.tower is not CLIP:

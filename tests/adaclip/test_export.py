@@ -251,8 +251,59 @@ def test_half_precision_and_training_encoders_export(tmp_path):
     encoder = adapted(save_base(tmp_path / "base")).to(torch.float16)
     encoder.train()
     for form in exports.FORMATS:
-        if form != "onnx" or all(importlib.util.find_spec(name) for name in PACKAGES):
+        if not form.startswith("onnx") or all(importlib.util.find_spec(name) for name in PACKAGES):
             exports.write(encoder, tmp_path / form, form)
     assert encoder.training
     assert torch.jit.load(str(tmp_path / "openai")).state_dict()["text_projection"].dtype == torch.float32
     assert AdaCLIP.from_base(tmp_path / "hf").text_model.dtype == torch.float16
+
+
+@torch.no_grad()
+def test_flat_adapter_loads_in_plain_peft_over_cliptextmodel(text_encoder, tmp_path):
+    from peft import PeftModel
+    from transformers import CLIPTextModel
+
+    def states(folder: Path) -> torch.Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft's warning that it loads nothing
+            model = PeftModel.from_pretrained(CLIPTextModel.from_pretrained(text_encoder.base), str(folder)).eval()
+        return model(*text_encoder.tokenize(PROMPTS[:1])).last_hidden_state
+
+    flat = exports.write(text_encoder, tmp_path / "flat", "flat-adapter")
+    expected = text_encoder.encode(PROMPTS[:1], output="tokens").tokens
+    assert deviation(states(flat), expected) < FLOAT32
+    usual = text_encoder.save_pretrained(tmp_path / "usual")
+    assert (states(usual) - expected).abs().max() > 1e-3  # control: with the usual names peft gives the base
+    assert torch.equal(AdaCLIP.from_pretrained(flat).encode(PROMPTS), text_encoder.encode(PROMPTS))
+
+
+@pytest.mark.parametrize(("precision", "ids", "most"), [("float16", "int32", 2e-2), ("int8", "int64", 0.5)])
+def test_onnx_folder_runs_without_this_package(precision, ids, most, text_encoder, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="extra onnx")
+    pytest.importorskip("onnxscript", reason="extra onnx")
+    from transformers import AutoTokenizer
+
+    folder = exports.write(text_encoder, tmp_path / "out", "onnx-folder", precision=precision, ids=ids)
+    session = runtime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert {(x.name, x.type) for x in session.get_inputs()} == {
+        ("input_ids", f"tensor({ids})"),
+        ("attention_mask", f"tensor({ids})"),
+    }
+    batch = AutoTokenizer.from_pretrained(folder)(PROMPTS, padding=True, return_tensors="np")
+    pooled, _ = session.run(None, {name: batch[name].astype(ids) for name in ("input_ids", "attention_mask")})
+    expected = text_encoder.encode(PROMPTS)
+    difference = ((torch.from_numpy(pooled) - expected).abs().max() / expected.abs().max()).item()
+    assert difference < most
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["precision"], config["inputs"]["input_ids"]) == (precision, ids)
+    assert config["difference_pooled"] < most
+    assert config["difference_pooled"] > 1e-6  # measured, and it is another precision
+    assert config["pooling"] == {"tower": "clip", "pooling": "text_embeds"}
+
+
+def test_options_of_onnx_are_refused_elsewhere(text_encoder, tmp_path):
+    with pytest.raises(ValueError, match="precision: goes with --to onnx"):
+        exports.write(text_encoder, tmp_path / "out", "hf", precision="int8")
+    with pytest.raises(ValueError, match="choose float32, float16 or int8"):
+        exports.write(text_encoder, tmp_path / "out.onnx", "onnx", precision="int4")
+    assert not list(tmp_path.iterdir())

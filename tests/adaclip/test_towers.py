@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from adaclip import AdaCLIP, AdaCLIPError, exports, openai_clip, towers
 from tests.helpers import FLOAT32, deviation
 
-PROMPTS = ["a person walks", "he turns left , then waves twice", "he", "a person slowly walks back !"]
+PROMPTS = ["a person walks", "he turns left , then waves twice", "he", "a person slowly walks back !", ""]
 
 
 @pytest.fixture(scope="module", params=tiny_towers.FAMILIES)
@@ -117,6 +117,8 @@ def test_masks_that_are_not_padding_on_the_right_are_refused(trained):
     ids, mask = trained.tokenize(PROMPTS)
     with pytest.raises(ValueError, match="pad input_ids on the right"):
         trained(ids.flip(1), mask.flip(1))
+    with pytest.raises(ValueError, match="padded on the left"):
+        trained(ids.flip(1))
     with pytest.raises(ValueError, match="attention_mask is"):
         trained(ids, mask[:, :-1])
 
