@@ -25,6 +25,7 @@ OLDER = (
     "These results are of a version that scored every arm at one guidance{guidances}. Feedback acts like guidance, so "
     "FID and R@3 at one guidance compare different points of two curves."
 )
+CHOSEN = "Each arm's figures are at the guidance that its seeds chose on val. The points of the curves over guidance:"
 ALONG = (
     "Along the curves over guidance, means over seeds, linear between the points and never beyond them; intervals are "
     "Student's t with the jackknife's standard error over seeds (for one seed, over replications):"
@@ -41,7 +42,9 @@ def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path,
     parts += [f"```sh\n{command}\n```", _cost(found)]
     for label, arms in found.items():
         parts += [f"## {label}", _older(arms), tables.figures_table(study, arms)]
-        parts += [tables.differences_table(study, arms), tables.guidance_table(study, arms)]
+        parts += [tables.differences_table(study, arms)]
+        if points := tables.guidance_table(study, arms):
+            parts += [CHOSEN, points]
         if along := tables.along_table(study, arms):
             parts += [ALONG, along]
         parts += [tables.convergence_table(study, arms), tables.levels_table(study, arms)]

@@ -64,8 +64,8 @@ class Study:
     settings: tuple[str, ...] = ()  # of every arm, unless the command line says otherwise
     may_coincide: bool = False  # titles state values, so that an arm may repeat what the recipe has already
     note: str = (
-        "Figures are on the test split, by the independent evaluator, with the guidance that val chooses for each arm. "
-        "Curves of the training are on val; those of masked tokens show the base level alone."
+        "Figures are on the test split, by the independent evaluator. Curves of the training are on val; those of "
+        "masked tokens show the base level alone."
     )
 
     def __post_init__(self) -> None:
