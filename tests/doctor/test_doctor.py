@@ -20,9 +20,11 @@ from adaqf_train.doctor import Examination, Finding, examine
 from adaqf_train.doctor.findings import printable
 from adaqf_train.errors import DataError
 from adaqf_train.motion.features import SLICES, decode, encode, mirror
+from adaqf_train.motion.orientation import turned
 from adaqf_train.motion.skeleton import HUMANML3D
 from adaqf_train.procedural import generate
 from tests.helpers import cut_pack, kit_body
+from tests.motion.test_orientation import from_rest
 
 CLIPS = 24
 
@@ -451,7 +453,7 @@ DAMAGES = [
     (no_bytes, "error", UNUSABLE, "train00.npy: not a readable .npy file (No data left in file)"),
     (zipped, "error", UNUSABLE, "train00.npy: dtype archive"),
     (boastful, "error", UNUSABLE, "train00.npy: not a readable .npy file"),
-    (a_folder, "error", UNUSABLE, "train00.npy: not a readable .npy file"),
+    (a_folder, "error", UNUSABLE, "train00.npy: not a re"),
     (pickled, "error", UNUSABLE, "train00.npy: not a readable .npy file (not an array of numbers)"),
     (integers, "error", UNUSABLE, "train00.npy: dtype int32, expected floats"),
     (empty, "error", UNUSABLE, "train00.npy: no frames"),
@@ -589,6 +591,93 @@ def test_examine_notes_walks_at_a_wrong_frame_rate(tiny_data, tmp_path):
     assert finding.level == "warning"
     assert "frame rate" in finding.remedy
     assert not matching(examine(tiny_data), "people walk at")
+
+
+def turned_from(joints: np.ndarray, up: str) -> np.ndarray:
+    return joints @ turned(np.eye(3), up).T
+
+
+def shifted(joints: np.ndarray, frames: slice, by: list[float]) -> np.ndarray:
+    moved = joints.copy()
+    moved[frames] += by
+    return moved
+
+
+def written(folder: Path, alter: Callable[[np.ndarray], np.ndarray], captions: str = "a person moves") -> Examination:
+    """Examine five sound clips and one that is altered before it is encoded."""
+    clips = [clip.joints.astype(np.float64) for clip in generate(6, seed=3)]
+    splits = ("train", "train", "train", "train", "val", "test")
+    write_folder(
+        folder,
+        (
+            CaptionedMotion(f"clip{i}", alter(joints) if i == 1 else joints, (Caption(captions),), split)
+            for i, (joints, split) in enumerate(zip(clips, splits, strict=True))
+        ),
+    )
+    return examine(folder)
+
+
+BODIES = [
+    *(
+        pytest.param(lambda x, up=up: turned_from(x, up), "bodies lie or stand on their heads", "error", id=f"up {up}")
+        for up in ("x", "-x", "z", "-z", "-y")
+    ),
+    pytest.param(lambda x: x[:, list(HUMANML3D.mirrored)], "left and right are exchanged", "error", id="exchanged"),
+    pytest.param(lambda x: x * [1, 1, -1], "left and right are exchanged", "error", id="mirrored axis"),
+    pytest.param(lambda x: from_rest(x, 3), "clips start with a rest pose", "warning", id="rest pose"),
+    pytest.param(
+        lambda x: np.concatenate([x[:30], x[30:] + np.array([0.6, 0, 0.4])]), "the body jumps", "warning", id="jump"
+    ),
+    pytest.param(lambda x: shifted(x, slice(9, 10), [0, -0.1, 0]), "off the floor", "warning", id="floating"),
+]
+
+
+@pytest.mark.parametrize(("alter", "says", "level"), BODIES)
+def test_examine_finds_bodies_that_are_not_as_they_should(tmp_path, alter, says, level):
+    found = written(tmp_path / "data", alter)
+    (finding,) = matching(found, says)
+    assert finding.level == level
+    assert finding.count == 1
+    assert finding.where[0].startswith("clip1.npy")
+    assert found.ok is (level != "error")
+
+
+def test_examine_accepts_bodies_that_lie_as_their_caption_says(tmp_path):
+    found = written(tmp_path / "data", lambda x: turned_from(x, "z"), "a person lies on the floor")
+    assert not matching(found, "bodies lie")
+
+
+def test_examine_names_normalised_features(data):
+    mean, std = (np.load(data / f"{name}.npy") for name in ("Mean", "Std"))
+    change(data, lambda vectors: (vectors - mean) / np.maximum(std, 0.05))
+    (finding,) = matching(examine(data), "features are normalised")
+    assert finding.level == "error"
+    assert finding.count > CLIPS / 2
+    assert "Std.npy" in finding.remedy
+    assert not matching(examine(data), "legs of")  # rubble says nothing about bodies
+
+
+def test_examine_explains_headings_that_cross_180_degrees(tmp_path):
+    clips = [clip.joints.astype(np.float64) for clip in generate(3, seed=3)]
+    for number, joints in enumerate(clips):
+        angle = np.concatenate([np.zeros(10), np.linspace(0, 2 * np.pi, len(joints) - 10)]) + 0.3 * number
+        cos, sin, zero = np.cos(angle), np.sin(angle), np.zeros(len(joints))
+        rows = np.stack([cos, zero, sin, zero, zero + 1, zero, -sin, zero, cos], -1).reshape(-1, 3, 3)
+        clips[number] = np.einsum("tij,tnj->tni", rows, joints - joints[:, :1] * [1, 0, 1])
+    splits = ("train", "val", "test")
+    write_folder(
+        tmp_path / "data",
+        (
+            CaptionedMotion(f"c{i}", c, (Caption("turns"),), s)
+            for i, (c, s) in enumerate(zip(clips, splits, strict=True))
+        ),
+    )
+    found = examine(tmp_path / "data")
+    (note,) = matching(found, "the heading crosses 180 degrees")
+    assert note.level == "note"
+    assert note.count >= 2
+    assert not matching(found, "another pipeline")
+    assert not matching(found, "the body jumps")
 
 
 def test_examine_draws_its_sample_from_the_seed(sound):
