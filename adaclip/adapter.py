@@ -19,7 +19,7 @@ from adaclip.config import AdaCLIPError, LoRASettings
 from adaclip.factors import PREFIX, Factor, mixed, plain_lora, without_residual
 from adaclip.files import read_json, write_json
 from adaclip.integrity import CHANGED, DIGESTS, check_digests
-from adaclip.lora_config import CONFIG, adapter_config, peft_config, residual_init
+from adaclip.lora_config import CONFIG, LORA_RECORD, adapter_config, check_lora_digest, peft_config, residual_init
 from adaclip.lora_files import WEIGHTS, other_tools, read_tensors, read_weights, under_names_of
 from adaclip.towers import tower_for, tower_of_class
 
@@ -174,7 +174,9 @@ def _attached(build: Callable[[StoredAdapter], PeftModel], model: nn.Module, pla
     except Exception as error:  # peft checks little: a wrong type fails at its first use
         raise _misfit(place, model, error) from error
     _fill(wrapped, name, stored)
-    check_digests(place, CHANGED)
+    if place.is_dir():  # last, because the messages above say more
+        check_lora_digest(adapter_config(place), settings_of(place).get(LORA_RECORD), place / CONFIG)
+        check_digests(place, CHANGED)
     return wrapped
 
 

@@ -93,7 +93,8 @@ class _Watch:
 
     def __init__(self, text_model: PeftModel) -> None:
         self.text_model = text_model
-        self._children = [(m._modules, tuple(m._modules.values())) for m in text_model.modules()]
+        # Without modules that have no parts: an adapter, too, is added where parts are.
+        self._children = [(m._modules, tuple(m._modules.values())) for m in text_model.modules() if m._modules]
         self._layers = _lora_layers(text_model)
         # Tables and keys instead of tensors, because `load_state_dict(assign=True)` and others replace the tensors.
         self._slots = [
@@ -161,13 +162,19 @@ class InferenceWeights:
         self._lock = threading.Lock()
 
     def get(
-        self, text_model: PeftModel, adapter: str | None, strength: float = 1.0
+        self, text_model: PeftModel, adapter: str | None, strength: float = 1.0, *, follow_peft: bool = False
     ) -> tuple[CLIPTextModelWithProjection, int]:
-        """Return the merged model (None: the base), and a number that identifies this state of the weights."""
-        key = (adapter, strength)
+        """Return the merged model (None: the base), and a number that identifies this state of the weights.
+
+        With `follow_peft`, the base takes the adapter's place while peft's own `disable_adapter` is in force.
+        """
         with self._lock:
             if self._watch is None or not self._watch.covers(text_model):
                 self._watch = _Watch(text_model)
+            if follow_peft and self._watch.disabled():
+                adapter = None
+            key = (adapter, 1.0 if adapter is None else strength)
+            strength = key[1]
             if key not in self._kept or not self._kept[key].current(*self._watch.facts(adapter)):
                 self._kept.pop(key, None)  # first, so that the old and the new copy never exist together
                 while len(self._kept) >= MERGED_COPIES:
@@ -176,13 +183,6 @@ class InferenceWeights:
                 self._kept[key] = _Merged(self._watch, adapter, strength, self._state)
             self._kept.move_to_end(key)
             return self._kept[key].model, self._kept[key].state
-
-    def disabled(self, text_model: PeftModel) -> bool:
-        """Tell whether peft's own `disable_adapter` is in force."""
-        with self._lock:
-            if self._watch is None or not self._watch.covers(text_model):
-                self._watch = _Watch(text_model)
-            return self._watch.disabled()
 
     def clear(self) -> None:
         """Drop all merged weights."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from adaclip.files import FileError, check_regular, read_json, write_json
@@ -20,9 +20,10 @@ CHANGED = f"Download or save it again, or delete {DIGESTS} if you changed it on 
 FREE = ("README.md", DIGESTS)  # cards may be edited, and nothing reads them
 
 
-def write_digests(folder: Path) -> None:
-    """Record the digest of every file at any depth of a folder, apart from cards and hidden files."""
-    write_sealed(folder / DIGESTS, {"files": {name: sha256_of(folder / name) for name in _names(folder)}})
+def write_digests(folder: Path, *, free: Collection[str] = ()) -> None:
+    """Record the digest of every file at any depth of a folder, apart from cards, hidden files and those in `free`."""
+    names = [name for name in _names(folder) if name not in free]
+    write_sealed(folder / DIGESTS, {"files": {name: sha256_of(folder / name) for name in names}})
 
 
 def check_digests(folder: Path, remedy: str, *, whole: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 import time
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 CONFIG = "adapter_config.json"
+LORA_RECORD = "lora_sha256"  # in adaclip.json
 LARGEST_RANK = 4096
 PATTERN_LENGTH, PATTERNS = 2000, 2000
 PATTERN_SECONDS = 0.5  # of processor time, all patterns together; usual ones take a few milliseconds
@@ -108,6 +111,22 @@ def _check_supported(path: Path, config: Mapping[str, object]) -> None:
 def _init(config: Mapping[str, object]) -> object:
     init = config.get("init_lora_weights", True)
     return init.lower() if isinstance(init, str) else True if init is None else init
+
+
+def lora_digest(config: Mapping[str, object]) -> str:
+    """Return a SHA-256 of the fields that the vectors depend on, which an edit of the base's name leaves as it is."""
+    fields = (_REQUIRED | _OPTIONAL).keys() - {"base_model_name_or_path", "task_type", "revision", "lora_dropout"}
+    kept = {name: config[name] for name in sorted(fields) if config.get(name)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def check_lora_digest(config: Mapping[str, object], record: object, path: Path) -> None:
+    """Raise AdaCLIPError if an adapter's configuration is not the recorded one (None: by an earlier version)."""
+    if record is not None and record != lora_digest(config):
+        raise AdaCLIPError(
+            f"{path}: changed since it was saved: rank, scale or modules are not the recorded ones. Download or save "
+            f"it again, or delete {LORA_RECORD} in adaclip.json and digests.json if you changed it on purpose."
+        )
 
 
 def residual_init(config: Mapping[str, object]) -> str | None:

@@ -331,12 +331,11 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
     ) -> PromptEncoder:
         if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise ValueError(f"strength must be a finite number, got {strength!r}.")
-        if adapter is None and (self._disabled or self._weights.disabled(self.text_model)):
-            adapter = BASE
-        elif adapter not in (None, BASE):
+        if adapter not in (None, BASE):
             self._check_adapter(adapter)
-        chosen = None if adapter == BASE else adapter or self.active_adapter
-        model, state = self._weights.get(self.text_model, chosen, 1.0 if chosen is None else float(strength))
+        base = adapter == BASE or (adapter is None and self._disabled)
+        chosen = None if base else adapter or self.active_adapter
+        model, state = self._weights.get(self.text_model, chosen, float(strength), follow_peft=adapter is None)
         padding, longest = self.tokenizer.pad_token_id, self.tokenizer.model_max_length
         place = model.device if on_device else CPU
         key = (state, *self.pooling.state())

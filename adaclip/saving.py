@@ -14,7 +14,7 @@ from adaclip.card import CardDetails, model_card
 from adaclip.files import atomic_folder, check_replaceable, write_json
 from adaclip.inference import merge
 from adaclip.integrity import write_digests
-from adaclip.lora_config import CONFIG, adapter_config
+from adaclip.lora_config import CONFIG, LORA_RECORD, adapter_config, lora_digest
 from adaclip.lora_files import flatten
 from adaclip.openai_bases import weights_of
 
@@ -69,6 +69,7 @@ class SavingMixin:
             write_json(staging / CONFIG, config)
             settings = {"adaclip_version": __version__, "pooling": self.pooling.name}
             settings[RECORD] = base_record(merge(self.text_model, None, share=True))
+            settings[LORA_RECORD] = lora_digest(config)
             if self.base_revision is not None:
                 settings["base_revision"] = self.base_revision
             write_json(staging / SETTINGS, settings | details.as_dict())
@@ -76,7 +77,9 @@ class SavingMixin:
             (staging / CARD).write_text(model_card(config, details, base_revision=self.base_revision), encoding="utf-8")
             if local is not None and with_base:
                 self.copy_base(local, staging / BASE)
-            write_digests(staging)
+            write_digests(
+                staging, free=(CONFIG,)
+            )  # other programs may edit it; LORA_RECORD has what the vectors depend on
         return folder
 
     def copy_base(self, local: Path, folder: Path) -> Path:

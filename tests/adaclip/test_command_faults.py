@@ -14,7 +14,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from adaclip import AdaCLIP, exports
+from adaclip import AdaCLIP, AdaCLIPError, exports
 from adaclip.cli import main
 from tests.helpers import FLOAT32, deviation
 
@@ -83,7 +83,16 @@ def test_rows_follow_lines(
     assert (tmp_path / "b.jsonl").read_bytes() == (tmp_path / "a.jsonl").read_bytes()
 
 
+def forget_digests(adapter: Path) -> None:
+    (adapter / "digests.json").unlink()
+    settings = json.loads((adapter / "adaclip.json").read_text())
+    del settings["lora_sha256"]
+    (adapter / "adaclip.json").write_text(json.dumps(settings))
+
+
 def damage(adapter: Path, how: str) -> None:
+    """Change an adapter of an earlier version, which has no digests."""
+    forget_digests(adapter)
     settings, config = adapter / "adaclip.json", adapter / "adapter_config.json"
     weights = adapter / "adapter_model.safetensors"
     if how.startswith(("{", "[")):
@@ -223,3 +232,13 @@ def test_similarity_is_the_cosine(encoder: AdaCLIP) -> None:
     vectors = encoder.encode(tiny.PROMPTS)
     expected = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
     assert deviation(encoder.similarity(vectors, vectors.numpy()), expected) < FLOAT32
+
+
+def test_edits_of_what_vectors_depend_on_are_noticed(adapter: Path) -> None:
+    config = adapter / "adapter_config.json"
+    kept = config.read_text()
+    config.write_text(json.dumps(json.loads(kept) | {"lora_alpha": 9}))
+    with pytest.raises(AdaCLIPError, match=r"adapter_config\.json: changed since it was saved"):
+        AdaCLIP.from_pretrained(adapter)
+    config.write_text(json.dumps(json.loads(kept) | {"task_type": "FEATURE_EXTRACTION", "lora_dropout": 0.5}))
+    assert AdaCLIP.from_pretrained(adapter).encode(["hi"]).isfinite().all()

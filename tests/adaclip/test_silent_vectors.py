@@ -84,6 +84,7 @@ def test_base_in_another_precision_or_form_is_the_same(movable: Path) -> None:
     )
     (movable.parent / "base" / "model.safetensors").unlink()
     assert deviation(AdaCLIP.from_pretrained(movable).encode(["hi"]), full) < FLOAT32
+    (movable / "digests.json").unlink()
     rewritten = json.loads((movable / "adaclip.json").read_text())
     del rewritten["base_text"]  # as earlier versions wrote it
     (movable / "adaclip.json").write_text(json.dumps(rewritten))
