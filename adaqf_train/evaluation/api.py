@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adaqf_train.config import EvaluationConfig, RunConfig
 from adaqf_train.data.dataset import MotionDataset
-from adaqf_train.errors import DataError
+from adaqf_train.errors import ConfigError, DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
 from adaqf_train.evaluation.manifest import manifest
@@ -55,6 +55,11 @@ def evaluate(
             "Give an evaluator that was trained on such data."
         )
     config = EvaluationConfig(replications=replications, seed=seed, **settings)
+    if config.guidances or config.procedural_test is not None:
+        raise ConfigError(
+            "Curves over guidance and procedural sets need a run: leave out guidances and procedural_test, or call "
+            "adaqf evaluate --run."
+        )
     run = replace(RunConfig(), evaluation=config)
     if hasattr(generate, "sampling"):
         run = replace(run, sampling=generate.sampling)

@@ -35,14 +35,16 @@ def compared(curves: Mapping[str, ArmCurve]) -> tuple[str, dict[str, Comparison]
     names = list(curves)
     if len(names) < 2:
         return (names[0] if names else ""), {}
-    first, found = names[0], {}
-    theirs = curves[first].replications()
-    for name in names[1:]:
-        ours = curves[name].replications()
-        n = min(len(ours), len(theirs))
-        if n:
-            found[name] = compare(ours[:n], theirs[:n], [curves[first].chosen] * n)
-    return first, found
+    first = names[0]
+    found = {name: against(curves[name], curves[first]) for name in names[1:]}
+    return first, {name: comparison for name, comparison in found.items() if comparison is not None}
+
+
+def against(ours: ArmCurve, theirs: ArmCurve) -> Comparison | None:
+    """Compare two curves over the replications that both have; None if they have none."""
+    rows = ours.replications(), theirs.replications()
+    n = min(map(len, rows))
+    return compare(rows[0][:n], rows[1][:n], [theirs.chosen] * n) if n else None
 
 
 def tables(curves: Mapping[str, ArmCurve]) -> Iterator[tuple[str, Rows]]:

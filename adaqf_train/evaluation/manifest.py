@@ -38,7 +38,7 @@ def manifest(
     return {
         **counts,
         "split": dataset.split,
-        "guidance_rule": config.evaluation.choose if config.evaluation.guidances else None,
+        "guidance_rule": config.evaluation.choose if config.evaluation.guidances else "none",
         "skeleton": dataset.skeleton.name,
         "data_fingerprint": dataset.fingerprint(),
         "data": data_counts(dataset),

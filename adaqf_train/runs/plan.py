@@ -182,6 +182,8 @@ def _evaluation(rehearsal: Rehearsal, samples: int, val: int, budget: float) -> 
     """All replications of both arms, with the motions of MultiModality, and their curves over guidance."""
     config, data = rehearsal.config, rehearsal.dataset
     evaluation, batch, unit = config.evaluation, config.sampling.batch, config.data.unit_frames
+    if evaluation.procedural_test is not None:
+        samples, val = evaluation.procedural_test, evaluation.procedural_val
     samples = min(samples, evaluation.samples or samples)
     several = min(evaluation.multimodality_texts or 0, samples) * evaluation.multimodality_repeats
     batches = evaluation.replications * (ceil(samples / batch) + ceil(several / batch))

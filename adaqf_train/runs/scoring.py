@@ -167,7 +167,7 @@ class Scoring:
         self.sets, self.dataset = None, self._split  # whose clips they name
         found = read_motions(path, self.dataset)
         # Real motions are scored in pools of the same size: fewer candidates make retrieval easier.
-        own, number = replace(self.config.evaluation, procedural_test=None), len(found)
+        own, number = replace(self.config.evaluation, procedural_test=None, guidances=()), len(found)
         evaluation = replace(own, pool=min(own.pool, number), diversity_pairs=min(own.diversity_pairs, number // 2))
         self.config = replace(self.config, evaluation=evaluation)
         name = path.stem if path.is_file() else path.resolve().name
@@ -176,7 +176,7 @@ class Scoring:
         theirs = self._row(name, found, self._progress("motions", key))
         rows = {"gt": self.row("gt"), name: theirs}
         counts = protocol.sample_counts(self.dataset, evaluation, motions=number)
-        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}}))
+        return Report.of(rows, self._manifest(counts, {"models": {}, "motions": {name: key}, "guidance_rule": None}))
 
     def retrieval(self) -> dict[str, dict[str, Row]]:
         """Retrieval of real motions by their captions and back (Table 8): {judge: {set: row}}."""

@@ -17,6 +17,7 @@ from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
+from adaqf_train.data.prepare.procedural_sets import origin_of
 from adaqf_train.encoders.moclip import align, save_aligned, schedule
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
 from adaqf_train.encoders.tuning import build_encoder, save_clip, save_text_model
@@ -74,6 +75,8 @@ class Pipeline:
         protocol.check_samples(self.dataset(self.config.evaluation.split))
         if self.config.validation.every is not None or self.config.evaluation.chooses:
             protocol.check_samples(self.dataset("val"))
+        if self.config.evaluation.procedural_test is not None:
+            origin_of(self.data)
         check_trackers(self.config.training.trackers)
         feedback = self.config.feedback
         if feedback.active and feedback.judge == "official":

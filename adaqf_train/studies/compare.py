@@ -8,7 +8,9 @@ from pathlib import Path
 
 from adaclip.integrity import read_sealed
 from adaqf_train.errors import ResultError
+from adaqf_train.evaluation import curve_report
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, YARDSTICKS, cell, sections
+from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
@@ -18,10 +20,10 @@ from adaqf_train.studies.statistics import differ, estimate
 # Reports that differ in one of these follow different protocols: their figures do not belong in one column.
 PROTOCOL = (
     *("protocol", "split", "data_fingerprint", "evaluator", "official"),
-    *("samples", "pool", "diversity_pairs", "replications", "multimodality"),
+    *("samples", "pool", "diversity_pairs", "replications", "multimodality", "guidance_rule", "procedural"),
 )
 # Reports of other programs' motions cannot have these, and their other figures still compare.
-OPTIONAL = ("official", "multimodality")
+OPTIONAL = ("official", "multimodality", "guidance_rule", "procedural")
 PAIRED = ("fid", "r_precision_3", "mm_dist", "skating")  # metrics whose differences over runs are shown
 
 Row = Mapping[str, Mapping[str, float | None]]
@@ -146,7 +148,7 @@ def _tables(
             [*retrieval, *beside],
         ),
     }
-    tables = {}
+    tables = _along(reports, labels)
     for title, (columns, candidates) in groups.items():
         shown = {name: label for name, label in columns.items() if any(name in row for _, row in candidates)}
         found = [(name, row) for name, row in candidates if any(metric in row for metric in shown)]
@@ -156,6 +158,22 @@ def _tables(
                 for name, row in found
             ]
     return tables
+
+
+def _along(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    """Each model's curve, minus its own report's baseline and minus the first report's model of its name."""
+    curves = [{name: ArmCurve.of(curve) for name, curve in report.get("curves", {}).items()} for report in reports]
+    rows = []
+    for number, (label, own) in enumerate(zip(labels, curves, strict=True)):
+        for name, curve in own.items():
+            others = {f"{label} {BASELINE}": own.get(BASELINE) if name != BASELINE else None}
+            others[f"{labels[0]} {name}"] = curves[0].get(name) if number else None
+            for title, other in others.items():
+                found = other and curve_report.against(curve, other)
+                if found:
+                    mine = {"model": f"{label} {name} (guidance {curve.chosen:g})", "minus": title}
+                    rows.append(mine | curve_report.comparison_row(found))
+    return {"Along the curves over guidance": rows} if rows else {}
 
 
 def _attributes(names: Sequence[str], prefix: str) -> dict[str, str]:

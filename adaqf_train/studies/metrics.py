@@ -5,6 +5,7 @@ from __future__ import annotations
 # In the order of the columns: title, and whether smaller is better (None: neither).
 METRICS: dict[str, tuple[str, bool | None]] = {
     "fid": ("FID ↓", True),
+    "fid_infinity": ("FID∞ ↓", True),
     "r_precision_1": ("R@1 ↑", False),
     "r_precision_3": ("R@3 ↑", False),
     "delta": ("R@3 − GT", None),

@@ -29,8 +29,9 @@ class Result:
     # What versions since curves over guidance store beside it.
     guidance: Mapping[str, object] = field(
         default_factory=dict
-    )  # `curves.ArmCurve`; the test figures are at its choice
+    )  # `curves.ArmCurve`; `test` is at the guidance it chose
     truth_val: Figures = field(default_factory=dict)  # the real motions' on val
+    floor: Figures = field(default_factory=dict)  # of one half of the real motions against the other half
 
     def save(self, folder: Path) -> Path:
         path = folder / f"{self.trial.name}.json"
@@ -44,7 +45,7 @@ def read(path: Path) -> Result:
     content = read_sealed(path, "Restore it, or delete it to run the trial again.")
     try:
         trial = Trial(**content["trial"] | {"settings": tuple(content["trial"]["settings"])})
-        newer = {part: content[part] for part in ("guidance", "truth_val") if part in content}
+        newer = {part: content[part] for part in ("guidance", "truth_val", "floor") if part in content}
         result = Result(trial, *(content[part] for part in ("test", "truth", "curve", "manifest")), **newer)
         if result.guidance:
             ArmCurve.of(result.guidance)

@@ -137,7 +137,7 @@ class TrialRunner:
                 else _means(scoring.score(f"{name}_R{level}", generator, weights, curve=False))
             )
             test |= {f"{metric}_R{level}": by_level[metric] for metric in ("fid", "r_precision_3")}
-        more = {}
+        more = {"floor": _means(scoring.floor())}
         if name in scoring.curves:
             more["guidance"] = scoring.curves[name].as_dict()
             test["guidance"] = scoring.curves[name].chosen

@@ -37,10 +37,11 @@ def figures_table(study: Study, results: Results) -> str:
     rows = [["", *(METRICS[metric][0] for metric in shown), "seeds"]]
     # The reference's ground truth comes first: other arms may have other extractors.
     in_order = [results.get(study.reference, {}), *results.values()]
-    truth = next((result.truth for found in in_order for result in found.values()), {})
-    real = [mean_attribute(truth) if metric == "attributes" else truth.get(metric) for metric in shown]
-    if any(value is not None for value in real):
-        rows.append(["ground truth", *(NONE if value is None else f"{value:.3f}" for value in real), ""])
+    first = next((result for found in in_order for result in found.values()), None)
+    for title, real in (("ground truth", first.truth), ("real, disjoint half", first.floor)) if first else ():
+        cells = [mean_attribute(real) if metric == "attributes" else real.get(metric) for metric in shown]
+        if any(value is not None for value in cells):
+            rows.append([title, *(NONE if value is None else f"{value:.3f}" for value in cells), ""])
     for name, arm in study.arms.items():
         found = results.get(name, {})
         means = [_mean(by_seed(found, metric)) for metric in shown] if found else [NOT_RUN] * len(shown)

@@ -37,3 +37,5 @@ def test_evaluate_gives_the_figures_of_a_runs_report(tiny_run, tiny_data):
     assert other.rows != found.rows
     with pytest.raises(ConfigError, match=r"evaluation\.pool must be at least 3"):
         evaluate(generate, dataset, tiny_run / "evaluator", pool=1)
+    with pytest.raises(ConfigError, match="need a run"):  # not ignored
+        evaluate(generate, dataset, tiny_run / "evaluator", guidances=(1.0, 2.0))

@@ -9,6 +9,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.errors import ConfigError, ResultError
+from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.studies.compare import compare
 from adaqf_train.studies.paper import TABLES, tables_of
 
@@ -101,6 +102,27 @@ def test_compare_shows_the_figures_of_older_reports(tmp_path):
     assert "| new adaqf | 1.000 ± 0.100 | 0.800 ± 0.010 | void |" in lines_of(told)
     assert "| old adaqf | 1.000 ± 0.100 | 0.800 ± 0.010 | – |" in lines_of(told)
     assert "Not every report states its protocol, official, multimodality" in told.markdown()
+
+
+def test_compare_shows_curves_over_guidance(tmp_path):
+    def curve(shift: float) -> dict:
+        points = {1.0: (2.7 + shift, 0.70), 2.0: (4.7 + shift, 0.80)}
+        rows = {g: [{"fid": fid + n, "r_precision_3": r} for n in (0, 0.1)] for g, (fid, r) in points.items()}
+        return ArmCurve(1.0, rows).as_dict()
+
+    paths = [
+        report(tmp_path / name, 1.0, curves={"baseline": curve(0.0), "adaqf": curve(shift)}, guidance_rule="fid")
+        for name, shift in (("a", -0.5), ("b", -0.7))
+    ]
+    found = compare(paths).tables["Along the curves over guidance"]
+    minus = {(row["model"], row["minus"]): row["FID at the same R@3 ↓"] for row in found}
+    assert minus["a adaqf (guidance 1)", "a baseline"] == "-0.500 ± 0.000 (at 0.700)"
+    assert minus["b adaqf (guidance 1)", "a adaqf"] == "-0.200 ± 0.000 (at 0.700)"
+    assert minus["b baseline (guidance 1)", "a baseline"] == "+0.000 ± 0.000 (at 0.700)"
+    assert "Along the curves" not in compare([report(tmp_path / "older", 1.0)]).markdown()
+    fixed = report(tmp_path / "fixed", 1.0, guidance_rule="none")
+    with pytest.raises(ResultError, match="guidance_rule: fid, none"):
+        compare([paths[0], fixed])
 
 
 def test_compare_shows_retrieval_beside_table_8(tmp_path):

@@ -98,10 +98,12 @@ def test_study_keeps_curves_over_guidance_and_does_not_mix_versions(command, stu
     assert {point["guidance"] for point in kept["guidance"]["test"]} == {1, 2}
     assert kept["test"]["guidance"] == kept["guidance"]["chosen"] in (1, 2)
     assert {"r_precision_3", "r_precision_3_extractors"} <= kept["truth_val"].keys()
+    assert kept["floor"]["fid"] > 0
     page = (docs(command) / "components.md").read_text()
     assert "| 1 of 1 |" in page
+    assert "| real, disjoint half |" in page
     # As an earlier version would have left it.
-    older = kept | {"guidance": {}}
+    older = kept
     for name in ("guidances", "choose", "curve_replications"):
         del older["manifest"]["config"]["evaluation"][name]
     path.write_text(json.dumps({name: older[name] for name in ("trial", "test", "truth", "curve", "manifest")}))

@@ -52,7 +52,7 @@ def procedural_sets(folder: Path, sizes: SetSizes) -> Path:
     Each set is a split list of that folder, whose statistics are those of the data set. It lies with the data set's
     cache. DataError if the data set is not procedural, or the folder cannot be written.
     """
-    made = _origin(folder)
+    made = origin_of(folder)
     key = {"version": VERSION, "origin": made, "sizes": vars(sizes), "statistics": _statistics_of(folder)}
     place = cache.place_of(folder) / f"procedural-{digest(key)}"
     try:
@@ -85,7 +85,8 @@ def indices(sizes: SetSizes, seed: int) -> dict[str, list[int]]:
     return found
 
 
-def _origin(folder: Path) -> Mapping[str, object]:
+def origin_of(folder: Path) -> Mapping[str, object]:
+    """How a procedural data set was made: clips, seed, and another skeleton; DataError if it is not procedural."""
     path = folder / ORIGIN
     made = read_json(path).get("synthetic") if path.is_file() else None
     if made is None:
