@@ -108,20 +108,20 @@ def write_json(path: Path, content: object) -> None:
         staging.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def check_regular(path: Path) -> None:
-    """Raise FileError for a pipe, a device or a folder; FileNotFoundError if there is nothing."""
+def check_regular(path: Path, kind: type[Exception] = FileError) -> None:
+    """Raise FileError, or another error, for a pipe, a device or a folder; FileNotFoundError if there is nothing."""
     # A pipe without a writer blocks as soon as it is opened, and some devices never end.
     if not stat.S_ISREG(path.stat().st_mode):
-        raise FileError(f"{path}: not a regular file. Give a file.")
+        raise kind(f"{path}: not a regular file. Give a file.")
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Read a regular file; raise FileError for a pipe, a device, a folder, and for more than `most` bytes."""
-    check_regular(path)
+def read_bytes(path: Path, most: int = MOST_BYTES, kind: type[Exception] = FileError) -> bytes:
+    """Read a regular file; raise FileError, or another error, for anything else, and for more than `most` bytes."""
+    check_regular(path, kind)
     with path.open("rb") as file:
         content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
     if content is None or len(content) > most:
-        raise FileError(f"{path}: more than {most:,} bytes, far too large for what it should be. Give another file.")
+        raise kind(f"{path}: more than {most:,} bytes, far too large for what it should be. Give another file.")
     return content
 
 

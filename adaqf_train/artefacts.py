@@ -9,13 +9,19 @@ from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
-from adaclip.files import FileError, atomic_folder, read_json, write_json
+from adaclip.files import FileError, atomic_folder, check_regular, read_json, write_json
 from adaclip.integrity import check_digests, write_digests
 from adaqf_train.errors import ArtefactError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MOST_HEADER = 4 << 20  # bytes of a safetensors header; the largest networks here have 100 kB
+SMALL = 1_000_000  # numbers
 ADVICE = "Train it again or give another run."
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,10 +44,44 @@ def save_network(folder: Path, network: nn.Module, config: Mapping[str, object])
 def load_network(folder: Path, build: Callable[[dict], Network], also: Sequence[str] = ()) -> Network:
     """The network that `build` makes from config.json, in eval mode and with every tensor, or ArtefactError."""
     with reading(folder, (CONFIG, WEIGHTS, *also)):
-        network = build(read_json(folder / CONFIG))
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        config, tensors = read_json(folder / CONFIG), read_tensors(folder / WEIGHTS)
+        with room_for(tensors):
+            network = build(config)
+        network.load_state_dict(tensors)
     check_unchanged(folder)
     return network.eval()
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ValueError for a header of absurd size, which takes minutes to read."""
+    check_regular(path)
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > MOST_HEADER:
+        raise ValueError(f"{path.name} lists {header:,} bytes of tensors, more than {MOST_HEADER:,}")
+    return load_file(path)
+
+
+@contextmanager
+def room_for(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within this context, building a network far larger than the tensors that are to fill it is a ValueError.
+
+    It is raised as soon as a parameter is registered, before its memory is written and thus taken.
+    """
+    held, made = sum(value.numel() for value in tensors.values()), 0
+
+    def count(module: nn.Module, name: str, value: Tensor | None) -> None:
+        nonlocal made
+        made += 0 if value is None else value.numel()
+        if made > 2 * held + SMALL:
+            raise ValueError(f"{CONFIG} describes more numbers than the {held:,} in its weights")
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_unchanged(folder: Path, advice: str = ADVICE) -> None:

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from adaclip.config import LORA_MODULES, LoRASettings
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, Share, at_least, require
+from adaqf_train.config.schema import (
+    Count,
+    Group,
+    Layers,
+    Natural,
+    NotNegative,
+    Positive,
+    Share,
+    Width,
+    at_least,
+    at_most,
+    require,
+)
 from adaqf_train.errors import ConfigError
 
 POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the data at hand
@@ -16,13 +28,13 @@ POCKET_BASE = "pocket"  # encoder.base: train the small still-pose CLIP on the d
 class TransformerSizes(Group, name="transformer"):
     """Sizes of a transformer."""
 
-    width: Count = 512
+    width: Width = 512
     """Width of the transformer."""
-    layers: Count = 8
+    layers: Layers = 8
     """Layers of the transformer."""
-    heads: Count = 4
+    heads: Width = 4
     """Attention heads of each layer."""
-    feedforward: Count = 1024
+    feedforward: Width = 1024
     """Hidden width of each layer's MLP."""
 
     def __post_init__(self) -> None:
@@ -61,12 +73,12 @@ class ContrastiveFit(Group, name="fit"):
 class PocketClipConfig(TransformerSizes, ContrastiveFit, name="pocket_clip"):
     """The miniature of CLIP: a text tower trained against single still poses."""
 
-    vocabulary: Annotated[int, at_least(514)] = 1000
+    vocabulary: Annotated[int, at_least(514), at_most(1_000_000)] = 1000
     """Entries of its byte-pair encoding; 514 hold every byte (two each) and two special tokens."""
-    width: Count = 128
-    layers: Count = 4
-    feedforward: Count = 512
-    projection: Count = 128  # Width of the embedding that text and poses share.
+    width: Width = 128
+    layers: Layers = 4
+    feedforward: Width = 512
+    projection: Width = 128  # Width of the embedding that text and poses share.
     steps: Count = 300
     batch: Annotated[int, at_least(2)] = 128
     learning_rate: Positive = 1e-3
@@ -98,10 +110,10 @@ class EncoderConfig(Group, name="encoder"):
 class ExtractorConfig(ContrastiveFit, name="extractors"):
     """The text and motion extractors that give feedback: T2M's GRU design and sizes, about 55 epochs of HumanML3D."""
 
-    movement: Count = 512  # Channels of the movement convolution.
-    motion_hidden: Count = 1024  # Hidden width of the motion BiGRU, per direction.
-    text_hidden: Count = 512  # Hidden width of the text BiGRU, per direction.
-    embedding: Count = 512  # Width of the embedding that text and motion share.
+    movement: Width = 512  # Channels of the movement convolution.
+    motion_hidden: Width = 1024  # Hidden width of the motion BiGRU, per direction.
+    text_hidden: Width = 512  # Hidden width of the text BiGRU, per direction.
+    embedding: Width = 512  # Width of the embedding that text and motion share.
     dropout: Share = 0.2  # Dropout of the movement convolution.
     noise: NotNegative = 0.0  # Standard deviation of the noise on normalised motions while the extractors are trained.
     objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
@@ -117,9 +129,9 @@ class ExtractorConfig(ContrastiveFit, name="extractors"):
 class EvaluatorConfig(SequenceTransformer, ContrastiveFit, name="evaluator"):
     """The independent evaluator: transformers instead of GRUs, another seed, its own word vectors (TMR's family)."""
 
-    width: Count = 256
-    layers: Count = 6
-    embedding: Count = 256  # Width of the embedding that text and motion share.
+    width: Width = 256
+    layers: Layers = 6
+    embedding: Width = 256  # Width of the embedding that text and motion share.
     temperature: Positive = 0.1  # Temperature of InfoNCE; TMR's.
     flipped: bool = False  # Add captions with one flipped word to the negatives.
     steps: Count = 30_000
@@ -134,7 +146,7 @@ class DenoiserConfig(SequenceTransformer, name="denoiser"):
     """decoder attends to the text (MDM's trans_dec); encoder starts its sequence with it (trans_enc)."""
     conditioning: Literal["tokens", "pooled", "both"] = "tokens"
     """Text states the denoiser sees: all tokens, the pooled vector (MDM's one-token memory), or both."""
-    frames_per_token: Count = 1
+    frames_per_token: Width = 1
     """Frames that one token of the sequence holds; more shortens the sequence, for machines without a GPU."""
 
     def __post_init__(self) -> None:
@@ -149,7 +161,7 @@ class DenoiserConfig(SequenceTransformer, name="denoiser"):
 class DiffusionConfig(Group, name="diffusion"):
     """Gaussian diffusion with x0-prediction on the cosine schedule (MDM)."""
 
-    steps: Annotated[int, at_least(2)] = 50  # Timesteps in training and inference (section 4.1).
+    steps: Annotated[int, at_least(2), at_most(10_000)] = 50  # Timesteps in training and inference (section 4.1).
     noisy_share: Share = 0.0
     """Share of the training items whose timestep is drawn from the noisiest fifth alone, where content is decided."""
     text_drop: Share = 0.1  # Probability of training without text, for classifier-free guidance; MDM's.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from adaqf_train.config import networks
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, require
+from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, at_most, require
 from adaqf_train.config.training import (
     MIN_SAMPLES,
     AlignmentConfig,
@@ -27,7 +27,7 @@ SchedulerName = Literal["ddpm", "ddim", "dpm++"]
 class SyntheticConfig(Group, name="synthetic"):
     """The procedural data set that `demo` generates."""
 
-    clips: Annotated[int, at_least(100)] = 3000
+    clips: Annotated[int, at_least(100), at_most(1_000_000)] = 3000
     """Clips in all three splits; fewer than 100 would leave a split without use."""
     seed: Natural = 0  # Seed of motions and captions.
 

@@ -7,8 +7,8 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 import numbers
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +33,11 @@ def at_least(low: float) -> Bound:
     return Bound(f"at least {low:g}", lambda value: value >= low)
 
 
+def at_most(high: int) -> Bound:
+    """The bound `value <= high`, of sizes that a stray digit would turn into terabytes."""
+    return Bound(f"at most {high:,}", lambda value: value <= high)
+
+
 def within(interval: str) -> Bound:
     """The bound of an interval in mathematical notation, such as "[0, 1)"."""
     low, high = map(float, interval[1:-1].split(","))
@@ -40,8 +45,10 @@ def within(interval: str) -> Bound:
     return Bound(f"in {interval}", lambda v: low <= v <= high and (left or v != low) and (right or v != high))
 
 
-Count = Annotated[int, at_least(1)]
-Natural = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1), at_most(10**9)]
+Width = Annotated[int, at_least(1), at_most(65_536)]  # of a layer
+Layers = Annotated[int, at_least(1), at_most(200)]
+Natural = Annotated[int, at_least(0), at_most(2**63 - 1)]
 Positive = Annotated[float, Bound("positive", lambda value: value > 0)]
 NotNegative = Annotated[float, at_least(0)]
 Share = Annotated[float, within("[0, 1)")]
@@ -185,7 +192,7 @@ def _fault(hint: object, value: object) -> str | None:
     if hint is int:
         return None if number and isinstance(value, numbers.Integral) else "a whole number"
     if hint is float:
-        finite = number and isinstance(value, numbers.Real) and math.isfinite(value)
+        finite = number and isinstance(value, numbers.Real) and abs(value) <= sys.float_info.max
         return None if finite else "a finite number"
     if hint is bool:
         return None if isinstance(value, bool) else "true or false"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from adaclip.files import FileError, check_regular, read_bytes
+from adaclip.files import check_regular, read_bytes
 from adaqf_train.data.layout import TEXTS, VECTORS, Caption, parse_lines
 from adaqf_train.errors import DataError
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
@@ -91,11 +91,11 @@ class ClipFiles:
         where = self.text_place(name)
         try:
             if self.archive is None:
-                return read_bytes(Path(where), MOST_TEXT)
+                return read_bytes(Path(where), MOST_TEXT, DataError)
             with self._open.open(self._entries[name]) as file:
                 content = file.read(MOST_TEXT + 1)
-        except FileError as error:
-            raise DataError(str(error)) from error
+        except DataError:
+            raise
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(f"{where}: cannot be read ({error}). Restore it from the distributed data set.") from error
         if len(content) > MOST_TEXT:
@@ -130,8 +130,8 @@ def load_array(path: Path) -> np.ndarray:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
-    except FileError as error:
-        raise DataError(str(error)) from error
+    except DataError:
+        raise
     except BROKEN_ARRAY as error:
         # For unknown content numpy suggests unpickling, which is unsafe.
         reason = "not an array of numbers" if "pickle" in str(error) else error
@@ -145,10 +145,10 @@ def load_array(path: Path) -> np.ndarray:
 
 def _check_array_size(path: Path) -> None:
     """ValueError if a .npy file's header claims more than the file holds: numpy would reserve the memory first."""
-    check_regular(path)
+    check_regular(path, DataError)
     size = path.stat().st_size
     if size > MOST_ARRAY:
-        raise FileError(f"{path}: {size:,} bytes, more than {MOST_ARRAY:,}. Split it into several files.")
+        raise DataError(f"{path}: {size:,} bytes, more than {MOST_ARRAY:,}. Split it into several files.")
     with path.open("rb") as file:
         if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
             return  # numpy says what it is

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adaclip.files import FileError, atomic_file, atomic_folder, read_bytes, write_json
+from adaclip.files import atomic_file, atomic_folder, read_bytes, write_json
 from adaqf_train.config import digest
 from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
@@ -92,10 +92,7 @@ def parse_caption(line: str) -> Caption:
 
 def text_lines(path: Path) -> list[str]:
     """The stripped lines of a UTF-8 file that are not blank."""
-    try:
-        content = read_bytes(path, MOST_LINES)
-    except FileError as error:
-        raise DataError(str(error)) from error
+    content = read_bytes(path, MOST_LINES, DataError)
     return [line.strip() for line in _decoded(content, path).splitlines() if line.strip()]
 
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from adaclip.files import FileError, read_bytes
+from adaclip.files import read_bytes
 from adaqf_train.errors import DataError
 
 OPCODES = 400_000  # of one file; MDM writes about four for each text
-LARGEST = 8 << 30  # bytes of one file
+LARGEST = 1 << 30  # bytes of one file
 LONGEST = 1 << 40  # an axis of an array
 NUMBERS = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 TEXT = re.compile(r"[<>|=]?U(\d{1,6})")
@@ -357,11 +357,11 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def _guarded(path: Path, what: str, remedy: str, read: Callable[[bytes], Plain]) -> Plain:
     try:
-        return read(read_bytes(path, LARGEST))
+        return read(read_bytes(path, LARGEST, DataError))
     except FileNotFoundError:
         raise DataError(f"{path}: missing. {remedy}") from None
-    except FileError as error:
-        raise DataError(str(error)) from error
+    except DataError:
+        raise
     except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, UnicodeError, SyntaxError) as error:
         raise DataError(f"{path}: not {what} ({_short(error)}). {remedy}") from error
     except (MemoryError, RecursionError) as error:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from adaclip import AdaCLIP
@@ -16,11 +15,12 @@ from adaclip.card import CardDetails
 from adaclip.files import atomic_folder, check_replaceable, read_json
 from adaclip.hub import LoadOptions, fetch_files
 from adaclip.integrity import CHANGED, DIGESTS, write_digests
-from adaqf_train.artefacts import CONFIG, WEIGHTS, check_unchanged, reading, write_network
+from adaqf_train.artefacts import CONFIG, WEIGHTS, check_unchanged, read_tensors, reading, room_for, write_network
 from adaqf_train.encoders.tuning import save_text_model
 from adaqf_train.errors import ArtefactError
 from adaqf_train.generators import registry
 from adaqf_train.generators.card import generator_card
+from adaqf_train.motion.skeleton import skeleton_of_width
 
 if TYPE_CHECKING:
     from adaqf_train.generators.base import MotionGenerator
@@ -78,11 +78,13 @@ def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions
     files = (WEIGHTS,) if "family" in config else (DENOISER, STATISTICS)
     with reading(folder, files, ADVICE):
         encoder = AdaCLIP.from_pretrained(folder / ENCODER, **vars(options.for_base()))
-        blank = torch.ones(config["features"])
-        generator = family.generator.build(encoder, blank.clone(), blank, config)
+        blank = torch.ones(skeleton_of_width(config["features"]).features)
+        tensors = _state(folder, files)
+        with room_for(tensors):
+            generator = family.generator.build(encoder, blank.clone(), blank, config)
         generator.unit_frames = config.get("unit_frames", generator.unit_frames)
         generator.max_frames = config.get("max_frames", generator.max_frames)
-        generator.load_state_dict(_state(folder, files))
+        generator.load_state_dict(tensors)
         _check(generator)
     check_unchanged(folder, CHANGED)
     for network in generator.children():
@@ -92,9 +94,9 @@ def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions
 
 def _state(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
     if files == (WEIGHTS,):
-        return load_file(folder / WEIGHTS)
-    denoiser = {f"denoiser.{name}": value for name, value in load_file(folder / DENOISER).items()}
-    return denoiser | load_file(folder / STATISTICS)
+        return read_tensors(folder / WEIGHTS)
+    denoiser = {f"denoiser.{name}": value for name, value in read_tensors(folder / DENOISER).items()}
+    return denoiser | read_tensors(folder / STATISTICS)
 
 
 def _resolve(folder_or_repo: str, options: LoadOptions) -> Path:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
 from adaclip.files import atomic_folder, read_json, write_json
 from adaclip.integrity import write_digests
 from adaclip.loading import load_tokenizer
-from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, reading, write_network
+from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, read_tensors, reading, write_network
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig
 from adaqf_train.errors import ArtefactError
 from adaqf_train.judges.extractors import Extractors
@@ -70,7 +70,7 @@ def load_evaluator(folder: Path) -> tuple[Matcher, PreTrainedTokenizerBase, tupl
         lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])),
     )
     tokenizer = _tokenizer(folder)
-    statistics = load_file(folder / STATISTICS)
+    statistics = read_tensors(folder / STATISTICS)
     return matcher, tokenizer, (statistics["mean"].numpy(), statistics["std"].numpy())
 
 

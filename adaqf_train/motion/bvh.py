@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaclip.files import read_bytes
 from adaqf_train.errors import DataError
 from adaqf_train.motion import kinematics, rotations
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
 _SPELLED = {channel.lower(): channel for channel in CHANNELS}
+MOST_JOINTS = 2000  # bodies with fingers, faces and clothes have hundreds
 AGAIN = "Export the file again."
 
 
@@ -92,7 +94,7 @@ def read_bvh(path: str | Path, *, limit: int | None = None) -> Bvh:
 
 
 def _lines(path: Path) -> list[str]:
-    content = path.read_bytes()
+    content = read_bytes(path, kind=DataError)
     if not content.strip():
         raise DataError(f"{path}: the file is empty. {AGAIN}")
     try:
@@ -133,6 +135,7 @@ def _hierarchy(path: Path, lines: Sequence[str]):
     """Joint names, parents, offsets (J, 3) and channels of the HIERARCHY section."""
     words = _Words(path, lines)
     names: list[str] = []
+    taken: set[str] = set()
     parents: list[int] = []
     offsets: dict[int, list[float]] = {}
     channels: dict[int, tuple[str, ...]] = {}
@@ -146,16 +149,19 @@ def _hierarchy(path: Path, lines: Sequence[str]):
                 raise words.error(f"{word} is out of place: a file has one ROOT, first of all. Split the bodies.")
             if keyword != "ROOT" and not inside:
                 raise words.error(f"{word} belongs to no joint. {AGAIN}")
+            if len(names) == MOST_JOINTS:
+                raise words.error(f"more than {MOST_JOINTS:,} joints. Export the body alone.")
             name = _name(words)
             if keyword == "END":
                 name = f"{names[inside[-1]]}_end"
-                while name in names:
+                while name in taken:
                     name += "_end"
-            if name in names:
+            if name in taken:
                 raise words.error(f"a second joint is named {name}. Rename one of them.")
             parents.append(inside[-1] if inside else -1)
             inside.append(len(names))
             names.append(name)
+            taken.add(name)
         elif keyword == "}" and inside:
             inside.pop()
         elif keyword == "OFFSET" and inside:

@@ -52,6 +52,8 @@ def compare(paths: Sequence[Path], paper: Sequence[PaperTable] = (), *, mix: boo
         raise ResultError("Name at least one report.json.")
     reports = [_read(path) for path in paths]
     differing, unknown = _differences(reports)
+    if not differing:
+        _check_distinct(paths, reports)
     if differing and not mix:
         values = "; ".join(f"{key}: {', '.join(str(r.get(key)) for r in reports)}" for key in differing)
         raise ResultError(f"These reports are of different protocols ({values}). Use one protocol, or pass --mix.")
@@ -174,6 +176,17 @@ def _along(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, list[dic
                     mine = {"model": f"{label} {name} (guidance {curve.chosen:g})", "minus": title}
                     rows.append(mine | curve_report.comparison_row(found))
     return {"Along the curves over guidance": rows} if rows else {}
+
+
+def _check_distinct(paths: Sequence[Path], reports: Sequence[dict]) -> None:
+    """ResultError for two reports on the same weights, which would count as two seeds."""
+    seen: dict[str, Path] = {}
+    for path, report in zip(paths, reports, strict=True):
+        models = report.get("models")
+        key = models.get(ADAQF, str(models)) if isinstance(models, dict) and models else None
+        if key in seen:
+            raise ResultError(f"{path}: scores the same weights as {seen[key]}, so it is no other run. Leave one out.")
+        seen |= {} if key is None else {key: path}
 
 
 def _attributes(names: Sequence[str], prefix: str) -> dict[str, str]:

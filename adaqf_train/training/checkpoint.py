@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaclip.files import atomic_folder, remove_partial
 from adaclip.integrity import read_sealed, write_sealed
+from adaqf_train.artefacts import read_tensors
 from adaqf_train.errors import CheckpointError
 
 TENSORS, META = "tensors.safetensors", "checkpoint.json"
@@ -129,7 +130,7 @@ def read(folder: Path, state: TrainState) -> None:
         meta = read_sealed(folder / META, "")
         if _digest(folder / TENSORS) != meta["digest"]:
             raise ValueError("its tensors are not those that were written")
-        state.load(load_file(folder / TENSORS))
+        state.load(read_tensors(folder / TENSORS))
         if state.scaler is not None and meta["scaler"] is not None:
             state.scaler.load_state_dict(meta["scaler"])
         state.step, state.record = int(meta["step"]), dict(meta["record"])

@@ -18,6 +18,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
 from adaclip import AdaCLIP, AdaCLIPError, LoRASettings
 from adaclip.hub import CONFIG, WEIGHTS
+from adaclip.integrity import DIGESTS
 from tests.helpers import FLOAT32, deviation
 
 
@@ -41,6 +42,7 @@ def edit_weights(adapter: Path, change: Callable[[dict], object]) -> None:
 def edit_config(adapter: Path, **changes: object) -> None:
     path = adapter / CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    (adapter / DIGESTS).unlink(missing_ok=True)  # as who edits on purpose
 
 
 def test_save_and_load_give_the_same_bits(encoder: AdaCLIP, adapter: Path, base: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.cli import main
 from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.studies.definitions import FROZEN
@@ -187,7 +188,7 @@ def test_study_refuses_results_of_other_settings_or_evaluators(command, study, c
         contents = {path: path.read_text() for path in kept_in(command).iterdir()}
         path = next(path for path, content in contents.items() if _is_baseline(json.loads(content)["trial"]))
         content = contents[path]
-        path.write_text(json.dumps(_merged(json.loads(content), {"manifest": change})))
+        write_sealed(path, _merged(read_sealed(path, ""), {"manifest": change}))
         assert main(again) == 1
         assert message in capsys.readouterr().err
         path.write_text(content)

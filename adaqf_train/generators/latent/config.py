@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from adaqf_train.config import DenoiserConfig, DiffusionConfig, RunConfig, SamplingConfig, TrainingConfig
-from adaqf_train.config.schema import Count, Group, NotNegative, require
+from adaqf_train.config.schema import Group, Layers, NotNegative, Width, require
 from adaqf_train.generators.shared import FRAMES_PER_LATENT, POCKET_CODEC_TRAINING, POCKET_TRAINING
 
 
@@ -13,9 +13,9 @@ from adaqf_train.generators.shared import FRAMES_PER_LATENT, POCKET_CODEC_TRAINI
 class AutoencoderConfig(Group, name="autoencoder"):
     """The motion VAE whose latents are denoised (the idea of MLD and SALAD)."""
 
-    width: Count = 512  # Channels of the convolutions; T2M-GPT's.
-    depth: Count = 3  # Residual blocks at each frame rate; T2M-GPT's.
-    latent: Count = 32  # Channels of a latent frame, which stands for four frames.
+    width: Width = 512  # Channels of the convolutions; T2M-GPT's.
+    depth: Layers = 3  # Residual blocks at each frame rate; T2M-GPT's.
+    latent: Width = 32  # Channels of a latent frame, which stands for four frames.
     kl: NotNegative = 1e-4  # Weight of the divergence from a standard normal; MLD's.
 
 

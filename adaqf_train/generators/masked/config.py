@@ -7,7 +7,19 @@ from typing import Annotated
 
 from adaqf_train.config import RunConfig, TrainingConfig
 from adaqf_train.config.networks import SequenceTransformer
-from adaqf_train.config.schema import Count, Group, NotNegative, Positive, Share, at_least, require, within
+from adaqf_train.config.schema import (
+    Count,
+    Group,
+    Layers,
+    NotNegative,
+    Positive,
+    Share,
+    Width,
+    at_least,
+    at_most,
+    require,
+    within,
+)
 from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
 
 
@@ -15,11 +27,11 @@ from adaqf_train.generators.shared import POCKET_CODEC_TRAINING, POCKET_TRAINING
 class TokenizerConfig(Group, name="tokenizer"):
     """The residual vector quantiser of motions (MoMask; defaults are its sizes)."""
 
-    width: Count = 512  # Channels of the convolutions.
-    depth: Count = 3  # Residual blocks at each frame rate.
-    code: Count = 512  # Channels of a code.
-    codes: Annotated[int, at_least(2)] = 512  # Entries of each level's codebook.
-    levels: Count = 6  # The base level and the residual levels.
+    width: Width = 512  # Channels of the convolutions.
+    depth: Layers = 3  # Residual blocks at each frame rate.
+    code: Width = 512  # Channels of a code.
+    codes: Annotated[int, at_least(2), at_most(65_536)] = 512  # Entries of each level's codebook.
+    levels: Layers = 6  # The base level and the residual levels.
     commitment: NotNegative = 0.02  # Weight of the encoder's distance to its codes.
     decay: Annotated[float, within("(0, 1)")] = 0.99  # Decay of the codebooks' moving averages.
     reset_below: NotNegative = 1.0  # Average uses in a batch below which a code is moved.
@@ -30,8 +42,8 @@ class TokenizerConfig(Group, name="tokenizer"):
 class TransformerConfig(SequenceTransformer, name="transformer"):
     """The transformers over motion tokens (MoMask; defaults are its sizes)."""
 
-    width: Count = 384
-    heads: Count = 6
+    width: Width = 384
+    heads: Width = 6
     dropout: Share = 0.2
     text_drop: Share = 0.1  # Probability of training without text, for classifier-free guidance.
     corrupted: Share = 0.1  # Share of the tokens to predict that are shown as a random code instead of the mask.
