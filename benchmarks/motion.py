@@ -3,12 +3,15 @@
 python benchmarks/motion.py
 python benchmarks/motion.py --only data --clips 5000
 python benchmarks/motion.py --only features
+python benchmarks/motion.py --only export
 
 data: random features of HumanML3D's lengths in a temporary folder (20,000 clips: 2.5 GB, and as much for the cache),
 read by one process with one thread and the files in the page cache. Other programs on the machine affect the seconds,
 but not the CPU time.
 features: encoding (joints to features) and decoding of procedural clips, one clip per call. The reference is the same
 pipeline, frame by frame (tests/motion/reference.py); the results are compared too.
+
+export: an hour of motion (72,000 frames of procedural clips with 2 mm of noise) to a BVH file.
 
 Contestants alternate; the tables show medians over the rounds.
 """
@@ -32,19 +35,21 @@ from tqdm import tqdm
 
 from adaqf_train.data.batches import StepBatches
 from adaqf_train.data.dataset import MotionDataset
+from adaqf_train.files import save_motion
 from adaqf_train.motion import features
 from adaqf_train.procedural import generate
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "motion" / "reference.py"
 FEATURES = 263
+HOUR = 72_000  # frames, at 20 per second
 FRAMES = (40, 197)  # lengths of random clips, as a half-open range
 CAPTIONS = ("a person walks forward and turns left", "someone walks, then turns", "the figure walks slowly")
 
 
 @dataclass(frozen=True)
 class Options:
-    only: Literal["data", "features"] | None = None
-    """None: both."""
+    only: Literal["data", "features", "export"] | None = None
+    """None: all."""
     clips: int = 20_000
     """Clips of the data measurement."""
     takes: int = 10
@@ -82,9 +87,11 @@ class Compared:
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(options.threads)
-    if options.only != "features":
+    if options.only in (None, "data"):
         report_data(measure_data(options), options)
-    if options.only != "data":
+    if options.only in (None, "export"):
+        report_export(options)
+    if options.only in (None, "features"):
         clips = [clip.joints.astype(np.float64) for clip in generate(options.takes, seed=options.seed)]
         report_features(measure_features(clips, options.rounds), clips, options)
 
@@ -210,6 +217,22 @@ def report_features(rows: Sequence[Compared], clips: Sequence[np.ndarray], optio
     for row in rows:
         numbers = f"{row.ours:9.2f} | {row.reference:14.1f} | {row.ratio:5.1f} × | {row.difference:14.1e}"
         print(f"| {row.what:<28} | {numbers} |")
+
+
+def report_export(options: Options) -> None:
+    """Time the conversion of an hour of joints to BVH, without reading them."""
+    clips = np.concatenate([clip.joints.astype(np.float64) for clip in generate(options.takes, seed=options.seed)])
+    joints = np.resize(clips, (HOUR, *clips.shape[1:]))
+    joints = joints + np.random.default_rng(options.seed).normal(0, 0.002, joints.shape)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        save_motion(Path(folder) / "warm.bvh", joints[:100])
+        spent, busy = [], []
+        for _ in range(options.rounds):
+            start = time.process_time()
+            spent.append(seconds(lambda: save_motion(Path(folder) / "hour.bvh", joints)))
+            busy.append(time.process_time() - start)
+    print(f"export: {HOUR} frames to BVH, {options.rounds} rounds, {options.threads} thread(s): ", end="")
+    print(f"{statistics.median(spent):.1f} s, {statistics.median(busy):.1f} s of CPU time\n")
 
 
 def load_reference() -> ModuleType:

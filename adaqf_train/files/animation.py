@@ -112,17 +112,18 @@ def solve_rotations(
     rest: offsets (J, 3) whose directions replace those of the T-pose.
     """
     target = torch.as_tensor(np.asarray(joints, dtype=np.float64))
-    lengths = _bones(target, skeleton).norm(dim=-1)
+    bone = _bones(target, skeleton)
+    lengths = bone.norm(dim=-1)
     typical = lengths.median(dim=0).values[:, None]
     # A bone's length changes by the difference of two joints' errors along it; the median ignores single bad frames.
     noise = float((lengths - typical[:, 0])[:, 1:].abs().median()) * 1.4826 / 2**0.5
     directions = rest_directions(skeleton) if rest is None else normalize(rest.double(), dim=-1)
     guide = _guide(target, directions * typical, skeleton, max(noise, LEAST_NOISE))
-    offsets = _shapes(target, directions * typical, skeleton, guide)
-    placed, branches = target, _branch_turns(_bones(target, skeleton), offsets, skeleton, guide)
+    offsets = _shapes(bone, directions * typical, skeleton, guide)
+    placed, branches = target, _branch_turns(bone, offsets, skeleton, guide)
     if bones == "rigid":
         placed, branches = fit_rigid(target, branches, offsets, skeleton, guide)
-    bone = _bones(placed, skeleton)
+        bone = _bones(placed, skeleton)
     orientations = _orientations(bone, offsets, skeleton, branches)
     above = orientations[:, list(skeleton.parents[1:])]
     turns = torch.cat([orientations[:, :1], rotations.multiply(rotations.inverse(above), orientations[:, 1:])], dim=1)
@@ -173,11 +174,11 @@ def _path(joint: int, skeleton: Skeleton) -> list[int]:
     return [joint, *_path(skeleton.parents[joint], skeleton)] if joint >= 0 else []
 
 
-def _shapes(places: Tensor, offsets: Tensor, skeleton: Skeleton, guide: Guide) -> Tensor:
+def _shapes(bone: Tensor, offsets: Tensor, skeleton: Skeleton, guide: Guide) -> Tensor:
     """Offsets (J, 3) whose branches have the clip's shape, which is rotated onto the offsets of the T-pose."""
-    some = slice(None, None, -(-len(places) // FRAMES))
+    some = slice(None, None, -(-len(bone) // FRAMES))
     guide = guide[0], guide[1], guide[2][some]
-    bone, offsets = _bones(places[some], skeleton), offsets.clone()
+    bone, offsets = bone[some], offsets.clone()
     for joint, below in enumerate(skeleton.children):
         if len(below) < 2:
             continue

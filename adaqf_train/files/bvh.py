@@ -29,14 +29,13 @@ def write_bvh(path: str | Path, animation: Animation, fps: float, names: Names =
     OFFSET, some ignore them, some refuse the file. names: those of the skeleton's joints, or of another program.
     """
     skeleton = animation.skeleton
-    angles = euler_zxy(animation.turns)
     columns, waiting = [], [0]
     while waiting:  # depth first, as in the hierarchy
         joint = waiting.pop()
         waiting += reversed(skeleton.children[joint])
         if joint == 0 or animation.stretches:
             columns.append(animation.translations[:, joint])
-        columns.append(angles[:, joint])
+        columns.append(euler_zxy(animation.turns[:, joint]))
     values = torch.cat(columns, dim=1).numpy()
     hierarchy = _hierarchy(animation, joint_names(skeleton, names), 0, "")
     timing = f"Frames: {len(values)}", f"Frame Time: {1 / fps:.8f}"
@@ -85,7 +84,9 @@ def euler_zxy(turns: Tensor) -> Tensor:
     # From the second triple to either, distances are the same as from the first triple to the other or itself.
     changes = _distance(first, second) < _distance(first, first)
     use_second = np.cumsum(np.concatenate([np.zeros((1, *changes.shape[1:]), bool), changes]), axis=0) % 2 == 1
-    return torch.from_numpy(np.unwrap(np.where(use_second[..., None], second, first), period=360, axis=0))
+    angles = np.where(use_second[..., None], second, first)
+    angles[1:] -= 360 * np.cumsum(np.rint(np.diff(angles, axis=0) / 360), axis=0)
+    return torch.from_numpy(angles)
 
 
 def _distance(before: np.ndarray, after: np.ndarray) -> np.ndarray:
