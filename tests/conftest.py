@@ -19,6 +19,7 @@ from adaqf_train.config import (
     EvaluationConfig,
     EvaluatorConfig,
     ExtractorConfig,
+    JointEvaluatorConfig,
     PocketClipConfig,
     RunConfig,
     SamplingConfig,
@@ -131,6 +132,7 @@ def tiny_config() -> RunConfig:
         encoder=EncoderConfig(base="pocket", rank=2, alpha=2),
         extractors=ExtractorConfig(movement=16, motion_hidden=8, text_hidden=8, embedding=8, steps=3, batch=8),
         evaluator=EvaluatorConfig(width=16, layers=1, heads=2, feedforward=16, embedding=4, steps=3, batch=8),
+        joint_evaluator=JointEvaluatorConfig(width=16, layers=2, embedding=4, steps=3, batch=8),
         denoiser=DenoiserConfig(width=16, layers=2, heads=2, feedforward=16, frames_per_token=4),
         training=TrainingConfig(
             steps=6, batch=8, learning_rate=1e-3, drop_at=4, ema=0.9, workers=0, checkpoint_every=2, log_every=1

@@ -35,7 +35,7 @@ class PlanVerb(WithSettings):
         config = self.config
         if self.budget <= 0:
             raise ConfigError(f"--budget must be positive, got {self.budget}.")
-        for part in ("extractors", "evaluator", "training"):
+        for part in ("extractors", "evaluator", "joint_evaluator", "training"):
             batch = getattr(config, part).batch
             if self.processes < 1 or batch % self.processes:
                 raise ConfigError(f"--processes {self.processes}: {part}.batch ({batch}) cannot be divided by it.")

@@ -51,7 +51,7 @@ class Demo(WithSettings):
 
 @dataclass(frozen=True)
 class PipelineVerb(RunOptions):
-    """Run all stages on a data set: base, extractors, evaluator, baseline, AdaQF, evaluation, page."""
+    """Run all stages on a data set: base, extractors, evaluators, baseline, AdaQF, evaluation, page."""
 
     def __call__(self) -> None:
         with opened(self) as pipeline:
@@ -70,19 +70,20 @@ class BaseVerb(RunOptions):
 
 @dataclass(frozen=True)
 class ExtractorsVerb(RunOptions):
-    """Train the extractors that give feedback and the independent evaluator, after the pocket CLIP if there is one."""
+    """Train the extractors that give feedback and both independent evaluators, after a pocket CLIP if there is one."""
 
     def __call__(self) -> None:
         with opened(self) as pipeline:
             pipeline.extractors()
             pipeline.evaluator()
+            pipeline.joint_evaluator()
 
 
 @dataclass(frozen=True)
 class EvaluatorVerb(RunOptions):
-    """Train the independent evaluator only, for `evaluate --evaluator OUT`, and print its fingerprint.
+    """Train the two independent evaluators only, for `evaluate --evaluator OUT`, and print the first one's fingerprint.
 
-    A recipe with a pocket CLIP trains that first, because the evaluator uses its tokenizer.
+    A recipe with a pocket CLIP trains that first, because the evaluators use its tokenizer.
     """
 
     def __call__(self) -> None:
@@ -90,6 +91,7 @@ class EvaluatorVerb(RunOptions):
 
         with opened(self) as pipeline:
             pipeline.evaluator()
+            pipeline.joint_evaluator()
             folder = pipeline.run.evaluator
             pipeline.console.print(f"evaluator {folder}\nsha256    {fingerprint_of(folder)}", soft_wrap=True)
 
@@ -111,6 +113,7 @@ def _everything(pipeline: Pipeline) -> None:
 
     pipeline.extractors()
     pipeline.evaluator()
+    pipeline.joint_evaluator()
     for arm in ("baseline", "adaqf"):
         pipeline.train(arm)
     if pipeline.accelerator.is_main_process:

@@ -10,6 +10,7 @@ from adaqf_train.config.networks import (
     EncoderConfig,
     EvaluatorConfig,
     ExtractorConfig,
+    JointEvaluatorConfig,
     PocketClipConfig,
 )
 from adaqf_train.config.run import (

@@ -139,6 +139,20 @@ class EvaluatorConfig(SequenceTransformer, ContrastiveFit, name="evaluator"):
 
 
 @dataclass(frozen=True)
+class JointEvaluatorConfig(ContrastiveFit, name="joint_evaluator"):
+    """The second independent evaluator: convolutions over decoded joints, another seed."""
+
+    width: Count = 256  # Channels of the convolutions.
+    layers: Count = 4  # Convolutions of each tower; each sees twice as far as the one before it.
+    embedding: Count = 256  # Width of the embedding that text and motion share.
+    dropout: Share = 0.1  # Dropout behind each convolution.
+    temperature: Positive = 0.1  # Temperature of InfoNCE; TMR's.
+    flipped: bool = False  # Add captions with one flipped word to the negatives.
+    steps: Count = 20_000
+    seed: Natural = 3
+
+
+@dataclass(frozen=True)
 class DenoiserConfig(SequenceTransformer, name="denoiser"):
     """MDM's transformer; defaults are its decoder's sizes (26.3 M parameters)."""
 

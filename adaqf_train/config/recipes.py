@@ -14,6 +14,7 @@ from adaqf_train.config import (
     EvaluatorConfig,
     ExtractorConfig,
     FeedbackConfig,
+    JointEvaluatorConfig,
     PocketClipConfig,
     RunConfig,
     SamplingConfig,
@@ -46,6 +47,7 @@ POCKET = replace(
     evaluator=EvaluatorConfig(
         width=96, layers=2, feedforward=192, embedding=64, steps=1000, learning_rate=1e-3, flipped=True
     ),
+    joint_evaluator=JointEvaluatorConfig(width=96, layers=3, embedding=64, steps=400, learning_rate=1e-3),
     denoiser=DenoiserConfig(width=128, layers=4, feedforward=256, frames_per_token=4),
     # The paper's 10 and 2 suit 600,000 steps; here they would outweigh the reconstruction loss and slow it down.
     feedback=FeedbackConfig(motion=0.02, text=0.1),
@@ -80,6 +82,7 @@ DEMO = replace(
     recipe="demo",
     training=replace(POCKET.training, steps=700, drop_at=580),
     evaluator=replace(POCKET.evaluator, steps=500),
+    joint_evaluator=replace(POCKET.joint_evaluator, steps=250),
     # Fewer points, each once: the curve takes about a minute on two cores. At guidance 1 a motion takes half the time.
     evaluation=replace(POCKET.evaluation, guidances=(0.5, 0.75, 1.0, 1.5), curve_replications=1),
 )

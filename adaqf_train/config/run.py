@@ -136,6 +136,7 @@ class RunConfig:
     encoder: networks.EncoderConfig = field(default_factory=networks.EncoderConfig)
     extractors: networks.ExtractorConfig = field(default_factory=networks.ExtractorConfig)
     evaluator: networks.EvaluatorConfig = field(default_factory=networks.EvaluatorConfig)
+    joint_evaluator: networks.JointEvaluatorConfig = field(default_factory=networks.JointEvaluatorConfig)
     denoiser: networks.DenoiserConfig = field(default_factory=networks.DenoiserConfig)
     diffusion: networks.DiffusionConfig = field(default_factory=networks.DiffusionConfig)
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)

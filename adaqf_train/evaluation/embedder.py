@@ -30,6 +30,7 @@ class Judges:
     evaluator: Embedder  # the independent evaluator; its figures have no prefix
     extractors: Embedder | None = None  # the judge that gave the feedback
     official: Embedder | None = None  # the evaluators of Guo et al. 2022; their figures begin with `scores.OFFICIAL`
+    joints: Embedder | None = None  # the second evaluator, of decoded joints; its figures begin with `scores.JOINTS`
 
 
 def embed_pairs(

@@ -18,6 +18,7 @@ from adaqf_train.evaluation.attributes.parameters import is_unseen
 from adaqf_train.evaluation.embedder import Embedder
 
 PACKAGES = ("adaclip", "torch", "transformers", "peft", "accelerate", "diffusers", "numpy", "tokenizers", "safetensors")
+SEEDED = ("training", "extractors", "evaluator", "joint_evaluator", "evaluation")  # settings with a seed
 
 
 def manifest(
@@ -44,7 +45,7 @@ def manifest(
         "data": data_counts(dataset),
         **hashes,
         "embedding": judge.width,
-        "seeds": {part: getattr(config, part).seed for part in ("training", "extractors", "evaluator", "evaluation")},
+        "seeds": {part: getattr(config, part).seed for part in SEEDED},
         "sampler": asdict(config.sampling) | {"seed": "evaluation.seed, replication, number of the prompt"},
         "batches": {
             "order": "numpy default_rng([seed, replication]): a permutation of the split's items, then captions, "

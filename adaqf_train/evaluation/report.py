@@ -17,7 +17,7 @@ from adaqf_train.evaluation.columns import COLUMNS, FLOOR, LEARNED, NAMES, PHYSI
 from adaqf_train.evaluation.curves import FID, PRECISION, ArmCurve
 from adaqf_train.evaluation.power import deviation_of, smallest_difference
 from adaqf_train.evaluation.protocol import Row
-from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
+from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, JOINTS, OFFICIAL, UNSEEN
 
 # Figures of the official evaluators on real motions (20 replications, the whole test split). With other values, their
 # other figures do not compare with the literature either.
@@ -25,6 +25,8 @@ KNOWN_TRUTH = {"humanml3d": {"r_precision_3": 0.797, "fid": 0.002}, "kit": {"r_p
 MARKDOWN = "report.md"  # also the key of its digest in report.json
 TOLERANCE = {"r_precision_3": 0.01, "fid": 0.01}
 PAIRS = "minimal_pairs"
+EXTRACTORS = "r_precision_3_extractors"
+JUDGES = {"": "", JOINTS: " by the second evaluator", OFFICIAL: " by the official evaluators"}  # by their prefix
 LEAST_TRUTH = 0.9  # accuracy on real motions, below which the evaluator itself does not distinguish the captions
 
 
@@ -124,6 +126,8 @@ class Report:
         """Yield (title, formatted rows) of each table; the rows may be empty. brief: retrieval within pools only."""
         counts = self.manifest
         yield "By the independent evaluator", columns.table(self.rows, LEARNED)
+        if JOINTS + "fid" in self.rows["gt"]:
+            yield "By the second evaluator, which reads decoded joints", columns.table(self.rows, LEARNED, JOINTS)
         if OFFICIAL + "fid" in self.rows["gt"]:
             yield "By the official evaluators", columns.table(self.rows, LEARNED, OFFICIAL)
         yield from curve_report.tables(self.curves)
@@ -186,8 +190,9 @@ class Report:
             )
         if m["minimal_pairs_void"] and PAIRS in truth:
             yield f"Minimal pairs are void: {m['minimal_pairs_void']}."
-        for prefix, judges in (("", ""), (OFFICIAL, " by the official evaluators")):
+        for prefix, judges in JUDGES.items():
             yield from self._against_truth(prefix, judges)
+        yield from self._gaps()
         yield (
             "Acceleration and jerk are Wasserstein distances to the distributions of real motions. Figures with an "
             "arrow to the right should be close to the ground truth's: real motions also sink, jump and tremble. "
@@ -221,6 +226,27 @@ class Report:
         above = [n for n, row in models.items() if any(row[k]["mean"] > truth[k]["mean"] for k in precisions)]
         if above:
             yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
+
+    def _gaps(self) -> Iterator[str]:
+        """Yield how much more the feedback's extractors are pleased than each evaluator, relative to real motions."""
+        truth, models = self.rows["gt"], {n: row for n, row in self.rows.items() if n not in YARDSTICKS}
+        for prefix, judges in JUDGES.items():
+            precision = f"{prefix}r_precision_3"
+            known = {n: row for n, row in models.items() if {EXTRACTORS, precision} <= row.keys() & truth.keys()}
+            gaps = {n: gap(row, truth, precision) for n, row in known.items()}
+            if gaps:
+                shown = ", ".join(f"{NAMES.get(n, n)} {value:+.3f}" for n, value in gaps.items())
+                whose = judges.removeprefix(" by ") or "the independent evaluator"
+                yield f"R@3 by extractors minus R@3 by {whose}, each minus the ground truth's: {shown}."
+
+
+def gap(row: Row, truth: Row, precision: str) -> float:
+    """How much more a row gains by the feedback's extractors than by an evaluator, each relative to real motions.
+
+    precision: the evaluator's R@3. A model that exploits its extractors has a large gap.
+    """
+    gain = {name: row[name]["mean"] - truth[name]["mean"] for name in (EXTRACTORS, precision)}
+    return gain[EXTRACTORS] - gain[precision]
 
 
 def void_reason(accuracy: float | None) -> str | None:

@@ -19,8 +19,9 @@ from adaqf_train.motion import physics
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import HUMANML3D
 
-# Prefixes of figures: by the official evaluators; of attributes; on combinations of action and attributes that are not
-# in the training split.
+# Prefixes of figures: by the official evaluators; by the second evaluator; of attributes; on combinations of action and
+# attributes that are not in the training split.
+JOINTS = "joints_"
 OFFICIAL, ATTRIBUTE, COVERAGE, UNSEEN = "official_", "attribute_", "coverage_", "unseen_"
 
 
@@ -69,9 +70,10 @@ def score(
     if judges.extractors is not None:
         text, motion = embed_pairs(judges.extractors, scored.captions, scored.motions)
         row["r_precision_3_extractors"] = _precision(text, motion, config)["r_precision_3"]
-    if judges.official is not None:
-        figures = learned(judges.official, scored, reference, config, replication, takes)
-        row |= {OFFICIAL + name: value for name, value in figures.items()}
+    for prefix, judge in ((OFFICIAL, judges.official), (JOINTS, judges.joints)):
+        if judge is not None:
+            figures = learned(judge, scored, reference, config, replication, takes)
+            row |= {prefix + name: value for name, value in figures.items()}
     joints, skeleton = [decode(motion) for motion in scored.motions], dataset.skeleton
     longest = (dataset.config.max_frames - 1) // dataset.config.unit_frames * dataset.config.unit_frames
     row |= {

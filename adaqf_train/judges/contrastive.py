@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from adaqf_train import seeding
-from adaqf_train.config import EvaluatorConfig, ExtractorConfig, TrainingConfig
+from adaqf_train.config import EvaluatorConfig, ExtractorConfig, JointEvaluatorConfig, TrainingConfig
 from adaqf_train.config.networks import ContrastiveFit
 from adaqf_train.data.batches import MotionBatch
 from adaqf_train.data.captions import CaptionTable
@@ -89,7 +89,7 @@ def judge_objective(
     judge: Judge,
     tokenizer: PreTrainedTokenizerBase,
     captions: Sequence[str],
-    config: ExtractorConfig | EvaluatorConfig,
+    config: ExtractorConfig | EvaluatorConfig | JointEvaluatorConfig,
 ) -> ContrastiveObjective:
     """What a judge minimises.
 
@@ -111,7 +111,7 @@ def fit_judge(
     dataset: MotionDataset,
     build: Callable[[], Trained],
     tokenizer: PreTrainedTokenizerBase,
-    config: ExtractorConfig | EvaluatorConfig,
+    config: ExtractorConfig | EvaluatorConfig | JointEvaluatorConfig,
     place: Place,
     trackers: Sequence[str] = (),
 ) -> Trained:

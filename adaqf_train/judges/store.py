@@ -18,9 +18,10 @@ from adaclip.files import atomic_folder, read_json, write_json
 from adaclip.integrity import write_digests
 from adaclip.loading import load_tokenizer
 from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, read_tensors, reading, write_network
-from adaqf_train.config import EvaluatorConfig, ExtractorConfig
+from adaqf_train.config import EvaluatorConfig, ExtractorConfig, JointEvaluatorConfig
 from adaqf_train.errors import ArtefactError
 from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.joints import JointMatcher
 from adaqf_train.judges.matcher import Matcher
 
 TOKENIZER = "tokenizer.json"
@@ -48,30 +49,42 @@ def load_extractors(folder: Path) -> tuple[Extractors, PreTrainedTokenizerBase]:
 
 
 def save_evaluator(
-    folder: Path, matcher: Matcher, statistics: tuple[np.ndarray, np.ndarray], tokenizer: PreTrainedTokenizerBase
+    folder: Path,
+    matcher: Matcher | JointMatcher,
+    statistics: tuple[np.ndarray, np.ndarray],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Writes an evaluator with the mean and deviation (D,) of its data, and its fingerprint."""
+    """Writes an evaluator of either kind with the mean and deviation (D,) of its data, and its fingerprint."""
     mean, std = (torch.from_numpy(np.array(part, dtype=np.float32)) for part in statistics)
     shape = {"features": len(mean), "vocabulary": matcher.words.num_embeddings}
     with atomic_folder(folder) as staging:
         save_file({"mean": mean, "std": std}, staging / STATISTICS)
-        write_network(staging, matcher, {**shape, "evaluator": asdict(matcher.config)})
+        kind = "evaluator" if isinstance(matcher, Matcher) else "joint_evaluator"
+        write_network(staging, matcher, {**shape, kind: asdict(matcher.config)})
         tokenizer.save_pretrained(staging)
         write_json(staging / FINGERPRINT, {"sha256": _hash_of(staging)})
         write_digests(staging)
 
 
-def load_evaluator(folder: Path) -> tuple[Matcher, PreTrainedTokenizerBase, tuple[np.ndarray, np.ndarray]]:
+def load_evaluator(
+    folder: Path,
+) -> tuple[Matcher | JointMatcher, PreTrainedTokenizerBase, tuple[np.ndarray, np.ndarray]]:
     """The evaluator of a folder, its tokenizer and statistics (D,); ArtefactError unless all match its fingerprint."""
     with reading(folder, (CONFIG, WEIGHTS, TOKENIZER, STATISTICS)):
         fingerprint_of(folder)
-    matcher = load_network(
-        folder,
-        lambda c: Matcher(c["features"], c["vocabulary"], EvaluatorConfig(**c["evaluator"])),
-    )
+    matcher = load_network(folder, _evaluator_of)
     tokenizer = _tokenizer(folder)
     statistics = read_tensors(folder / STATISTICS)
     return matcher, tokenizer, (statistics["mean"].numpy(), statistics["std"].numpy())
+
+
+def _evaluator_of(config: dict) -> Matcher | JointMatcher:
+    """An untrained evaluator of the kind and size that a config.json states."""
+    features, vocabulary = config["features"], config["vocabulary"]
+    if "joint_evaluator" in config:
+        settings = JointEvaluatorConfig(**config["joint_evaluator"])
+        return JointMatcher(np.zeros(features), np.ones(features), vocabulary, settings)
+    return Matcher(features, vocabulary, EvaluatorConfig(**config["evaluator"]))
 
 
 def fingerprint_of(folder: Path) -> str:

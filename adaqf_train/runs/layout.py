@@ -28,6 +28,7 @@ class RunLayout:
         self.pocket_clip = path / "pocket_clip"  # the base, if the recipe trains it
         self.extractors = path / "extractors"
         self.evaluator = path / "evaluator"
+        self.joint_evaluator = path / "joint_evaluator"  # the second one; runs of an earlier version have none
         self.aligned = path / "aligned"  # the start of AdaQF's encoder, if it is aligned by contrast first
         self.baseline, self.adaqf = path / "baseline", path / "adaqf"  # generators
         self.adaclip = path / "adaclip"  # AdaQF's encoder: an adapter, or a text model after full tuning

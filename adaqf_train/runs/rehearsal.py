@@ -26,12 +26,13 @@ from adaqf_train.generators.mdm.networks import build_denoiser
 from adaqf_train.generators.mdm.objective import AdaQFObjective
 from adaqf_train.judges import contrastive
 from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.joints import JointMatcher
 from adaqf_train.judges.matcher import Matcher
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton
 from adaqf_train.procedural import generate
 from adaqf_train.training.objective import Objective
 
-StageName = Literal["extractors", "evaluator", "aligned", "baseline", "adaqf"]
+StageName = Literal["extractors", "evaluator", "joint_evaluator", "aligned", "baseline", "adaqf"]
 CLIPS = 2048  # of a rehearsal, each with one caption: enough batches to sort clips by length as a fit does
 PROCEDURAL = 160  # clips whose captions, and for small recipes lengths, a stand-in has
 ENTRIES = 2000  # of the tokeniser that stands in for CLIP's, about one a word
@@ -94,7 +95,7 @@ def few(dataset: MotionDataset) -> MotionDataset:
 def stages_of(config: RunConfig) -> list[StageName]:
     """The stages of a run that train something, apart from a pocket base."""
     aligned: list[StageName] = ["aligned"] if config.alignment.steps else []
-    return ["extractors", "evaluator", *aligned, "baseline", "adaqf"]
+    return ["extractors", "evaluator", "joint_evaluator", *aligned, "baseline", "adaqf"]
 
 
 class Rehearsal:
@@ -122,10 +123,13 @@ class Rehearsal:
     def objective(self, stage: StageName) -> tuple[Objective, TrainingConfig]:
         """Build what a stage minimises; return it with the settings of its fit."""
         accelerator, config, tokenizer, captions = self.accelerator, self.config, self.tokenizer, self.captions
-        if stage in ("extractors", "evaluator"):
-            own = getattr(config, stage)
-            features, words = self.dataset.features, len(self.words)
-            judge = self.extractors() if stage == "extractors" else Matcher(features, words, own)
+        if stage in ("extractors", "evaluator", "joint_evaluator"):
+            own, data, words = getattr(config, stage), self.dataset, len(self.words)
+            judge = {
+                "extractors": self.extractors,
+                "evaluator": lambda: Matcher(data.features, words, own),
+                "joint_evaluator": lambda: JointMatcher(data.mean, data.std, words, own),
+            }[stage]()
             objective = contrastive.judge_objective(accelerator, judge, tokenizer, captions, own)
             return objective, contrastive.contrastive_training(own)
         if stage == "baseline":

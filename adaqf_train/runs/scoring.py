@@ -27,6 +27,7 @@ from adaqf_train.evaluation.retrieval import JUDGES, retrieve_real
 from adaqf_train.evaluation.scores import CaptionedMotions
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.judges import store
+from adaqf_train.judges.base import Evaluator
 from adaqf_train.judges.official import find_checkpoint, load_official
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.physics import MEASURES
@@ -81,6 +82,8 @@ class Scoring:
         self.device = pipeline.accelerator.device
         inside = self.run.evaluator if evaluator is None else RunLayout(evaluator).evaluator
         self.evaluator = inside if evaluator is None or inside.is_dir() else evaluator
+        beside = self.evaluator.with_name(self.run.joint_evaluator.name)  # of the same run; earlier versions had none
+        self.joint_evaluator = beside if beside.is_dir() else None
         self._seconds: dict[str, dict[str, float]] = {"rows": {}, "curves": {}}
 
     def evaluate(self) -> Report:
@@ -218,26 +221,32 @@ class Scoring:
 
     @cached_property
     def judges(self) -> Judges:
-        """The independent evaluator, the feedback's extractors, and the official evaluators if asked for."""
+        """The two independent evaluators, the feedback's extractors, and the official evaluators if asked for."""
         stages = self.run.stages()
         if self.evaluator == self.run.evaluator and "evaluator" not in stages:
             raise RunError(f"{self.evaluator}: not trained yet. Run: adaqf evaluator with this run's options.")
         learnt = [stages[name]["settings"]["train"] for name in ("pocket_clip", "evaluator") if name in stages]
-        for name in ("pocket_clip", "extractors", "evaluator"):
+        for name in ("pocket_clip", "extractors", "evaluator", "joint_evaluator"):
             self.run.verified(name)
         if any(train != self.inputs["train"] for train in learnt):
             raise RunError(f"{self.data}: not the data this run was trained on. Give their new place with --data.")
         extractors = None  # a run without feedback has none
         if "extractors" in stages:
             extractors = load_extractors(self.run.extractors, self.dataset, self.device)
-        evaluator = load_evaluator(self.evaluator, self.device)
+        evaluator = self._evaluator(self.evaluator)
+        joints = self.joint_evaluator and self._evaluator(self.joint_evaluator)
+        official = self.official and load_official(self.official, self.data, self.device)
+        judges = Judges(evaluator, extractors, official, joints)
+        return self.sets.knowing(judges) if self.sets else judges
+
+    def _evaluator(self, folder: Path) -> Evaluator:
+        evaluator = load_evaluator(folder, self.device)
         if len(evaluator.mean) != self.dataset.features:
             raise DataError(
-                f"{self.evaluator}: reads {len(evaluator.mean)} features a frame, but {self.data} has "
+                f"{folder}: reads {len(evaluator.mean)} features a frame, but {self.data} has "
                 f"{self.dataset.features}. Give an evaluator that was trained on such data."
             )
-        judges = Judges(evaluator, extractors, self.official and load_official(self.official, self.data, self.device))
-        return self.sets.knowing(judges) if self.sets else judges
+        return evaluator
 
     @property
     def _real(self) -> protocol.RealSets | None:
@@ -256,6 +265,7 @@ class Scoring:
             "evaluator": store.fingerprint_of(self.evaluator),
             "extractors": hash_of_weights(self.run.extractors) if "extractors" in self.run.stages() else None,
             "official": official,
+            "joint_evaluator": self.joint_evaluator and store.fingerprint_of(self.joint_evaluator),
         }
 
     def _row(self, name: str, source: protocol.Generate | CaptionedMotions | None, progress: Path) -> Row:

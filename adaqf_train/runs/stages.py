@@ -29,6 +29,7 @@ from adaqf_train.generators.mdm.objective import fit_adaqf
 from adaqf_train.judges import store
 from adaqf_train.judges.contrastive import fit_judge
 from adaqf_train.judges.extractors import Extractors
+from adaqf_train.judges.joints import JointMatcher
 from adaqf_train.judges.matcher import Matcher
 from adaqf_train.judges.official import OfficialJudge, find_checkpoint
 from adaqf_train.runs.folder import RunFolder, copy_folder
@@ -82,7 +83,12 @@ class Pipeline:
         if feedback.active and feedback.judge == "official":
             find_checkpoint(Path(feedback.official))  # the file that users miss first
             OfficialJudge.load(Path(feedback.official), self.dataset("train"))
-        few = {"extractors": not self.config.extractors.full_set, "evaluator": False, "training": True}
+        few = {
+            "extractors": not self.config.extractors.full_set,
+            "evaluator": False,
+            "joint_evaluator": False,
+            "training": True,
+        }
         few |= {"pocket_clip": False} if self.config.encoder.base == POCKET_BASE and self.base_folder is None else {}
         for part, chosen in few.items():
             batch, train = getattr(self.config, part).batch, self.dataset("train", few=chosen)
@@ -152,6 +158,18 @@ class Pipeline:
 
         return self._stage("aligned", "Encoder: aligned with motions by contrast, before the co-optimisation", fit)
 
+    def joint_evaluator(self) -> str:
+        """Train the second independent evaluator, which reads decoded joints; its digest."""
+
+        def fit(place: Place) -> Callable[[Path], None]:
+            _, tokenizer = hub.load_base(self.base()[0], hub.LoadOptions())
+            data, config, trackers = self.dataset("train"), self.config.joint_evaluator, self.config.training.trackers
+            build = partial(JointMatcher, data.mean, data.std, len(tokenizer), config)
+            fitted = fit_judge(self.accelerator, data, build, tokenizer, config, place, trackers)
+            return lambda folder: store.save_evaluator(folder, fitted, (data.mean, data.std), tokenizer)
+
+        return self._stage("joint_evaluator", "Second evaluator: reads decoded joints", fit)
+
     def train(self, arm: str) -> str:
         """Train the baseline or AdaQF; its digest.
 
@@ -213,8 +231,8 @@ class Pipeline:
             settings = asdict(self.config.extractors) | self._inputs(self._extractors_data()) | {"base": base_key}
             del settings["full_set"]  # the inputs tell which clips it selects
             return settings
-        if stage == "evaluator":
-            return asdict(self.config.evaluator) | self.inputs | {"tokenizer": base_key}
+        if stage in ("evaluator", "joint_evaluator"):
+            return asdict(getattr(self.config, stage)) | self.inputs | {"tokenizer": base_key}
         if stage == "aligned":
             encoder = {k: v for k, v in asdict(self.config.encoder).items() if k != "tuning"}
             own = {"alignment": asdict(self.config.alignment), "encoder": encoder, "seed": self.config.training.seed}

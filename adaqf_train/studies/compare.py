@@ -12,18 +12,18 @@ from adaqf_train.evaluation import curve_report
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, YARDSTICKS, cell, sections
 from adaqf_train.evaluation.curves import ArmCurve
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
-from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, OFFICIAL, UNSEEN
+from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, JOINTS, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
 from adaqf_train.studies.paper import RETRIEVAL, PaperTable
 from adaqf_train.studies.statistics import differ, estimate
 
 # Reports that differ in one of these follow different protocols: their figures do not belong in one column.
 PROTOCOL = (
-    *("protocol", "split", "data_fingerprint", "evaluator", "official"),
+    *("protocol", "split", "data_fingerprint", "evaluator", "joint_evaluator", "official"),
     *("samples", "pool", "diversity_pairs", "replications", "multimodality", "guidance_rule", "procedural"),
 )
 # Reports of other programs' motions cannot have these, and their other figures still compare.
-OPTIONAL = ("official", "multimodality", "guidance_rule", "procedural")
+OPTIONAL = ("joint_evaluator", "official", "multimodality", "guidance_rule", "procedural")
 PAIRED = ("fid", "r_precision_3", "mm_dist", "skating")  # metrics whose differences over runs are shown
 
 Row = Mapping[str, Mapping[str, float | None]]
@@ -93,6 +93,8 @@ def _differences(reports: Sequence[dict]) -> tuple[list[str], list[str]]:
     differing, unknown = [], []
     for key in PROTOCOL:
         values = [report[key] for report in reports if key in report]
+        if not values and key in OPTIONAL:
+            continue
         if len({str(value) for value in values if value is not None or key not in OPTIONAL}) > 1:
             differing.append(key)
         if len(reports) > 1 and len(values) < len(reports):
@@ -137,6 +139,10 @@ def _tables(
     ]
     groups = {
         "By the independent evaluator": (LEARNED, ours if official else [*ours, *beside]),
+        "By the second evaluator, which reads decoded joints": (
+            {JOINTS + name: title for name, title in LEARNED.items()},
+            ours,
+        ),
         "By the official evaluators": (
             {OFFICIAL + name: title for name, title in LEARNED.items()},
             [*ours, *theirs] if official else [],

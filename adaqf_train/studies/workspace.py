@@ -70,10 +70,10 @@ class Workspace:
         """A run with the stages that the trials on a data set share, trained unless they are there."""
         setup = self.setup
         parts = asdict(setup.config)
-        common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator")}
+        common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator", "joint_evaluator")}
         common |= {"base": setup.base_key, "train": setup.fingerprint(label, "train")}
         run = self.run(f"{label}-shared-{digest(common)[:8]}")
-        wanted = {"extractors"} if arm.kind == "extractors" else {"extractors", "evaluator"}
+        wanted = {"extractors"} if arm.kind == "extractors" else {"extractors", "evaluator", "joint_evaluator"}
         codec = codec_of(arm.kind)
         wanted |= {codec.stage} if codec else set()
         self.once(
@@ -94,6 +94,7 @@ class Workspace:
         pipeline.extractors()
         if arm.kind != "extractors":
             pipeline.evaluator()
+            pipeline.joint_evaluator()
         if codec_of(arm.kind):
             Transfer(pipeline, self.setup.families).codec(arm.kind)
 

@@ -42,7 +42,7 @@ def error_of(capsys, arguments: list[str]) -> str:
 
 def test_run_folder_holds_what_the_readme_says(run):
     present = {path.name for path in run.iterdir() if not path.name.startswith(".")}
-    assert {"adaclip", "adaqf", "baseline", "pocket_clip", "extractors", "evaluator"} <= present
+    assert {"adaclip", "adaqf", "baseline", "pocket_clip", "extractors", "evaluator", "joint_evaluator"} <= present
     assert {"run.json", "report.json", "report.md", "motions.html"} <= present
     assert len(list(run.rglob("report.json"))) == 1
     assert not (run / "adaclip" / "config.json").exists()

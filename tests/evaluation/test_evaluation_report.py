@@ -42,7 +42,7 @@ def test_report_holds_rows_counts_seeds_and_versions(tiny_train, oracle, manifes
     assert saved["samples"] == len(tiny_train) == saved["data"]["items"]
     assert saved["data"]["captions"] > saved["data"]["clips"] == len(tiny_train)
     assert saved["versions"]["torch"] == torch.__version__
-    assert saved["seeds"] == {"training": 0, "extractors": 1, "evaluator": 2, "evaluation": 0}
+    assert saved["seeds"] == {"training": 0, "extractors": 1, "evaluator": 2, "joint_evaluator": 3, "evaluation": 0}
     assert saved["sampler"]["scheduler"] == "ddim"
     assert saved["seconds"]["rows"] == {"gt": 0.2}
     assert "permutation" in saved["batches"]["order"]

@@ -104,7 +104,8 @@ def test_stand_in_has_the_lengths_of_what_it_stands_for():
 
 
 def test_plan_has_every_stage(tiny_plan):
-    assert [stage.name for stage in tiny_plan.stages] == ["extractors", "evaluator", "baseline", "adaqf", "evaluation"]
+    names = ["extractors", "evaluator", "joint_evaluator", "baseline", "adaqf", "evaluation"]
+    assert [stage.name for stage in tiny_plan.stages] == names
     for stage in tiny_plan.stages:
         assert stage.seconds > 0
         assert stage.hours == pytest.approx(stage.steps * stage.seconds / 3600)

@@ -50,6 +50,7 @@ def test_evaluator_is_trained_alone_with_its_fingerprint(other, run):
     assert {path.name for path in other.iterdir() if path.is_dir()} == {
         "pocket_clip",
         "evaluator",
+        "joint_evaluator",
         "logs",
         "checkpoints",
     }

@@ -93,7 +93,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(tiny_data, tiny
 
 def test_two_processes_compute_the_losses_of_one(tiny_data, tiny_config, tmp_path):
     """Same global batch, dropout 0: InfoNCE sees the global batch, gradients are averaged over all of it."""
-    still = {f"{part}__dropout": 0.0 for part in ("extractors", "evaluator", "denoiser")}
+    still = {f"{part}__dropout": 0.0 for part in ("extractors", "evaluator", "joint_evaluator", "denoiser")}
     settings = settings_of(tiny_config, extractors__steps=6, **still)
     one, two = tmp_path / "one", tmp_path / "two"
     run(command(tiny_data, one, settings))
