@@ -109,10 +109,10 @@ def test_plan_has_every_stage(tiny_plan):
     for stage in tiny_plan.stages:
         assert stage.seconds > 0
         assert stage.hours == pytest.approx(stage.steps * stage.seconds / 3600)
-    assert [stage.steps for stage in tiny_plan.stages[:4]] == [3, 3, 6, 6]
-    assert tiny_plan.stages[4].steps == 2 * 2 * (1 + 1)  # arms, replications, a batch of each and of MultiModality
-    assert all(sum(stage.flops.values()) > 0 and stage.memory > 0 for stage in tiny_plan.stages[:4])
-    assert json.loads(json.dumps(tiny_plan.as_dict()))["stages"][3]["hours"] == tiny_plan.stages[3].hours
+    assert [stage.steps for stage in tiny_plan.stages[:5]] == [3, 3, 3, 6, 6]
+    assert tiny_plan.stages[5].steps == 2 * 2 * (1 + 1)  # arms, replications, a batch of each and of MultiModality
+    assert all(sum(stage.flops.values()) > 0 and stage.memory > 0 for stage in tiny_plan.stages[:5])
+    assert json.loads(json.dumps(tiny_plan.as_dict()))["stages"][4]["hours"] == tiny_plan.stages[4].hours
     console = Console(record=True, width=120)
     tiny_plan.show(console)
     text = console.export_text()
