@@ -80,7 +80,7 @@ class PrepareAmass(_Recordings):
     The source has .npz files, at any depth; the path of a file inside it is the name of the clip.
     """
 
-    body_models: Path  # Folder of the SMPL-H models: SMPLH_MALE.npz or .pkl and so on.
+    body_models: Path  # Folder of the body models: SMPLH_MALE.npz or .pkl, SMPLX_MALE.npz and so on.
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.amass import prepare_amass

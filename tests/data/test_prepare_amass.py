@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from adaqf_train.cli import main
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.prepare.amass import prepare_amass
+from adaqf_train.errors import DataError
 from adaqf_train.motion.features import encode
 from adaqf_train.motion.skeleton import HUMANML3D
 
@@ -116,6 +117,35 @@ def test_prepare_amass_reads_genders_as_bytes_and_any_rate(source, tmp_path):
     assert MotionDataset(tmp_path / "out", "train").items[0].vectors.shape == (49, 263)
 
 
+def smplx(content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same parameters in SMPL-X's layout."""
+    others = {key: value for key, value in content.items() if key not in ("poses", "mocap_framerate")}
+    poses = content["poses"]
+    return others | {
+        "root_orient": poses[:, :3],
+        "pose_body": poses[:, 3:66],
+        "poses": np.zeros((len(poses), 165)),
+        "mocap_frame_rate": content["mocap_framerate"],
+        "surface_model_type": np.array("smplx"),
+    }
+
+
+def test_prepare_amass_reads_smplx_files_with_smplx_models(source, tmp_path, monkeypatch):
+    prepare_amass(source, tmp_path / "smplh", **options(source))
+    for path in source.rglob("*_poses.npz"):
+        with np.load(path) as archive:
+            content = dict(archive)
+        np.savez(path, **smplx(content))
+    with pytest.raises(DataError, match=r"SMPL-X, and .* https://smpl-x\.is\.tue\.mpg\.de .* SMPL\+H files"):
+        prepare_amass(source, tmp_path / "out", **options(source))
+    for gender in ("MALE", "FEMALE"):
+        (tmp_path / "models" / f"SMPLX_{gender}.npz").touch()
+    monkeypatch.setitem(sys.modules, "smplx", SimpleNamespace(SMPLX=StubSMPLH))
+    prepare_amass(source, tmp_path / "out", **options(source))
+    for path in (tmp_path / "smplh" / "new_joint_vecs").glob("*.npy"):
+        np.testing.assert_allclose(np.load(path), np.load(tmp_path / "out" / "new_joint_vecs" / path.name), atol=1e-5)
+
+
 def without(key: str):
     return lambda content: {name: array for name, array in content.items() if name != key}
 
@@ -131,6 +161,9 @@ def without(key: str):
         (lambda c: c | {"betas": np.arange(16)}, "betas are not finite numbers"),
         (lambda c: c | {"mocap_framerate": np.array(0.0)}, "mocap_framerate is 0"),
         (lambda c: c | {"gender": np.array({}, dtype=object)}, "not an SMPL-H file"),
+        (lambda c: smplx(c) | {"mocap_frame_rate": np.array(-1.0)}, "mocap_frame_rate is -1"),
+        (lambda c: smplx(c) | {"pose_body": c["poses"][:, :60]}, "poses (241, 3) and (241, 60)"),
+        (lambda c: smplx(c) | {"root_orient": c["poses"][:5, :3]}, "poses (5, 3) and (241, 63)"),
     ],
 )
 def test_prepare_amass_reports_bad_files_in_one_line(source, tmp_path, capsys, change, says):
@@ -151,7 +184,8 @@ def test_prepare_amass_refuses_paths_with_equal_names(source, tmp_path, capsys):
 
 def test_prepare_amass_says_where_to_get_package_and_models(source, tmp_path, capsys, monkeypatch):
     (tmp_path / "models" / "smplh" / "SMPLH_FEMALE.npz").unlink()
-    message = error_of(capsys, source, tmp_path)
+    message = error_of(capsys, source, tmp_path)  # of two files, in one line
+    assert message.count("_poses.npz") == 2
     assert "no SMPL-H model of gender female" in message
     assert "--body-models" in message
     monkeypatch.setitem(sys.modules, "smplx", None)
