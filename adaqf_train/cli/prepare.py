@@ -58,7 +58,8 @@ class PrepareBvh(_Recordings):
     """
 
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
-    """A preset, such as cmu, mixamo or xsens, or your own JSON file; None: the map that fits the names."""
+    """humanml3d, smpl, mixamo, lafan1, bandai-namco, cmu, cmu-daz, cmu-asf, xsens, perception-neuron, axis-studio,
+    soma, snapmogen, biped, ue, unity, rokoko, or your own JSON file; None: the map that fits the joint names."""
     fps: float | None = None  # Frame rate of the files; None: the rate in each file.
     up: Up | None = None  # Axis that points up; None: y, and files in which the body lies are refused.
     skip: int | None = None
@@ -86,6 +87,28 @@ class PrepareAmass(_Recordings):
         from adaqf_train.data.prepare.amass import prepare_amass
 
         summary = prepare_amass(**vars(self))
+        _wrote(self.folder, summary.clips, summary.lines())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareFree:
+    """Make the part of HumanML3D that comes from the CMU database from BVH files, without AMASS.
+
+    The source has BVH files of CMU's takes, such as 02_01.bvh, at any depth.
+    """
+
+    source: tyro.conf.Positional[Path]  # Folder of the BVH files.
+    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    index: Path  # HumanML3D's index.csv.
+    texts: Path  # HumanML3D's texts/, unzipped.
+    splits: Path | None = None  # Folder of HumanML3D's train.txt, val.txt and test.txt; None: that of index.csv.
+    fps: float | None = None  # Frame rate of the takes; None: the rate in each file.
+    mirror: bool = False  # Add the mirrored clips M..., as HumanML3D has them.
+
+    def __call__(self) -> None:
+        from adaqf_train.data.prepare.humanml3d_free import prepare_humanml3d_free
+
+        summary = prepare_humanml3d_free(**vars(self))
         _wrote(self.folder, summary.clips, summary.lines())
 
 
@@ -129,6 +152,7 @@ class Prepare:
         Annotated[PrepareJoints, tyro.conf.subcommand("joints", prefix_name=False)]
         | Annotated[PrepareBvh, tyro.conf.subcommand("bvh", prefix_name=False)]
         | Annotated[PrepareAmass, tyro.conf.subcommand("amass", prefix_name=False)]
+        | Annotated[PrepareFree, tyro.conf.subcommand("humanml3d-free", prefix_name=False)]
         | Annotated[PrepareMerged, tyro.conf.subcommand("merged", prefix_name=False)]
         | Annotated[PrepareProcedural, tyro.conf.subcommand("synthetic", prefix_name=False)],
         tyro.conf.arg(name=""),

@@ -188,6 +188,7 @@ def test_prepare_amass_says_where_to_get_package_and_models(source, tmp_path, ca
     assert message.count("_poses.npz") == 2
     assert "no SMPL-H model of gender female" in message
     assert "--body-models" in message
+    (tmp_path / "models" / "smplh" / "SMPLH_FEMALE.npz").touch()
     monkeypatch.setitem(sys.modules, "smplx", None)
     assert "pip install smplx" in error_of(capsys, source, tmp_path)
 

@@ -73,17 +73,14 @@ class _Converter:
     """Read standard joints from AMASS files."""
 
     def __init__(self, models: Path) -> None:
-        try:
-            import smplx
-        except ImportError as error:
-            raise DataError(f"AMASS needs the smplx package ({error}). Install it: pip install smplx.") from error
-        self.models, self.smplx = models, smplx
+        self.models = models
         self.model = lru_cache(maxsize=3)(self._model)
         self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file are read one after the other
 
     def look(self, path: Path) -> Recording:
         clip = _parameters(path)
         self._model_file(path, clip)
+        _package()
         return Recording(kinematics.frames_at(len(clip.trans), clip.fps, FPS), partial(self.read, path))
 
     def _read(self, path: Path) -> np.ndarray:
@@ -100,7 +97,7 @@ class _Converter:
         return turned(kinematics.forward(*local, HUMANML3D.parents)[0].numpy(), "z")
 
     def _model(self, path: Path, gender: str):
-        kind = getattr(self.smplx, path.name[: len("SMPLH")])
+        kind = getattr(_package(), path.name[: len("SMPLH")])
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # smplx prints advice on other models
                 return kind(model_path=str(path), ext=path.suffix[1:], gender=gender, use_pca=False, num_betas=SHAPE)
@@ -125,6 +122,14 @@ class _Converter:
                 f"({', '.join(names)}). Download it from {DOWNLOADS[kind]} and give its folder as --body-models.{other}"
             )
         return found
+
+
+def _package():
+    try:
+        import smplx
+    except ImportError as error:
+        raise DataError(f"AMASS needs the smplx package ({error}). Install it: pip install smplx.") from error
+    return smplx
 
 
 def _name(path: str) -> str:

@@ -26,6 +26,7 @@ WINDOW = 196  # frames of the longest clip that the loaders use whole
 SHORTEST = DataConfig.min_frames + 1  # frames; velocities cost one, and training ignores shorter clips
 
 
+NAMED = 50  # names of skipped files that the summary lists
 # Shares of the splits that a hash of the clip's name decides.
 VAL_SHARE, TEST_SHARE = 0.05, 0.15
 
@@ -51,7 +52,8 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Lines about the files that were skipped, for the terminal."""
         for reason, names in self.skipped.items():
-            yield f"skipped {len(names)}, {reason}: {', '.join(names)}"
+            more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+            yield f"skipped {len(names)}, {reason}: {', '.join(names[:NAMED])}{more}"
         if self.without_file:
             yield f"{self.without_file} captioned names have no file"
         for doubt, names in self.doubts.items():
