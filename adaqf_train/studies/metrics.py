@@ -16,6 +16,8 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "mm_dist": ("MM-dist ↓", True),
     "skating": ("skating ↓", True),
     "jerk": ("jerk ↓", True),
+    "unseen_fid": ("FID, unseen combinations ↓", True),
+    "unseen_r_precision_3": ("R@3, unseen combinations ↑", False),
     "guidance": ("guidance", None),
 }
 GENERATION = tuple(METRICS)
