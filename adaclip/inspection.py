@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaclip import hub
 from adaclip.adapter import saved_details
+from adaclip.config import AdaCLIPError
 from adaclip.lora_config import adapter_config
 from adaclip.lora_files import WEIGHTS, read_weights
 
@@ -17,6 +18,10 @@ from adaclip.lora_files import WEIGHTS, read_weights
 def describe(repo_or_path: str, revision: str | None = None, subfolder: str = "") -> dict[str, str]:
     """Return facts about an adapter from its files; raise AdaCLIPError if they are damaged."""
     folder = hub.resolve_adapter(repo_or_path, hub.LoadOptions(revision=revision, subfolder=subfolder))
+    if folder.is_file():
+        raise AdaCLIPError(
+            f"{folder}: a LoRA file of another program, which has no such record. Load and save it first."
+        )
     config, details, tensors = adapter_config(folder), saved_details(folder), read_weights(folder)
     layers = {name.rpartition(".lora_")[0] for name in tensors}
     modules = dict.fromkeys(name.rpartition(".")[2] for name in sorted(layers))

@@ -52,7 +52,7 @@ def test_readme_snippets_run(place):
 
 def test_encoder_guide_snippets_run(place):
     snippets = blocks("python", ENCODER)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     shapes = "print(tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters)"
     out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
     assert out.splitlines()[-1] == "(2, 16) True ['default', 'kit', 'both']"
@@ -61,7 +61,7 @@ def test_encoder_guide_snippets_run(place):
 
 def test_adaclip_commands_of_readme_run(place):
     lines = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("adaclip ")]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
         arguments = shlex.split(line, comments=True)[1:]
         if arguments[0] == "export":  # the pocket encoder's folder, as the line says
