@@ -171,7 +171,9 @@ def _convert(source: Path, path: Path, precision: str) -> None:
     if precision == "int8":
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(source, path, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+        # Seven bits, because products of eight overflow on processors without VNNI.
+        options = {"weight_type": QuantType.QInt8, "per_channel": True, "reduce_range": True}
+        quantize_dynamic(source, path, op_types_to_quantize=["MatMul", "Gemm"], **options)
         return
     model = onnx.load(source)
     if precision == "float16":
