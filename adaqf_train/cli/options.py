@@ -85,7 +85,7 @@ class RunOptions(WithSettings):
     such as a checkout of MDM or MoMask with its dataset/."""
     out: Path  # Folder of the run. The same command, started again, continues where it stopped.
     recipe: Recipe = "pocket"
-    base: Path | None = None  # Folder of a CLIP text model that replaces the recipe's base.
+    base: Path | None = None  # Folder of a text encoder that replaces the recipe's base.
     reuse: Path | None = None  # Earlier run whose finished stages are copied if their settings are the same.
     settings: Overrides = ()
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["pocket"]

@@ -42,7 +42,7 @@ class StudyVerb:
     recipe: Recipe = "pocket"
     seeds: int | None = None  # Training seeds; None: as many as the study's verdicts need.
     arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # Only these arms.
-    base: Path | None = None  # Folder of a CLIP text model that replaces the recipe's base.
+    base: Path | None = None  # Folder of a text encoder that replaces the recipe's base.
     report_only: bool = False  # Run nothing: write the page from the results that exist.
     settings: Overrides = ()
     """Change a setting of every arm. Those of the other generators and of the rival encoder begin with families., such

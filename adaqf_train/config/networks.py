@@ -89,14 +89,14 @@ class EncoderConfig(Group, name="encoder"):
     """The text encoder, and which part of it is trained."""
 
     base: str = "openai/clip-vit-base-patch32"
-    """Hub id or folder of a CLIP text model; "pocket" trains a small one on the data at hand."""
+    """Hub id or folder of a text encoder (CLIP, BERT-like or T5); "pocket" trains a small one on the data at hand."""
     tuning: Literal["lora", "frozen", "full"] = "lora"
     """lora trains an adapter, frozen nothing; full trains the whole text tower and yields no adapter."""
     rank: int = 16  # Rank of the adapter; the paper's, for all modules.
     alpha: int = 16  # Scale of the adapter times its rank; the paper does not give it.
     dropout: float = 0.0  # Dropout in front of the adapter; the paper does not give it.
     modules: tuple[str, ...] = LORA_MODULES
-    """Linear layers that are adapted: query, key and value of the attention, and the MLP (section 3.4)."""
+    """Linear layers that are adapted, by CLIP's names in every family: query, key, value and the MLP (section 3.4)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

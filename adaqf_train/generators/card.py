@@ -42,6 +42,6 @@ def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: st
         name=where,
         encoder_arguments=f'"{where}", subfolder="encoder"' if repo_id else f'"{where}/encoder"',
         sampling=", ".join(f"{name} {value}" for name, value in asdict(generator.sampling).items()),
-        base_files=", `base/` (the CLIP text model that it adapts)" if local else "",
+        base_files=", `base/` (the text encoder that it adapts)" if local else "",
         licence=" ".join(filter(None, (f"{details.license}." if details.license else "", inherited, details.terms))),
     )

@@ -80,7 +80,7 @@ class Fitting:
 
     accelerator: Accelerator
     dataset: MotionDataset  # the training split
-    encoder: Path  # folder of a CLIP text model
+    encoder: Path  # folder of a text model
     codec: Any  # the family's trained codec; None: it has none
     place: Callable[[str], Place]  # where a fit of that name writes its log and checkpoints
     validation: ValidationConfig | None  # when the generator is scored on val; None: never

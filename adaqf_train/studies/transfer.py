@@ -68,7 +68,7 @@ class Transfer:
         return pipeline.run.stage(codec.stage, settings, make)
 
     def train(self, family: str, encoder: Path) -> MotionGenerator:
-        """Train a generator under an encoder, a CLIP text model's folder.
+        """Train a generator under an encoder, a text model's folder.
 
         If the configuration asks for validation, it has a curve on val (`RunLayout.curve`).
         """

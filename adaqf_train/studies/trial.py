@@ -52,7 +52,7 @@ class Setup:
     families: Any  # likewise; as `families_of` gives them
     settings: tuple[str, ...]  # those settings, as `--set` takes them
     data: Mapping[str, Path]  # label -> folder
-    base: Path | None = None  # a CLIP text model in the place of the recipe's
+    base: Path | None = None  # a text encoder in the place of the recipe's
 
     @property
     def base_key(self) -> str:
@@ -144,7 +144,7 @@ class Setup:
 def hash_of_base(folder: Path) -> str:
     """SHA-256 of the weights of a text model."""
     if not any(folder.glob("*.safetensors")):
-        raise ConfigError(f"--base {folder}: has no *.safetensors. Give the folder of a CLIP text model.")
+        raise ConfigError(f"--base {folder}: has no *.safetensors. Give the folder of a text encoder.")
     return hash_of_weights(folder)
 
 
