@@ -56,8 +56,10 @@ def as_joints(array: np.ndarray, where: object) -> np.ndarray:
 def without_padding(array: np.ndarray, where: object) -> tuple[np.ndarray, tuple[str, ...]]:
     """The frames (T, ...) before an all-zero tail, as padded batches have, and a note on what was cut.
 
-    DataError if every frame is zero.
+    DataError if every frame is zero, or there is none.
     """
+    if not len(array):
+        raise DataError(f"{where}: no frames. Create the file again.")
     used = np.flatnonzero(array.reshape(len(array), -1).any(axis=1))
     if not len(used):
         raise DataError(f"{where}: every frame is zero. Create the file again.")

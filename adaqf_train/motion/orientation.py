@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from adaqf_train.motion import tempo
 from adaqf_train.motion.features import slices_of_width
 from adaqf_train.motion.skeleton import HUMANML3D, Skeleton, skeleton_of_width
 
@@ -36,8 +37,6 @@ LEAVING_T = 0.4  # m/s, likewise from a T-pose or an A-pose
 SYMMETRIC = 0.04  # metres between a rest pose and its mirror image
 JUMP = 0.2  # metres in 50 ms, mean over the joints, beyond the motion around it; real clips stay below 0.05
 OFF_FLOOR = 0.06  # metres; median height of the lowest joint above its lowest place; real clips stay below 0.052
-SLOW, GENTLE, WIDE = 2.0, 4.0, 0.3  # 1/s, m/s², m: slower and gentler hands and feet, which still move this far
-HASTY, QUICK = 20.0, 6.0  # 1/s, m/s: faster hands and feet
 LONGEST_FRAME = 0.5  # seconds; a longer frame time is in another unit
 SHORTEST_FRAME = 1e-3
 
@@ -92,10 +91,20 @@ def turned(joints: np.ndarray, up: Up) -> np.ndarray:
 
 def leg_length(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> float:
     """Median length of thigh plus shank over clip and sides, in the joints' unit. joints: (T, J, 3)."""
+    return float(np.median(_legs(joints, skeleton)))
+
+
+def _legs(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Thigh plus shank (T, 2) of the left and right leg."""
     at = landmarks(skeleton)
     thighs = np.linalg.norm(joints[:, at.hips] - joints[:, at.knees], axis=-1)
-    shanks = np.linalg.norm(joints[:, at.knees] - joints[:, at.ankles], axis=-1)
-    return float(np.median(thighs + shanks))
+    return thighs + np.linalg.norm(joints[:, at.knees] - joints[:, at.ankles], axis=-1)
+
+
+def _legs_change(joints: np.ndarray, skeleton: Skeleton) -> bool:
+    """Whether the length of the legs doubles within a clip, which noise does not explain."""
+    shortest, longest = np.percentile(_legs(joints, skeleton), [5, 95])
+    return bool(longest > 2 * shortest)
 
 
 def upwards(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> tuple[Up, np.ndarray]:
@@ -160,6 +169,9 @@ def examine(
     if not leg > 0:
         what = "hips, knees and ankles coincide" if len(joints) else "no frames"
         return [Fault("collapsed", "error", what, "Create the file again.")]
+    if _legs_change(joints, skeleton):
+        what = "legs change their length from frame to frame: these are no joints, or not in this order"
+        return [Fault("collapsed", "error", what, "Transpose the array, or create it again.")]
     joints = joints * (LEG / leg)
     rate = fps or skeleton.fps
     every = max(1, round(rate / RATE))  # speeds are measured at about RATE
@@ -307,36 +319,14 @@ def _check_floor(joints: np.ndarray) -> Fault | None:
     return Fault("floating", "warning", what, remedy, height)
 
 
-class Tempo(NamedTuple):
-    """How hands and feet move about the root, in metres and seconds."""
-
-    frequency: float  # 1/s, accelerations over speeds, root mean squares
-    speed: float  # m/s, of the fastest in all but 5 % of the frames
-    acceleration: float  # m/s², likewise
-    reach: float  # m, the largest extent of a path along an axis
-
-
-def tempo(joints: np.ndarray, fps: float, skeleton: Skeleton = HUMANML3D) -> Tempo:
-    """Measure the tempo of a clip (T, J, 3), T >= 4, scaled to metres, at about 20 frames per second."""
-    at = landmarks(skeleton)
-    limbs = joints[:, [*at.hands, *at.ankles]] - joints[:, [at.root]]
-    velocity = np.diff(limbs, axis=0) * fps
-    acceleration = np.diff(velocity, axis=0) * fps
-    speeds, pulls = (np.linalg.norm(values, axis=-1) for values in (velocity, acceleration))
-    frequency = float(np.sqrt(np.square(pulls).sum() / max(np.square(speeds).sum(), 1e-12)))
-    ends = (float(np.percentile(values.max(axis=-1), 95)) for values in (speeds, pulls))
-    return Tempo(frequency, *ends, reach=float(np.ptp(limbs, axis=0).max()))
-
-
 def _check_speed(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Fault | None:
     if len(joints) < 10:
         return None
-    found = tempo(joints, fps, skeleton)
-    slow = found.frequency < SLOW and found.acceleration < GENTLE and found.reach > WIDE
-    fast = found.frequency > HASTY and found.speed > QUICK
-    if not slow and not fast:
+    at = landmarks(skeleton)
+    found = tempo.measure(joints[:, [*at.hands, *at.ankles]] - joints[:, [at.root]], fps)
+    if found.plausible:
         return None
-    than = "slower" if slow else "faster"
+    than = "slower" if found.slow else "faster"
     what = f"hands and feet move far {than} than people's ({found.speed:.1f} m/s, {found.acceleration:.0f} m/s²)"
     return Fault("speed", "warning", what, "Check the frame rate; --fps gives another.", found.frequency)
 
