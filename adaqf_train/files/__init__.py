@@ -1,4 +1,4 @@
-"""Motion files for other programs: BVH, glTF, video, pictures, pages, arrays."""
+"""Motion files for other programs: BVH, glTF, SMPL's parameters, video, pictures, pages, arrays."""
 
 from adaqf_train.errors import ExportError
 from adaqf_train.files.bvh import write_bvh

@@ -159,6 +159,8 @@ def _rates(
 ) -> list[float]:
     """The frame rate of each motion."""
     given = list(source) if isinstance(source, Sequence) else [source] * count
+    if len(given) != count:
+        raise ExportError(f"{len(given)} frame rates for {count} motions. Give one for each, or one for all.")
     rates = [next(rate for rate in (own, fps, skeleton.fps) if rate is not None) for own in given]
     for rate in rates if fps is None else [*rates, fps]:
         if not SLOWEST <= rate <= FASTEST:
