@@ -62,6 +62,9 @@ def test_encoder_guide_snippets_run(place):
 def test_adaclip_commands_of_readme_run(place):
     lines = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("adaclip ")]
     assert len(lines) == 5
+    texts = place / "runs" / "demo" / "data" / "texts"  # the demo's captions; the tiny run has its data elsewhere
+    texts.mkdir(parents=True)
+    (texts / "000001.txt").write_text("a person waves twice#a/DET person/NOUN wave/VERB#0.0#0.0\n")
     for line in lines:
         arguments = shlex.split(line, comments=True)[1:]
         if arguments[0] == "export":  # the pocket encoder's folder, as the line says
