@@ -22,9 +22,9 @@ Figures = Mapping[str, float]
 Points = Mapping[float, Figures]  # guidance -> figures
 Rule = Literal["fid", "r_precision_3", "none"]
 RULES: dict[str, str] = {
-    "fid": "the lowest FID on val; of equals, the smaller guidance",
-    "r_precision_3": "the highest R@3 on val; of equals, the smaller guidance",
-    "none": "sampling.guidance, whatever val says",
+    "fid": "the one with the lowest FID on val, of equal ones the smaller",
+    "r_precision_3": "the one with the highest R@3 on val, of equal ones the smaller",
+    "none": "that of its settings, which val does not change",
 }
 # Figures that the points of a curve keep.
 KEPT = ("fid", "fid_infinity", "kid", "r_precision_1", "r_precision_2", "r_precision_3", "mm_dist", "diversity")

@@ -184,3 +184,15 @@ def test_measure_predicts_the_time_of_a_fit(tiny_config, tiny_run, tiny_train, a
         if abs(ratios[-1] - 1) < 0.25:
             break
     assert abs(ratios[-1] - 1) < 0.25, f"planned to measured: {ratios}"
+
+
+def test_plan_counts_the_points_of_the_curves(rehearsal):
+    def batches(**changes: object) -> int:
+        evaluation = replace(rehearsal.config.evaluation, replications=2, multimodality_texts=None, **changes)
+        rehearsal.config = replace(rehearsal.config, evaluation=evaluation)
+        return plan._evaluation(rehearsal, 100, 50, 0.1).steps  # 64 motions are a batch
+
+    assert batches() == 2 * 2 * 2
+    curve = {"guidances": (1.0, 2.0, 3.0), "curve_replications": 1}
+    assert batches(**curve) == 2 * (2 * 2 + 3 * 1 + 2 * 2)
+    assert batches(**curve, choose="none") == 2 * (2 * 2 + 2 * 2)

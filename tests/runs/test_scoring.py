@@ -251,7 +251,7 @@ def test_evaluate_chooses_the_guidance_on_val_and_reports_the_curve(run, capsys)
     markdown, page = (run / "report.md").read_text(), (run / "motions.html").read_text()
     assert "(chosen)" in markdown
     assert "![FID against R@3 over guidance](curve.svg)" in markdown
-    assert "the lowest FID on val; of equals, the smaller guidance" in markdown
+    assert "the one with the lowest FID on val, of equal ones the smaller: baseline" in markdown
     assert (run / "curve.svg").is_file()
     assert page.count('<g id="figure_1">') == 1
     assert "Along the curves, minus baseline" in page
