@@ -130,6 +130,8 @@ class Convert(_Output):
         self.check(self.out)
         if self.source_fps is not None and not 0 < self.source_fps < float("inf"):
             raise ConfigError(f"--source-fps must be a positive number, got {self.source_fps}. Give one such as 30.")
+        if self.skip < 0:
+            raise ConfigError(f"--skip must be at least 0, got {self.skip}. Give the number of frames to leave out.")
         clips = read_clips(self.source, fps=self.source_fps, up=self.up, skip=self.skip, joint_map=self.joint_map)
         for clip in clips:
             for note in clip.notes:
