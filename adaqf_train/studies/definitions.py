@@ -169,7 +169,7 @@ GUIDANCE = Study(
     # With these sizes, and without validation during training, three seeds take about 25 minutes on two cores.
     settings=(
         *("validation.every=none", "evaluation.replications=1", "evaluation.curve_replications=1"),
-        *("evaluation.procedural_test=750", "evaluation.procedural_val=250"),
+        *("evaluation.procedural_test=512", "evaluation.procedural_val=200"),
     ),
     note="Figures are on procedural clips beside the data set, by the independent evaluator: test clips without "
     "combinations that training never shows, such combinations alone (unseen), and 10,000 other real motions that FID "

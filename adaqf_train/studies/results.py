@@ -14,7 +14,12 @@ from adaqf_train.studies.metrics import LAST, VAL
 from adaqf_train.studies.trial import Trial
 
 Figures = dict[str, float]
-JUDGED = ("r_precision_3", "r_precision_3_extractors")  # R@3 by the independent evaluator, and by the extractors
+BY_EXTRACTORS = "r_precision_3_extractors"
+JUDGED = (
+    "r_precision_3",
+    "joints_r_precision_3",
+    BY_EXTRACTORS,
+)  # R@3 by the independent evaluators, and by the feedback's
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ def figure(result: Result, metric: str) -> float | None:
     """A figure of a result, or None if it has none.
 
     Beside the names in `Result.test`, "attributes" is the mean accuracy over the attributes, "delta" R@3 minus the
-    ground truth's, and "gap" R@3 by the feedback's own extractors minus R@3 by the independent evaluator, each relative
-    to the ground truth's. With the prefix "val_" a figure is taken on val, as the mean of the last points of the curve;
-    older results have no ground truth on val, and theirs on test takes its place.
+    ground truth's, "gap" R@3 by the feedback's own extractors minus R@3 by the independent evaluator, and "gap_joints"
+    the same for the evaluator that reads decoded joints, each relative to the ground truth's. With the prefix "val_" a
+    figure is taken on val, as the mean of the last points of the curve; older results have no ground truth on val, and
+    theirs on test takes its place.
     """
     if metric.startswith(VAL):
         name, truth = metric.removeprefix(VAL), result.truth_val or result.truth
@@ -90,9 +96,10 @@ def figure(result: Result, metric: str) -> float | None:
         return None if not points or None in points else sum(points) / len(points)
     test, truth = result.test, result.truth
     deltas = {name: test[name] - truth[name] for name in JUDGED if name in test and name in truth}
-    derived = {"attributes": mean_attribute(test), "delta": deltas.get("r_precision_3"), "gap": None}
-    if len(deltas) == len(JUDGED):
-        derived["gap"] = deltas["r_precision_3_extractors"] - deltas["r_precision_3"]
+    derived = {"attributes": mean_attribute(test), "delta": deltas.get("r_precision_3")}
+    for gap, judge in (("gap", "r_precision_3"), ("gap_joints", "joints_r_precision_3")):
+        known = {judge, BY_EXTRACTORS} <= deltas.keys()
+        derived[gap] = deltas[BY_EXTRACTORS] - deltas[judge] if known else None
     return derived[metric] if metric in derived else test.get(metric)
 
 

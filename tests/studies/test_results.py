@@ -86,6 +86,13 @@ def test_figure_derives_delta_gap_and_attributes():
     assert results.figure(found, "gap") == pytest.approx((0.95 - 0.99) - (0.9 - 0.98))
     assert results.figure(found, "attributes") == 0.5
     assert results.figure(found, "minimal_pairs") is None
+    assert results.figure(found, "gap_joints") is None
+    second = replace(
+        found,
+        test=found.test | {"joints_r_precision_3": 0.7},
+        truth=found.truth | {"joints_r_precision_3": 0.9},
+    )
+    assert results.figure(second, "gap_joints") == pytest.approx((0.95 - 0.99) - (0.7 - 0.9))
 
 
 @pytest.fixture
