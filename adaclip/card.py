@@ -8,8 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from adaclip.towers import CLIP, Tower, tower_of_class
+
 _UNNAMED = "path/or/hub-id/of/this/adapter"
 
+_CLEANED = """In the place of the CLIP that another program loads, without changes to its code:
+
+```sh
+adaclip-run --weights {name} path/to/script.py ...
+```
+
+Prompts are cleaned as OpenAI's CLIP does (`adaclip.text.clean`); this package does so, plain peft and
+transformers do not."""
+_UNTOUCHED = "The base's tokenizer receives prompts as they are."
 _CARD = Path(__file__).with_name("card_template.md").read_text(encoding="utf-8")
 
 
@@ -76,10 +87,11 @@ def model_card(
         note = "\nThe base is a local model. Its path is relative to this folder: move both together.\n"
     header: dict[str, object] = {} if local else {"base_model": base, "base_model_relation": "adapter"}
     header |= {"library_name": "peft", "pipeline_tag": "feature-extraction"}
+    model_class, tower = _model_class(config)
     inherited = "The adapter inherits the licence terms of its base and of the motion data it was trained on."
     linked = f"[`{base}`](https://huggingface.co/{base})" + (f" (commit `{base_revision}`)" if base_revision else "")
     return _CARD.format(
-        metadata=yaml_header(header, ("adaclip", "lora", "text-to-motion", "clip"), details, "AdaCLIP"),
+        metadata=yaml_header(header, ("adaclip", "lora", "text-to-motion", tower.name), details, "AdaCLIP"),
         rank=config["r"],
         alpha=config["lora_alpha"],
         base="a local model" if local else linked,
@@ -87,11 +99,20 @@ def model_card(
         arguments=f'"{name}"' + (f', subfolder="{subfolder}"' if subfolder else ""),
         transformers_arguments=f'"{name}"' + (f', adapter_kwargs={{"subfolder": "{subfolder}"}}' if subfolder else ""),
         training=details.training(),
-        name=name,
+        model_class=model_class,
+        prompts=_CLEANED.format(name=name) if tower.cleans else _UNTOUCHED,
         note=note,
         more=f"\n{details.more.strip()}\n" if details.more else "",
         licence=" ".join(filter(None, (details.license and f"{details.license}.", inherited, details.terms))),
     )
+
+
+def _model_class(config: Mapping[str, object]) -> tuple[str, Tower]:
+    """Return the class of transformers that an adapter was made on, as peft records it, and its family."""
+    mapping = config.get("auto_mapping")
+    recorded = str(mapping.get("base_model_class")) if isinstance(mapping, Mapping) else ""
+    tower = tower_of_class(recorded)
+    return (recorded, tower) if tower is not None else ("CLIPTextModelWithProjection", CLIP)
 
 
 def yaml_header(content: Mapping[str, object], tags: Sequence[str], details: CardDetails, model: str) -> str:

@@ -9,7 +9,6 @@ medians over the rounds. The tokenizer is CLIP's own, whose vocabulary comes wit
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import statistics
 import subprocess
@@ -138,19 +137,12 @@ def build(adapter: Path, only: str | None) -> dict[str, Contestant]:
 
 def real_tokenizer():
     """Read CLIP's byte-pair encoding from the openai-clip package, without importing the package."""
-    from transformers import CLIPTokenizer
+    from adaclip.openai_bases import BPE, bpe_tokenizer
 
     spec = importlib.util.find_spec("clip")
     if spec is None or spec.origin is None:
         sys.exit("The vocabulary of CLIP is missing: pip install openai-clip")
-    packed = (Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes()
-    lines = gzip.decompress(packed).decode("utf-8").split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    letters = [chr(i) for i in visible] + [chr(256 + i) for i in range(256 - len(visible))]
-    entries = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    entries += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={entry: i for i, entry in enumerate(entries)}, merges=merges, model_max_length=77)
+    return bpe_tokenizer(Path(spec.origin).with_name(BPE))
 
 
 def openai_clip(merged: torch.nn.Module) -> Contestant | None:

@@ -129,6 +129,9 @@ def test_adapter_loads_here_and_in_plain_peft(family, base, trained, tmp_path):
     assert torch.equal(again.encode(PROMPTS), trained.encode(PROMPTS))
     assert again.pooling.facts() == trained.pooling.facts()
     assert json.loads((folder / "adaclip.json").read_text())["pooling"] == trained.pooling.name
+    card = (folder / "README.md").read_text()
+    assert f"from transformers import {type(trained.merged()).__name__}\n" in card
+    assert ("clip" in card.lower().split("## licence")[0].replace("adaclip", "")) == family.startswith("clip")
     plain = load_plain(base, trained)
     fresh = plain_vectors(family, base, plain, trained)
     with_peft = PeftModel.from_pretrained(plain, str(folder)).eval()
