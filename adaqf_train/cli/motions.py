@@ -20,6 +20,7 @@ Bones = Literal["rigid", "stretch"]
 Names = Literal["standard", "mixamo", "ue", "unity"]
 BodyModel = Literal["smplh", "smplx"]
 Content = Literal["joints", "features"]
+AnyContent = Literal["joints", "features", "features-272"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class _Output:
         """Save joints or features as the options ask, and print what was done."""
         from adaqf_train.files.save import save_arrays, save_motions
 
-        if self.format == "features":
+        if self.format != "joints":
             paths = save_arrays(out, motions)
         else:
             options = {name: getattr(self, name) for name in ("fps", "bones", "names", "lock_feet", "body")}
@@ -55,10 +56,10 @@ class _Output:
         if self.format == "joints":
             return
         if out.suffix.lower() != ".npy":
-            raise ConfigError(f"--format features: {out} cannot hold features; name a .npy file.")
+            raise ConfigError(f"--format {self.format}: {out} cannot hold features; name a .npy file.")
         if self.fps is not None:
             raise ConfigError(
-                "--fps cannot change features: they are computed at 20 frames per second (21 joints: 12.5). Omit it."
+                "--fps cannot change features: they have 20 frames per second (251: 12.5, 272: 30). Omit it."
             )
         if self.lock_feet:
             raise ConfigError("--lock-feet changes joints, not features. Convert to joints first.")
@@ -121,11 +122,14 @@ class Convert(_Output):
     source_fps: float | None = None  # Frames per second of the source, if it states none or a wrong rate.
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None  # Axis that points up in the source. Default: y.
     skip: int = 0  # Frames to leave out at the start, such as a rest pose.
+    format: AnyContent = "joints"
+    """What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised; features-272: those of
+    MotionStreamer (frames, 272) at 30 frames per second."""
     joint_map: Annotated[str | None, tyro.conf.arg(name="map")] = None
     """For BVH: a preset's name or a JSON file, as in `prepare bvh`. Default: the preset that fits the joint names."""
 
     def __call__(self) -> None:
-        from adaqf_train.files.read import features_of, read_clips
+        from adaqf_train.files.read import features_of, read_clips, streaming_of
 
         self.check(self.out)
         if self.source_fps is not None and not 0 < self.source_fps < float("inf"):
@@ -140,7 +144,8 @@ class Convert(_Output):
         shown = ", ".join(f"{rate:g}" for rate in sorted(set(rates)))
         how = "" if all(clip.fps for clip in clips) else ", the standard rate (--source-fps states another)"
         print(f"source: {len(clips)} motion{'s' * (len(clips) != 1)} at {shown} frames per second{how}")
-        motions = [features_of(clip) if self.format == "features" else clip.joints for clip in clips]
+        contents = {"features": features_of, "features-272": streaming_of, "joints": lambda clip: clip.joints}
+        motions = [contents[self.format](clip) for clip in clips]
         captions = [self.caption or clip.caption for clip in clips]
         self.write(self.out, motions, captions, rates)
 

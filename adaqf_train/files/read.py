@@ -19,6 +19,8 @@ from adaqf_train.data.pickles import read_results
 from adaqf_train.data.prepare.captions import plain_captions
 from adaqf_train.data.prepare.joints import resample
 from adaqf_train.errors import AdaQFError, DataError, ExportError
+from adaqf_train.files.animation import at_rate
+from adaqf_train.files.smpl import fit_smpl
 from adaqf_train.motion import features, mapping, orientation, streaming
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.orientation import Up
@@ -99,6 +101,13 @@ def features_of(clip: Clip) -> np.ndarray:
             f"{clip.where}: only one frame at {clip.skeleton.fps:g} fps, but features hold velocities. Give two frames."
         )
     return features.encode(joints * clip.skeleton.units_per_metre)
+
+
+def streaming_of(clip: Clip) -> np.ndarray:
+    """MotionStreamer's features (T, 272) of a clip at 30 fps, with the rotations of SMPL's joints (`fit_smpl`)."""
+    animation = fit_smpl(clip.joints, clip.skeleton).animation
+    animation = at_rate(animation, clip.fps or clip.skeleton.fps, streaming.FPS)
+    return streaming.encode(animation.positions(), animation.turns.numpy())
 
 
 def _read(path: Path, fps: float | None, up: Up | None, skip: int, joint_map: str | None) -> Iterator[Clip]:
