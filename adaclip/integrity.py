@@ -17,7 +17,7 @@ from adaclip.files import FileError, check_regular, read_json, write_json
 DIGESTS = "digests.json"
 SEAL = "sha256"
 CHANGED = f"Download or save it again, or delete {DIGESTS} if you changed it on purpose."
-FREE = ("README.md", DIGESTS)  # cards may be edited, and nothing reads them
+CARD = "README.md"  # may be edited, and nothing reads it
 
 
 def write_digests(folder: Path, *, free: Collection[str] = ()) -> None:
@@ -86,5 +86,6 @@ def _without(content: Mapping[str, object], name: str) -> dict[str, object]:
 
 
 def _names(folder: Path) -> list[str]:
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name not in FREE)
-    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != CARD)
+    names = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    return sorted(name for name in names if name != DIGESTS)

@@ -113,6 +113,9 @@ def test_a_pattern_of_ranks_and_alphas_counts(tmp_path):
     config["alpha_pattern"] = {"layers.0.mlp.fc1": 32}
     (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
     (tmp_path / "a" / "digests.json").unlink()  # edited on purpose
+    settings = json.loads((tmp_path / "a" / "adaclip.json").read_text())
+    settings.pop("lora_sha256", None)
+    (tmp_path / "a" / "adaclip.json").write_text(json.dumps(settings))
     assert fp.of(AdaCLIP.from_pretrained(tmp_path / "a"))["encoder"] != record
 
 
