@@ -29,6 +29,7 @@ OPTIONAL = {
     "spacy": (),  # MDM: part-of-speech tags of new prompts
     "wandb": (),  # MDM: one of its loggers
     "joblib": (),  # MDM: fitting a body model to a motion
+    "cv2": (),  # MotionDiffuse: imported by mistake
 }
 
 

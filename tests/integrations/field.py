@@ -21,11 +21,12 @@ from torch import nn
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHER = ("-m", "adaclip_integrations.launch", "--cpu")
 VARIABLES = {"mdm": "ADACLIP_MDM", "momask": "ADACLIP_MOMASK", "salad": "ADACLIP_SALAD"}
+TESTED = CHECKOUT / "integrations" / "tested.json"  # what these tests found: codebase -> columns of the page's table
 
 
 def checkout_of(codebase: str) -> Path:
     """The checkout that the environment names; skips with the reason when there is none."""
-    variable = VARIABLES[codebase]
+    variable = f"ADACLIP_{codebase.upper().replace('-', '_')}"
     folder = os.environ.get(variable)
     if not folder:
         pytest.skip(f"{variable} is not set: give the folder of a checkout of {codebase} to test against it")
@@ -158,3 +159,11 @@ def notes_in(folder: Path) -> dict[str, dict]:
         for note in folder.rglob("adaclip_encoder.json")
         for name, record in json.loads(note.read_text()).items()
     }
+
+
+def record(codebase: str, *columns: str) -> None:
+    """Notes for the table of the integrations' page that a test passed, if $ADACLIP_RECORD is set."""
+    if os.environ.get("ADACLIP_RECORD"):
+        tested = json.loads(TESTED.read_text()) if TESTED.is_file() else {}
+        tested[codebase] = sorted({*tested.get(codebase, []), *columns})
+        TESTED.write_text(json.dumps(tested, indent=2, sort_keys=True) + "\n")
