@@ -69,16 +69,11 @@ def script_globals(file: str) -> dict:
     """What the statements of a script that deal with CLIP define."""
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read())
-    about = ("import clip", "clip = ", "clip_model", "class TextCLIP")
-    kept = [node for node in tree.body if ast.unparse(node).startswith(about) or _is_clips(node)]
+    about = ("import clip", "import adaclip_integrations", "clip = ", "clip_model", "class TextCLIP")
+    kept = [node for node in tree.body if ast.unparse(node).startswith(about)]
     defined = {"torch": torch, "__file__": file, "__name__": "script"}
     exec(compile(ast.Module(kept, []), file, "exec"), defined)
     return defined
-
-
-def _is_clips(node: ast.AST) -> bool:
-    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-    return bool(names) and names[0].partition(".")[0] == "adaclip_integrations" or "clip.load" in ast.unparse(node)[:60]
 
 
 def main(out: str, codebase: str, checkpoint: str = "") -> None:
