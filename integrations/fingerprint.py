@@ -78,9 +78,10 @@ def _settings(adaclip: AdaCLIP, adapter: str) -> dict[str, object]:
     config = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
     layers = {}
     for name, module in model.named_modules():
-        if adapter in getattr(module, "scaling", {}):
+        scaling = getattr(module, "scaling", None)  # of T5's and DistilBERT's attention: a number
+        if isinstance(scaling, dict) and adapter in scaling:
             variant = type(getattr(module, "lora_variant", {}).get(adapter)).__name__
-            layers[name] = [repr(float(module.scaling[adapter])), variant, bool(module.disable_adapters)]
+            layers[name] = [repr(float(scaling[adapter])), variant, bool(module.disable_adapters)]
     lora = model.peft_config[adapter]
     vocabulary = "\n".join(f"{token} {number}" for token, number in sorted(tokenizer.get_vocab().items()))
     return {

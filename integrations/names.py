@@ -1,10 +1,15 @@
-"""The CLIP models that programs load by name, and which of them an adapter can take the place of."""
+"""The text encoders that programs load by name, and which of them an adapter can take the place of."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from adaclip.towers import CLIP
+
+if TYPE_CHECKING:
+    from adaclip.model import AdaCLIP
 
 
 class Published(NamedTuple):
@@ -47,6 +52,14 @@ PUBLISHED = (
 def named(name: object) -> Published | None:
     """Return the published CLIP of a name, if it is one."""
     return next((model for model in PUBLISHED if model.is_named(name)), None)
+
+
+def takes_place_of(adaclip: AdaCLIP) -> Published | None:
+    """Return the model whose place an adapter takes: for CLIP see `stands_for`, for other families the base by name."""
+    sizes = (adaclip.hidden_size, adaclip.projection_size)
+    if adaclip.tower is CLIP:
+        return stands_for(adaclip.base, *sizes)
+    return Published("", Path(adaclip.base).name, *sizes)
 
 
 def stands_for(base: str, hidden: int, projection: int) -> Published | None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from adaclip_integrations import IntegrationError, checkpoints, places, selection
 from adaclip_integrations.fingerprint import guard
 from adaclip_integrations.frozen import FrozenEncoder
-from adaclip_integrations.names import named, stands_for
+from adaclip_integrations.names import named, takes_place_of
 from torch import Tensor, nn
 
 from adaclip.model import AdaCLIP
@@ -72,7 +72,7 @@ def require(model: object, codebase: str, expected: dict[str, str]) -> None:
 
 def check_name(name: object, weights: str, adaclip: AdaCLIP) -> None:
     """Raise IntegrationError if `name` is a published CLIP and the adapter was made for another one."""
-    asked, ours = named(name), stands_for(adaclip.base, adaclip.hidden_size, adaclip.projection_size)
+    asked, ours = named(name), takes_place_of(adaclip)
     if asked is not None and asked is not ours:
         raise IntegrationError(
             f"The code loads CLIP {name}, with states of {asked.hidden} and vectors of {asked.projection} numbers, and "

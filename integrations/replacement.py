@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import re
 import tempfile
@@ -16,17 +17,15 @@ from adaclip_integrations import IntegrationError, checkpoints, fingerprint, pat
 from adaclip_integrations.clip_package import ClipPackage
 from adaclip_integrations.compat import move_cache
 from adaclip_integrations.frozen import FrozenEncoder
-from adaclip_integrations.names import Published, named, stands_for
+from adaclip_integrations.names import Published, named, takes_place_of
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from adaclip.model import AdaCLIP
+from adaclip.towers import CLIP
 
 COMMAND = "adaclip-run"
-# Classes of transformers whose `from_pretrained` is replaced. CLIP's own ones cover their subclasses.
-CLASSES = (
-    *("AutoModel", "AutoModelForTextEncoding", "AutoTokenizer", "CLIPModel", "CLIPTextModel"),
-    *("CLIPTextModelWithProjection", "CLIPTokenizer", "CLIPTokenizerFast"),
-)
+# Classes of transformers whose `from_pretrained` is replaced; they cover the models and tokenizers of all families.
+CLASSES = ("AutoModel", "AutoModelForTextEncoding", "AutoTokenizer", "PreTrainedModel", "PreTrainedTokenizerBase")
 # Options of `from_pretrained` that name a part or a version of the script's own model.
 _OF_THEIR_MODEL = ("subfolder", "revision", "variant", "use_safetensors", "from_tf", "from_flax", "force_download")
 # Files with text features that another encoder computed in advance, such as ReMoDiffuse's `clip_feats/*.npy`.
@@ -61,8 +60,8 @@ class Replacement:
 
     @functools.cached_property
     def stands_for(self) -> Published | None:
-        """The published CLIP whose place the encoder takes."""
-        return stands_for(self.adaclip.base, self.adaclip.hidden_size, self.adaclip.projection_size)
+        """The model whose place the encoder takes."""
+        return takes_place_of(self.adaclip)
 
     @functools.cached_property
     def frozen(self) -> FrozenEncoder:
@@ -116,7 +115,8 @@ class Replacement:
 
     def redirect(self, name: object, cls: type) -> object:
         """Return the folder to load from if `name` is the replaced CLIP's, otherwise `name`."""
-        known = named(name) is not None or self.is_alias(name)
+        ours = self.stands_for is not None and self.stands_for.is_named(name)
+        known = ours or named(name) is not None or self.is_alias(name)
         if not known or not self.serves(f"{cls.__name__}.from_pretrained({str(name)!r})", name):
             return name
         return self.folder
@@ -169,6 +169,7 @@ def replaced(
         ClipPackage(replacement).enter(undo)
         for name in CLASSES:
             undo.enter_context(_served(getattr(transformers, name), replacement))
+        _serve_sentence_transformers(replacement, undo)
         undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
         undo.callback(register_optimizer_step_pre_hook(replacement.warn_of_vanilla).remove)
         for owner in (np, torch):
@@ -206,6 +207,26 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
 
     with patches.attribute(cls, "from_pretrained", classmethod(from_pretrained)):
         yield
+
+
+def _serve_sentence_transformers(replacement: Replacement, undo: ExitStack) -> None:
+    """Redirect `SentenceTransformer(name)` for the families that it is used with; its import takes seconds."""
+    loaded = isinstance(replacement._adaclip, AdaCLIP)  # a worker loads the encoder later
+    if not loaded or replacement.adaclip.tower is CLIP or importlib.util.find_spec("sentence_transformers") is None:
+        return
+    from sentence_transformers import SentenceTransformer
+
+    original = SentenceTransformer.__init__
+
+    @functools.wraps(original)
+    def load(model, model_name_or_path=None, *args, **kwargs):
+        name = replacement.redirect(model_name_or_path, SentenceTransformer)
+        with patches.attribute(replacement, "inside", True):
+            original(model, name, *args, **kwargs)
+        if name is not model_name_or_path:
+            fingerprint.guard(model, replacement.record)
+
+    undo.enter_context(patches.attribute(SentenceTransformer, "__init__", load))
 
 
 def _watched(original: Callable, replacement: Replacement) -> Callable:

@@ -12,6 +12,7 @@ from adaclip_integrations.__main__ import CODEBASES, main
 from adaclip_integrations.codebases import codebase as codebase_of
 from adaclip_integrations.launch import _parse
 
+from tests.integrations import table
 from tests.integrations.stand_ins import write
 
 FOLDER = Path(__file__).resolve().parents[2] / "integrations"
@@ -69,3 +70,7 @@ def test_commands_are_understood(page, tmp_path, capsys, monkeypatch):
             options = _parse(words[words.index("adaclip-run") + 1 :])
             assert options.weights in ("ADAPTER", None)
             assert options.module is not None or options.target.endswith(".py"), line
+
+
+def test_the_table_is_what_the_tests_recorded():
+    assert table.in_page(PAGES["README"]) == table.render()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, run
+from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, record, run
 from tests.integrations.probe import LONG, PROMPTS
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -108,6 +108,7 @@ def test_the_generator_reads_adaclips_own_vectors(codebase, way, probed, expecte
         assert difference(found["vectors"], expected(codebase, "adapter")) < 1e-5
         assert difference(found["vectors"], expected(codebase, "other")) > 1e-3
         assert difference(found["vectors"], expected(codebase, "base")) > 1e-3
+    record(codebase, {"patch": "edit", "launch": "launcher", "swap": "in Python"}[way])
 
 
 @codebases
