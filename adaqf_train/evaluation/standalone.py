@@ -21,7 +21,7 @@ from adaqf_train.evaluation.floor import disjoint_halves
 from adaqf_train.evaluation.foreign import Motions, Reading, gather
 from adaqf_train.evaluation.protocol import Row, interval, replicated
 from adaqf_train.evaluation.report import on_screen
-from adaqf_train.evaluation.scores import distances_to
+from adaqf_train.evaluation.scores import JOINTS, distances_to
 from adaqf_train.judges import store
 from adaqf_train.judges.base import Evaluator
 from adaqf_train.motion import physics
@@ -50,9 +50,14 @@ class MotionsReport:
 
     def tables(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
         """Yield (title, formatted rows) of each table."""
-        for title, wanted in (("By the evaluator", LEARNED), ("Physics, measured on the joints", PHYSICAL)):
-            own = {n: row for n, row in self.rows.items() if any(figure in row for figure in wanted)}
-            yield title, columns.table(own, wanted) if own else []
+        tables = {
+            "By the evaluator": (LEARNED, ""),
+            "By the second evaluator, which reads decoded joints": (LEARNED, JOINTS),
+            "Physics, measured on the joints": (PHYSICAL, ""),
+        }
+        for title, (wanted, prefix) in tables.items():
+            own = {n: row for n, row in self.rows.items() if any(prefix + figure in row for figure in wanted)}
+            yield title, columns.table(own, wanted, prefix) if own else []
 
     def markdown(self) -> str:
         """The report as Markdown."""
@@ -91,8 +96,8 @@ def evaluate_motions(
             pack, or a data set (`evaluation.stored`).
         reference: Real motions to compare with, in any of these forms.
         captions: JSON {name: caption}, CSV (name, caption) or TXT (a line each); None: those that the motions have.
-        evaluator: An evaluator, its folder, or the folder of a run that has one; for FID (with `reference`) and
-            R-precision (with captions).
+        evaluator: An evaluator, its folder, or the folder of a run, whose second evaluator scores as well; for FID
+            (with `reference`) and R-precision (with captions).
         reading: How joints are to be read; features state it themselves.
         replications: Random orders into pools, pairs and halves.
         seed: Of those.
@@ -107,6 +112,7 @@ def evaluate_motions(
     """
     reading = reading or Reading()
     judge, fingerprint = load_evaluator(evaluator) if evaluator is not None else (None, None)
+    second = _second(evaluator)
     several = [paths] if isinstance(paths, str | Path) else paths
     sets = _named([gather(Path(path), captions and Path(captions), reading) for path in several])
     real = gather(Path(reference), None, reading) if reference is not None else None
@@ -118,9 +124,10 @@ def evaluate_motions(
         rows[REFERENCE], rows[FLOOR] = _physics(real, None), {}
     for name, own in sets.items():
         rows[name] = _physics(own, real)
-    if judge is not None:
-        for name, figures in _learned(sets, real, judge, replications, seed).items():
-            rows[name] |= figures
+    for prefix, each in (("", judge), (JOINTS, second)):
+        if each is not None:
+            for name, figures in _learned(sets, real, each, replications, seed).items():
+                rows[name] |= {prefix * (metric not in PHYSICAL) + metric: v for metric, v in figures.items()}
     rows = {name: row for name, row in rows.items() if row}
     return MotionsReport(
         rows, (*_explained(sets, real, judge), *notes), _manifest(several, sets, real, fingerprint, reading)
@@ -136,6 +143,12 @@ def load_evaluator(evaluator: Evaluator | str | Path) -> tuple[Evaluator, str | 
     fingerprint = store.fingerprint_of(folder)
     towers, tokenizer, statistics = store.load_evaluator(folder)
     return Evaluator(towers, tokenizer, *statistics), fingerprint
+
+
+def _second(evaluator: Evaluator | str | Path | None) -> Evaluator | None:
+    """The second evaluator of a run, which reads decoded joints; None if there is none."""
+    folder = None if evaluator is None or isinstance(evaluator, Evaluator) else Path(evaluator) / "joint_evaluator"
+    return load_evaluator(folder)[0] if folder is not None and folder.is_dir() else None
 
 
 def _named(found: Sequence[Motions]) -> dict[str, Motions]:

@@ -204,7 +204,7 @@ def test_a_few_lying_bodies_are_a_note_and_most_of_them_an_error(share, clips, t
         notes = gather(tmp_path / "theirs", None, reading).notes
         assert any("the body lies" in note and "2 more of 10 motions" in note for note in notes)
     else:
-        with pytest.raises(DataError, match=r"00.npy \(and 6 more of 10 motions\): the body lies.*--up=z"):
+        with pytest.raises(DataError, match=r"00.npy \(and 6 more of 10 motions\): the body lies.*--up z"):
             gather(tmp_path / "theirs", None, reading)
 
 
@@ -234,6 +234,12 @@ def test_evaluator_scores_fid_and_r_precision(tiny_run, tiny_data, clips, tmp_pa
     assert rows["noise"]["jerk"]["mean"] > rows["floor"]["jerk"]["mean"]
     assert "fid" not in rows["reference"]
     assert {"r_precision_3", "mm_dist", "diversity", "kid", "fid_normalised"} <= set(rows["noise"])
+    assert rows["noise"]["joints_fid"]["mean"] > 10 * rows["copies"]["joints_fid"]["mean"]
+    assert "By the second evaluator, which reads decoded joints:" in report.markdown()
+    alone = evaluate_motions(
+        tmp_path / "noise", reference=tiny_data, evaluator=tiny_run / "joint_evaluator", replications=3
+    )
+    assert alone.rows["noise"]["fid"] == rows["noise"]["joints_fid"]
     assert any("quarter" in note for note in report.notes) == (len(real) < 16)
     without = evaluate_motions(tmp_path / "copies", reference=tiny_data, evaluator=tiny_run, replications=1)
     assert "r_precision_3" not in without.rows["copies"]
@@ -275,7 +281,7 @@ NONSENSE = {
     "all joints in one place": "coincide",
     "millimetres": "Give --scale 0.001",
     "centimetres": "Give --scale 0.01",
-    "z up": "--up=z",
+    "z up": "--up z",
     "mirrored": "left and right are exchanged",
     "normalised": "these features are normalised",
     "mixed skeletons": "Give each kind alone",
