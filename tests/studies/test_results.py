@@ -84,11 +84,6 @@ def test_figure_derives_delta_gap_and_attributes():
     found = result("full", 0, 3.0)
     assert results.figure(found, "delta") == pytest.approx(-0.08)
     assert results.figure(found, "gap") == pytest.approx((0.95 - 0.99) - (0.9 - 0.98))
-    assert results.figure(found, "gap_joints") is None  # of a version without the second evaluator
-    truth, test = {"joints_r_precision_3": 0.93}, {"joints_r_precision_3": 0.8}
-    both = replace(found, truth=found.truth | truth, test=found.test | test)
-    assert results.figure(both, "gap_joints") == pytest.approx((0.95 - 0.99) - (0.8 - 0.93))
-    assert results.figure(both, "gap") == results.figure(found, "gap")
     assert results.figure(found, "attributes") == 0.5
     assert results.figure(found, "minimal_pairs") is None
     assert results.figure(found, "gap_joints") is None
