@@ -30,6 +30,10 @@ _LAST = "pooling_mode_lasttoken"  # CLIP's end token, where padding is on the ri
 TYPES = "sentence_transformers.models."
 
 
+class UnknownError(AdaCLIPError):
+    """Whether a base has a file is not known without a connection."""
+
+
 def read_pooling(
     base: str, load: LoadOptions, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None
 ) -> Pooling:
@@ -45,8 +49,13 @@ def read_pooling(
     Raises:
         AdaCLIPError: The pooling is unknown, or what is recorded cannot be computed.
     """
-    clip = tower_for(model.config.model_type) is CLIP
-    recorded = None if clip else _read(base, MODULES, load)
+    recorded = None
+    if tower_for(model.config.model_type) is not CLIP:
+        try:
+            recorded = _read(base, MODULES, load)
+        except UnknownError:
+            if name in (None, SENTENCE):
+                raise
     if recorded is not None:
         longest = (_read(base, LENGTH, load) or {}).get("max_seq_length")
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest or tokenizer.model_max_length)
@@ -147,19 +156,24 @@ def write_sentence_files(
 
 
 def _find(base: str, name: str, load: LoadOptions) -> Path | None:
-    """Return the path of a base's file, downloaded if the base is on the Hub; None if the base lacks it."""
-    from transformers.utils import cached_file
+    """Return the path of a base's file, downloaded if the base is on the Hub; None if the base certainly lacks it."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    if Path(base).is_dir():
+    if Path(base).exists():
         return Path(base, name) if Path(base, name).is_file() else None
     try:
-        found = cached_file(base, name, _raise_exceptions_for_missing_entries=False, **load.download())
-    except OSError as error:
-        raise AdaCLIPError(
-            f"{base}: it is not known whether it has {name}, which records its pooling: {str(error).splitlines()[0]} "
-            "Connect once so that it is cached, or pass pooling=."
+        return Path(hf_hub_download(base, name, **load.download()))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        cached = try_to_load_from_cache(base, name, cache_dir=load.cache_dir, revision=load.revision)
+        if cached is not None and not isinstance(cached, str):  # the cache records that the repository lacks it
+            return None
+        raise UnknownError(
+            f"{base}: without a connection it is not known whether it has {name}, which records its pooling. Connect "
+            "once so that it is cached, or pass pooling=, such as pooling='mean'."
         ) from error
-    return Path(found) if found else None
 
 
 def _read(base: str, name: str, load: LoadOptions) -> Any:

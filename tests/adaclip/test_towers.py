@@ -370,3 +370,35 @@ def test_every_family_names_classes_that_transformers_has():
         for name in tower.classes.values():
             assert hasattr(transformers, name)
             assert towers.tower_of_class(name) is tower
+
+
+def test_pooling_of_a_cached_base_is_never_guessed(tmp_path):
+    """Without modules.json in the cache it may exist on the Hub, unless the cache records that it does not."""
+    from adaclip import hub, sentence
+
+    options = hub.LoadOptions(cache_dir=tmp_path, local_files_only=True)
+    model, tokenizer = tiny_towers.build("bert")
+    with pytest.raises(AdaCLIPError, match=r"not known whether it has modules\.json.*pass pooling="):
+        sentence.read_pooling("owner/model", options, model, tokenizer, None)
+    assert sentence.read_pooling("owner/model", options, model, tokenizer, "cls").name == "cls"
+    cache = tmp_path / "models--owner--model"
+    for path, text in (("refs/main", "0" * 40), (f".no_exist/{'0' * 40}/modules.json", "")):
+        (cache / path).parent.mkdir(parents=True)
+        (cache / path).write_text(text)
+    assert sentence.read_pooling("owner/model", options, model, tokenizer, None).name == "mean"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bert", "sentence-t5"])
+def test_onnx_of_other_families(name, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="extra onnx")
+    pytest.importorskip("onnxscript", reason="extra onnx")
+    base = tiny_towers.save_base(tmp_path / "base", name)
+    encoder = tiny.perturb(AdaCLIP.from_base(base, rank=2))
+    folder = exports.to_onnx_folder(encoder, tmp_path / "out", ids="int32")
+    session = runtime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(PROMPTS, padding=True, return_tensors="np")
+    feed = {key: batch[key].astype("int32") for key in ("input_ids", "attention_mask")}
+    pooled = torch.from_numpy(session.run(None, feed)[0])
+    assert deviation(pooled, encoder.encode(PROMPTS)) < FLOAT32
+    assert (pooled - AdaCLIP.from_base(base).encode(PROMPTS)).abs().max() > 1e-3
