@@ -37,7 +37,12 @@ class Ui:
         with TemporaryDirectory(prefix="adaclip-ui-") as folder:
             studio = self.studio(Path(folder))
             studio.app().launch(
-                server_name=self.host, server_port=self.port, inbrowser=self.open, share=False, allowed_paths=[folder]
+                server_name=self.host,
+                server_port=self.port,
+                inbrowser=self.open,
+                share=False,
+                allowed_paths=[folder],
+                max_file_size=1,  # byte: the page takes no files
             )
 
     def studio(self, folder: Path) -> Studio:

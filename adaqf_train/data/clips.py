@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ MOST_TEXT, MOST_ARRAY = 1 << 20, 1 << 30  # bytes of a text file, and of an arra
 # Errors of numpy for files that are not arrays; MemoryError where a damaged header claims terabytes.
 BROKEN_ARRAY = (
     *(ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError),
-    *(MemoryError, OverflowError, RecursionError, zipfile.BadZipFile),
+    *(MemoryError, OverflowError, RecursionError, zipfile.BadZipFile, tokenize.TokenError),
 )
 
 Stamp = tuple[int, int, int]  # size, mtime, ctime

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -362,7 +363,7 @@ def _guarded(path: Path, what: str, remedy: str, read: Callable[[bytes], Plain])
         raise DataError(f"{path}: missing. {remedy}") from None
     except DataError:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, UnicodeError, SyntaxError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, SyntaxError, TokenError) as error:
         raise DataError(f"{path}: not {what} ({_short(error)}). {remedy}") from error
     except (MemoryError, RecursionError) as error:
         raise DataError(f"{path}: not {what} (too large or too deep). {remedy}") from error

@@ -136,6 +136,7 @@ def _hierarchy(path: Path, lines: Sequence[str]):
     words = _Words(path, lines)
     names: list[str] = []
     taken: set[str] = set()
+    ends: dict[int, str] = {}
     parents: list[int] = []
     offsets: dict[int, list[float]] = {}
     channels: dict[int, tuple[str, ...]] = {}
@@ -153,9 +154,10 @@ def _hierarchy(path: Path, lines: Sequence[str]):
                 raise words.error(f"more than {MOST_JOINTS:,} joints. Export the body alone.")
             name = _name(words)
             if keyword == "END":
-                name = f"{names[inside[-1]]}_end"
+                name = f"{ends.get(inside[-1], names[inside[-1]])}_end"  # after its last one, if it has several
                 while name in taken:
                     name += "_end"
+                ends[inside[-1]] = name
             if name in taken:
                 raise words.error(f"a second joint is named {name}. Rename one of them.")
             parents.append(inside[-1] if inside else -1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import math
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from adaqf_train.data.layout import LONGEST_CAPTION
 from adaqf_train.errors import ConfigError
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.render.page import Scene, Take, write_page
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import gradio
 
 PAGE = "motion.html"
+KEPT = 20  # calls whose files stay while the page is served
 HEIGHT = 760  # pixels of the frame that shows the page: two motions side by side above the player
 Save = Callable[..., object]  # (path, joints (T, J, 3) in metres, fps=…, caption=…)
 
@@ -39,16 +43,18 @@ class Studio:
         Returns HTML that plays the motions, and the paths of their files: the page, then one for each model and format.
         ConfigError names the value that does not hold.
         """
+        self._check(prompt, seconds, seed, names)
         if unknown := [name for name in names if name not in self.generators]:
             raise ConfigError(f"There is no model {unknown[0]!r}; there are {', '.join(self.generators)}.")
         if not names:
             raise ConfigError("Choose at least one model.")
-        whole = int(seed) if seed is not None and seed == int(seed) else seed
+        whole = int(seed) if seed is not None and math.isfinite(seed) and seed == int(seed) else seed
         made = {
             name: generator.generate([prompt], seconds=seconds, seed=whole)[0]
             for name, generator in self.generators.items()
             if name in names
         }
+        self._prune()
         folder = Path(mkdtemp(dir=self.folder))
         fps = next(iter(self.generators.values())).skeleton.fps
         scene = Scene(prompt, tuple(Take(name, joints) for name, joints in made.items()))
@@ -59,6 +65,22 @@ class Studio:
                 files.append(folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'motion'}{suffix}")
                 save(files[-1], joints, fps=fps, caption=prompt)
         return _frame(page.read_text(encoding="utf-8")), [str(path) for path in files]
+
+    def _check(self, prompt: object, seconds: object, seed: object, names: object) -> None:
+        """ConfigError for a request that the page does not send."""
+        if not isinstance(prompt, str) or len(prompt) > LONGEST_CAPTION:
+            raise ConfigError(f"prompt must be a text of at most {LONGEST_CAPTION:,} characters.")
+        for name, value in (("seconds", seconds), ("seed", seed)):
+            if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) > 2**53:
+                raise ConfigError(f"{name} must be a whole number or a fraction, got {str(value)[:40]!r}.")
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ConfigError("Choose models by a list of their names.")
+
+    def _prune(self) -> None:
+        """Remove the files of all but the latest calls."""
+        calls = sorted((path for path in self.folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        for path in calls[: max(0, len(calls) - KEPT + 1)]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def app(self) -> gradio.Blocks:
         """The page in Gradio; ConfigError if Gradio is not installed."""

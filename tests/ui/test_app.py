@@ -60,12 +60,28 @@ def test_text_stays_text_in_the_frame(studio):
         (("a person waves", 2.0, 0, ["MDM"]), "no model 'MDM'"),
         (("a person waves", 2000.0, 0, ["AdaQF"]), "seconds"),
         (("a person waves", 0, 0, ["AdaQF"]), "seconds"),
+        ((None, 2.0, 0, ["AdaQF"]), "prompt must be a text"),
+        (({"a": 1}, 2.0, 0, ["AdaQF"]), "prompt must be a text"),
+        (("a" * 10_001, 2.0, 0, ["AdaQF"]), "prompt must be a text"),
+        (("a person waves", "2", 0, ["AdaQF"]), "seconds must be"),
+        (("a person waves", 2.0, [1], ["AdaQF"]), "seed must be"),
+        (("a person waves", 2.0, float("inf"), ["AdaQF"]), "seed must be"),
+        (("a person waves", 2.0, float("nan"), ["AdaQF"]), "whole number"),
+        (("a person waves", 2.0, 0, None), "list of their names"),
+        (("a person waves", 2.0, 0, [["AdaQF"]]), "list of their names"),
     ],
 )
 def test_what_cannot_be_made_is_said(studio, asked, says):
     with pytest.raises(ConfigError, match=says):
         studio.make(*asked)
     assert list(studio.folder.iterdir()) == []
+
+
+def test_files_of_earlier_calls_are_removed(studio, monkeypatch):
+    monkeypatch.setattr("adaqf_train.ui.app.KEPT", 2)
+    made = [studio.make("a person waves", 1.0, seed, ["baseline"])[1][0] for seed in range(3)]
+    assert [Path(page).is_file() for page in made] == [False, True, True]
+    assert len(list(studio.folder.iterdir())) == 2
 
 
 def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys, monkeypatch):

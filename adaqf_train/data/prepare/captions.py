@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaqf_train.data.layout import Caption, parse_lines, text_lines
+from adaclip.files import check_regular, read_bytes
+from adaqf_train.data.layout import MOST_LINES, Caption, parse_lines, text_lines
 from adaqf_train.data.prepare.options import NAMES, checked
 from adaqf_train.errors import DataError
 
@@ -69,10 +70,10 @@ def table_of(path: Path) -> tuple[dict[str, tuple[Caption, ...]], dict[str, dict
 
 
 def _json_table(path: Path) -> tuple[dict[str, list[str]], dict[str, dict[str, object]]]:
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_bytes(path, MOST_LINES, DataError).decode("utf-8-sig")
     try:
         table = json.loads(text, object_pairs_hook=_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error}). It maps each clip's name to a list of captions.") from error
     if not isinstance(table, dict):
         raise DataError(f"{path}: holds a {type(table).__name__}, expected each clip's name with a list of captions.")
@@ -101,6 +102,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _csv_table(path: Path) -> tuple[dict[str, list[str]], dict[str, dict[str, object]]]:
     table: dict[str, list[str]] = {}
     options: dict[str, dict[str, object]] = {}
+    check_regular(path, DataError)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, strict=True)
         try:
