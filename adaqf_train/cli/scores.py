@@ -101,9 +101,13 @@ class Evaluate(OfRun):
         if self.run is None:
             return self._without_run()
         given = [name for name in ("reference", "captions", "fps", "up", "scale") if getattr(self, name) is not None]
+        given += ["floor"] * (self.floor != "auto")
         if self.paths or given:
             wrong = f"--{given[0]}" if given else str(self.paths[0])
             raise ConfigError(f"{wrong}: is for motions without a run. Omit --run, or give the motions with --motions.")
+        if self.out is not None and self.motions is None:
+            raise ConfigError("--out: is for motions. The report of a run is written to its folder; omit --out.")
+        _check_out(self.out)
         with self.scoring() as scoring:
             if scoring is None:
                 return 0
@@ -122,6 +126,12 @@ class Evaluate(OfRun):
         for name in ("data", "official", "motions"):
             if getattr(self, name) is not None:
                 raise ConfigError(f"--{name} needs a run: give one with --run, or real motions with --reference.")
+        if ignored := self._ignored():
+            raise ConfigError(
+                f"{ignored}: has no effect without a run, where only --evaluation.replications and --evaluation.seed "
+                "do. Omit it, or give a run with --run."
+            )
+        _check_out(self.out)
         from rich.console import Console
 
         from adaqf_train.evaluation.foreign import Reading
@@ -140,6 +150,23 @@ class Evaluate(OfRun):
         if self.out is not None:
             report.save(self.out)
         return 0
+
+    def _ignored(self) -> str | None:
+        """The first option that changes nothing without a run."""
+        if self.settings:
+            return f"--set {self.settings[0]}"
+        for given in (self.evaluation, self.sampling):
+            changed = (f.name for f in fields(given) if getattr(given, f.name) != getattr(type(given)(), f.name))
+            for name in changed:
+                if name not in ("replications", "seed"):
+                    return f"--{'sampling' if given is self.sampling else 'evaluation'}.{name}"
+        return None
+
+
+def _check_out(folder: Path | None) -> None:
+    """Raise ConfigError, before anything is computed, if a report cannot be written to a folder."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: is a file, but the report needs a folder. Give another name.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from adaqf_train.config import EvaluationConfig
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.embedder import Judges
+from adaqf_train.evaluation.metrics import FEWEST_ROWS
 from adaqf_train.evaluation.scores import score
 
 # (real motions (T_i, D), captions, seed) -> x̂0 (T_i, D) of each, de-normalised
@@ -50,13 +51,21 @@ def evaluate_floor(
     """Score one half of the real motions against the other half, as `protocol.evaluate` scores a model.
 
     Each replication draws other halves. Their FID is higher than that of the whole split, whose size is twice theirs:
-    compare FID∞ and KID, which do not depend on the size. DataError if the split is too small.
+    compare FID∞ and KID, which do not depend on the size. The row is empty if the items are parts of so few clips that
+    some replication's halves are too small for FID∞. DataError if the split is too small.
     """
     protocol.check_samples(dataset)
     keys = [item.key for item in dataset.items]
 
+    def generator(replication: int) -> np.random.Generator:
+        return np.random.default_rng([config.seed, replication, _HALVES_SEED])
+
+    sizes = [len(disjoint_halves(keys, generator(number))[0]) for number in range(config.replications)]
+    if min(sizes) < FEWEST_ROWS:
+        return {}
+
     def replicate(replication: int) -> dict[str, float]:
-        rng = np.random.default_rng([config.seed, replication, _HALVES_SEED])
+        rng = generator(replication)
         reference, scored = (protocol.captioned(dataset, half, rng) for half in disjoint_halves(keys, rng))
         return score(scored, reference.motions, dataset, judges, config, replication)
 
@@ -69,18 +78,20 @@ def evaluate_denoised(
     judges: Judges,
     config: EvaluationConfig,
     *,
+    sets: protocol.RealSets | None = None,
     progress: Path | None = None,
 ) -> protocol.Row:
     """Score what a denoiser makes of the real motions at the last timestep (`MDMGenerator.denoised`).
 
-    As in the ground truth's row, the reference consists of other crops of the same clips.
+    The reference is the ground truth's: that of `sets`, or other crops of the same clips.
     """
     protocol.check_samples(dataset)
 
     def replicate(replication: int) -> dict[str, float]:
         real = protocol.draw(dataset, config, replication)
         clean = denoise(real.motions, real.captions, (config.seed, replication))
-        reference = protocol.draw(dataset, config, protocol.REFERENCE_REPLICATIONS + replication, whole=True)
-        return score(replace(real, motions=clean), reference.motions, dataset, judges, config, replication)
+        others = protocol.draw(dataset, config, protocol.REFERENCE_REPLICATIONS + replication, whole=True).motions
+        reference = others if sets is None else sets.reference
+        return score(replace(real, motions=clean), reference, dataset, judges, config, replication, real=others)
 
     return protocol.replicated(replicate, config.replications, progress)

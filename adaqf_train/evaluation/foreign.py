@@ -23,6 +23,7 @@ from adaqf_train.evaluation.stored import Stored, recaptioned, stored_in
 from adaqf_train.files.read import Clip, clip_of, read_clips
 from adaqf_train.motion import orientation
 from adaqf_train.motion.orientation import UPS, Up
+from adaqf_train.motion.physics import FEWEST_FRAMES
 from adaqf_train.motion.skeleton import Skeleton
 
 Floor = Literal["auto", "keep", "clip"]
@@ -95,7 +96,7 @@ def gather(path: Path, captions: Path | None = None, reading: Reading | None = N
         reading: Frame rate, axis, unit and floor of joints.
 
     Returns:
-        Clips of at least 2 frames.
+        Clips of at least `physics.FEWEST_FRAMES` frames.
 
     Raises:
         DataError: There are no motions; or one cannot be read, is not finite, too short, or in another unit or format;
@@ -130,7 +131,8 @@ def _read(stored: Stored, reading: Reading) -> list[Clip]:
     for number, array in enumerate(arrays):
         where = f"{stored.where}, motion {number}" if len(arrays) > 1 else stored.where
         scaled = array * reading.scale if reading.scale is not None and array.ndim == 3 else array
-        clips.append(clip_of(where, scaled, reading.fps or stored.fps, reading.up, caption))
+        fps = reading.fps or stored.fps if array.ndim == 3 else None  # features have a rate of their own
+        clips.append(clip_of(where, scaled, fps, reading.up, caption))
     return clips
 
 
@@ -148,9 +150,10 @@ def _one_skeleton(clips: Sequence[Clip]) -> Skeleton:
 def _at_rate(clip: Clip, skeleton: Skeleton) -> np.ndarray:
     """Joints in the skeleton's units, at its rate."""
     joints = clip.joints if len(clip.joints) < 2 else resample(clip.joints, clip.fps or skeleton.fps, skeleton.fps)
-    if len(joints) < 2:
+    if len(joints) < FEWEST_FRAMES:
         raise DataError(
-            f"{clip.where}: {len(joints)} frame at {skeleton.fps:g} per second, expected at least 2. Remove it."
+            f"{clip.where}: frames at {skeleton.fps:g} per second: {len(joints)}, expected at least {FEWEST_FRAMES}. "
+            "Remove it."
         )
     return joints * skeleton.units_per_metre
 

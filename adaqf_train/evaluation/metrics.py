@@ -10,6 +10,7 @@ from adaqf_train.motion.features import decode
 from adaqf_train.motion.physics import skating
 from adaqf_train.motion.skeleton import skeleton_of_width
 
+FEWEST_ROWS = 4  # of each set, from which FID can be extrapolated
 KERNEL_ROWS = 1024  # of a block of the kernel matrix: 40 MB for a test set of 4,640
 
 
@@ -47,10 +48,9 @@ def fid_infinity(real: np.ndarray, generated: np.ndarray, rng: np.random.Generat
     0 if the distributions are equal. full: the FID of all rows, if it is known; other arguments as in `fid`.
     """
     parts = _embeddings(real, "real"), _embeddings(generated, "generated")
-    if min(map(len, parts)) < 4:
-        raise ValueError(
-            f"An extrapolated FID needs at least 4 rows of both sets, got {len(parts[0])}, {len(parts[1])}."
-        )
+    if min(map(len, parts)) < FEWEST_ROWS:
+        sizes = ", ".join(str(len(part)) for part in parts)
+        raise ValueError(f"An extrapolated FID needs at least {FEWEST_ROWS} rows of both sets, got {sizes}.")
     orders = [rng.permutation(len(part)) for part in parts]
 
     def of(start: float, stop: float) -> float:

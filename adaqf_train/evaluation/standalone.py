@@ -130,7 +130,7 @@ def evaluate_motions(
                 rows[name] |= {prefix * (metric not in PHYSICAL) + metric: v for metric, v in figures.items()}
     rows = {name: row for name, row in rows.items() if row}
     return MotionsReport(
-        rows, (*_explained(sets, real, judge), *notes), _manifest(several, sets, real, fingerprint, reading)
+        rows, (*_explained(sets, real, judge, rows), *notes), _manifest(several, sets, real, fingerprint, reading)
     )
 
 
@@ -195,13 +195,11 @@ def _physics(motions: Motions, real: Motions | None) -> Row:
     row: Row = {name: interval([figures[name] for figures in found]) for name in physics.MEASURES}
     if len(found) == 1:
         row = {name: {"mean": figure["mean"], "ci95": None} for name, figure in row.items()}
-    if all(any(len(clip) >= physics.FEWEST_FRAMES for clip in own.joints) for own in (motions, real) if own):
-        if real is None:
-            values = physics.mean_magnitudes(motions.joints, body)
-        else:
-            values = physics.acceleration_distance(real.joints, motions.joints, body)
-        row |= {name: {"mean": value, "ci95": None} for name, value in values.items()}
-    return row
+    if real is None:
+        values = physics.mean_magnitudes(motions.joints, body)
+    else:
+        values = physics.acceleration_distance(real.joints, motions.joints, body)
+    return row | {name: {"mean": value, "ci95": None} for name, value in values.items()}
 
 
 def _learned(
@@ -224,16 +222,18 @@ def _learned(
             row["mm_dist"] = metrics.mm_dist(texts[name], motion)
         return row
 
+    orders = [np.random.default_rng([seed, replication]) for replication in range(replications)]
+    split = [disjoint_halves(real.names, rng) for rng in orders] if real is not None else []
+
     def halves(replication: int) -> dict[str, float]:
-        rng = np.random.default_rng([seed, replication])
-        first, second = disjoint_halves(real.names, rng)
+        first, second = split[replication]
         distances = physics.acceleration_distance(
             [real.joints[i] for i in first], [real.joints[i] for i in second], real.skeleton
         )
         return distances | distances_to(embedded[REFERENCE][first], embedded[REFERENCE][second], (seed, replication))
 
     rows = {name: replicated(lambda number, n=name: figures(n, number), replications) for name in every}
-    if real is not None:
+    if split and all(len(first) >= metrics.FEWEST_ROWS for first, _ in split):
         rows[FLOOR] = replicated(halves, replications)
     return rows
 
@@ -253,7 +253,9 @@ def _features(name: str, motions: Motions) -> list[np.ndarray]:
     return found
 
 
-def _explained(sets: Mapping[str, Motions], real: Motions | None, judge: Evaluator | None) -> Iterator[str]:
+def _explained(
+    sets: Mapping[str, Motions], real: Motions | None, judge: Evaluator | None, rows: Mapping[str, Row]
+) -> Iterator[str]:
     """Notes on what was scored."""
     counts = ", ".join(f"{name} {len(own):,}" for name, own in sets.items())
     body = next(iter(sets.values())).skeleton
@@ -270,6 +272,11 @@ def _explained(sets: Mapping[str, Motions], real: Motions | None, judge: Evaluat
         missing = sum(not caption for caption in own.captions)
         if missing:
             yield f"{name}: {missing:,} of {len(own):,} motions have no caption: no R-precision. Give --captions."
+    if real is not None and FLOOR not in rows:
+        yield (
+            f"No row of disjoint halves: the {len(real):,} motions of the reference are parts (NAME#…) or mirrored "
+            "copies (MNAME) of too few clips."
+        )
     fewest = min(len(own) for own in (*sets.values(), *([real] if real else [])))
     if real is not None and fewest < FEW * judge.width:
         yield (

@@ -91,9 +91,10 @@ def _files(folder: Path, notes: list[str]) -> list[Path]:
 
 
 def recaptioned(names: Sequence[str], table: Path) -> list[str]:
-    """The caption of each motion in a table: JSON or CSV by name, or TXT by the number in the name, else by position.
+    """The caption of each motion in a table: JSON or CSV by name, or TXT by the number in the name, else by order.
 
-    Lines of TXT may end in MoMask's "#frames". DataError if a motion has no caption.
+    Numbers in names count lines from 0; if they do not, names are in the order of their numbers, and without numbers in
+    the given order. Lines of TXT may end in MoMask's "#frames". DataError if a motion has no caption.
     """
     if table.suffix.lower() != ".txt":
         known = _table(table, required=True)
@@ -105,16 +106,19 @@ def recaptioned(names: Sequence[str], table: Path) -> list[str]:
             )
         return [known.get(name) or known[plain[name]] for name in names]
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        lines = table.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError:
         raise DataError(f"{table}: missing. It holds a caption a line.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{table}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    lines = [re.sub(r"#\d+$", "", line.strip()).strip() for line in lines if line.strip()]
+    lines = [re.sub(r"#\d+$", "", line.strip()).strip() for line in lines]
+    if "" in lines:
+        raise DataError(f"{table}: line {lines.index('') + 1} has no caption. Add it; every line counts.")
     numbers = [NUMBER.search(name.rpartition("/")[2]) for name in names]
     rows = [int(next(filter(None, found.groups()))) if found else -1 for found in numbers]
     if len(set(rows)) < min(len(lines), len(rows)) or not all(0 <= row < len(lines) for row in rows):
-        rows = list(range(len(names)))
+        places = {row: place for place, row in enumerate(sorted(rows))}  # "10" comes after "9"
+        rows = [places[row] for row in rows] if len(places) == len(rows) else list(range(len(names)))
         if len(lines) != len(names):
             raise DataError(
                 f"{table}: {len(lines)} captions for {len(names)} motions. Give one line a motion, or a table by name."

@@ -253,7 +253,7 @@ MEASURES: Mapping[str, Callable[[np.ndarray, Body], float]] = {
 
 
 def measure(clips: Sequence[np.ndarray], body: Body) -> dict[str, float]:
-    """Compute the mean of each of `MEASURES` over clips (T_i, J, 3), each cut to its length, of two frames or more."""
+    """Compute the mean of each of `MEASURES` over clips (T_i >= `FEWEST_FRAMES`, J, 3), each cut to its length."""
     return {name: float(np.mean([of(clip, body) for clip in clips])) for name, of in MEASURES.items()}
 
 

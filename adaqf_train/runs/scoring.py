@@ -91,6 +91,7 @@ class Scoring:
         arms = self._trained()
         rows = {"gt": self.row("gt"), FLOOR: self.floor()} | {arm: self.row(arm) for arm in arms}
         rows |= {DENOISED + arm: self.denoised(arm) for arm in arms}
+        rows = {name: row for name, row in rows.items() if row}
         counts = protocol.sample_counts(self.dataset, self.config.evaluation)
         models = {arm: hash_of_weights(self.run.verified(arm)) for arm in arms}
         return Report.of(rows, self._manifest(counts, {"models": models}), self.retrieval(), self.curves)
@@ -104,7 +105,7 @@ class Scoring:
         return self.score(arm, generator, hash_of_weights(self.run / arm))
 
     def floor(self) -> Row:
-        """Score one half of the real motions against the other half."""
+        """Score one half of the real motions against the other half; empty if they come from too few clips."""
         evaluate = partial(evaluate_floor, self.dataset, self.judges, self.config.evaluation)
         return self._timed(FLOOR, evaluate, self._progress(FLOOR, ""))
 
@@ -116,8 +117,11 @@ class Scoring:
         def denoise(motions, captions, seed):
             return generator.denoised(motions, captions, seed=seed)
 
-        evaluate = partial(evaluate_denoised, denoise, self.dataset, self.judges, self.config.evaluation)
-        return self._timed(name, evaluate, self._progress(name, weights))
+        evaluate = partial(
+            evaluate_denoised, denoise, self.dataset, self.judges, self.config.evaluation, sets=self._real
+        )
+        # Earlier versions compared with crops of the same clips even where there is a further reference.
+        return self._timed(name, evaluate, self._progress(name, weights + "+reference" * bool(self._real)))
 
     def score(self, name: str, generator: MotionGenerator | None, weights: str, *, curve: bool = True) -> Row:
         """Score a generator of any family, or the real motions.
@@ -209,15 +213,18 @@ class Scoring:
             Scene(caption, tuple(Take(NAMES[arm], decode(takes[arm][i]) / metres, notes.get(arm, "")) for arm in takes))
             for i, caption in enumerate(sampled.captions)
         ]
-        return write_page(
-            self.place.page,
-            scenes,
-            title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
-            fps=self.dataset.fps,
-            summary=columns.table(report.rows, columns.HEADLINE),
-            more=dict(curve_report.tables(report.curves)),
-            picture=self.place.path / curve_report.FIGURE if report.curves else None,
-        )
+        try:
+            return write_page(
+                self.place.page,
+                scenes,
+                title=f"AdaQF on {self.config.recipe}: the same prompts, three motions",
+                fps=self.dataset.fps,
+                summary=columns.table(report.rows, columns.HEADLINE),
+                more=dict(curve_report.tables(report.curves)),
+                picture=self.place.path / curve_report.FIGURE if report.curves else None,
+            )
+        except ValueError as error:  # motions that no page can show, such as those of a guidance of a million
+            raise DataError(f"{self.place.page}: not written; the report is. {error}") from error
 
     @cached_property
     def judges(self) -> Judges:
@@ -278,7 +285,8 @@ class Scoring:
         """A row, which evaluate(progress=…) computes."""
         row = evaluate(progress=progress)
         # Replications of an earlier, interrupted call count with the time that they took then.
-        self._seconds["rows"][name] = round(sum(protocol.read_progress(progress)["seconds"]), 1)
+        if row:
+            self._seconds["rows"][name] = round(sum(protocol.read_progress(progress)["seconds"]), 1)
         return row
 
     def _manifest(self, counts: Mapping[str, object], hashes: Mapping[str, object]) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,21 @@ def test_floor_is_above_the_ground_truth_and_repeatable(tiny_train, oracle):
     assert found["fid"]["mean"] > 2 * truth["fid"]["mean"]
     assert found["fid"]["mean"] > found["fid_infinity"]["mean"]
     assert floor.evaluate_floor(tiny_train, oracle, CONFIG) == found
+
+
+def test_floor_of_parts_of_one_clip_is_empty(tiny_train, oracle, monkeypatch):
+    monkeypatch.setattr(tiny_train, "items", [replace(item, key="walk#1") for item in tiny_train.items])
+    assert floor.evaluate_floor(tiny_train, oracle, CONFIG) == {}
+
+
+def test_denoised_compares_with_the_reference_of_the_models(tiny_train, oracle):
+    few = protocol.RealSets([item.vectors for item in tiny_train.items[:8]], tiny_train)
+    scored = [
+        floor.evaluate_denoised(lambda motions, *_: motions, tiny_train, oracle, CONFIG, sets=sets)
+        for sets in (few, None)
+    ]
+    assert scored[0]["fid"]["mean"] > 2 * scored[1]["fid"]["mean"]
+    assert scored[0]["jerk"] == scored[1]["jerk"]
 
 
 def test_evaluate_denoised_scores_what_the_denoiser_returns(tiny_train, oracle):

@@ -156,6 +156,30 @@ def test_scale_leaves_features_alone(clips, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(before.joints, after.joints, strict=True))
 
 
+def test_rate_leaves_features_alone(clips, tmp_path):
+    """Physics and evaluators see the same frames, whatever rate the joints beside them have."""
+    folder = save(tmp_path / "features", [encode(clip) for clip in clips])
+    found = gather(folder, None, Reading(fps=60))
+    assert [len(clip) for clip in found.joints] == [len(rows) for rows in found.features]
+
+
+@pytest.mark.parametrize(
+    ("names", "lines", "expected"),
+    [
+        (["1", "2", "9", "10"], "abcd", "abcd"),  # from 1
+        (["walk_3", "walk_20", "walk_100"], "abc", "abc"),
+        (["0", "2", "10"], "a-b-------c", "abc"),  # with lines of other motions
+        (["sample0_repeat0_len48", "sample0_repeat1_len48", "sample1_repeat0_len48"], "ab", "aab"),
+        (["walk", "run"], "rw", "wr"),  # no numbers: in the order of names
+    ],
+)
+def test_lines_belong_to_numbers_not_to_the_order_of_files(names, lines, expected, clips, tmp_path):
+    save(tmp_path / "theirs", clips[: len(names)], names.__getitem__)
+    (tmp_path / "lines.txt").write_text("\n".join(lines) + "\n\n")
+    found = gather(tmp_path / "theirs", tmp_path / "lines.txt")
+    assert dict(zip(found.names, found.captions, strict=True)) == dict(zip(names, expected, strict=True))
+
+
 def test_features_are_scored_like_the_joints_they_stand_for(clips, tmp_path):
     save(tmp_path / "joints", clips)
     save(tmp_path / "features", [encode(clip) for clip in clips])
@@ -250,6 +274,13 @@ def test_evaluator_scores_fid_and_r_precision(tiny_run, tiny_data, clips, tmp_pa
     )
 
 
+def test_reference_from_one_clip_has_no_row_of_halves(clips, tiny_run, tmp_path):
+    parts = save(tmp_path / "parts", clips, "walk#{}".format)
+    report = evaluate_motions(parts, reference=parts, evaluator=tiny_run, replications=1)
+    assert list(report.rows) == ["reference", "parts"]
+    assert any("parts (NAME#…)" in note for note in report.notes)
+
+
 def test_evaluate_prints_a_table_and_writes_a_report(clips, captions, tmp_path, capsys):
     plain(tmp_path / "theirs", clips, captions)
     out = tmp_path / "scored"
@@ -274,7 +305,8 @@ NONSENSE = {
     "vector": "expected joints",
     "17 joints": "expected joints",
     "no frames": "no frames",
-    "one frame": "expected at least 2",
+    "one frame": "frames at 20 per second: 1, expected at least 4",
+    "three frames": "frames at 20 per second: 3, expected at least 4",
     "nan": "NaN or infinite values at frame 7",
     "infinite features": "NaN or infinite values at frame 7",
     "zeros": "every frame is zero",
@@ -294,6 +326,7 @@ NONSENSE = {
     "captions for others": "no caption for 10 of 10 motions",
     "too few lines": "9 captions for 10 motions",
     "captions not utf-8": "utf-8",
+    "captions with a gap": "line 3 has no caption",
     "captions of another kind": "expected captions as .json",
     "evaluator nowhere": "missing",
     "evaluator without comparison": "give real motions with --reference",
@@ -304,6 +337,12 @@ NONSENSE = {
     "negative rate": "fps must be a positive number",
     "needs a run": "--data needs a run",
     "no motions": "Nothing to score",
+    "setting": "--evaluation.pool: has no effect without a run",
+    "sampling": "--sampling.steps: has no effect without a run",
+    "override": "--set evaluation.pool=8: has no effect without a run",
+    "out is a file": "is a file, but the report needs a folder",
+    "run and out": "--out: is for motions",
+    "run and floor": "--floor: is for motions without a run",
     "both": "Omit --run",
 }
 
@@ -321,6 +360,7 @@ def nonsense(kind: str, clips, root: Path, run: Path) -> list[str]:
         "17 joints": np.zeros((60, 17, 3)),
         "no frames": np.zeros((0, 22, 3)),
         "one frame": joints[:1],
+        "three frames": joints[:3],
         "nan": holed,
         "infinite features": np.where(np.arange(len(rows))[:, None] == 7, np.inf, rows),
         "zeros": np.zeros((60, 22, 3)),
@@ -354,13 +394,14 @@ def nonsense(kind: str, clips, root: Path, run: Path) -> list[str]:
         save(folder, [joints, joints, to_kit(joints)])
     elif kind not in ("nowhere", "empty"):
         save(folder, clips[:3] if kind == "too few" else clips)
-    table = root / ("captions.txt" if kind == "too few lines" else "captions.json")
+    lines = {"too few lines": "a person walks\n" * 9, "captions with a gap": "a\nb\n\n" + "c\n" * 9}
+    table = root / ("captions.txt" if kind in lines else "captions.json")
     if kind == "captions of another kind":
         table = root / "captions.xml"
-    if "captions" in kind and kind != "captions missing":
+    if kind in lines:
+        table.write_text(lines[kind])
+    elif "captions" in kind and kind != "captions missing":
         table.write_bytes(b'{"\xff": "a"}' if "utf-8" in kind else b'{"other": ["a person walks"]}')
-    elif kind == "too few lines":
-        table.write_text("a person walks\n" * 9)
     given = ["--captions", str(table)] if "captions" in kind or kind == "too few lines" else []
     kit = save(root / "kit", [to_kit(clip) for clip in clips])
     options = {
@@ -376,6 +417,12 @@ def nonsense(kind: str, clips, root: Path, run: Path) -> list[str]:
         "needs a run": [str(folder), "--data", str(root)],
         "no motions": [],
         "both": [str(folder), "--run", str(run)],
+        "setting": [str(folder), "--evaluation.pool", "64"],
+        "sampling": [str(folder), "--sampling.steps", "3"],
+        "override": [str(folder), "--set", "evaluation.pool=8"],
+        "out is a file": [str(folder), "--out", str(path)],
+        "run and out": ["--run", str(run), "--out", str(root)],
+        "run and floor": ["--run", str(run), "--floor", "keep"],
     }
     return options.get(kind, [str(folder), *given])
 
