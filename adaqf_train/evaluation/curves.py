@@ -45,12 +45,15 @@ class ArmCurve:
 
     @classmethod
     def of(cls, content: Mapping) -> ArmCurve:
-        """The curve that `as_dict` wrote; KeyError or TypeError for anything else."""
+        """The curve that `as_dict` wrote; KeyError, TypeError or ValueError for anything else."""
         parts = {
             name: {float(point["guidance"]): list(point["replications"]) for point in content[name]}
             for name in ("test", "val")
         }
-        return cls(float(content["chosen"]), **parts)
+        chosen = float(content["chosen"])
+        if parts["test"] and chosen not in parts["test"]:
+            raise ValueError(f"The chosen guidance {chosen:g} is no point of the curve.")
+        return cls(chosen, **parts)
 
     def replications(self) -> list[Points]:
         """The points of each replication that all guidances have."""

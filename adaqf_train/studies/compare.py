@@ -10,7 +10,7 @@ from adaclip.integrity import read_sealed
 from adaqf_train.errors import ResultError
 from adaqf_train.evaluation import curve_report
 from adaqf_train.evaluation.columns import COLUMNS, LEARNED, PHYSICAL, YARDSTICKS, cell, sections
-from adaqf_train.evaluation.curves import ArmCurve
+from adaqf_train.evaluation.curves import FID, PRECISION, ArmCurve
 from adaqf_train.evaluation.retrieval import DIRECTIONS, TOPS
 from adaqf_train.evaluation.scores import ATTRIBUTE, COVERAGE, JOINTS, OFFICIAL, UNSEEN
 from adaqf_train.runs.layout import ADAQF, ARMS, BASELINE, RunLayout
@@ -184,6 +184,25 @@ def _along(reports: Sequence[dict], labels: Sequence[str]) -> dict[str, list[dic
     return {"Along the curves over guidance": rows} if rows else {}
 
 
+def _is_figure(figure: object) -> bool:
+    """Whether this is a mean with its interval, either of which may be void."""
+    if not isinstance(figure, dict) or not {"mean", "ci95"} <= figure.keys():
+        return False
+    return all(figure[part] is None or isinstance(figure[part], int | float) for part in ("mean", "ci95"))
+
+
+def _parts_hold(report: dict) -> bool:
+    """Whether the retrieval and the curves of a report, if it has them, are complete."""
+    try:
+        judges = [sets["pools"] for sets in report.get("retrieval", {}).values()]
+        curves = [ArmCurve.of(curve) for curve in report.get("curves", {}).values()]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return all(isinstance(pools, dict) and all(map(_is_figure, pools.values())) for pools in judges) and all(
+        {FID, PRECISION} <= row.keys() for curve in curves for rows in curve.test.values() for row in rows
+    )
+
+
 def _check_distinct(paths: Sequence[Path], reports: Sequence[dict]) -> None:
     """ResultError for two reports on the same weights, which would count as two seeds."""
     seen: dict[str, Path] = {}
@@ -222,8 +241,6 @@ def _read(path: Path) -> dict:
     if not isinstance(report.get("rows"), dict) or not report["rows"]:
         raise ResultError(f"{path}: holds no rows, so it is not a report. Write one with: adaqf evaluate.")
     figures = [cell for row in report["rows"].values() for cell in (row.values() if isinstance(row, dict) else [row])]
-    whole = all(isinstance(figure, dict) and {"mean", "ci95"} <= figure.keys() for figure in figures)
-    whole = whole and isinstance(report.get("retrieval", {}), dict)
-    if not whole or not isinstance(report.get("replications", 1), int):
+    if not (all(map(_is_figure, figures)) and isinstance(report.get("replications", 1), int) and _parts_hold(report)):
         raise ResultError(f"{path}: a damaged report, or another program's. Write a new one with: adaqf evaluate.")
     return report

@@ -55,7 +55,7 @@ def read(path: Path) -> Result:
         if result.guidance:
             ArmCurve.of(result.guidance)
         return result
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{path}: not the result of a trial ({error}). Delete it to run the trial again.") from error
 
 

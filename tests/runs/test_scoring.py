@@ -287,6 +287,14 @@ def test_evaluate_refuses_guidances_that_repeat(run, capsys):
     assert "at least 0" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,-1"])
 
 
+def test_evaluate_says_that_val_flatters_and_that_a_page_is_not_written(run, capsys):
+    """A guidance of a billion throws the joints further than a page shows; its report remains."""
+    far = ["--evaluation.guidances", "1e9", "--evaluation.split", "val", "--set", "evaluation.curve_replications=1"]
+    complaint = error_of(capsys, ["evaluate", "--run", str(run), *QUICK, *far])
+    assert "motions.html: not written; the report is." in complaint
+    assert "so the figures flatter every model" in (run / "val" / "report.md").read_text()
+
+
 def test_evaluate_makes_a_procedural_test_set_of_any_size(run, tiny_data, tmp_path):
     data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
     (data / "origin.json").write_text(json.dumps({"synthetic": {"clips": 80, "seed": 5}}))

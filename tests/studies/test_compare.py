@@ -194,3 +194,26 @@ def test_paper_has_every_table():
                 assert values[5:] == sorted(values[5:])
     with pytest.raises(ConfigError):
         tables_of(11)
+
+
+POINT = {"guidance": 1.0, "replications": [{"fid": 1.0, "r_precision_3": 0.5}]}
+CURVE = {"chosen": 1.0, "test": [POINT], "val": []}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"rows": {"gt": {"fid": {"mean": "1", "ci95": 0.1}}}},
+        {"retrieval": {"evaluator": 3}},
+        {"retrieval": {"evaluator": {"pools": {"text_to_motion_r1": 3}}}},
+        {"curves": 3},
+        {"curves": {"adaqf": {"chosen": 1.0, "test": [POINT]}}},
+        {"curves": {"adaqf": CURVE | {"chosen": "one"}}},
+        {"curves": {"adaqf": CURVE | {"chosen": 2.0}}},
+        {"curves": {"adaqf": CURVE | {"test": [POINT | {"replications": [{"fid": 1.0}]}]}}},
+    ],
+)
+def test_compare_says_in_one_line_that_a_report_is_damaged(damage, tmp_path):
+    assert compare([report(tmp_path / "whole", 1.0, curves={"adaqf": CURVE})]).tables
+    with pytest.raises(ResultError, match="a damaged report"):
+        compare([report(tmp_path / "damaged", 1.0, **damage)])
