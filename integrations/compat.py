@@ -49,7 +49,7 @@ def compatible() -> Iterator[None]:
             plotting.supply_matplotlib(undo)
         _supply(undo, patches.module("numpy.core.umath_tests", matrix_multiply=np.matmul, inner1d=_inner1d))
         for package, submodules in OPTIONAL.items():
-            _supply(undo, *(absent_module(name, package) for name in (package, *submodules)))
+            _supply(undo, *(patches.absent_module(name, package) for name in (package, *submodules)))
         _supply(undo, *plotting.moviepy())
         _supply(undo, _blobfile())
         _supply(undo, *_smplx())
@@ -98,30 +98,6 @@ def _asserted() -> bool:
     return linecache.getline(caller.f_code.co_filename, caller.f_lineno).lstrip().startswith("assert ")
 
 
-def absent_module(name: str, package: str) -> types.ModuleType:
-    """Return a module that can be imported; using its content raises an error that names the missing package."""
-    module = patches.module(name, __path__=[])
-
-    def attribute(wanted: str) -> object:
-        if wanted.startswith("__"):
-            raise AttributeError(wanted)
-        return _Absent(f"{name}.{wanted}", package)
-
-    module.__getattr__ = attribute
-    return module
-
-
-class _Absent:
-    def __init__(self, name: str, package: str) -> None:
-        self._name, self._package = name, package
-
-    def __call__(self, *_: object, **__: object) -> object:
-        raise ImportError(f"{self._name} is not available. Install the package {self._package}.")
-
-    def __getattr__(self, name: str) -> object:
-        return self()
-
-
 def _blobfile() -> types.ModuleType:
     """`blobfile` for files on this machine, as far as MDM uses it."""
     same = {name: getattr(os.path, name) for name in ("join", "dirname", "basename", "exists", "isdir")}
@@ -147,7 +123,7 @@ def _smplx() -> list[types.ModuleType]:
         def forward(self, *_: object, **__: object) -> object:
             raise ImportError("The SMPL body model is missing. Install the package smplx and download SMPL's files.")
 
-    lbs = patches.module("smplx.lbs", vertices2joints=_Absent("smplx.lbs.vertices2joints", "smplx"))
+    lbs = patches.module("smplx.lbs", vertices2joints=patches.Absent("smplx.lbs.vertices2joints", "smplx"))
     return [patches.module("smplx", SMPLLayer=SMPLLayer, lbs=lbs), lbs]
 
 
@@ -163,14 +139,14 @@ def _supply_openai_clip(undo: ExitStack) -> None:
         return
     undo.callback(patches.forget, "clip")
     names = ("Compose", "Resize", "CenterCrop", "ToTensor", "Normalize")
-    absent = {name: _Absent(name, "torchvision") for name in names}
+    absent = {name: patches.Absent(name, "torchvision") for name in names}
     bicubic = types.SimpleNamespace(BICUBIC=None)
     transforms = patches.module("torchvision.transforms", InterpolationMode=bicubic, **absent)
     torchvision = patches.module("torchvision", transforms=transforms)
     with patches.modules(torchvision, transforms), contextlib.suppress(ImportError):
         importlib.import_module("clip")
     if "clip.clip" in sys.modules:  # `load` also returns image preprocessing, which is not available
-        sys.modules["clip.clip"]._transform = lambda *_: _Absent("image preprocessing", "torchvision")
+        sys.modules["clip.clip"]._transform = lambda *_: patches.Absent("image preprocessing", "torchvision")
 
 
 def _present(name: str) -> bool:

@@ -14,13 +14,11 @@ multiprocessing starts are covered; other programs that the script starts are no
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib
 import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from adaclip._startup import limit_spinning
@@ -29,18 +27,14 @@ limit_spinning()  # before the imports below load torch
 
 from adaclip_integrations import (  # noqa: E402
     IntegrationError,
-    SeamError,
     patches,
     selection,
 )
-from adaclip_integrations.compat import compatible  # noqa: E402
-from adaclip_integrations.cpu import cpu_for_cuda  # noqa: E402
 from adaclip_integrations.fingerprint import OVERRIDE  # noqa: E402
-from adaclip_integrations.replacement import COMMAND, replaced  # noqa: E402
-from adaclip_integrations.workers import Setup, reached  # noqa: E402
+from adaclip_integrations.replacement import COMMAND  # noqa: E402
+from adaclip_integrations.workers import Setup, reached, set_up  # noqa: E402
 
 from adaclip.config import AdaCLIPError  # noqa: E402
-from adaclip.model import AdaCLIP  # noqa: E402
 
 _TAKE_A_VALUE = ("--weights", "--base", "--seam", "--keep", "--as", "-m")
 
@@ -83,53 +77,6 @@ def _prepare(options: argparse.Namespace, undo: ExitStack) -> None:
     setup = Setup(options.weights, options.base, *lists, options.compat, options.cpu)
     set_up(setup, undo)
     undo.enter_context(reached(setup))
-
-
-def set_up(setup: Setup, undo: ExitStack, *, in_worker: bool = False) -> None:
-    """Replace what the setup says in this process, until `undo` closes. A worker loads the encoder when it uses it."""
-    if setup.compat:
-        undo.enter_context(compatible())
-    if setup.cpu:
-        undo.enter_context(cpu_for_cuda())
-    if setup.weights is None:
-        return
-    weights = setup.weights
-    load = functools.partial(AdaCLIP.from_pretrained, weights, base=setup.base)
-    replacement = undo.enter_context(replaced(load if in_worker else load(), weights, setup.keep, setup.aliases))
-    if not in_worker:
-        undo.callback(replacement.report_if_unused)
-    for seam in setup.seams:
-        undo.enter_context(seam_replaced(seam, replacement.make))
-
-
-@contextmanager
-def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
-    """Replace what `seam` names, `module:attribute`, by `make`; raise SeamError if it is no class or function."""
-    module, colon, path = seam.partition(":")
-    if not (module and colon and path):
-        raise SeamError(f"--seam {seam}: expected module:attribute, such as models.text:load_clip.")
-    try:
-        owner: object = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module exists, and a module that it imports does not
-        raise SeamError(
-            f"--seam {seam}: there is no module {module} where the script runs. Name it as the script imports it."
-        ) from error
-    original = owner
-    for name in path.split("."):
-        owner = original
-        if not hasattr(owner, name):
-            where = getattr(owner, "__name__", type(owner).__name__)
-            raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
-        original = getattr(owner, name)
-    if not callable(original):
-        kind = type(original).__name__
-        raise SeamError(f"--seam {seam}: {name} is {kind}, expected a class or function that makes an encoder.")
-    if isinstance(vars(owner).get(name), staticmethod):
-        make = staticmethod(make)
-    with patches.attribute(owner, name, make):
-        yield
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

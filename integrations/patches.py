@@ -77,3 +77,30 @@ def module(name: str, **content: object) -> types.ModuleType:
         made.__path__ = []
     vars(made).update(content)
     return made
+
+
+def absent_module(name: str, package: str) -> types.ModuleType:
+    """Return a module that can be imported; using its content raises an error that names the missing package."""
+    made = module(name, __path__=[])
+
+    def attribute(wanted: str) -> object:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        return Absent(f"{name}.{wanted}", package)
+
+    made.__getattr__ = attribute  # type: ignore[method-assign]
+    return made
+
+
+class Absent:
+    """Something of a package that is not installed; its use raises an ImportError that names the package."""
+
+    def __init__(self, name: str, package: str) -> None:
+        self._name, self._package = name, package
+
+    def __call__(self, *_: object, **__: object) -> object:
+        """Raise ImportError."""
+        raise ImportError(f"{self._name} is not available. Install the package {self._package}.")
+
+    def __getattr__(self, name: str) -> object:
+        return self()

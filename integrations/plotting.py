@@ -50,9 +50,7 @@ def supply_matplotlib(undo: ExitStack) -> None:
 
 def moviepy() -> list[types.ModuleType]:
     """Modules that stand for moviepy 1; their clips accept any use and write nothing."""
-    from adaclip_integrations.compat import absent_module
-
-    made = [absent_module(name, "moviepy<2") for name in MOVIEPY]
+    made = [patches.absent_module(name, "moviepy<2") for name in MOVIEPY]
     for module in made:
         for name in MOVIEPY[module.__name__]:
             setattr(module, name, Skipped)

@@ -1,20 +1,27 @@
-"""Set up processes that Python's multiprocessing starts from new: DataLoader workers on macOS and Windows, `mp.spawn`.
+"""Set up the process of a script, and the processes that multiprocessing starts from new.
 
-Such a process (start methods spawn and forkserver) imports the script and unpickles its data set, so it would load the
-real CLIP and old packages would fail. What the launcher did is repeated there before the script is imported: an entry
-of the data that multiprocessing sends first calls `install` while it is unpickled. Forked processes inherit everything.
+A new process (start methods spawn and forkserver: DataLoader workers on macOS and Windows, `mp.spawn`) imports the
+script and unpickles its data set, so it would load the real CLIP, and old packages would fail. The launcher's setup is
+therefore repeated there before the script is imported: an entry of the data that multiprocessing sends first calls
+`_install` while it is unpickled. Forked processes inherit everything.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import multiprocessing.spawn
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.util import Finalize
 from typing import NamedTuple
 
-from adaclip_integrations import patches
+from adaclip_integrations import SeamError, patches
+from adaclip_integrations.compat import compatible
+from adaclip_integrations.cpu import cpu_for_cuda
+from adaclip_integrations.replacement import replaced
+
+from adaclip.model import AdaCLIP
 
 _installed = ExitStack()  # lasts as long as the process
 
@@ -34,6 +41,53 @@ class Setup(NamedTuple):
         return _install, tuple(self)
 
 
+def set_up(setup: Setup, undo: ExitStack, *, in_worker: bool = False) -> None:
+    """Replace what the setup says in this process, until `undo` closes. A worker loads the encoder when it uses it."""
+    if setup.compat:
+        undo.enter_context(compatible())
+    if setup.cpu:
+        undo.enter_context(cpu_for_cuda())
+    if setup.weights is None:
+        return
+    weights = setup.weights
+    load = functools.partial(AdaCLIP.from_pretrained, weights, base=setup.base)
+    replacement = undo.enter_context(replaced(load if in_worker else load(), weights, setup.keep, setup.aliases))
+    if not in_worker:
+        undo.callback(replacement.report_if_unused)
+    for seam in setup.seams:
+        undo.enter_context(seam_replaced(seam, replacement.make))
+
+
+@contextmanager
+def seam_replaced(seam: str, make: Callable[..., object]) -> Iterator[None]:
+    """Replace what `seam` names, `module:attribute`, by `make`; raise SeamError if it is no class or function."""
+    module, colon, path = seam.partition(":")
+    if not (module and colon and path):
+        raise SeamError(f"--seam {seam}: expected module:attribute, such as models.text:load_clip.")
+    try:
+        owner: object = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module exists, and a module that it imports does not
+        raise SeamError(
+            f"--seam {seam}: there is no module {module} where the script runs. Name it as the script imports it."
+        ) from error
+    original = owner
+    for name in path.split("."):
+        owner = original
+        if not hasattr(owner, name):
+            where = getattr(owner, "__name__", type(owner).__name__)
+            raise SeamError(f"--seam {seam}: {where} has no {name}. Name the class or function that makes the encoder.")
+        original = getattr(owner, name)
+    if not callable(original):
+        kind = type(original).__name__
+        raise SeamError(f"--seam {seam}: {name} is {kind}, expected a class or function that makes an encoder.")
+    if isinstance(vars(owner).get(name), staticmethod):
+        make = staticmethod(make)
+    with patches.attribute(owner, name, make):
+        yield
+
+
 @contextmanager
 def reached(setup: Setup) -> Iterator[None]:
     """Repeat the setup in every process that multiprocessing starts from new."""
@@ -49,7 +103,5 @@ def reached(setup: Setup) -> Iterator[None]:
 
 def _install(*setup: object) -> None:
     """Set up this process; the encoder is loaded when it is first used."""
-    from adaclip_integrations.launch import set_up
-
     set_up(Setup(*setup), _installed, in_worker=True)  # type: ignore[arg-type]
     Finalize(None, _installed.close, exitpriority=0)  # such processes end without atexit
