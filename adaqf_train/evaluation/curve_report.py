@@ -67,12 +67,14 @@ def comparison_row(found: Comparison) -> dict[str, str]:
     }
 
 
-def notes(curves: Mapping[str, ArmCurve], rule: str) -> Iterator[str]:
-    """Yield how guidances were chosen and what the comparison rests on."""
+def notes(curves: Mapping[str, ArmCurve], rule: str, split: str) -> Iterator[str]:
+    """Yield how guidances were chosen, and what the comparison rests on. split: that is scored."""
     if not curves:
         return
     chosen = ", ".join(f"{NAMES.get(name, name)} {curve.chosen:g}" for name, curve in curves.items())
     yield f"The guidance of each model is {RULES[rule]}: {chosen}. The other tables show the models at these guidances."
+    if rule != "none" and split == "val":
+        yield "Val chose the guidances and is scored too, so the figures flatter every model. Use the test split."
     if len(curves) > 1:
         units = min(len(curve.replications()) for curve in curves.values())
         spread = f"intervals are Student's t with the jackknife's standard error over {units} replications"

@@ -165,10 +165,7 @@ class Report:
             )
         if m["deviations"]:
             yield f"Not the standard protocol: {'; '.join(m['deviations'])}."
-        rule = m["config"]["evaluation"].get("choose", "none")
-        yield from curve_report.notes(self.curves, rule)
-        if self.curves and rule != "none" and m["split"] == "val":
-            yield "Val chose the guidances and is scored too, so the figures flatter every model. Use the test split."
+        yield from curve_report.notes(self.curves, m["config"]["evaluation"].get("choose", "none"), m["split"])
         if self.power:
             sizes = (
                 f"{COLUMNS[name].split()[0]} {found['smallest_difference']:.3f} (deviation {found['deviation']:.3f})"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -204,9 +205,12 @@ def _archive(path: Path) -> Iterator[Stored]:
 
 
 def _dataset(folder: Path, notes: list[str]) -> Iterator[Stored]:
-    split = MotionDataset(folder, "test", DataConfig())
-    if split.skeleton is KIT:
-        split = MotionDataset(folder, "test", DataConfig(min_frames=24))  # KIT-ML's clips are shorter
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        split = MotionDataset(folder, "test", DataConfig())
+        if split.skeleton is KIT:
+            split = MotionDataset(folder, "test", DataConfig(min_frames=24))  # KIT-ML's clips are shorter
+    notes += dict.fromkeys(str(warning.message).rstrip(".") for warning in told)
     notes.append(f"{folder.resolve().name}: the test split of a data set, with the first caption of each item")
     for item in split.items:
         yield Stored(f"{folder}: {item.key}", item.key, item.captions[0], item.vectors)

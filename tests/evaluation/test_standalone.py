@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,6 +280,18 @@ def test_reference_from_one_clip_has_no_row_of_halves(clips, tiny_run, tmp_path)
     report = evaluate_motions(parts, reference=parts, evaluator=tiny_run, replications=1)
     assert list(report.rows) == ["reference", "parts"]
     assert any("parts (NAME#…)" in note for note in report.notes)
+
+
+def test_warnings_about_a_data_set_are_notes(tiny_data, tmp_path, recwarn):
+    """A warning would print a line of our source."""
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    name = (data / "test.txt").read_text().split()[0]
+    for part, ending in (("new_joint_vecs", "npy"), ("texts", "txt")):
+        shutil.copyfile(data / part / f"{name}.{ending}", data / part / f"007975.{ending}")
+    with (data / "test.txt").open("a") as file:
+        file.write("007975\n")  # NaN in the official release
+    assert any("skipping 007975" in note for note in gather(data).notes)
+    assert not recwarn.list
 
 
 def test_evaluate_prints_a_table_and_writes_a_report(clips, captions, tmp_path, capsys):
