@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from adaqf_train.config import SchedulerName
-from adaqf_train.errors import ConfigError
+from adaqf_train.errors import AdaQFError, ConfigError, ExportError
 
 # As in the modules of files, whose import would load torch.
 Bones = Literal["rigid", "stretch"]
@@ -121,7 +122,8 @@ class Convert(_Output):
     caption: str = ""  # Text in pages, pictures and films. Default: the source's own.
     source_fps: float | None = None  # Frames per second of the source, if it states none or a wrong rate.
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = None  # Axis that points up in the source. Default: y.
-    skip: int = 0  # Frames to leave out at the start, such as a rest pose.
+    skip: int | None = None
+    """Frames to leave out at the start, such as a rest pose. Default: 0, with a warning of rest poses."""
     format: AnyContent = "joints"
     """What a .npy file holds. features: HumanML3D's vectors (frames, 263), de-normalised; features-272: those of
     MotionStreamer (frames, 272) at 30 frames per second."""
@@ -134,12 +136,15 @@ class Convert(_Output):
         self.check(self.out)
         if self.source_fps is not None and not 0 < self.source_fps < float("inf"):
             raise ConfigError(f"--source-fps must be a positive number, got {self.source_fps}. Give one such as 30.")
-        if self.skip < 0:
+        if self.skip is not None and self.skip < 0:
             raise ConfigError(f"--skip must be at least 0, got {self.skip}. Give the number of frames to leave out.")
-        clips = read_clips(self.source, fps=self.source_fps, up=self.up, skip=self.skip, joint_map=self.joint_map)
+        try:
+            clips = read_clips(self.source, fps=self.source_fps, up=self.up, skip=self.skip, joint_map=self.joint_map)
+        except AdaQFError as error:
+            raise ExportError(_with_option(str(error))) from error
         for clip in clips:
             for note in clip.notes:
-                print(f"warning: {clip.where}: {note}", file=sys.stderr)
+                print(f"warning: {clip.where}: {_with_option(note)}", file=sys.stderr)
         rates = [clip.fps or clip.skeleton.fps for clip in clips]
         shown = ", ".join(f"{rate:g}" for rate in sorted(set(rates)))
         how = "" if all(clip.fps for clip in clips) else ", the standard rate (--source-fps states another)"
@@ -148,6 +153,11 @@ class Convert(_Output):
         motions = [contents[self.format](clip) for clip in clips]
         captions = [self.caption or clip.caption for clip in clips]
         self.write(self.out, motions, captions, rates)
+
+
+def _with_option(message: str) -> str:
+    """A message about the rate of a source, with the option that states it here."""
+    return re.sub(r"(?<!\S)--fps\b", "--source-fps", message)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def read_clips(
     *,
     fps: float | None = None,
     up: Up | None = None,
-    skip: int = 0,
+    skip: int | None = None,
     joint_map: str | None = None,
 ) -> list[Clip]:
     """Read every clip of a file, or of all files in a folder.
@@ -57,7 +57,7 @@ def read_clips(
             folder of .npy or .bvh files, each with an optional NAME.txt.
         fps: Frames per second; None: those of the file, else of the skeleton.
         up: The axis that points up in joints and BVH files; None: y.
-        skip: Frames to leave out at the start of each clip.
+        skip: Frames to leave out at the start of each clip; None: 0, with a note on clips that begin with a rest pose.
         joint_map: For BVH: a preset's name or a JSON file; None: the preset that fits the joint names.
 
     Returns:
@@ -105,27 +105,27 @@ def features_of(clip: Clip) -> np.ndarray:
 
 def streaming_of(clip: Clip) -> np.ndarray:
     """MotionStreamer's features (T, 272) of a clip at 30 fps, with the rotations of SMPL's joints (`fit_smpl`)."""
+    if len(clip.joints) < 2:
+        raise ExportError(f"{clip.where}: only one frame, but features hold velocities. Give two frames.")
     animation = fit_smpl(clip.joints, clip.skeleton).animation
     animation = at_rate(animation, clip.fps or clip.skeleton.fps, streaming.FPS)
     return streaming.encode(animation.positions(), animation.turns.numpy())
 
 
-def _read(path: Path, fps: float | None, up: Up | None, skip: int, joint_map: str | None) -> Iterator[Clip]:
+def _read(path: Path, fps: float | None, up: Up | None, skip: int | None, joint_map: str | None) -> Iterator[Clip]:
     """The clips of a file, with the caption of NAME.txt where the file has none, and notes."""
     beside = path.with_suffix(".txt")
     caption = plain_captions(beside)[0].text if beside.is_file() else ""
     clips = _bvh(path, fps, up, joint_map) if path.suffix.lower() == ".bvh" else _arrays(path, fps, up)
     for clip in clips:
-        joints = clip.joints[skip:]
+        joints = clip.joints[skip or 0 :]
         if not len(joints):
             raise ExportError(f"{clip.where}: {len(clip.joints)} frames, of which {skip} are skipped. Skip fewer.")
-        found = orientation.examine(
-            joints * clip.skeleton.units_per_metre, clip.fps, clip.skeleton, up=up, skip=skip or None
-        )
+        found = orientation.examine(joints * clip.skeleton.units_per_metre, clip.fps, clip.skeleton, up=up, skip=skip)
         certain = ("finite", "collapsed", "unit") if clip.features is None else ("finite",)  # generated ones may be odd
         if wrong := [fault for fault in found if fault.kind in certain]:
             raise ExportError(f"{clip.where}: {wrong[0]}")
-        rows = None if clip.features is None else clip.features[skip:]
+        rows = None if clip.features is None else clip.features[skip or 0 :]
         notes = (*clip.notes, *map(str, found))
         yield replace(clip, joints=joints, features=rows, caption=clip.caption or caption, notes=notes)
 

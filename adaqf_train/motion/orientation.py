@@ -154,7 +154,8 @@ def examine(
         fps: Frames per second; None: the skeleton's.
         skeleton: The standard skeleton of the joints.
         up: The axis that the user stated; given, the direction of the body is not questioned.
-        skip: Frames that the user skipped at the start; given, the start is not questioned.
+        skip: Frames that the user skipped at the start; 0: the start is not questioned; more: a rest pose that still
+            follows is a warning.
         any_unit: Whether the length of the legs is free, as for bodies that take the standard skeleton's size.
 
     Returns:
@@ -179,7 +180,7 @@ def examine(
         None if up is not None else _check_up(joints, skeleton),
         _check_sides(joints, skeleton),
         None if any_unit else check_leg(leg, skeleton),
-        None if skip is not None else _check_start(joints, rate, skeleton),
+        None if skip == 0 else _check_start(joints, rate, skeleton, skip or 0),
         _check_jumps(joints[::every], rate / every, every),
         _check_floor(joints),
         _check_speed(joints[::every], rate / every, skeleton),
@@ -250,14 +251,16 @@ def _check_sides(joints: np.ndarray, skeleton: Skeleton) -> Fault | None:
     return Fault("mirrored", "error", "left and right are exchanged: knees and toes bend backwards", remedy)
 
 
-def _check_start(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Fault | None:
+def _check_start(joints: np.ndarray, fps: float, skeleton: Skeleton, skipped: int) -> Fault | None:
     """A rest pose that the body leaves at once, or over some frames, before it moves calmly."""
-    skip = frames_before_motion(joints, fps, skeleton)
-    if not skip:
+    more = frames_before_motion(joints, fps, skeleton)
+    if not more:
         return None
-    frames = "the first frame" if skip == 1 else f"the first {skip} frames"
+    skip = skipped + more
+    frames, them = ("the first frame", "it") if skip == 1 else (f"the first {skip} frames", "them")
     what = f"the body jumps in {frames}, as from a rest pose to the motion"
-    return Fault("start", "error", what, f"Give --skip {skip} to skip {frames}, or --skip 0 to keep them.", skip)
+    remedy = f"Give --skip {skip} to skip {frames}, or --skip 0 to keep {them}."
+    return Fault("start", "warning" if skipped else "error", what, remedy, skip)
 
 
 def frames_before_motion(joints: np.ndarray, fps: float, skeleton: Skeleton = HUMANML3D) -> int:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from adaqf_train.cli import main
 from adaqf_train.errors import ExportError
 from adaqf_train.files.read import features_of, read_clips
 from adaqf_train.motion import features, kinematics, streaming
@@ -18,6 +19,7 @@ from adaqf_train.motion.orientation import UPS, turned
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files.motions import dancer
 from tests.helpers import bvh_body, kit_body
+from tests.motion.test_orientation import WALK, from_rest
 
 DANCE = features.canonicalise(dancer(30))
 EXTRA = np.concatenate([DANCE, DANCE[:, 20:22], np.repeat(DANCE[:, 20:21], 28, 1)], axis=1)  # 52 joints, as SMPL-H
@@ -267,3 +269,23 @@ def test_read_clips_reads_shared_captures(shared):
         assert clip.fps == read_bvh(path, limit=1).fps
         assert clip.notes == ()
         assert KIT is not clip.skeleton
+
+
+def test_convert_names_its_own_options(tmp_path, capsys):
+    """--fps is the rate of the output there; --skip 0 silences the advice that offers it."""
+    path, out = tmp_path / "a.bvh", str(tmp_path / "b.npy")
+    path.write_text(bvh_body().replace("Frame Time: 0.05", "Frame Time: 50"))
+    assert main(["convert", str(path), out]) == 1
+    assert "Give --source-fps 20 if it is milliseconds or --source-fps 50" in capsys.readouterr().err
+    np.save(tmp_path / "c.npy", from_rest(WALK, 1))
+    assert main(["convert", str(tmp_path / "c.npy"), out]) == 0
+    assert "--skip 1 to skip the first frame, or --skip 0 to keep it" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path / "c.npy"), out, "--skip", "0"]) == 0
+    assert "--skip" not in capsys.readouterr().err
+
+
+def test_convert_refuses_272_features_of_one_frame(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", dancer(1))
+    assert main(["convert", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--format", "features-272"]) == 1
+    assert "only one frame" in capsys.readouterr().err
+    assert not (tmp_path / "b.npy").exists()

@@ -128,6 +128,16 @@ def test_examine_counts_the_frames_of_a_rest_pose(fade, held, fps):
         assert found(from_rest(joints, fade, held)[fade + held :], "start", fps=fps) is None
 
 
+def test_examine_warns_of_a_rest_pose_after_the_skipped_frames():
+    """The advice counts from the start of the file."""
+    joints = from_rest(WALK, 5)
+    fault = found(joints[1:], "start", fps=30, skip=1)
+    assert (fault.level, fault.value) == ("warning", 5)
+    assert "Give --skip 5" in fault.remedy
+    assert found(joints[5:], "start", fps=30, skip=5) is None
+    assert "--skip 0 to keep it." in found(from_rest(WALK, 1), "start").remedy
+
+
 def test_examine_warns_of_jumps_and_of_feet_off_the_floor():
     jumping = WALK.copy()
     jumping[30:] += [0.5, 0, 0.3]

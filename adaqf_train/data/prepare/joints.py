@@ -114,7 +114,9 @@ class _Joints:
         joints, notes = without_padding(as_joints(self.load(), self.where), self.where)
         joints = joints[self.options.skip or 0 :]
         if len(joints) < 2:
-            raise DataError(f"{self.where}: {len(joints)} frames, expected at least 2. Remove the clip.")
+            skipped = f" after {self.options.skip} that are skipped" if self.options.skip else ""
+            remedy = "Skip fewer, or remove the clip." if skipped else "Remove the clip."
+            raise DataError(f"{self.where}: {len(joints)} frames{skipped}, expected at least 2. {remedy}")
         return orientation.turned(joints, self.options.up or "y"), notes
 
 
