@@ -218,8 +218,14 @@ def _adding(wrapped: PeftModel, name: str) -> Iterator[None]:
 
 
 def check_name(wrapped: PeftModel, name: str) -> None:
-    """Raise AdaCLIPError unless `name` can name another adapter; torch reserves some names, such as "train"."""
+    """Raise AdaCLIPError unless `name` can name another adapter.
+
+    torch reserves some names, such as "train". peft finds an adapter's tensors by a part of their names, so that the
+    name of a module, such as "0", would leave tensors of the other adapters out when they are saved.
+    """
     reserved = name == BASE or hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name)
+    parts = {part for module, _ in wrapped.named_parameters() for part in module.split(".")}
+    reserved |= name.startswith("lora_") or name in parts - wrapped.peft_config.keys()
     if name in wrapped.peft_config or reserved or not re.fullmatch(r"\w[\w-]*", name):
         taken = ", ".join(wrapped.peft_config)
         why = f"{name!r} is reserved" if reserved else "use letters, digits, _ and -"

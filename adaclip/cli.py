@@ -188,7 +188,7 @@ class Export(_Loading):
         if out.is_file() or out.is_symlink():
             out = free_output(out, force=self.force)
         options = {name: value for name in ("precision", "ids") if (value := getattr(self, name)) is not None}
-        exports.write(self.load(), out, self.to, **options)
+        exports.write(self.load(), out, self.to, force=self.force, **options)
         print(f"{self.out}: {self.adapter} as {self.to}", file=sys.stderr)
 
 

@@ -135,6 +135,14 @@ class PromptEncoder:
         return pooled.float(), states
 
 
+def usable_device(device: torch.device | str) -> torch.device:
+    """Return a device; raise ValueError if there is none of that name."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(f"The device {device} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def is_accelerator(device: torch.device) -> bool:
     """Tell whether a device prefers few large passes to many small ones."""
     return device.type != "cpu"

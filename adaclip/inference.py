@@ -66,7 +66,8 @@ def _changed_values(text_model: PeftModel, adapter: str | None) -> dict[str, Ten
     """Return copies of the base's parameters in the modules that the adapter changes, under the base's names."""
     values = {}
     for name, module in text_model.base_model.model.named_modules():
-        original = getattr(module, "base_layer", None) if adapter in getattr(module, "scaling", ()) else None
+        scales = getattr(module, "scaling", None)  # of peft's layers a dict, of transformers' attention a number
+        original = getattr(module, "base_layer", None) if isinstance(scales, dict) and adapter in scales else None
         if adapter in getattr(module, "modules_to_save", ()):
             original = module.original_module
         for kind, parameter in original.named_parameters() if original is not None else ():

@@ -19,7 +19,7 @@ from adaclip.adapters import AdaptersMixin
 from adaclip.base_record import RECORD, check_base_model, check_record
 from adaclip.card import CardDetails
 from adaclip.config import DEFAULT_BASE, LoRASettings
-from adaclip.encoding import CPU, PromptEncoder, TextFeatures
+from adaclip.encoding import CPU, PromptEncoder, TextFeatures, usable_device
 from adaclip.inference import InferenceWeights, PromptCache
 from adaclip.lora_config import adapter_config
 from adaclip.pooling import Pooling, family_pooling
@@ -235,6 +235,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         normalize: bool = False,
         convert_to_numpy: bool = False,
         convert_to_tensor: bool = False,
+        device: torch.device | str | None = None,
         show_progress_bar: bool | None = None,
         long: LongPrompts = "warn",
         adapter: str | None = None,
@@ -255,6 +256,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
             normalize: Scale pooled vectors to unit length.
             convert_to_numpy: Return a numpy array; with output "pooled" only.
             convert_to_tensor: Leave the results on the encoder's device; by default they are copied to the CPU.
+            device: Device of the results, such as "cuda"; the prompts are encoded where the weights are (see `to`).
             show_progress_bar: None shows one for a thousand prompts or more.
             long: Treatment of prompts over the encoder's limit (CLIP: 77 tokens). "warn" cuts the end off and names the
                 lost words; "error" raises ValueError instead; "chunk" encodes pieces that end where sentences or
@@ -277,9 +279,12 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
             raise ValueError(f"output must be 'pooled', 'tokens' or 'both', got {output!r}.")
         if convert_to_numpy and (convert_to_tensor or output != "pooled"):
             raise ValueError("convert_to_numpy goes with output='pooled' only, and not with convert_to_tensor.")
+        place = usable_device(device if device is not None else self.device if convert_to_tensor else CPU)
+        if place.type != "cpu" and (convert_to_numpy or out is not None):
+            raise ValueError(f"convert_to_numpy and out go with results on the CPU, not on {place}.")
         texts = check_texts([texts] if isinstance(texts, str) else texts)
         target = None if out is None else check_out(out, (len(texts), self.projection_size), output, convert_to_tensor)
-        encoder = self._prompt_encoder(adapter, strength, with_tokens=output != "pooled", on_device=convert_to_tensor)
+        encoder = self._prompt_encoder(adapter, strength, with_tokens=output != "pooled", place=place)
         options: dict[str, Any] = {"normalize": normalize or normalize_embeddings}
         options["show_progress_bar"] = show_progress_bar
         if len(texts) <= BLOCK and target is None:
@@ -327,7 +332,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         return self.pooling.tower
 
     def _prompt_encoder(
-        self, adapter: str | None, strength: float, *, with_tokens: bool, on_device: bool
+        self, adapter: str | None, strength: float, *, with_tokens: bool, place: torch.device
     ) -> PromptEncoder:
         if isinstance(strength, bool) or not isinstance(strength, int | float) or not math.isfinite(strength):
             raise ValueError(f"strength must be a finite number, got {strength!r}.")
@@ -337,6 +342,5 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
         chosen = None if base else adapter or self.active_adapter
         model, state = self._weights.get(self.text_model, chosen, float(strength), follow_peft=adapter is None)
         padding, longest = self.tokenizer.pad_token_id, self.tokenizer.model_max_length
-        place = model.device if on_device else CPU
         key = (state, *self.pooling.state())
         return PromptEncoder(model, self.pooling, key, self.cache, padding, longest, with_tokens, place)

@@ -29,6 +29,7 @@ __all__ = ["FORMATS", "to_flat_adapter", "to_hf", "to_onnx", "to_onnx_folder", "
 # Formats of `adaclip export ADAPTER --to FORMAT OUT`, and the functions that write them.
 FORMATS = {"hf": "to_hf", "openai": "to_openai", "text-encoder": "to_text_encoder", "onnx": "to_onnx"}
 FORMATS |= {"onnx-folder": "to_onnx_folder", "flat-adapter": "to_flat_adapter"}
+FILES = ("openai", "onnx")  # those that are one file
 __getattr__ = lazy(
     __name__,
     to_hf="adaclip.exports.hf",
@@ -40,13 +41,15 @@ __getattr__ = lazy(
 )
 
 
-def write(adaclip: AdaCLIP, out: str | Path, form: str, **options: str) -> Path:
+def write(adaclip: AdaCLIP, out: str | Path, form: str, *, force: bool = False, **options: str) -> Path:
     """Write the encoder in one of `FORMATS`, and return `out`; raise ValueError for another format.
 
+    force: replace any file; folders that are no export are never replaced.
     options: precision and ids of the ONNX formats; see `to_onnx`.
     """
     if form not in FORMATS:
         raise ValueError(f"{form}: no such format. Choose from {', '.join(FORMATS)}.")
     if options and not form.startswith("onnx"):
         raise ValueError(f"{', '.join(options)}: goes with --to onnx and onnx-folder only, not with {form}.")
-    return __getattr__(FORMATS[form])(adaclip, out, **options)
+    replacing = {"force": force} if form in FILES else {}
+    return __getattr__(FORMATS[form])(adaclip, out, **replacing, **options)

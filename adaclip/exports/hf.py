@@ -26,7 +26,8 @@ def to_hf(adaclip: AdaCLIP, folder: str | Path) -> Path:
     """Write a complete Hugging Face folder: for CLIP both towers (CLIPModel), for other families as `to_text_encoder`.
 
     The vision tower is the base's, or a stub if the base has none; config.json (`adaclip.vision`)
-    and README.md name it. `SentenceTransformer(folder)` gives the encoder's vectors.
+    and README.md name it. `SentenceTransformer(folder)` gives the encoder's vectors; for CLIP's pooler_output use
+    `to_text_encoder`, because sentence-transformers reads the projected vectors of both towers.
 
     Args:
         adaclip: The encoder.

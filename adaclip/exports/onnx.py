@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from adaclip.config import AdaCLIPError
 from adaclip.exports.hf import export_folder, write_tokenizer
-from adaclip.exports.towers import export_record, free_file
+from adaclip.exports.towers import export_record
 from adaclip.files import atomic_file, write_json
 from adaclip.model import AdaCLIP
 from adaclip.openai_clip import TextTower
+from adaclip.outputs import free_output
 from adaclip.pooling import end_positions
 
 if TYPE_CHECKING:
@@ -66,7 +67,14 @@ class _Graph(nn.Module):
         return pooled, states * attention_mask[..., None].to(states.dtype)
 
 
-def to_onnx(adaclip: AdaCLIP, path: str | Path, *, precision: Precision = "float32", ids: Ids = "int64") -> Path:
+def to_onnx(
+    adaclip: AdaCLIP,
+    path: str | Path,
+    *,
+    precision: Precision = "float32",
+    ids: Ids = "int64",
+    force: bool = False,
+) -> Path:
     """Write an ONNX model: input_ids, attention_mask (B, L) -> pooled (B, P), tokens (B, L, H), float32.
 
     B and L (up to the context length) are dynamic; the outputs are those of `AdaCLIP.forward`. The differences from the
@@ -78,18 +86,19 @@ def to_onnx(adaclip: AdaCLIP, path: str | Path, *, precision: Precision = "float
         precision: Of the weights. float16 computes in half precision; int8 has quantised matrices and needs no
             calibration (ONNX Runtime's dynamic quantisation).
         ids: Type of both inputs.
+        force: Replace a file that is not an earlier export, or lies in a model's folder.
 
     Returns:
         The path.
 
     Raises:
-        AdaCLIPError: The extra `onnx` is not installed, or the outputs differ too much.
+        AdaCLIPError: The extra `onnx` is not installed, the outputs differ too much, or the file would be lost.
     """
-    path = free_file(Path(path))
+    target = free_output(Path(path), force=force)
     _check_packages()
-    with atomic_file(path) as staging:
+    with atomic_file(target) as staging:
         _write(adaclip, staging, precision, ids)
-    return path
+    return Path(path)
 
 
 def to_onnx_folder(

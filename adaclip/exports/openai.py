@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from adaclip.config import AdaCLIPError
 from adaclip.exports import openai_weights
-from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, free_file, full_clip, merged_text
+from adaclip.exports.towers import RECORD, STUB_NOTE, export_record, full_clip, merged_text
 from adaclip.files import atomic_file
 from adaclip.model import AdaCLIP
 from adaclip.openai_clip import check_end_token
+from adaclip.outputs import free_output
 
 
-def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:
+def to_openai(adaclip: AdaCLIP, path: str | Path, *, force: bool = False) -> Path:
     """Write a TorchScript archive under OpenAI's weight names, float32, for `clip.load(path, jit=False)`.
 
     The vision tower is the base's, or a stub if the base has none; `adaclip_export.json` in the archive names it.
@@ -27,14 +28,15 @@ def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:
     Args:
         adaclip: The encoder.
         path: File to write.
+        force: Replace a file that is not an earlier export, or lies in a model's folder.
 
     Returns:
         The path.
 
     Raises:
-        AdaCLIPError: OpenAI's format cannot express the architecture.
+        AdaCLIPError: OpenAI's format cannot express the architecture, or the file would be lost.
     """
-    path = free_file(Path(path))
+    target = free_output(Path(path), force=force)
     merged = merged_text(adaclip)
     check_end_token(adaclip)
     _check_openai_shape(merged.config, f"The text tower of {adaclip.base}")
@@ -43,10 +45,10 @@ def to_openai(adaclip: AdaCLIP, path: str | Path) -> Path:
         _check_openai_shape(full.config.vision_config, f"The vision tower of {adaclip.base}")
     state = openai_weights.to_openai(full.float().state_dict())
     record = export_record(adaclip, "openai", "the base's, untouched" if real else STUB_NOTE)
-    with atomic_file(path) as staging, warnings.catch_warnings():
+    with atomic_file(target) as staging, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript, the only format openai-clip reads
         torch.jit.save(torch.jit.script(_tree(state)), str(staging), _extra_files={RECORD: json.dumps(record)})
-    return path
+    return Path(path)
 
 
 def _check_openai_shape(config: object, whose: str) -> None:

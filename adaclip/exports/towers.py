@@ -104,10 +104,3 @@ def export_record(adaclip: AdaCLIP, form: str, vision: str) -> dict[str, str]:
     commits = {"revision": adaclip.revision, "base_revision": adaclip.base_revision}
     record = {"format": form, "adaclip_version": __version__, "base": base, "vision": vision}
     return record | {name: commit for name, commit in commits.items() if commit is not None}
-
-
-def free_file(path: Path) -> Path:
-    """Return the path unless it is a folder, which raises AdaCLIPError."""
-    if path.is_dir():
-        raise AdaCLIPError(f"{path}: is a folder; this format is one file. Give a file name.")
-    return path

@@ -221,6 +221,21 @@ def test_folders_of_others_are_left_alone(form, text_encoder, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["openai", "onnx"])
+def test_files_of_others_are_replaced_with_force_alone(form, text_encoder, tmp_path):
+    adapter = text_encoder.save_pretrained(tmp_path / "adapter")
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(AdaCLIPError, match="lies in a model's folder"):
+        exports.write(text_encoder, adapter / "adapter_model.safetensors", form)
+    assert (adapter / "adapter_model.safetensors").read_bytes() == weights
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(AdaCLIPError, match="not an earlier result"):
+        exports.write(text_encoder, tmp_path / "mine", form)
+    assert (tmp_path / "mine").read_text() == "mine"
+    exports.write(text_encoder, tmp_path / "mine", form, force=True)
+    assert (tmp_path / "mine").read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("form", ["openai", "onnx"])
 def test_files_do_not_replace_folders(form, text_encoder, tmp_path):
     with pytest.raises(AdaCLIPError, match="is a folder"):
         exports.write(text_encoder, tmp_path, form)

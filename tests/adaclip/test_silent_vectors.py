@@ -256,3 +256,35 @@ def test_out_receives_the_vectors(encoder: AdaCLIP, tmp_path: Path) -> None:
             encoder.encode(tiny.PROMPTS, out=wrong)
     with pytest.raises(ValueError, match="out goes with"):
         encoder.encode(tiny.PROMPTS, out=place, output="both")
+
+
+def test_out_that_cannot_hold_the_vectors_is_refused(encoder: AdaCLIP) -> None:
+    read_only = np.zeros((4, 6), np.float32)
+    read_only.setflags(write=False)  # as np.load(mmap_mode="r") gives it; a write there ends the process
+    shared = torch.zeros(1, 6).expand(4, 6)
+    for out, message in (
+        (read_only, "read-only"),
+        (shared, "share memory"),
+        (np.zeros((4, 6), np.float32)[::-1], "negative stride"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoder.encode(tiny.PROMPTS, out=out)
+    assert not shared.any()
+
+
+def test_encode_device_is_that_of_the_results(encoder: AdaCLIP) -> None:
+    expected = encoder.encode(tiny.PROMPTS)
+    assert torch.equal(encoder.encode(tiny.PROMPTS, device="cpu"), expected)
+    assert encoder.encode(tiny.PROMPTS, device="meta").device.type == "meta"
+    with pytest.raises(ValueError, match="The device tpu9 cannot be used"):
+        encoder.encode(tiny.PROMPTS, device="tpu9")
+    with pytest.raises(ValueError, match="results on the CPU"):
+        encoder.encode(tiny.PROMPTS, device="meta", convert_to_numpy=True)
+
+
+@pytest.mark.parametrize("name", ["0", "weight", "mlp", "encoder", "lora_A", "lora_embedding_A"])
+def test_names_of_modules_cannot_name_adapters(name: str, encoder: AdaCLIP, adapter: Path) -> None:
+    """peft would leave the tensors of those modules out of the other adapters."""
+    with pytest.raises(AdaCLIPError, match="reserved"):
+        encoder.load_adapter(adapter, name)
+    assert encoder.adapters == ["default"]

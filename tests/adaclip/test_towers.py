@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 
@@ -141,6 +142,14 @@ def test_adapter_loads_here_and_in_plain_peft(family, base, trained, tmp_path):
     by_transformers = load_plain(base, trained)
     by_transformers.load_adapter(str(folder))
     assert deviation(plain_vectors(family, base, by_transformers, trained), found) < FLOAT32
+
+
+def test_strength_scales_the_change_of_every_weight(trained):
+    encoder = copy.deepcopy(trained)
+    encoder.mix_adapters({"default": 0.5}, "weak")
+    halved = encoder.encode(PROMPTS, strength=0.5)
+    assert deviation(halved, encoder.encode(PROMPTS, adapter="weak")) < FLOAT32
+    assert deviation(halved, encoder.encode(PROMPTS)) > 1e-3
 
 
 def test_merged_model_is_plain(family, base, trained):
