@@ -44,8 +44,10 @@ def test_errors_of_the_encoder_are_not_raised_by_the_trainer():
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 def test_errors_are_one_line_on_the_command_line(kind, monkeypatch, capsys):
+    text = "data.npy: broken.\n  Restore it."
+
     def fail(self) -> None:
-        raise kind("data.npy: broken.\n  Restore it.")
+        raise kind([text] if kind is errors.FilesError else text)
 
     monkeypatch.setattr(cli.Demo, "__call__", fail)
     assert cli.main([]) == 1

@@ -31,7 +31,7 @@ TEXT = re.compile(r"[<>|=]?U(\d{1,6})")
 Plain = Any  # None, bool, int, float, str, bytes, list, tuple, dict or np.ndarray of these
 
 
-class NotPlain(ValueError):
+class _NotPlain(ValueError):
     """The content of a pickle is damaged, or more than plain data."""
 
 
@@ -50,9 +50,9 @@ class _DType:
 
     def build(self, state: Plain) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-            raise NotPlain("a dtype has a forged state")
+            raise _NotPlain("a dtype has a forged state")
         if state[2:5] != (None, None, None)[: len(state[2:5])]:
-            raise NotPlain("a dtype has fields")
+            raise _NotPlain("a dtype has fields")
         self.code = state[1] + self.code
 
 
@@ -64,7 +64,7 @@ class _Array:
 
     def build(self, state: Plain) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
-            raise NotPlain("an array has a forged state")
+            raise _NotPlain("an array has a forged state")
         _, shape, dtype, fortran, content = state
         self.value = _array(shape, dtype.code, content, "F" if fortran else "C")
 
@@ -77,29 +77,29 @@ class _Array:
 def _array(shape: Plain, code: str, content: Plain, order: str = "C") -> Plain:
     """An array of numbers; of text and objects, a flat list, or the only item for shape ()."""
     if not isinstance(shape, tuple) or len(shape) > 32 or not all(_is_count(size) for size in shape):
-        raise NotPlain("an array has no valid shape")
+        raise _NotPlain("an array has no valid shape")
     count = math.prod(shape)
     if code.lstrip("<>|=") in ("O", "O8", "O4"):
         if not isinstance(content, list) or len(content) != count or len(shape) > 1:
-            raise NotPlain(f"an array of {count} objects has another number of them")
+            raise _NotPlain(f"an array of {count} objects has another number of them")
         return content[0] if shape == () else content
     if isinstance(content, str):  # protocol 2 of Python 2
         content = content.encode("latin-1")
     if not isinstance(content, bytes | bytearray):
-        raise NotPlain("an array has no bytes")
+        raise _NotPlain("an array has no bytes")
     if NUMBERS.fullmatch(code):
         dtype = np.dtype(code)
         if len(content) != count * dtype.itemsize:
-            raise NotPlain(f"an array of shape {shape} and dtype {dtype} has {len(content)} bytes")
+            raise _NotPlain(f"an array of shape {shape} and dtype {dtype} has {len(content)} bytes")
         return np.frombuffer(content, dtype).reshape(shape, order=order)
     if width := TEXT.fullmatch(code):
         size, big = 4 * int(width[1]), code.startswith(">")
         if len(content) != count * size or len(shape) > 1 or not size:
-            raise NotPlain(f"an array of {count} texts has {len(content)} bytes")
+            raise _NotPlain(f"an array of {count} texts has {len(content)} bytes")
         cells = [content[start : start + size] for start in range(0, len(content), size)]
         texts = [str(cell, "utf-32-be" if big else "utf-32-le").rstrip("\0") for cell in cells]
         return texts[0] if shape == () else texts
-    raise NotPlain(f"an array has the dtype {code[:20]!r}")
+    raise _NotPlain(f"an array has the dtype {code[:20]!r}")
 
 
 def _is_count(value: Plain) -> bool:
@@ -108,13 +108,13 @@ def _is_count(value: Plain) -> bool:
 
 def _dtype(code: Plain, *_: Plain) -> _DType:
     if not isinstance(code, str):
-        raise NotPlain("a dtype has no name")
+        raise _NotPlain("a dtype has no name")
     return _DType(code)
 
 
 def _scalar(dtype: Plain, content: Plain) -> Plain:
     if not isinstance(dtype, _DType):
-        raise NotPlain("a number has no dtype")
+        raise _NotPlain("a number has no dtype")
     value = _array((), dtype.code, content)
     return value.item() if isinstance(value, np.ndarray) else value
 
@@ -122,14 +122,14 @@ def _scalar(dtype: Plain, content: Plain) -> Plain:
 def _encoded(text: Plain, encoding: Plain = "latin1") -> bytes:
     """Bytes in pickles of protocol 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise NotPlain("bytes have an unknown encoding")
+        raise _NotPlain("bytes have an unknown encoding")
     return text.encode("latin-1")
 
 
 def _frombuffer(content: Plain, dtype: Plain, shape: Plain, order: Plain) -> Plain:
     """An array in pickles of protocol 5."""
     if not isinstance(dtype, _DType) or order not in ("C", "F"):
-        raise NotPlain("an array has no dtype")
+        raise _NotPlain("an array has no dtype")
     return _array(shape, dtype.code, content, order)
 
 
@@ -156,14 +156,14 @@ class _Machine:
         self.left = 4 * size  # old protocols convert content twice
 
     def run(self, file: io.BytesIO) -> Plain:
-        """The object that a pickle describes; NotPlain if it is damaged or more than plain data."""
+        """The object that a pickle describes; _NotPlain if it is damaged or more than plain data."""
         for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if number >= OPCODES:
-                raise NotPlain(f"it has more than {OPCODES:,} operations")
+                raise _NotPlain(f"it has more than {OPCODES:,} operations")
             if opcode.name == "STOP":
                 return _finished(self.pop())
             self.step(opcode.name, argument)
-        raise NotPlain("it has no end")
+        raise _NotPlain("it has no end")
 
     def step(self, name: str, argument: Plain) -> None:
         if name in _CONSTANTS:
@@ -182,21 +182,21 @@ class _Machine:
         elif (act := getattr(self, f"do_{name.lower()}", None)) is not None:
             act()
         elif name not in ("PROTO", "FRAME"):
-            raise NotPlain(f"it needs {name}, which is not plain data")
+            raise _NotPlain(f"it needs {name}, which is not plain data")
 
     def pop(self) -> Plain:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise NotPlain("an operation has nothing to work on")
+            raise _NotPlain("an operation has nothing to work on")
         return self.stack.pop()
 
     def top(self, kind: type) -> Plain:
         if not self.stack or type(self.stack[-1]) is not kind:
-            raise NotPlain(f"an operation expects a {kind.__name__}")
+            raise _NotPlain(f"an operation expects a {kind.__name__}")
         return self.stack[-1]
 
     def since_mark(self) -> list[Plain]:
         if not self.marks:
-            raise NotPlain("a mark is missing")
+            raise _NotPlain("a mark is missing")
         start = self.marks.pop()
         items, self.stack[start:] = self.stack[start:], []
         return items
@@ -205,7 +205,7 @@ class _Machine:
         """Refuse content that is named again and again, so that a small file fills the memory."""
         self.left -= size
         if self.left < 0:
-            raise NotPlain("it uses the same content several times")
+            raise _NotPlain("it uses the same content several times")
 
     def do_mark(self) -> None:
         self.marks.append(len(self.stack))
@@ -259,14 +259,14 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         name = function.name if isinstance(function, _Named) else "?"
         if name not in CALLS or not isinstance(arguments, tuple):
-            raise NotPlain(f"it calls {name}, which is not data")
+            raise _NotPlain(f"it calls {name}, which is not data")
         self.spend(sum(len(each) for each in arguments if isinstance(each, str | bytes | bytearray)))
         self.stack.append(CALLS[name](*(_finished(argument, deep=False) for argument in arguments)))
 
     def do_build(self) -> None:
         state = self.pop()
         if not self.stack or not isinstance(self.stack[-1], _DType | _Array):
-            raise NotPlain("it gives a state to plain data")
+            raise _NotPlain("it gives a state to plain data")
         self.spend(_Array.size(state))
         self.stack[-1].build(state)
 
@@ -287,14 +287,14 @@ _VALUES = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLO
 
 def _named(name: str) -> _Named:
     if name not in CALLS and name not in ARGUMENTS:
-        raise NotPlain(f"it refers to {name[:80]}, which is not data")
+        raise _NotPlain(f"it refers to {name[:80]}, which is not data")
     return _Named(name)
 
 
 def _fill(target: dict, items: list[Plain]) -> None:
     """Keys are text or numbers: the hash of a nested tuple can take for ever."""
     if len(items) % 2 or not all(isinstance(key, str | int | float | bytes) for key in items[::2]):
-        raise NotPlain("a table has keys that are neither text nor numbers")
+        raise _NotPlain("a table has keys that are neither text nor numbers")
     target.update(zip(items[::2], items[1::2], strict=True))
 
 
@@ -309,7 +309,7 @@ def _finished(value: Plain, *, deep: bool = True) -> Plain:
         held = pending.pop()
         if not isinstance(held, list | dict) or id(held) in seen:
             if isinstance(held, _DType | _Named):
-                raise NotPlain("it holds a type instead of data")
+                raise _NotPlain("it holds a type instead of data")
             continue
         seen.add(id(held))
         for key, item in list(held.items() if isinstance(held, dict) else enumerate(held)):
@@ -380,5 +380,5 @@ def _only_object(content: bytes) -> Plain:
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     _, _, dtype = read_header[version](file)
     if dtype != np.dtype(object):
-        raise NotPlain("it holds numbers, without texts and lengths")
+        raise _NotPlain("it holds numbers, without texts and lengths")
     return _Machine(len(content)).run(file)

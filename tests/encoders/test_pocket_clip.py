@@ -78,7 +78,7 @@ def test_stored_networks_come_back_equal_and_damage_is_named(tiny_config, tmp_pa
             assert torch.equal(loaded.state_dict()[key], value)
         weights = tmp_path / name / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-40])
-        with pytest.raises(ArtefactError, match=f"{name}: cannot be loaded"):
+        with pytest.raises(ArtefactError, match=f"{name}: (?:cannot be loaded|its files do not)"):
             load(tmp_path / name)
         weights.unlink()
         with pytest.raises(ArtefactError, match=r"model\.safetensors: missing"):

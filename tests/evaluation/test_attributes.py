@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from adaqf_train.data.prepare.joints import _pack
+from adaqf_train.data.prepare.options import Options
 from adaqf_train.evaluation.attributes import attribute_accuracy, signals
 from adaqf_train.evaluation.attributes.accuracy import compare, coverage, read
 from adaqf_train.evaluation.attributes.caption_rules import read_caption
@@ -285,7 +286,7 @@ def test_unseen_combinations_are_marked_in_the_parameters(clips):
 def test_attributes_of_captured_motions_match_their_captions(shared, split):
     """Thresholds were chosen on the training clips, whose figures docs and report give."""
     joints, captions = [], []
-    for clip in _pack(shared("bandai-namco"), None):
+    for clip in _pack(shared("bandai-namco"), Options()):
         if clip.split == split:
             decoded = decode(encode(clip.read()).astype(np.float32))
             joints += [decoded] * len(clip.captions)
