@@ -56,6 +56,14 @@ def read(run: Path, path: Path) -> None:
         raise AssertionError(f"{path} is read by nothing that this test knows")
 
 
+def same_values(one: bytes, other: bytes) -> bool:
+    """Whether both are JSON with the same content."""
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
 def test_every_file_of_a_run_is_refused_when_a_byte_changes(run):
     seen = 0
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
@@ -70,7 +78,10 @@ def test_every_file_of_a_run_is_refused_when_a_byte_changes(run):
                 at += 1 if content[at + 1 : at + 2].strip() else -1
             if content[at : at + 1].isspace() or (inside.parts[0] == "checkpoints" and path.suffix != ".json"):
                 continue
-            path.write_bytes(flipped(content, at))
+            changed = flipped(content, at)
+            if path.suffix == ".json" and same_values(changed, content):
+                continue  # the last digit of a number, beyond what a float holds
+            path.write_bytes(changed)
             with pytest.raises((AdaQFError, AdaCLIPError)) as error:
                 read(run, path)
             said = str(error.value)

