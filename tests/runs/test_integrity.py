@@ -23,7 +23,7 @@ from adaqf_train.studies.compare import compare
 from adaqf_train.training import checkpoint
 from tests.helpers import PROMPTS
 
-STAGES = ("pocket_clip", "extractors", "evaluator", "baseline", "adaqf")
+STAGES = ("pocket_clip", "extractors", "evaluator", "joint_evaluator", "baseline", "adaqf")
 # Nothing reads these: cards, pages, pictures, logs of losses, locks.
 IGNORED = ("README.md", "motions.html", ".lock", ".pid")
 IGNORED_FOLDERS = ("logs", "validation", "hub")
