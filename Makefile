@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types format docs
+.PHONY: demo test lint types format docs release-check
 
 demo: $(INSTALLED)  ## all stages on procedural motions, into runs/demo
 	$(VENV)/bin/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no adaqf_train/run.py
@@ -25,6 +25,9 @@ format: $(INSTALLED)
 docs: $(VENV)/.docs  ## the documentation, into build/site
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
+release-check: $(VENV)/.release  ## sdist and wheel into dist/, checked and tried in a fresh environment
+	$(VENV)/bin/python .ci/release.py
+
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
@@ -32,4 +35,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(VENV)/.docs: $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+$(VENV)/.release: $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[release]'
 	touch $@

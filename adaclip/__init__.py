@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from adaclip._startup import lazy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["AdaCLIP", "AdaCLIPError", "CardDetails", "LoRASettings", "TextFeatures", "__version__"]
 
 __getattr__ = lazy(
