@@ -16,7 +16,7 @@ from adaclip.files import atomic_file
 from adaqf_train.errors import ExportError
 
 QUALITY = "20"  # H.264's constant rate factor: no visible artefacts on drawings, about 40 kB per second
-COLOURS, RARE = 256, 64  # of a GIF's palette, and those of them for details that cover few pixels
+COLOURS, RARE = 255, 64  # of a GIF's palette, and those of them for details that cover few pixels
 PALETTE_FROM = 6  # pictures, spread evenly over a film, that determine its palette
 FASTEST = 50  # pictures per second; viewers slow down a GIF whose pictures last less than two hundredths of a second
 
@@ -51,7 +51,8 @@ def write_gif(path: Path, film: Sequence[Image.Image], fps: float) -> None:
     # Durations are whole hundredths of a second; rounding times instead of durations keeps the film's length.
     times = [round(100 * step * number / fps) for number in range(len(pictures) + 1)]
     durations = [10 * (b - a) for a, b in itertools.pairwise(times)]
-    options = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0, "optimize": False}
+    # Pillow uses the last colour as "unchanged since the previous picture", which halves the file.
+    options = {"save_all": True, "append_images": pictures[1:], "duration": durations, "loop": 0, "optimize": True}
     with atomic_file(path) as staging:
         pictures[0].save(staging, "GIF", **options)
 
