@@ -21,6 +21,7 @@ from adaclip.config import AdaCLIPError
 from adaclip.loading import load_base, load_clip
 from adaclip.lora_config import CONFIG, adapter_config
 from adaclip.lora_files import DIFFUSERS, WEIGHTS
+from adaclip.packaged import ENCODER, MISSING, NAME, packaged
 
 __all__ = ["LoadOptions", "check_same_base", "fetch_files", "load_base", "load_clip", "located", "push_folder"]
 __all__ += ["recorded_base", "resolve_adapter"]
@@ -64,16 +65,17 @@ class LoadOptions:
 
 
 def resolve_adapter(repo_or_path: str, load: LoadOptions) -> Path:
-    """Return the folder of an adapter, downloaded if it is a Hub id, or the LoRA file of another program.
+    """Return the folder of an adapter, packaged or downloaded, or the LoRA file of another program.
 
     Raises AdaCLIPError if it is no adapter.
     """
-    folder = Path(repo_or_path).expanduser()
+    folder = packaged(repo_or_path) or Path(repo_or_path).expanduser()
     if folder.is_file() and folder.suffix == ".safetensors":
         return folder  # a LoRA file of another program
     if not folder.is_dir():
         if folder.exists() or repo_or_path.startswith((".", "/", "~")) or repo_or_path.count("/") != 1:
-            raise AdaCLIPError(f"{repo_or_path}: no such adapter folder. Give a folder or a Hub id (owner/name).")
+            advice = MISSING if folder == ENCODER else f"Give a folder, a Hub id (owner/name) or {NAME}."
+            raise AdaCLIPError(f"{repo_or_path}: no such adapter folder. {advice}")
         folder = _download(repo_or_path, load)
     folder = folder / load.subfolder
     if not folder.is_dir():
@@ -95,7 +97,7 @@ def located(base: str | Path) -> str:
 
     Raises AdaCLIPError for the folder of an adapter.
     """
-    folder = Path(base).expanduser()
+    folder = packaged(base) or Path(base).expanduser()
     if (folder / CONFIG).is_file():
         raise refused_adapter(str(base))
     return str(folder.absolute()) if folder.exists() else str(base)

@@ -22,14 +22,19 @@ from adaqf_train.errors import ArtefactError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MOST_HEADER = 4 << 20  # bytes of a safetensors header; the largest networks here have 100 kB
 SMALL = 1_000_000  # numbers
+POCKET = Path(__file__).with_name("pocket")  # the packaged generator and evaluators
 ADVICE = "Train it again or give another run."
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def write_network(folder: Path, network: nn.Module, config: Mapping[str, object]) -> None:
-    """Writes config.json and model.safetensors into a folder, such as one that `atomic_folder` gives."""
+def write_network(folder: Path, network: nn.Module, config: Mapping[str, object], *, half: bool = False) -> None:
+    """Writes config.json and model.safetensors into a folder, such as one that `atomic_folder` gives.
+
+    half: parameters in half precision, for small files; buffers, such as statistics of features, as they are.
+    """
+    halved = {name for name, _ in network.named_parameters()} if half else set()
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    save_file({name: value.half() if name in halved else value for name, value in state.items()}, folder / WEIGHTS)
     write_json(folder / CONFIG, config)
 
 

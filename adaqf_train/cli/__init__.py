@@ -19,6 +19,7 @@ from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.encoders import Encoders
 from adaqf_train.cli.motions import Convert, Sample
+from adaqf_train.cli.package import Package
 from adaqf_train.cli.plans import PlanVerb
 from adaqf_train.cli.prepare import Prepare
 from adaqf_train.cli.probe import ProbeVerb
@@ -48,6 +49,7 @@ VERBS: dict[str, type[Callable[[], int | None]]] = {
     "sample": Sample,
     "convert": Convert,
     "push": Push,
+    "package": Package,
     "pipeline": PipelineVerb,
     "study": StudyVerb,
     "userstudy": UserStudy,

@@ -70,8 +70,12 @@ class _Output:
 class Sample(_Output):
     """Generate motions from prompts with a trained generator; needs no data set."""
 
-    model: str  # A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub.
-    prompt: tyro.conf.UseAppendAction[tuple[str, ...]]  # What happens. Give it several times for several motions.
+    prompts: tyro.conf.Positional[tuple[str, ...]] = ()
+    """What happens, such as "a person waves twice with the left hand"; a motion for each."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # Further prompts; --prompt TEXT, repeated, as one option.
+    model: str | None = None
+    """A generator's folder, such as runs/demo/adaqf, or a repository of the Hugging Face Hub. Default: adaclip-pocket,
+    which comes with this package and was trained on procedural motions."""
     out: Path
     """FILE.npy: joints (frames, 22, 3), metres; of several motions (motions, frames, 22, 3). FILE.bvh, FILE.glb: an
     animated skeleton; of several motions FILE_000.bvh, FILE_001.bvh … FILE.npz: SMPL's pose parameters, as in AMASS.
@@ -85,25 +89,30 @@ class Sample(_Output):
     scheduler: SchedulerName | None = None  # Sampler of the reverse diffusion. Default: the model's own.
 
     def __call__(self) -> None:
+        from adaclip.packaged import NAME
         from adaqf_train.generators.base import MotionGenerator
+        from adaqf_train.generators.folder import GENERATOR
         from adaqf_train.generators.requests import check_count
 
         self.check(self.out)
         check_count("--seed", self.seed, 0)
         check_count("--num-samples", self.num_samples, 1)
-        if not self.prompt or not all(prompt.strip() for prompt in self.prompt):
-            raise ConfigError("--prompt is missing or blank: say what happens, such as 'a person waves twice'.")
-        if len(self.seconds) not in (0, 1, len(self.prompt)):
-            times = f"{len(self.seconds)} times for {len(self.prompt)} prompts"
+        prompts = [*self.prompts, *self.prompt]
+        if not prompts or not all(prompt.strip() for prompt in prompts):
+            raise ConfigError("The prompt is missing or blank: say what happens, such as 'a person waves twice'.")
+        if len(self.seconds) not in (0, 1, len(prompts)):
+            times = f"{len(self.seconds)} times for {len(prompts)} prompts"
             raise ConfigError(f"--seconds is given {times}: give it once for all, or once for each.")
         seconds = list(self.seconds) if len(self.seconds) > 1 else (*self.seconds, 4.0)[0]
         options = {name: getattr(self, name) for name in ("guidance", "steps", "scheduler", "seed")}
-        generator = MotionGenerator.from_pretrained(self.model)
         with _plain_warnings():
+            generator = MotionGenerator.from_pretrained(self.model or GENERATOR)
             motions = generator.generate(
-                list(self.prompt), seconds=seconds, num_samples=self.num_samples, output=self.format, **options
+                prompts, seconds=seconds, num_samples=self.num_samples, output=self.format, **options
             )
-        captions = [prompt for prompt in self.prompt for _ in range(self.num_samples)]
+        if self.model is None:
+            print(f"model {NAME}: trained on procedural motions; it reads the words of their captions")
+        captions = [prompt for prompt in prompts for _ in range(self.num_samples)]
         self.write(self.out, motions, captions, [generator.skeleton.fps] * len(motions))
 
 

@@ -25,7 +25,8 @@ class OfRun:
     run: Path  # Folder of the run; its networks must be trained.
     data: Path | None = None  # Folder of its data, if they have moved.
     evaluator: Path | None = None
-    """Independent evaluator that replaces the run's own: a folder made by `adaqf evaluator`, or another run."""
+    """Independent evaluator that replaces the run's own: a folder made by `adaqf evaluator`, another run, or
+    adaclip-pocket (for procedural motions)."""
     official: Path | None = None
     """Folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth, to score with
     as well."""
@@ -80,7 +81,9 @@ class Evaluate(OfRun):
     MDM's results.npy, BVH files, a pack, or a data set."""
     run: Path | None = None  # Folder of a run whose generators are scored; its networks must be trained.
     evaluator: Path | None = None
-    """Evaluator to score with: a folder made by `adaqf evaluator`, or a run. With --run, it replaces the run's own."""
+    """Evaluator to score with: a folder made by `adaqf evaluator`, a run, or adaclip-pocket, which comes with this
+    package and is for procedural motions. Default: adaclip-pocket for procedural data sets, none for other PATHS; with
+    --run, the run's own."""
     motions: Path | None = None
     """With --run: motions of another program to score in place of the run's generators, by the run's protocol: a folder
     of NAME.npy (features or joints), or MDM's results.npy."""

@@ -25,12 +25,18 @@ class Ui:
 
     run: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a finished run, whose baseline and AdaQF are shown."""
-    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()  # Folder of a generator of any family.
+    model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Folder of a generator of any family. Without --run and --model: adaclip-pocket, which comes with this package."""
     host: str = "127.0.0.1"  # Address to listen on; 0.0.0.0 lets other machines in, without a password.
     port: int = 7860  # Port to listen on.
     open: bool = True  # Open the browser.
+    space: Path | None = None
+    """Folder to write a Hugging Face Space of the page to, with adaclip-pocket, instead of opening the page."""
 
     def __call__(self) -> None:
+        if self.space is not None:
+            self._write_space(self.space)
+            return
         if not 0 < self.port < 65536:
             raise ConfigError(f"--port must lie between 1 and 65535, got {self.port}.")
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
@@ -47,8 +53,23 @@ class Ui:
 
     def studio(self, folder: Path) -> Studio:
         """The models that were asked for, writing their files into that folder."""
+        from adaclip.packaged import NAME
         from adaqf_train.files.save import save_motion
+        from adaqf_train.generators.base import MotionGenerator
+        from adaqf_train.generators.folder import GENERATOR
         from adaqf_train.ui.app import Studio
         from adaqf_train.userstudy.collect import generators_of
 
-        return Studio(generators_of(self.run, self.model), dict.fromkeys(FORMATS, save_motion), folder)
+        generators = generators_of(self.run, self.model) or {NAME: MotionGenerator.from_pretrained(GENERATOR)}
+        return Studio(generators, dict.fromkeys(FORMATS, save_motion), folder)
+
+    def _write_space(self, folder: Path) -> None:
+        from adaqf_train.ui.space import write_space
+
+        if self.run or self.model:
+            raise ConfigError(
+                "--space serves adaclip-pocket: omit --run and --model, or open their page without --space."
+            )
+        for path in write_space(folder):
+            print(f"wrote {path}")
+        print(f"Try it: cd {folder} && python app.py. Upload it: hf upload OWNER/NAME {folder} --repo-type space")

@@ -12,7 +12,9 @@ from rich.console import Console
 from tqdm import tqdm
 
 from adaclip.files import atomic_file, write_json
+from adaclip.packaged import NAME
 from adaqf_train.config import MIN_SAMPLES
+from adaqf_train.data.prepare.procedural_sets import origin_of
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation import columns, metrics
 from adaqf_train.evaluation.columns import FLOOR, LEARNED, NAMES, PHYSICAL
@@ -30,6 +32,10 @@ from adaqf_train.motion.features import encode
 REFERENCE = "reference"
 UNIT = 4  # frames; evaluators halve the rate twice
 POOL, PAIRS = 32, 300  # of R-precision and diversity
+PROCEDURAL = (
+    f"The evaluators are the packaged ones ({NAME}), trained on procedural motions: figures of other motions by them "
+    "mean nothing."
+)
 FEW = 4  # samples for each dimension of an embedding, below which FID's lower bound is high
 
 
@@ -97,7 +103,8 @@ def evaluate_motions(
         reference: Real motions to compare with, in any of these forms.
         captions: JSON {name: caption}, CSV (name, caption) or TXT (a line each); None: those that the motions have.
         evaluator: An evaluator, its folder, or the folder of a run, whose second evaluator scores as well; for FID
-            (with `reference`) and R-precision (with captions).
+            (with `reference`) and R-precision (with captions). None: for procedural data sets, the packaged evaluators
+            ("adaclip-pocket"), which were trained on such data; for other motions, none.
         reading: How joints are to be read; features state it themselves.
         replications: Random orders into pools, pairs and halves.
         seed: Of those.
@@ -111,13 +118,16 @@ def evaluate_motions(
         ArtefactError: The evaluator's folder is incomplete or damaged.
     """
     reading = reading or Reading()
+    several = [paths] if isinstance(paths, str | Path) else paths
+    if evaluator is None and all(map(_is_procedural, (*several, *([] if reference is None else [reference])))):
+        evaluator = NAME
     judge, fingerprint = load_evaluator(evaluator) if evaluator is not None else (None, None)
     second = _second(evaluator)
-    several = [paths] if isinstance(paths, str | Path) else paths
     sets = _named([gather(Path(path), captions and Path(captions), reading) for path in several])
     real = gather(Path(reference), None, reading) if reference is not None else None
     _check(sets, real, judge)
-    notes = [f"{name}: {note}." for name, own in sets.items() for note in own.notes]
+    notes = [PROCEDURAL] * (evaluator is not None and str(evaluator) == NAME)
+    notes += [f"{name}: {note}." for name, own in sets.items() for note in own.notes]
     notes += [f"{REFERENCE}: {note}." for note in (real.notes if real else ())]
     rows: dict[str, Row] = {}
     if real is not None:
@@ -138,7 +148,7 @@ def load_evaluator(evaluator: Evaluator | str | Path) -> tuple[Evaluator, str | 
     """Load an evaluator from its folder, or from that of a run; return it with its fingerprint, None for an object."""
     if isinstance(evaluator, Evaluator):
         return evaluator, None
-    folder = Path(evaluator)
+    folder = store.located(evaluator)
     folder = folder / "evaluator" if (folder / "evaluator").is_dir() else folder
     fingerprint = store.fingerprint_of(folder)
     towers, tokenizer, statistics = store.load_evaluator(folder)
@@ -147,8 +157,18 @@ def load_evaluator(evaluator: Evaluator | str | Path) -> tuple[Evaluator, str | 
 
 def _second(evaluator: Evaluator | str | Path | None) -> Evaluator | None:
     """The second evaluator of a run, which reads decoded joints; None if there is none."""
-    folder = None if evaluator is None or isinstance(evaluator, Evaluator) else Path(evaluator) / "joint_evaluator"
-    return load_evaluator(folder)[0] if folder is not None and folder.is_dir() else None
+    if evaluator is None or isinstance(evaluator, Evaluator):
+        return None
+    folder = store.located(evaluator) / "joint_evaluator"
+    return load_evaluator(folder)[0] if folder.is_dir() else None
+
+
+def _is_procedural(path: str | Path) -> bool:
+    """Whether a path is a procedural data set of the body that the packaged evaluators read."""
+    try:
+        return "skeleton" not in origin_of(Path(path))
+    except DataError:
+        return False
 
 
 def _named(found: Sequence[Motions]) -> dict[str, Motions]:
@@ -266,7 +286,10 @@ def _explained(
     if real is None:
         yield "No reference: accelerations and jerks are means, not distances, and there is no FID. Give --reference."
     if judge is None:
-        yield "No evaluator: no FID and no R-precision. Give --evaluator."
+        yield (
+            f"No evaluator: no FID and no R-precision. Give --evaluator; {NAME}, which comes with this package, is for "
+            "motions like the procedural ones."
+        )
         return
     for name, own in sets.items():
         missing = sum(not caption for caption in own.captions)

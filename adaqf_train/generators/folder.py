@@ -14,8 +14,18 @@ from adaclip.adapter import BASE_FILES, FILES
 from adaclip.card import CardDetails
 from adaclip.files import atomic_folder, check_replaceable, read_json
 from adaclip.hub import LoadOptions, fetch_files
-from adaclip.integrity import CHANGED, DIGESTS, write_digests
-from adaqf_train.artefacts import CONFIG, WEIGHTS, check_unchanged, read_tensors, reading, room_for, write_network
+from adaclip.integrity import CHANGED, DIGESTS, sha256_of, write_digests
+from adaclip.packaged import MISSING, NAME, packaged
+from adaqf_train.artefacts import (
+    CONFIG,
+    POCKET,
+    WEIGHTS,
+    check_unchanged,
+    read_tensors,
+    reading,
+    room_for,
+    write_network,
+)
 from adaqf_train.encoders.tuning import save_text_model
 from adaqf_train.errors import ArtefactError
 from adaqf_train.generators import registry
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
     from adaqf_train.generators.base import MotionGenerator
 
 ENCODER, BASE, CARD = "encoder", "base", "README.md"
+GENERATOR = POCKET / "generator"
+PACKAGED = "../../../adaclip/pocket"  # the encoder of the packaged generator, from its folder
 # Folders written before families had one format: MDM's alone, without a `family` key, and with these in the place of
 # model.safetensors.
 FIRST_FAMILY, DENOISER, STATISTICS = "mdm", "denoiser.safetensors", "statistics.safetensors"
@@ -54,17 +66,31 @@ def save(folder: Path, generator: MotionGenerator, details: CardDetails | None, 
         elif Path(base).is_file():
             base = encoder.copy_base(Path(base), staging / BASE)
         encoder.save_pretrained(staging / ENCODER, base=base, details=details)
-        config = {
-            "family": generator.family,
-            "features": len(generator.mean),
-            "unit_frames": generator.unit_frames,
-            "max_frames": generator.max_frames,
-            **generator.settings(),
-        }
-        write_network(staging, generator, config)
+        write_network(staging, generator, _config(generator))
         (staging / CARD).write_text(generator_card(generator, details, repo_id), encoding="utf-8")
         write_digests(staging)
     return folder
+
+
+def save_packaged(folder: Path, generator: MotionGenerator, encoder: Path) -> None:
+    """Writes a generator of the packaged models; encoder: the folder that lies at PACKAGED from it.
+
+    Parameters are written in half precision; `load` computes in single precision.
+    """
+    shared = {"folder": PACKAGED, "sha256": sha256_of(encoder / DIGESTS)}
+    with atomic_folder(folder) as staging:
+        write_network(staging, generator, _config(generator) | {ENCODER: shared}, half=True)
+        write_digests(staging)
+
+
+def _config(generator: MotionGenerator) -> dict[str, object]:
+    return {
+        "family": generator.family,
+        "features": len(generator.mean),
+        "unit_frames": generator.unit_frames,
+        "max_frames": generator.max_frames,
+        **generator.settings(),
+    }
 
 
 def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions) -> Generator:
@@ -77,7 +103,7 @@ def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions
         raise ArtefactError(f"{folder / CONFIG}: a {family.name} generator, expected {kind.family}.")
     files = (WEIGHTS,) if "family" in config else (DENOISER, STATISTICS)
     with reading(folder, files, ADVICE):
-        encoder = AdaCLIP.from_pretrained(folder / ENCODER, **vars(options.for_base()))
+        encoder = AdaCLIP.from_pretrained(_encoder(folder, config), **vars(options.for_base()))
         blank = torch.ones(skeleton_of_width(config["features"]).features)
         tensors = _state(folder, files)
         with room_for(tensors):
@@ -92,6 +118,21 @@ def load(kind: type[Generator], folder_or_repo: str | Path, options: LoadOptions
     return generator.eval().to(options.device or "cpu")
 
 
+def _encoder(folder: Path, config: dict) -> Path:
+    """The folder of a generator's encoder; ArtefactError if a packaged one is not that of the training."""
+    shared = config.get(ENCODER)
+    if shared is None:
+        return folder / ENCODER
+    place = (folder / PACKAGED).resolve()
+    if (
+        shared["folder"] != PACKAGED
+        or not (place / DIGESTS).is_file()
+        or sha256_of(place / DIGESTS) != shared["sha256"]
+    ):
+        raise ArtefactError(f"{folder / CONFIG}: its encoder is not the one at {place}. {MISSING}")
+    return place
+
+
 def _state(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
     if files == (WEIGHTS,):
         return read_tensors(folder / WEIGHTS)
@@ -100,11 +141,13 @@ def _state(folder: Path, files: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def _resolve(folder_or_repo: str, options: LoadOptions) -> Path:
-    folder = Path(folder_or_repo).expanduser()
+    folder = packaged(folder_or_repo, GENERATOR) or Path(folder_or_repo).expanduser()
     if not folder.is_dir():
+        if folder == GENERATOR:
+            raise ArtefactError(f"{folder}: missing. {MISSING}")
         if folder.exists() or folder_or_repo.startswith((".", "/", "~")) or folder_or_repo.count("/") != 1:
             raise ArtefactError(
-                f"{folder_or_repo}: no such folder. Give a generator's, such as RUN/adaqf, or a Hub id."
+                f"{folder_or_repo}: no such folder. Give a generator's, such as RUN/adaqf, a Hub id or {NAME}."
             )
         patterns = [CONFIG, WEIGHTS, DENOISER, STATISTICS, DIGESTS, *(f"{ENCODER}/{name}" for name in FILES)]
         patterns += [f"{BASE}/{name}" for name in BASE_FILES]

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from adaclip.files import atomic_folder, read_json, write_json
 from adaclip.integrity import write_digests
 from adaclip.loading import load_tokenizer
-from adaqf_train.artefacts import CONFIG, WEIGHTS, load_network, read_tensors, reading, write_network
+from adaclip.packaged import packaged
+from adaqf_train.artefacts import CONFIG, POCKET, WEIGHTS, load_network, read_tensors, reading, write_network
 from adaqf_train.config import EvaluatorConfig, ExtractorConfig, JointEvaluatorConfig
 from adaqf_train.errors import ArtefactError
 from adaqf_train.judges.extractors import Extractors
@@ -53,14 +54,19 @@ def save_evaluator(
     matcher: Matcher | JointMatcher,
     statistics: tuple[np.ndarray, np.ndarray],
     tokenizer: PreTrainedTokenizerBase,
+    *,
+    half: bool = False,
 ) -> None:
-    """Writes an evaluator of either kind with the mean and deviation (D,) of its data, and its fingerprint."""
+    """Writes an evaluator of either kind with the mean and deviation (D,) of its data, and its fingerprint.
+
+    half: parameters in half precision; `load_evaluator` computes in single precision.
+    """
     mean, std = (torch.from_numpy(np.array(part, dtype=np.float32)) for part in statistics)
     shape = {"features": len(mean), "vocabulary": matcher.words.num_embeddings}
     with atomic_folder(folder) as staging:
         save_file({"mean": mean, "std": std}, staging / STATISTICS)
         kind = "evaluator" if isinstance(matcher, Matcher) else "joint_evaluator"
-        write_network(staging, matcher, {**shape, kind: asdict(matcher.config)})
+        write_network(staging, matcher, {**shape, kind: asdict(matcher.config)}, half=half)
         tokenizer.save_pretrained(staging)
         write_json(staging / FINGERPRINT, {"sha256": _hash_of(staging)})
         write_digests(staging)
@@ -76,6 +82,11 @@ def load_evaluator(
     tokenizer = _tokenizer(folder)
     statistics = read_tensors(folder / STATISTICS)
     return matcher, tokenizer, (statistics["mean"].numpy(), statistics["std"].numpy())
+
+
+def located(evaluator: str | Path) -> Path:
+    """The folder of an evaluator or of a run; of the packaged evaluators, by their name."""
+    return packaged(evaluator, POCKET) or Path(evaluator)
 
 
 def _evaluator_of(config: dict) -> Matcher | JointMatcher:

@@ -11,8 +11,9 @@ from adaclip import AdaCLIP
 from adaclip.card import CardDetails
 from adaclip.integrity import read_sealed, sha256_of
 from adaqf_train.artefacts import CONFIG
+from adaqf_train.config import RunConfig
 from adaqf_train.errors import RunError
-from adaqf_train.evaluation.columns import COLUMNS
+from adaqf_train.evaluation.columns import COLUMNS, Figure
 from adaqf_train.evaluation.report import MARKDOWN
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.runs.layout import ADAQF, RunLayout, read_config
@@ -57,8 +58,11 @@ def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = 
     return Publishable(generator, details, folder, whole.with_name(f"{whole.name}-hub"))
 
 
-def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDetails:
-    """What a card says of a run's adapter; RunError if the run has no adapter or no report about it, or one changed."""
+def finished(folder: Path) -> tuple[RunLayout, RunConfig, dict]:
+    """A run with an adapter and a report about it, its configuration, and report.json.
+
+    RunError if it has no adapter or no report, or one of them changed.
+    """
     run, (config, _) = RunLayout(folder), read_config(folder)
     if not run.adaclip.is_dir():
         raise RunError(f"{run.adaclip}: there is no adapter. Train one: adaqf train --arm adaqf --out {folder} …")
@@ -68,13 +72,24 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
             raise RunError(f"{path}: missing, and a card must say what the adapter can do. {again}")
     for stage in ("pocket_clip", ADAQF):
         run.verified(stage)
-    manifest = read_sealed(run.report, again)
-    if manifest.pop(MARKDOWN, sha := sha256_of(run.report_text)) != sha:
+    report = read_sealed(run.report, again)
+    if report.pop(MARKDOWN, sha := sha256_of(run.report_text)) != sha:
         raise RunError(f"{run.report_text}: changed since it was written (its SHA-256 differs). {again}")
+    return run, config, report
+
+
+def figures(row: Mapping[str, Figure]) -> dict[str, float]:
+    """The means of a report's row, for a card."""
+    means = {metric: row[metric]["mean"] for metric in COLUMNS if metric in row}
+    return {metric: round(mean, 4) for metric, mean in means.items() if mean is not None}
+
+
+def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDetails:
+    """What a card says of a run's adapter; RunError if the run has no adapter or no report about it, or one changed."""
+    run, config, manifest = finished(folder)
+    again = f"Run: adaqf evaluate --run {folder}"
     try:
-        row, recipe = manifest.pop("rows")[ADAQF], manifest["config"]["recipe"]
-        means = {metric: row[metric]["mean"] for metric in COLUMNS if metric in row}
-        metrics = {metric: round(mean, 4) for metric, mean in means.items() if mean is not None}
+        metrics, recipe = figures(manifest.pop("rows")[ADAQF]), manifest["config"]["recipe"]
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{run.report}: has no figures of this run's adapter ({error}). {again}") from error
     if recipe != config.recipe:

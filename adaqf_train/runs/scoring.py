@@ -80,6 +80,7 @@ class Scoring:
         self._split = pipeline.dataset(split)
         self.curves: dict[str, ArmCurve] = {}  # of the generators that were scored
         self.device = pipeline.accelerator.device
+        evaluator = None if evaluator is None else store.located(evaluator)
         inside = self.run.evaluator if evaluator is None else RunLayout(evaluator).evaluator
         self.evaluator = inside if evaluator is None or inside.is_dir() else evaluator
         beside = self.evaluator.with_name(self.run.joint_evaluator.name)  # of the same run; earlier versions had none
