@@ -7,9 +7,7 @@ from pathlib import Path
 
 NAME = "adaclip-pocket"
 ENCODER = Path(__file__).with_name("pocket")  # an adapter with its base
-MISSING = (
-    "This installation lacks its packaged models. Install the wheel, or make them: adaqf package RUN --out CHECKOUT"
-)
+MISSING = "The packaged models are missing here. Install the wheel, or make them: adaqf package RUN --out CHECKOUT"
 
 
 def packaged(name: str | Path, place: Path = ENCODER) -> Path | None:

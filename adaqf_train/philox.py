@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def words(seed: int, stream: int, items: Tensor, step: int | Tensor, blocks: int
     """Compute blocks of four words for items (B,) with tensor operations: (B, blocks * 4), numpy's bits in int64."""
     counter = torch.arange(1, blocks + 1, device=items.device).repeat(len(items), 1)
     state = [counter, items[:, None].expand_as(counter), torch.zeros_like(counter) + step, torch.zeros_like(counter)]
-    mix = _compiled_rounds if items.is_cuda and importlib.util.find_spec("triton") else rounds
+    mix = _compiled_rounds() if items.is_cuda and importlib.util.find_spec("triton") else rounds
     return torch.stack(mix(state, [counter.new_full((), seed), counter.new_full((), stream)]), dim=-1).flatten(1)
 
 
@@ -85,7 +86,10 @@ def rounds(state: list[Tensor], keys: list[Tensor]) -> list[Tensor]:
     return state
 
 
-_compiled_rounds = torch.compile(rounds, dynamic=True)  # one kernel in place of five hundred
+@cache
+def _compiled_rounds() -> Callable[[list[Tensor], list[Tensor]], list[Tensor]]:
+    """One kernel in place of five hundred; made at its first use, because torch's compiler takes seconds to load."""
+    return torch.compile(rounds, dynamic=True)
 
 
 def _product(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ DATA = "procedural-motions"
 TERMS = "The training motions are procedural: no third party's terms apply to them."
 JUDGES = ("evaluator", "joint_evaluator")
 # Figures of the card: those that a viewer of the motions notices, and what they should be beside real motions'.
-SHOWN = ("fid", "r_precision_3", "mm_dist", "skating", "slide_mm", "mean_jerk", "bone_change")
+SHOWN = ("fid", "r_precision_3", "mm_dist", "skating", "slide_mm", "jitter_mm", "jerk", "bone_change")
 PROMPTS = ("a person walks forward", "a person waves twice with the left hand", "a person turns right", "a person sits")
 
 
@@ -115,19 +115,21 @@ def _details(config: RunConfig, report: Mapping, generator: MotionGenerator) -> 
     shown = [name for name in titles if name in SHOWN or name.startswith(ATTRIBUTE)]
     lines = ["| figure | real motions | generated |", "|---|---|---|"]
     lines += [f"| {titles[n]} | {_cell(rows['gt'], n)} | {_cell(rows[ADAQF], n)} |" for n in shown if n in rows[ADAQF]]
-    sampling = generator.sampling
+    scored, own = config.sampling, generator.sampling
     more = "\n".join(
         [
             "## Figures of the generator",
             "",
             *lines,
             "",
-            f"On {report.get('split', 'test')}, by the packaged evaluator; {sampling.steps} steps of "
-            f"{sampling.scheduler}, guidance {sampling.guidance:g}. Sides, directions and the like are the shares of "
-            "prompts whose motion does what they say.",
+            f"{report['samples']:,} motions of the {config.evaluation.split} split by the packaged evaluator, with "
+            f"{scored.steps} steps of {scored.scheduler} and guidance {own.guidance:g};",
+            f"the packaged generator takes {own.steps} steps. Jerk is a distance to that of real motions.",
+            "Side, both, direction, turn, angle, speed, count and order are shares of prompts whose motion does what",
+            "they say, measured on the joints.",
             "",
             f"Recipe {config.recipe}: {config.training.steps:,} steps of the generator with batches of "
-            f"{config.training.batch}.",
+            f"{config.training.batch}, seed {config.training.seed}.",
         ]
     )
     return CardDetails(LICENCE, (DATA,), metrics, more, TERMS)

@@ -288,7 +288,7 @@ def test_sample_numbers_what_one_file_cannot_hold(generator, tmp_path):
     [
         (["--out", "a.fbx"], "name a .npy, .bvh"),
         (["--out", "FILE/a.bvh"], "cannot be written to"),
-        (["--out", "a.bvh", "--prompt", "  "], "--prompt is missing or blank"),
+        (["--out", "a.bvh", "--prompt", "  "], "The prompt is missing or blank"),
         (["--out", "a.bvh", "--seed", "-1"], "--seed must be a whole number of at least 0"),
         (["--out", "a.bvh", "--num-samples", "0"], "--num-samples must be a whole number of at least 1"),
         (["--out", "a.bvh", "--seconds", "1", "--seconds", "2"], "--seconds is given 2 times for 1 prompts"),

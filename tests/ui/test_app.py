@@ -84,8 +84,12 @@ def test_files_of_earlier_calls_are_removed(studio, monkeypatch):
     assert len(list(studio.folder.iterdir())) == 2
 
 
+def test_studio_needs_a_model(tmp_path):
+    with pytest.raises(ConfigError, match="No model"):
+        Studio({}, {}, tmp_path)
+
+
 def test_the_verbs_errors_are_one_line(tiny_run, tmp_path, capsys, monkeypatch):
-    assert "No model" in error_of(capsys, ["ui"])
     assert "no generator is trained yet" in error_of(capsys, ["ui", "--run", str(tmp_path)])
     assert "another model" in error_of(capsys, ["ui", *["--model", str(tiny_run / "adaqf")] * 2])
     assert "--port" in error_of(capsys, ["ui", "--run", str(tiny_run), "--port", "0"])
