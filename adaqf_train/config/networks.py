@@ -116,6 +116,9 @@ class ExtractorConfig(ContrastiveFit, name="extractors"):
     embedding: Width = 512  # Width of the embedding that text and motion share.
     dropout: Share = 0.2  # Dropout of the movement convolution.
     noise: NotNegative = 0.0  # Standard deviation of the noise on normalised motions while the extractors are trained.
+    adversarial: NotNegative = 0.0
+    """Root mean square of a step on normalised motions against the loss: extractors that are trained with it as well
+    are harder to exploit (adversarial training, Goodfellow et al. 2015)."""
     objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
     """margin: the loss of T2M's evaluators. minimal_pairs: InfoNCE with captions in which a word is flipped."""
     temperature: Positive = 0.1

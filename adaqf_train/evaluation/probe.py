@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from adaqf_train.data.batches import pad
 from adaqf_train.judges.base import Evaluator
+from adaqf_train.judges.contrastive import step_along
 from adaqf_train.motion.features import decode
 from adaqf_train.motion.skeleton import Skeleton
 
@@ -96,10 +97,7 @@ def _moved(
     motion, mask = motion.to(device).requires_grad_(), mask.to(device)
     text = torch.from_numpy(judge.embed_texts(captions[rows])).float().to(device)
     (gradient,) = torch.autograd.grad(cosine_similarity(judge.towers.embed_motion(motion, mask), text).sum(), motion)
-    gradient = gradient * mask[..., None]
-    squares = gradient.square().sum(dim=(1, 2)) / (mask.sum(dim=1) * gradient.shape[-1])
-    step = size * gradient / squares.sqrt().clamp(min=torch.finfo(gradient.dtype).tiny)[:, None, None]
-    found = (motion.detach() + step).cpu().numpy() * judge.std + judge.mean
+    found = (motion.detach() + step_along(gradient, mask, size)).cpu().numpy() * judge.std + judge.mean
     return [clip[: len(before)].astype(np.float32) for clip, before in zip(found, own, strict=True)]
 
 

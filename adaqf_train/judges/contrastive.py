@@ -43,15 +43,19 @@ class ContrastiveObjective(Objective):
         cosine_weight: float = 0.0,
         margin: float | None = None,
         noise: float = 0.0,
+        adversarial: float = 0.0,
     ) -> None:
         """The rows of all processes are negatives of each other; flipped captions of the table are negatives too.
 
         temperature: of the cosines in InfoNCE. cosine_weight: of the mean of 1 - cosine of pairs (Eq. 2). margin: of
         Euclidean distances, for T2M's margin loss in place of Eq. 2. noise: its deviation, on normalised motions.
+        adversarial: root mean square of a gradient step against the loss, on normalised motions; the loss is then the
+        mean over the motions with and without it.
         """
         super().__init__()
         self.accelerator, self.towers, self.captions = accelerator, towers, captions
-        self.temperature, self.cosine_weight, self.margin, self.noise = temperature, cosine_weight, margin, noise
+        self.temperature, self.cosine_weight, self.margin = temperature, cosine_weight, margin
+        self.noise, self.adversarial = noise, adversarial
 
     @property
     def learns(self) -> Mapping[str, nn.Module]:
@@ -64,12 +68,26 @@ class ContrastiveObjective(Objective):
         return batch.motion + self.noise * batch.noise if self.noise else batch.motion
 
     def forward(self, batch: MotionBatch) -> Losses:
-        accelerator, rows = self.accelerator, batch.caption
+        rows = batch.caption
         if self.captions.flipped:
             rows = torch.cat([rows, batch.flipped.clamp(min=0)])
-        text, motion = self.towers(*self.captions.tokens(rows, batch.tokens), self.view(batch), batch.mask)
+        tokens, motion = self.captions.tokens(rows, batch.tokens), self.view(batch)
+        if self.adversarial:
+            motion = motion.detach().requires_grad_()
+        text, embedding = self.towers(*tokens, motion, batch.mask)
+        loss = self._loss(text, embedding, batch)
+        if self.adversarial:
+            # The gradient of a judge that fits only clean motions points at jitter, and the feedback follows it.
+            (against,) = torch.autograd.grad(loss, motion, retain_graph=True)
+            worst = motion.detach() + step_along(against, batch.mask, self.adversarial)
+            loss = (loss + self._loss(*self.towers(*tokens, worst, batch.mask), batch)) / 2
+        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
+        return loss * self.accelerator.num_processes, {"loss": loss}
+
+    def _loss(self, text: Tensor, motion: Tensor, batch: MotionBatch) -> Tensor:
+        """Of this process's embeddings; `text` holds those of flipped captions behind the others."""
+        accelerator, flipped = self.accelerator, None
         same = accelerator.gather(self.captions.same[batch.caption])
-        flipped = None
         if self.captions.flipped:
             wrong = text[len(motion) :] * (batch.flipped >= 0)[:, None]
             flipped = all_rows(accelerator, wrong)[:, None]
@@ -80,8 +98,14 @@ class ContrastiveObjective(Objective):
             loss = margin_contrastive(text, motion, same, self.margin)
         if flipped is not None:
             loss = loss + minimal_pair_loss(text, motion, flipped, self.temperature)
-        # Each process has gradients for its own rows alone, and data parallelism averages over processes.
-        return loss * accelerator.num_processes, {"loss": loss}
+        return loss
+
+
+def step_along(gradient: Tensor, mask: Tensor, size: float) -> Tensor:
+    """A step on normalised motions along a gradient (B, T, D), of root mean square `size` over a clip's real frames."""
+    gradient = gradient.float() * mask[..., None]
+    squares = gradient.square().sum(dim=(1, 2)) / (mask.sum(dim=1) * gradient.shape[-1])
+    return size * gradient / squares.sqrt().clamp(min=torch.finfo(gradient.dtype).tiny)[:, None, None]
 
 
 def judge_objective(
@@ -99,7 +123,7 @@ def judge_objective(
     if isinstance(config, ExtractorConfig):
         flips = config.objective == "minimal_pairs"
         margin = config.margin if config.objective == "margin" else None
-        options = {"cosine_weight": 1.0, "margin": margin, "noise": config.noise}
+        options = {"cosine_weight": 1.0, "margin": margin, "noise": config.noise, "adversarial": config.adversarial}
     else:
         flips, options = config.flipped, {}
     table = CaptionTable(tokenizer, captions, with_flips=flips, device=accelerator.device)

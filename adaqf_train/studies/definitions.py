@@ -310,6 +310,11 @@ METHOD = Study(
             (*POOLED, *ALIGNED, *PHYSICS, "feedback.hinge=true"),
             against="aligned_physics",
         ),
+        "adversarial": Arm(
+            "the same, extractors trained against gradient steps",
+            (*POOLED, *ALIGNED, *PHYSICS, "extractors.adversarial=0.4"),
+            against="aligned_physics",
+        ),
         "hidden": Arm(
             "the same, a hidden layer drawn to the extractors' features",
             (*POOLED, *ALIGNED, *PHYSICS, "feedback.hidden=0.5"),

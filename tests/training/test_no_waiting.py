@@ -96,11 +96,13 @@ def test_adaqf_step_reads_nothing_back(make_objective, stepped, settings):
     stepped(make_objective(*settings))
 
 
-@pytest.mark.parametrize("kind", ["infonce", "margin", "minimal_pairs"])
+@pytest.mark.parametrize(
+    "setting", ["objective=infonce", "objective=margin", "objective=minimal_pairs", "adversarial=0.3"]
+)
 def test_extractors_step_reads_nothing_back(
-    accelerator, make_extractors, make_objective, tiny_config, tiny_train, stepped, kind
+    accelerator, make_extractors, make_objective, tiny_config, tiny_train, stepped, setting
 ):
-    config = override(tiny_config, [f"extractors.objective={kind}"])
+    config = override(tiny_config, [f"extractors.{setting}"])
     tokenizer = make_objective().encoder.tokenizer
     extractors, captions = make_extractors(config), tiny_train.captions()
     stepped(contrastive.judge_objective(accelerator, extractors, tokenizer, captions, config.extractors))
