@@ -21,7 +21,8 @@ from adaclip.files import read_json
 from adaqf_train.artefacts import read_tensors
 from adaqf_train.data.clips import ClipFiles, load_array
 from adaqf_train.data.layout import read_names
-from adaqf_train.data.pickles import read_pickle, read_results
+from adaqf_train.data.mdm_results import read_results
+from adaqf_train.data.pickles import read_pickle
 from adaqf_train.data.prepare.captions import caption_table, plain_captions
 from adaqf_train.errors import AdaQFError
 from adaqf_train.motion.bvh import read_bvh

@@ -170,6 +170,8 @@ class _Machine:
             self.stack.append(_CONSTANTS[name]())
         elif name in _VALUES:
             self.stack.append(argument)
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            self.stack.append(tuple(self.pop() for _ in range(int(name[-1])))[::-1])
         elif name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
             self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
@@ -210,26 +212,13 @@ class _Machine:
     def do_mark(self) -> None:
         self.marks.append(len(self.stack))
 
-    def do_pop(self) -> None:
-        self.pop()
-
-    def do_pop_mark(self) -> None:
-        self.since_mark()
+    do_pop, do_pop_mark = pop, since_mark
 
     def do_dup(self) -> None:
         self.stack.append(self.stack[-1])
 
     def do_tuple(self) -> None:
         self.stack.append(tuple(self.since_mark()))
-
-    def do_tuple1(self) -> None:
-        self.stack.append((self.pop(),))
-
-    def do_tuple2(self) -> None:
-        self.stack.append((self.pop(), self.pop())[::-1])
-
-    def do_tuple3(self) -> None:
-        self.stack.append((self.pop(), self.pop(), self.pop())[::-1])
 
     def do_list(self) -> None:
         self.stack.append(self.since_mark())
@@ -323,37 +312,9 @@ def read_pickle(path: Path, what: str, remedy: str) -> Plain:
     return _guarded(path, what, remedy, lambda content: _Machine(len(content)).run(io.BytesIO(content)))
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read the results file that MDM's sampling writes with `numpy.save` of a dict.
-
-    Returns:
-        "motion": joints (N, J, 3, T), floats; "text": N strings; "lengths": N frame counts, from 1 to T.
-
-    Raises:
-        DataError: The file is damaged, holds something else, or its parts do not fit together.
-    """
-    what, remedy = "a results file of MDM", "Sample it again, or save each motion with numpy.save as NAME.npy."
-    content = _guarded(path, what, remedy, _only_object)
-    missing = [key for key in ("motion", "text", "lengths") if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise DataError(f"{path}: {', '.join(missing)} missing. Give the results.npy that MDM's sampling writes.")
-    motions, texts, lengths = content["motion"], content["text"], content["lengths"]
-    if isinstance(lengths, list) and all(type(length) is int for length in lengths):
-        lengths = np.array(lengths, dtype=object)
-    shape = getattr(motions, "shape", "missing")
-    numbers = isinstance(motions, np.ndarray) and motions.dtype.kind == "f" and motions.ndim == 4
-    if not numbers or motions.shape[2] != 3 or not isinstance(texts, list) or not isinstance(lengths, np.ndarray):
-        raise DataError(f"{path}: motions of shape {shape}, expected joints (N, 22 or 21, 3, frames). {remedy}")
-    if not all(isinstance(text, str) for text in texts) or not len(motions) == len(texts) == lengths.size:
-        raise DataError(
-            f"{path}: motions {shape}, {len(texts)} texts and {lengths.size} lengths do not fit together. {remedy}"
-        )
-    lengths = lengths.ravel().tolist()
-    for number, length in enumerate(lengths):
-        if type(length) is not int or not 1 <= length <= motions.shape[3]:
-            length = length if type(length) is int and abs(length) < LONGEST else "out of bounds"
-            raise DataError(f"{path}, motion {number}: length {length}, expected 1 to {motions.shape[3]}. {remedy}")
-    return {"motion": motions, "text": texts, "lengths": lengths}
+def read_object_array(path: Path, what: str, remedy: str) -> Plain:
+    """Read the only object of an object array's .npy file, which numpy.load would unpickle without restrictions."""
+    return _guarded(path, what, remedy, _only_object)
 
 
 def _guarded(path: Path, what: str, remedy: str, read: Callable[[bytes], Plain]) -> Plain:
@@ -374,7 +335,7 @@ def _short(error: Exception) -> str:
 
 
 def _only_object(content: bytes) -> Plain:
-    """The only object of an object array; numpy.load would unpickle it without restrictions."""
+    """The only object in the content of a .npy file."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -18,7 +18,7 @@ from adaclip.files import read_json
 from adaqf_train.config import MIN_SAMPLES
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import Item, MotionDataset
-from adaqf_train.data.pickles import read_results
+from adaqf_train.data.mdm_results import read_results
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.scores import CaptionedMotions
 from adaqf_train.motion.features import encode

@@ -31,7 +31,7 @@ from adaqf_train.config import DataConfig
 from adaqf_train.data.clips import BROKEN_ARRAY, load_array
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import VECTORS
-from adaqf_train.data.pickles import read_results
+from adaqf_train.data.mdm_results import read_results
 from adaqf_train.data.prepare.captions import caption_table
 from adaqf_train.data.prepare.joints import read_pack
 from adaqf_train.errors import DataError

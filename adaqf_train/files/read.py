@@ -15,7 +15,7 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from adaqf_train.data.arrays import as_clips, without_padding
 from adaqf_train.data.clips import load_array
-from adaqf_train.data.pickles import read_results
+from adaqf_train.data.mdm_results import read_results
 from adaqf_train.data.prepare.captions import plain_captions
 from adaqf_train.data.prepare.joints import resample
 from adaqf_train.errors import AdaQFError, DataError, ExportError

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaqf_train.data.pickles import read_pickle, read_results
+from adaqf_train.data.mdm_results import read_results
+from adaqf_train.data.pickles import read_pickle
 from adaqf_train.errors import DataError
 
 
