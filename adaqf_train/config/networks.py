@@ -9,6 +9,7 @@ from adaclip.config import LORA_MODULES, LoRASettings
 from adaqf_train.config.schema import (
     Count,
     Group,
+    Items,
     Layers,
     Natural,
     NotNegative,
@@ -61,7 +62,7 @@ class ContrastiveFit(Group, name="fit"):
 
     steps: Count = 20_000
     """Training steps."""
-    batch: Annotated[int, at_least(2)] = 64
+    batch: Annotated[int, at_least(2), Items] = 64
     """Pairs in a batch."""
     learning_rate: Positive = 1e-4
     """Learning rate of AdamW."""
@@ -80,7 +81,7 @@ class PocketClipConfig(TransformerSizes, ContrastiveFit, name="pocket_clip"):
     feedforward: Width = 512
     projection: Width = 128  # Width of the embedding that text and poses share.
     steps: Count = 300
-    batch: Annotated[int, at_least(2)] = 128
+    batch: Annotated[int, at_least(2), Items] = 128
     learning_rate: Positive = 1e-3
 
 
@@ -92,8 +93,8 @@ class EncoderConfig(Group, name="encoder"):
     """Hub id or folder of a text encoder (CLIP, BERT-like or T5); "pocket" trains a small one on the data at hand."""
     tuning: Literal["lora", "frozen", "full"] = "lora"
     """lora trains an adapter, frozen nothing; full trains the whole text tower and yields no adapter."""
-    rank: int = 16  # Rank of the adapter; the paper's, for all modules.
-    alpha: int = 16  # Scale of the adapter times its rank; the paper does not give it.
+    rank: Annotated[int, at_most(65_536)] = 16  # Rank of the adapter; the paper's, for all modules.
+    alpha: Annotated[int, at_most(65_536)] = 16  # Scale of the adapter times its rank; the paper does not give it.
     dropout: float = 0.0  # Dropout in front of the adapter; the paper does not give it.
     modules: tuple[str, ...] = LORA_MODULES
     """Linear layers that are adapted, by CLIP's names in every family: query, key, value and the MLP (section 3.4)."""
@@ -103,7 +104,7 @@ class EncoderConfig(Group, name="encoder"):
         try:
             LoRASettings(self.rank, self.alpha, self.dropout, self.modules)
         except ValueError as error:
-            raise ConfigError(f"encoder: {error}") from error
+            raise ConfigError(f"encoder: {str(error)[:300]}") from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from adaqf_train.config import networks
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, at_least, at_most, require
+from adaqf_train.config.schema import Count, Group, Items, Natural, NotNegative, at_least, at_most, check, require
 from adaqf_train.config.training import (
     MIN_SAMPLES,
     AlignmentConfig,
@@ -36,11 +36,11 @@ class SyntheticConfig(Group, name="synthetic"):
 class DataConfig(Group, name="data"):
     """Which clips are used and how they are cropped (HumanML3D's loader)."""
 
-    min_frames: int = 40  # Shortest clip in use; HumanML3D's (KIT-ML has 24).
-    max_frames: int = 200
+    min_frames: Annotated[int, at_least(1), Items] = 40  # Shortest clip in use; HumanML3D's (KIT-ML has 24).
+    max_frames: Annotated[int, at_least(1), Items] = 200
     """Clips must be shorter than this, so at most 196 frames remain after cropping to whole units."""
     unit_frames: Count = 4  # Lengths are multiples of this; the extractors halve the frame rate twice.
-    samples: Annotated[int, at_least(2)] | None = None
+    samples: Annotated[int, at_least(2), Items] | None = None
     """Clips of the training split in use; the paper's few-sample runs have 500 to 8,000. None: all."""
     samples_seed: Natural = 0
     """Seed that chooses those clips; with the same seed, a smaller choice is part of a larger one."""
@@ -65,7 +65,7 @@ class SamplingConfig(Group, name="sampling"):
     guidance: NotNegative = 2.5  # Weight of the prompt (classifier-free guidance); MDM's.
     scheduler: SchedulerName = "ddpm"  # Sampler of the reverse diffusion.
     steps: Count = 50  # Denoising steps.
-    batch: Count = 64  # Motions sampled at once.
+    batch: Annotated[int, at_least(1), Items] = 64  # Motions sampled at once.
 
 
 @dataclass(frozen=True)
@@ -76,25 +76,27 @@ class EvaluationConfig(Group, name="evaluation"):
     protocol: Literal["full", "mdm1024"] = "full"
     """mdm1024 scores 1,024 motions against all real ones of the split, as MDM does."""
     replications: Count = 20  # Repetitions, from which confidence intervals are computed.
-    pool: Annotated[int, at_least(3)] = 32  # Candidate captions of R-precision.
-    diversity_pairs: Count = 300  # Pairs of motions whose distance is Diversity.
-    multimodality_texts: Count | None = 100
+    pool: Annotated[int, at_least(3), Items] = 32  # Candidate captions of R-precision.
+    diversity_pairs: Annotated[int, at_least(1), Items] = 300  # Pairs of motions whose distance is Diversity.
+    multimodality_texts: Annotated[int, at_least(1), Items] | None = 100
     """Texts of MultiModality, which samples texts × repeats further motions; None: no MultiModality."""
-    multimodality_repeats: Annotated[int, at_least(2)] = 30  # Motions of each of those texts.
-    multimodality_pairs: Count = 10  # Pairs of motions of one text whose distance is taken.
-    max_samples: Annotated[int, at_least(MIN_SAMPLES)] | None = None  # Motions of a replication; None: the whole split.
+    multimodality_repeats: Annotated[int, at_least(2), Items] = 30  # Motions of each of those texts.
+    multimodality_pairs: Annotated[int, at_least(1), Items] = 10
+    """Pairs of motions of one text whose distance is taken."""
+    max_samples: Annotated[int, at_least(MIN_SAMPLES), Items] | None = None
+    """Motions of a replication; None: the whole split."""
     guidances: tuple[NotNegative, ...] = ()
     """Guidances of each model's curve, sampled on val and on the split that is scored; for a family whose own guidance
     differs from sampling.guidance, times the ratio of the two. Empty: no curve, and every model at its own guidance."""
     choose: Literal["fid", "r_precision_3", "none"] = "fid"
     """Figure on val that chooses a model's guidance from the curve; none: each keeps its own guidance."""
     curve_replications: Count = 3  # Repetitions of the points of the curve, at most `replications`.
-    procedural_test: Annotated[int, at_least(100)] | None = None
+    procedural_test: Annotated[int, at_least(100), Items] | None = None
     """Clips of a test set that is made for the evaluation of procedural data, without the combinations that training
     never shows; a quarter as many of those are scored by themselves. None: the splits of the data."""
-    procedural_val: Annotated[int, at_least(40)] = 500
+    procedural_val: Annotated[int, at_least(40), Items] = 500
     """Clips of the val set beside it, a fifth of which are combinations that training never shows."""
-    procedural_reference: Annotated[int, at_least(100)] = 10_000
+    procedural_reference: Annotated[int, at_least(100), Items] = 10_000
     """Real motions that FID on that test set compares with."""
     seed: Natural = 0  # Seed of order, captions, crops and noise.
 
@@ -148,6 +150,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        check("recipe", str, self.recipe)
         require(
             self.data.unit_frames % self.denoiser.frames_per_token == 0,
             f"data.unit_frames ({self.data.unit_frames}) must be a multiple of denoiser.frames_per_token "

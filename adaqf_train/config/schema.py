@@ -45,11 +45,15 @@ def within(interval: str) -> Bound:
     return Bound(f"in {interval}", lambda v: low <= v <= high and (left or v != low) and (right or v != high))
 
 
+WHOLE = 2**63  # of whole numbers, and GREATEST of others: what int64 and float32 hold, with room for sums
+GREATEST, LEAST = 1e30, 1e-30
 Count = Annotated[int, at_least(1), at_most(10**9)]
+Items = at_most(1_000_000)  # of what is held in memory at once: motions of a batch, candidates, pairs
+Parts = Annotated[int, at_least(1), at_most(1024)]  # processes, checkpoints, shapes
 Width = Annotated[int, at_least(1), at_most(65_536)]  # of a layer
 Layers = Annotated[int, at_least(1), at_most(200)]
 Natural = Annotated[int, at_least(0), at_most(2**63 - 1)]
-Positive = Annotated[float, Bound("positive", lambda value: value > 0)]
+Positive = Annotated[float, Bound("positive", lambda value: value > 0), at_least(LEAST)]
 NotNegative = Annotated[float, at_least(0)]
 Share = Annotated[float, within("[0, 1)")]
 
@@ -85,7 +89,7 @@ def require(condition: bool, message: str) -> None:
 def check(name: str, hint: object, value: object) -> None:
     """Raises ConfigError when a value is not of the declared type or outside its bounds."""
     fault = _fault(hint, value)
-    require(fault is None, f"{name} must be {fault}, got {value!r}.")
+    require(fault is None, f"{name} must be {fault}, got {_shown(value)}.")
 
 
 @functools.cache
@@ -124,10 +128,11 @@ def override(config: Settings, settings: Sequence[str]) -> Settings:
     changes: dict[str, object] = {}
     for setting in settings:
         name, equals, text = (part.strip() for part in setting.partition("="))
-        require(bool(equals), f"--set {setting}: expected name=value, such as diffusion.steps=50.")
+        require(bool(equals), f"--set {setting[:60]}: expected name=value, such as diffusion.steps=50.")
+        require(name != "recipe", "--set recipe: a recipe is all settings. Choose it with --recipe.")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or [""]
-            raise ConfigError(f"There is no setting {name!r}. The nearest one is {near[0]!r}.")
+            near = difflib.get_close_matches(name[:60], known, n=1, cutoff=0) or [""]
+            raise ConfigError(f"There is no setting {name[:60]!r}. The nearest one is {near[0]!r}.")
         changes[name] = _value(text, known[name])
         check(name, known[name], changes[name])
     return _replaced(config, changes)
@@ -190,13 +195,25 @@ def _fault(hint: object, value: object) -> str | None:
         return next((fault for fault in faults if fault), None)
     number = not isinstance(value, bool)
     if hint is int:
-        return None if number and isinstance(value, numbers.Integral) else "a whole number"
+        if not number or not isinstance(value, numbers.Integral):
+            return "a whole number"
+        return None if abs(value) < WHOLE else "a whole number below 2**63"
     if hint is float:
-        finite = number and isinstance(value, numbers.Real) and abs(value) <= sys.float_info.max
-        return None if finite else "a finite number"
+        if not number or not isinstance(value, numbers.Real) or not abs(value) <= sys.float_info.max:
+            return "a finite number"
+        return None if abs(value) <= GREATEST else f"a number of at most {GREATEST:g}"
     if hint is bool:
         return None if isinstance(value, bool) else "true or false"
     return None if not isinstance(hint, type) or isinstance(value, hint) else f"of type {hint.__name__}"
+
+
+def _shown(value: object) -> str:
+    """A value for a message; Python refuses to write numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _value(text: str, hint: object) -> object:

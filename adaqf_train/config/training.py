@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from adaqf_train.config.networks import ContrastiveFit
-from adaqf_train.config.schema import Count, Group, Natural, NotNegative, Positive, Share, at_least, require, within
+from adaqf_train.config.schema import (
+    Count,
+    Group,
+    Items,
+    Natural,
+    NotNegative,
+    Parts,
+    Positive,
+    Share,
+    at_least,
+    at_most,
+    require,
+    within,
+)
 
 MIN_SAMPLES = 8  # of an evaluation; below that no figure means anything
 
@@ -95,7 +108,7 @@ class TrainingConfig(Group, name="training"):
     """The joint training of denoiser and adapter; defaults are those of section 4.1."""
 
     steps: Count = 600_000  # Optimiser steps.
-    batch: Annotated[int, at_least(2)] = 64  # Motions in a batch, over all processes.
+    batch: Annotated[int, at_least(2), Items] = 64  # Motions in a batch, over all processes.
     accumulate: Count = 1  # Parts in which a batch is computed one after the other, if it does not fit into memory.
     learning_rate: Positive = 1e-4  # Maximum learning rate of AdamW.
     adapter_learning_rate: Positive | None = None  # Maximum learning rate of the encoder's parameters; None: the same.
@@ -112,14 +125,14 @@ class TrainingConfig(Group, name="training"):
     precision: Literal["no", "bf16", "fp16"] | None = None
     """Mixed precision; None: as accelerate was launched, or else bf16 on a GPU."""
     bucket: Count = 1  # Consecutive batches whose clips are sorted by length to reduce padding; 1: no sorting.
-    shapes: Count = 12
+    shapes: Parts = 12
     """Different sizes (frames times tokens) that batches are padded to, at most; chosen from the data."""
     cache_text: bool = False  # Encode the captions of the baseline (a frozen encoder) once, before the first step.
     compile: bool = False  # Compile the networks; where steps are captured, they always are.
     graphs: bool = True  # On one GPU, compile the networks and capture steps as CUDA graphs.
-    workers: Natural = 4  # Processes that prepare batches.
+    workers: Annotated[int, at_least(0), at_most(1024)] = 4  # Processes that prepare batches.
     checkpoint_every: Count = 10_000  # Steps between checkpoints.
-    keep: Count = 2  # Newest checkpoints that are kept beside the best one; if one is damaged, another remains.
+    keep: Parts = 2  # Newest checkpoints that are kept beside the best one; if one is damaged, another remains.
     log_every: Count = 100  # Steps between lines of the log.
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     """Trackers that losses are logged to, beside the JSON lines; wandb needs its package and an account."""
@@ -138,10 +151,10 @@ class ValidationConfig(Group, name="validation"):
     """Scores of the generator on the validation split during training, by the independent evaluator."""
 
     every: Count | None = 20_000  # Steps between validations; None: no validation, and the last weights are the result.
-    samples: Annotated[int, at_least(MIN_SAMPLES)] = 1024  # Captions that motions are sampled for.
+    samples: Annotated[int, at_least(MIN_SAMPLES), Items] = 1024  # Captions that motions are sampled for.
     metric: Literal["fid", "r_precision_3", "mm_dist"] = "fid"  # Metric that decides which weights are best.
     select: Literal["best", "last"] = "best"
     """Weights that become the result; the test split is never used for this choice."""
     patience: Count | None = None  # Validations without improvement after which training ends; None: never early.
-    strips: Natural = 4  # Prompts for which each validation saves pictures.
+    strips: Annotated[int, at_least(0), at_most(1024)] = 4  # Prompts for which each validation saves pictures.
     seed: Natural = 0  # Seed of the samples.

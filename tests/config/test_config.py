@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -142,6 +143,66 @@ def test_override_names_a_setting_that_does_not_hold(setting, message):
     with pytest.raises(ConfigError, match=message) as caught:
         override(RunConfig(), [setting])
     assert "\n" not in str(caught.value)
+
+
+TEXTS = [
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "1e400",
+    "9" * 21,
+    "9" * 5000,
+    "x",
+    "",
+    "none",
+    "true",
+    "[1]",
+    "1e-320",
+]
+VALUES = [0, -1, -0.0, 1.5, 1e-320, math.nan, math.inf, 1e308, 10**30, 10**400, 10**5000, "x", "", None, True, [], [1]]
+VALUES += [[[1]], [None], {"a": 1}, "x" * 10_000]
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_settings_take_odd_values_or_refuse_them_in_a_line(recipe):
+    """Every field of every recipe, by --set and from JSON; numbers that are taken fit int64 and float32."""
+    config, content = recipes.load(recipe), asdict(recipes.load(recipe))
+    fields = [(group, name) for group, values in content.items() if isinstance(values, dict) for name in values]
+    tried, said = 0, []
+    for group, name in fields:
+        attempts = [(override, config, [f"{group}.{name}={text}"]) for text in TEXTS]
+        attempts += [(build, RunConfig, {**content, group: {**content[group], name: value}}) for value in VALUES]
+        for read, of, given in attempts:
+            tried += 1
+            try:
+                value = getattr(getattr(read(of, given), group), name)
+            except ConfigError as error:
+                said.append((name, str(error)))
+            else:
+                assert not isinstance(value, int | float) or abs(value) <= 1e30
+    assert tried == len(fields) * (len(TEXTS) + len(VALUES)) > 5000
+    assert len(said) > tried / 2
+    for name, message in said:
+        assert name in message or "LoRA" in message
+        assert "\n" not in message
+        assert len(message) < 400
+
+
+@pytest.mark.parametrize("value", [None, 3, [], "x", [{}]])
+def test_build_refuses_anything_in_the_place_of_a_group(value):
+    content = asdict(RunConfig())
+    for group in content:
+        if group != "recipe" or not isinstance(value, str):
+            with pytest.raises(ConfigError, match=r"does not fit this version|recipe must be"):
+                build(RunConfig, content | {group: value})
+
+
+def test_override_refuses_the_name_of_a_recipe():
+    with pytest.raises(ConfigError, match="Choose it with --recipe"):
+        override(RunConfig(), ["recipe=kit"])
 
 
 def test_load_and_from_dict_name_what_does_not_exist():
