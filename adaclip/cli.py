@@ -16,6 +16,7 @@ import tyro
 from adaclip import exports
 from adaclip._startup import limit_spinning
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
+from adaclip.files import failure_line, out_of_memory
 
 if TYPE_CHECKING:
     from adaclip.model import AdaCLIP
@@ -250,12 +251,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
         return 141  # as a shell reports SIGPIPE
     except (AdaCLIPError, ValueError, OSError, ImportError) as error:
-        _say(error)
+        _say(failure_line(error))
         return 1
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
     except Exception as error:
+        if out_of_memory(error):
+            _say(failure_line(error))
+            return 1
         if os.environ.get(TRACEBACK):
             raise
         _say(f"{type(error).__name__}: {error}. Please report this; {TRACEBACK}=1 shows where it happened.")

@@ -46,6 +46,30 @@ class WriteError(AdaCLIPError, OSError):
         return self.message
 
 
+def failure_line(error: BaseException) -> str:
+    """Return what an error says in one line; of the system's errors, the file first and then what to do."""
+    text = " ".join(str(error).split())
+    if out_of_memory(error):
+        return (
+            f"The memory is full ({text[:200] or 'MemoryError'}). Lower batch sizes or widths, or give smaller files."
+        )
+    if isinstance(error, AdaCLIPError) or not isinstance(error, OSError) or error.filename is None:
+        return text
+    remedy = "Check the path."
+    if error.errno in _DISK:
+        remedy = "Make room, or name another place, and run the same again."
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        remedy = "Change its permissions, or name another place."
+    return f"{os.fsdecode(error.filename)}: {error.strerror}. {remedy}"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; torch reports it as a RuntimeError."""
+    said = str(error).lower()
+    full = "allocate memory" in said or "out of memory" in said
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and full)
+
+
 @contextmanager
 def atomic_folder(folder: Path, *, resume: str | None = None) -> Iterator[Path]:
     """Yield a temporary folder that replaces `folder` if nothing fails; a symbolic link keeps its target.
@@ -58,7 +82,7 @@ def atomic_folder(folder: Path, *, resume: str | None = None) -> Iterator[Path]:
     folder = folder.resolve()
     if folder == Path.cwd():
         raise FileError(f"{folder}: this is the working directory, which cannot be replaced. Name another folder.")
-    with _naming(folder):
+    with naming(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         own = f".{folder.name}.{resume}{PARTIAL}"
         for path in _leftovers(folder):
@@ -86,7 +110,7 @@ def atomic_file(path: Path, *, clean: bool = True) -> Iterator[Path]:
     clean: remove what killed writers of this file left beside it, which reads the whole folder. Raises WriteError if
     writing fails.
     """
-    with _naming(path):
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in _leftovers(path) if clean else ():
             _clear(leftover)
@@ -257,7 +281,7 @@ def _unlock(handle: int | None) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turn failures to write, some of which libraries report without a file's name, into a WriteError."""
     try:
         yield

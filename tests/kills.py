@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -24,23 +25,21 @@ def _hook(event: str, arguments: tuple) -> None:
 
 
 @contextmanager
-def watched(root: Path, act: Callable[[int], None]) -> Iterator[None]:
-    """Call act(n) before the n-th operation that changes files below `root`; it may raise instead of the operation."""
+def watched(root: Path, act: Callable[[str, str], None]) -> Iterator[None]:
+    """Call act(event, path) before each operation that changes files below `root`; it may raise instead."""
     if not getattr(_hook, "added", False):
         sys.addaudithook(_hook)
         _hook.added = True
-    count, inside = 0, os.fspath(root) + os.sep
+    inside = os.fspath(root) + os.sep
 
     def watch(event: str, arguments: tuple) -> None:
-        nonlocal count
         if event == "open":
             path, _, flags = arguments
             changes = isinstance(flags, int) and flags & WRITES
         else:
             path, changes = arguments[0] if arguments else None, event in OPERATIONS
         if changes and isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(inside):
-            count += 1
-            act(count)
+            act(event, os.path.abspath(path))
 
     _watch.append(watch)
     try:
@@ -66,9 +65,11 @@ def forked(work: Callable[[], object], root: Path, at: int | None = None) -> int
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
 
-            def act(number: int) -> None:
+            numbers = itertools.count(1)
+
+            def act(*_: str) -> None:
                 os.write(writing, b".")
-                if number == at:
+                if next(numbers) == at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
             with watched(root, act):

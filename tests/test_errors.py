@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
 import inspect
 import pkgutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import adaqf_train
 from adaclip import AdaCLIPError
+from adaclip import cli as adaclip_cli
 from adaqf_train import cli, errors
 
 PACKAGE = Path(adaqf_train.__file__).parent
@@ -52,3 +55,35 @@ def test_errors_are_one_line_on_the_command_line(kind, monkeypatch, capsys):
     monkeypatch.setattr(cli.Demo, "__call__", fail)
     assert cli.main([]) == 1
     assert capsys.readouterr().err == "error: data.npy: broken. Restore it.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b.json"), "a/b.json: No space left on device. Make room"),
+        (PermissionError(errno.EACCES, "Permission denied", "a"), "a: Permission denied. Change its permissions"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a"), "a: No such file or directory. Check the"),
+        (MemoryError(), "The memory is full (MemoryError). Lower batch sizes"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory:\n 8 bytes"), "The memory is full (DefaultCPU"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "The memory is full (CUDA out of memory.). Lower batch sizes"),
+    ],
+)
+def test_errors_of_the_system_are_one_line_on_the_command_line(error, says, monkeypatch, capsys):
+    def fail(self: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.Demo, "__call__", fail)
+    monkeypatch.setattr(adaclip_cli.Info, "__call__", fail)
+    for main, arguments, start in ((cli.main, [], "error: "), (adaclip_cli.main, ["info", "a"], "adaclip: ")):
+        assert main(arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(start + says)
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+    def fail(self: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(cli.Demo, "__call__", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.main([])

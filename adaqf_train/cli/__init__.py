@@ -15,6 +15,7 @@ import tyro
 
 from adaclip import AdaCLIPError
 from adaclip._startup import limit_spinning
+from adaclip.files import failure_line, out_of_memory
 from adaqf_train.cli.bench import Bench
 from adaqf_train.cli.data import Doctor
 from adaqf_train.cli.encoders import Encoders
@@ -68,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = parse(list(sys.argv[1:] if arguments is None else arguments) or ["demo"])
         _quiet_libraries()
         return verb() or 0
-    except (AdaQFError, AdaCLIPError, OSError) as error:
+    except (AdaQFError, AdaCLIPError, OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, AdaQFError | AdaCLIPError | OSError) and not out_of_memory(error):
+            raise
         # Other processes report too: data that only their node lacks would otherwise be an error without a message.
         whose = "" if main_process else f" (process {os.environ['RANK']})"
-        first, *others = getattr(error, "lines", (str(error),))  # one line for each fault of several files
+        first, *others = getattr(error, "lines", (failure_line(error),))  # one line for each fault of several files
         print("\n  ".join([f"error{whose}: {' '.join(first.split())}", *others]), file=sys.stderr)
         return 1
     except TrainingStopped as stopped:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from adaclip.files import atomic_file, atomic_folder, read_bytes, write_json
+from adaclip.files import atomic_file, atomic_folder, naming, read_bytes, write_json
 from adaqf_train.config import digest
 from adaqf_train.errors import DataError
 from adaqf_train.motion import features as motion_features
@@ -224,7 +224,8 @@ def _staging(folder: Path, made_from: Mapping[str, object] | None) -> Iterator[P
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        lock.acquire(timeout=0)
+        with naming(folder):
+            lock.acquire(timeout=0)
     except Timeout:
         raise DataError(f"{folder}: another process is writing it. Wait, or give another folder.") from None
     try:
