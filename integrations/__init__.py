@@ -3,6 +3,7 @@
     launch, workers       the command `adaclip-run`: runs a script as it is, with AdaCLIP in the place of CLIP
     replacement           the stand-in for transformers' CLIP that it installs
     clip_package          the stand-in for `import clip`
+    towers                CLIPs that a program builds by itself, which stop it
     places, names         which places of a program get AdaCLIP, and which CLIP an adapter stands for
     compat, plotting      stand-ins for what old code expects of current packages
     cpu                   code that was written for CUDA on the CPU

@@ -115,7 +115,7 @@ def _warn_if_unrecorded(module: nn.Module, state_dict: object) -> None:
     if ours is None or fingerprint.recorded_in(state_dict) is not None or any(fingerprint.guards_in(module)):
         return
     frame = places.caller()
-    if places.package_of(frame) not in ("adaclip", "peft") and not places.is_evaluator(frame):
+    if places.package_of(frame) not in places.ADAPTERS and not places.is_evaluator(frame):
         warnings.warn(
             f"The checkpoint of {type(module).__name__} does not record a text encoder. If this part reads text, make "
             "sure that it was trained with this one.",

@@ -67,6 +67,7 @@ class ClipPackage:
             return self.real().load(name, device=device, jit=jit, download_root=download_root)
         return self.replacement.frozen.to(openai_clip.usual_device(device)), openai_clip.refuse_image
 
+    @patches.uncompiled
     def tokenize(self, texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> Tensor:
         """Return token ids; of places that keep their own CLIP, those of the real package."""
         frame = places.caller()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from adaclip_integrations import fingerprint
+from adaclip_integrations import IntegrationError, fingerprint, patches, towers
 from torch import Tensor, nn
 
 from adaclip.encoding import PromptEncoder, TextFeatures
@@ -43,7 +43,12 @@ class FrozenEncoder(nn.Module):
 
     _replica = False  # made by DataParallel, for a thread of its own
 
-    def __init__(self, adaclip: AdaCLIP) -> None:
+    def __init__(self, adaclip: AdaCLIP, *sizes: object, **settings: object) -> None:
+        if not isinstance(adaclip, AdaCLIP) or sizes or settings:
+            raise IntegrationError(
+                "The program builds OpenAI's class CLIP by itself, which AdaCLIP does not replace. Name the program's "
+                "class or function that does so with adaclip-run's --seam MODULE:NAME."
+            )
         super().__init__()
         check_end_token(adaclip)
         merged = adaclip.merged().requires_grad_(False)
@@ -109,6 +114,7 @@ class FrozenEncoder(nn.Module):
         replica._replica = True
         return replica
 
+    @patches.uncompiled
     @torch.no_grad()
     def _features(self, text: Tensor | Sequence[str], *, with_tokens: bool) -> TextFeatures:
         """Return the features on the device of the ids; of prompts, on the encoder's device."""
@@ -140,6 +146,7 @@ class FrozenEncoder(nn.Module):
     def _make_parts(self) -> TextTower:
         """Copy the encoder to where its parts are used, under OpenAI's names."""
         parts = TextTower(types.SimpleNamespace(merged=lambda: self._hidden["model"])).requires_grad_(False)
+        towers.mark(parts)
         self._hidden["parts", self._used_on] = parts.to(self._used_on)
         return parts
 
@@ -155,6 +162,7 @@ class PromptIds:
         self.cut: set[int] = set()  # context lengths at which a cut was reported
         self._known: dict[str, list[int]] = {}
 
+    @patches.uncompiled
     def __call__(self, texts: str | Sequence[str], context_length: int = CONTEXT, truncate: bool = False) -> Tensor:
         """Return token ids (B, context_length) int32, zero-padded; ADACLIP_TOKENS overrides the length."""
         texts = [texts] if isinstance(texts, str) else list(texts)

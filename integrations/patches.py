@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
+
+import torch
 
 
 @contextmanager
@@ -67,6 +70,18 @@ def forget(name: str) -> dict[str, types.ModuleType]:
     """Remove a package and its submodules from `sys.modules`; return what was there."""
     found = [key for key in sys.modules if key.partition(".")[0] == name]
     return {key: sys.modules.pop(key) for key in found}
+
+
+def uncompiled(function: Callable) -> Callable:
+    """Exclude a function from torch.compile, in programs that compile: prompts and frames have no graph."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        compiles = "torch._dynamo" in sys.modules  # its import takes seconds
+        return (torch.compiler.disable(function) if compiles else function)(*args, **kwargs)
+
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return call
 
 
 def module(name: str, **content: object) -> types.ModuleType:

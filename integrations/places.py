@@ -16,7 +16,24 @@ from pathlib import Path
 from types import FrameType
 
 # Packages between a program and the stand-ins: the caller is the first frame outside of them.
-LIBRARIES = frozenset({"adaclip_integrations", "contextlib", "functools", "importlib", "torch", "transformers"})
+LIBRARIES = frozenset(
+    [
+        "accelerate",
+        "adaclip_integrations",
+        "clip",
+        "contextlib",
+        "functools",
+        "importlib",
+        "lightning",
+        "open_clip",
+        "pytorch_lightning",
+        "safetensors",
+        "sentence_transformers",
+        "torch",
+        "transformers",
+    ]
+)
+ADAPTERS = ("adaclip", "peft")  # they load the base, and add the adapter themselves
 # Networks that judge motions are trained on their own CLIP; another encoder would change all figures.
 EVALUATOR = re.compile(r"evaluator|eval_?(?:model|net|wrapper)|metric|clip_?score", re.IGNORECASE)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from adaclip_integrations import IntegrationError, checkpoints, fingerprint, patches, places
+from adaclip_integrations import IntegrationError, checkpoints, fingerprint, patches, places, towers
 from adaclip_integrations.clip_package import ClipPackage
 from adaclip_integrations.compat import move_cache
 from adaclip_integrations.frozen import FrozenEncoder
@@ -63,6 +63,13 @@ class Replacement:
         """The model whose place the encoder takes."""
         return takes_place_of(self.adaclip)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens by which a CLIP is recognised; a worker that has not loaded the encoder takes the usual."""
+        if isinstance(self._adaclip, AdaCLIP) and self._adaclip.tower is CLIP:
+            return self._adaclip.text_model.config.vocab_size
+        return towers.VOCABULARY
+
     @functools.cached_property
     def frozen(self) -> FrozenEncoder:
         """The encoder that scripts get; all callers share it."""
@@ -106,6 +113,20 @@ class Replacement:
         raise NotServedError(
             f"{call} in {places.location(frame)} is not replaced: {COMMAND} serves {served} with "
             f"{self.weights} ({widths}). Use an adapter that was made for that model, or "
+            f"--keep {places.file_of(frame)} if this CLIP is to stay."
+        )
+
+    def refuse(self, call: str) -> None:
+        """Raise NotServedError for a CLIP that the program builds by itself, unless its place keeps it."""
+        frame = places.caller()
+        if places.package_of(frame) in places.ADAPTERS:
+            return
+        if places.keeps(frame, self.keep):
+            places.keep(call, frame)
+            return
+        raise NotServedError(
+            f"{call} in {places.location(frame)} loads weights into a CLIP that the program builds by itself, which "
+            f"{COMMAND} does not replace. Name the class or function that makes it with --seam MODULE:NAME, or "
             f"--keep {places.file_of(frame)} if this CLIP is to stay."
         )
 
@@ -166,6 +187,7 @@ def replaced(
         undo.enter_context(places.own())
         replacement = Replacement(adaclip, weights, undo, keep, aliases)
         undo.enter_context(checkpoints.recorded(lambda: replacement.record))
+        undo.enter_context(towers.watched(replacement))
         ClipPackage(replacement).enter(undo)
         for name in CLASSES:
             undo.enter_context(_served(getattr(transformers, name), replacement))
@@ -181,7 +203,6 @@ def replaced(
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
     """Redirect `cls.from_pretrained`, except for callers that adapt the base themselves."""
     from torch import nn
-    from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
     original: Callable = cls.from_pretrained.__func__
 
@@ -189,20 +210,25 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
     def from_pretrained(asked, pretrained_model_name_or_path, *args, **kwargs):
         name = pretrained_model_name_or_path
         # adaclip and peft would apply the adapter twice.
-        own = replacement.inside or places.package_of(places.caller()) in ("adaclip", "peft")
+        own = replacement.inside or places.package_of(places.caller()) in places.ADAPTERS
         served = name if own else replacement.redirect(name, asked)
         if served is not name:
             kwargs = {key: value for key, value in kwargs.items() if key not in _OF_THEIR_MODEL}
         with patches.attribute(replacement, "inside", True):
             loaded = original(asked, served, *args, **kwargs)
-        if served is not name and isinstance(loaded, nn.Module):
-            fingerprint.guard(loaded, replacement.record)
-        elif (
-            not own
-            and named(name) is None
-            and isinstance(loaded, CLIPModel | CLIPTextModel | CLIPTextModelWithProjection)
-        ):
-            replacement.serves(f"{asked.__name__}.from_pretrained({str(name)!r})", name)  # raises, or reports
+        if own or not isinstance(loaded, nn.Module):
+            return loaded
+        if served is not name:
+            for part in {loaded, getattr(loaded, "text_model", loaded)}:  # some programs keep this part alone
+                fingerprint.guard(part, replacement.record)
+            towers.mark(loaded)
+        elif named(name) is None:
+            call = f"{asked.__name__}.from_pretrained({str(name)!r})"
+            if towers.is_foreign(loaded, replacement.vocabulary):
+                replacement.serves(call, name)  # raises, or reports
+            else:
+                where = places.location(places.caller())
+                places.say(f"{call} in {where} is not replaced: it is not the encoder that the adapter was made for")
         return loaded
 
     with patches.attribute(cls, "from_pretrained", classmethod(from_pretrained)):

@@ -17,6 +17,8 @@ from adaclip_integrations.places import EVALUATOR
 PACKAGE = b"adaclip_integrations"
 # Folders of a checkout that hold no code of it.
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
+_LOADERS = ("clip", "clip.clip", "open_clip")
+_LOADING = re.compile(r"load$|create_model")
 _CLIP_CLASSES = re.compile(r"CLIP\w*Model\w*|Auto(?:Model|ModelForTextEncoding)")
 
 
@@ -83,13 +85,21 @@ def clip_loaders(root: Path, known: set[str]) -> Iterator[tuple[str, int]]:
 
 def _loads(content: bytes) -> Iterator[int]:
     tree = parsed(content)
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.ImportFrom) and node.module in ("clip", "clip.clip"):
-            if any(alias.name == "load" for alias in node.names):
+    nodes = list(ast.walk(tree)) if tree is not None else []
+    packages = set(_LOADERS) | {
+        alias.asname
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and alias.name in _LOADERS
+    }
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module in _LOADERS:
+            if any(_LOADING.match(alias.name) for alias in node.names):
                 yield node.lineno
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = ast.unparse(node.func.value)
-            if node.func.attr == "load" and owner in ("clip", "clip.clip"):
+            if _LOADING.match(node.func.attr) and owner in packages:
                 yield node.lineno
             elif node.func.attr == "from_pretrained" and _CLIP_CLASSES.fullmatch(owner.rpartition(".")[2]):
                 arguments = " ".join(map(ast.unparse, node.args)).lower()

@@ -21,7 +21,6 @@ from torch import nn
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHER = ("-m", "adaclip_integrations.launch", "--cpu")
 VARIABLES = {"mdm": "ADACLIP_MDM", "momask": "ADACLIP_MOMASK", "salad": "ADACLIP_SALAD"}
-TESTED = CHECKOUT / "integrations" / "tested.json"  # what these tests found: codebase -> columns of the page's table
 
 
 def checkout_of(codebase: str) -> Path:
@@ -41,16 +40,20 @@ def copy_of(codebase: str, folder: Path) -> Path:
     return folder
 
 
-def equip(root: Path, data: Path, base: Path, words: set[str]) -> Path:
-    """Puts beside the scripts what they read at the start. data: HumanML3D layout; base: a CLIP folder for SALAD."""
+def equip(root: Path, data: Path, base: Path, words: set[str], judged: int | None = None) -> Path:
+    """Puts beside the scripts what they read at the start.
+
+    data: HumanML3D layout; base: a CLIP folder for SALAD; judged: clips of the splits that evaluations read.
+    """
     (root / "dataset").mkdir(exist_ok=True)
     shutil.copytree(data, root / "dataset" / "HumanML3D", dirs_exist_ok=True)
     lower_case = root / "dataset" / "humanml3d"  # SALAD's name for it
     if not lower_case.exists():
         lower_case.symlink_to("HumanML3D")
-    everything = (data / "all.txt").read_text()
-    for split in ("train", "val", "test"):  # their evaluators want some hundred clips, whichever
-        (root / "dataset" / "HumanML3D" / f"{split}.txt").write_text(everything)
+    clips = (data / "all.txt").read_text().splitlines(keepends=True)
+    for split in ("train", "val", "test"):  # their evaluations want some hundred clips, whichever
+        listed = clips if split == "train" else clips[:judged]
+        (root / "dataset" / "HumanML3D" / f"{split}.txt").write_text("".join(listed))
     glove = root / "glove"
     glove.mkdir(exist_ok=True)
     listed = [*sorted(words | {"sos", "eos"}), "unk"]
@@ -75,6 +78,9 @@ def equip(root: Path, data: Path, base: Path, words: set[str]) -> Path:
     networks = root / "checkpoints" / "t2m" / "text_mot_match" / "model" / "finest.tar"
     networks.parent.mkdir(parents=True, exist_ok=True)
     torch.save(evaluator_weights(), networks)
+    lengths = root / "checkpoints" / "t2m" / "length_estimator" / "model" / "finest.tar"  # MoMask's
+    lengths.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"estimator": length_weights(), "epoch": 0}, lengths)
     clip = root / "checkpoints" / "clip-vit-base-patch32"
     if not clip.exists():
         clip.symlink_to(base)
@@ -122,6 +128,14 @@ def evaluator_weights() -> dict[str, object]:
     }
 
 
+def length_weights() -> dict[str, torch.Tensor]:
+    """Random weights of the shapes of MoMask's length estimator, under their names."""
+    gap = nn.Identity()
+    widths = zip((512, 512, 256), (512, 256, 128), ((gap, gap), (gap, gap), (gap,)), strict=True)
+    layers = [layer for a, b, gaps in widths for layer in (nn.Linear(a, b), nn.LayerNorm(b), *gaps)]
+    return {f"output.{key}": value for key, value in nn.Sequential(*layers, nn.Linear(128, 50)).state_dict().items()}
+
+
 def words_of(data: Path) -> set[str]:
     """Words of all captions of a data set."""
     lines = (line for path in (data / "texts").glob("*.txt") for line in path.read_text().splitlines() if line)
@@ -159,11 +173,3 @@ def notes_in(folder: Path) -> dict[str, dict]:
         for note in folder.rglob("adaclip_encoder.json")
         for name, record in json.loads(note.read_text()).items()
     }
-
-
-def record(codebase: str, *columns: str) -> None:
-    """Notes for the table of the integrations' page that a test passed, if $ADACLIP_RECORD is set."""
-    if os.environ.get("ADACLIP_RECORD"):
-        tested = json.loads(TESTED.read_text()) if TESTED.is_file() else {}
-        tested[codebase] = sorted({*tested.get(codebase, []), *columns})
-        TESTED.write_text(json.dumps(tested, indent=2, sort_keys=True) + "\n")

@@ -15,7 +15,8 @@ from adaclip_integrations.codebases import TABLE
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations.field import LAUNCHER, checkout_of, copy_of, record, run
+from tests.integrations import table
+from tests.integrations.field import LAUNCHER, checkout_of, copy_of, run
 from tests.integrations.probe import PROMPTS
 
 PROBE = Path(__file__).with_name("probe_table.py")
@@ -45,8 +46,12 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_their_own_code_reads_adaclip_and_its_checkpoints_are_guarded(name, request, expected, tmp_path):
+def test_their_own_code_reads_adaclip_and_its_checkpoints_are_guarded(
+    name, request, expected, tmp_path, record_property
+):
     checkout_of(name)
+    for column in ("launcher", "edit", "record and guard"):
+        record_property(table.CLAIM, f"{name}: {column}")
     models = request.getfixturevalue("models")
     root = copy_of(name, tmp_path / "checkout")
     first, second = tmp_path / "first.pt", tmp_path / "second.pt"
@@ -68,4 +73,3 @@ def test_their_own_code_reads_adaclip_and_its_checkpoints_are_guarded(name, requ
         assert found["keys"] == []
         assert found["own"] == "loaded"
     assert torch.load(second)["other"].startswith("OtherEncoderError: This checkpoint was trained with AdaCLIP sha256")
-    record(name, "launcher", "edit", "record and guard")

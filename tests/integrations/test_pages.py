@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -74,3 +75,18 @@ def test_commands_are_understood(page, tmp_path, capsys, monkeypatch):
 
 def test_the_table_is_what_the_tests_recorded():
     assert table.in_page(PAGES["README"]) == table.render()
+
+
+def test_results_enter_the_table_and_failures_leave_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_failed", set())
+    path = tmp_path / "tested.json"
+    claims = {"mdm: launcher": True, "mdm: trained by edit": True, "mdm: sampled by edit": True}
+    claims |= {"mdm: sampled by launcher": True, "salad: record and guard": True}
+    for claim, passed in claims.items():
+        table.enter(claim, passed, path)
+    columns = json.loads(path.read_text())["mdm"]
+    cells = [table.cell(columns, column) for column in ("launcher", "trained", "sampled", "edit")]
+    assert cells == ["yes", "by edit", "yes", "–"]
+    for passed in (False, True):  # one of several tests failed: the others' success does not count
+        table.enter("salad: record and guard", passed, path)
+        assert json.loads(path.read_text())["salad"] == []

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, record, run
+from tests.integrations import table
+from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, run
 from tests.integrations.probe import LONG, PROMPTS
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -103,12 +104,13 @@ def test_the_checkout_is_recognised_and_comes_back_clean(codebase, tmp_path):
 
 @codebases
 @pytest.mark.parametrize("way", WAYS)
-def test_the_generator_reads_adaclips_own_vectors(codebase, way, probed, expected):
+def test_the_generator_reads_adaclips_own_vectors(codebase, way, probed, expected, record_property):
+    column = {"patch": "edit", "launch": "launcher", "swap": "in Python"}[way]
+    record_property(table.CLAIM, f"{codebase}: {column}")
     for found in probed(codebase, way):
         assert difference(found["vectors"], expected(codebase, "adapter")) < 1e-5
         assert difference(found["vectors"], expected(codebase, "other")) > 1e-3
         assert difference(found["vectors"], expected(codebase, "base")) > 1e-3
-    record(codebase, {"patch": "edit", "launch": "launcher", "swap": "in Python"}[way])
 
 
 @codebases
@@ -153,7 +155,8 @@ def test_training_leaves_the_encoder_alone_and_out_of_checkpoints(codebase, way,
     ("running", "trained"),
     [("patch", "patch"), ("patch", "launch"), ("patch", "vanilla"), ("vanilla", "patch"), ("other", "patch")],
 )
-def test_checkpoints_load_under_their_own_encoder_only(codebase, running, trained, probed):
+def test_checkpoints_load_under_their_own_encoder_only(codebase, running, trained, probed, record_property):
+    record_property(table.CLAIM, f"{codebase}: record and guard")
     same = {running, trained} <= set(WAYS)
     for found in probed(codebase, running, trained):
         if same:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import os
+import pickle
 import subprocess
 import sys
 
+import pytest
 import torch
+from adaclip_integrations import workers
 
 from adaclip import AdaCLIP
 from tests.adaclip.openai_reference import adapted, save_base
@@ -40,6 +44,19 @@ if __name__ == "__main__":
 """
 
 
+def test_the_setup_is_repeated_where_its_data_arrives(monkeypatch):
+    done = []
+    monkeypatch.setattr(workers, "set_up", lambda setup, undo, in_worker: done.append((setup, in_worker)))
+    setup = workers.Setup("adapter", None, ("a:b",), (), ("name",), compat=True, cpu=False)
+    with workers.reached(setup):
+        sent = multiprocessing.spawn.get_preparation_data("worker")
+    pickle.loads(pickle.dumps(sent["adaclip"]))
+    assert done == [(setup, True)]
+    assert next(iter(sent)) == "adaclip"  # before the script is imported
+    assert "adaclip" not in multiprocessing.spawn.get_preparation_data("worker")
+
+
+@pytest.mark.slow
 def test_spawned_workers_are_served(tmp_path):
     adapted(save_base(tmp_path / "clip-vit-base-patch32")).save_pretrained(tmp_path / "adapter")
     (tmp_path / "train.py").write_text(SCRIPT)
