@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,9 +18,10 @@ from adaqf_train.cli.options import (
     opened_pipeline,
     report_on,
 )
-from adaqf_train.config import RunConfig, recipes
+from adaqf_train.config import POCKET_BASE, RunConfig, recipes
 
 if TYPE_CHECKING:
+    from adaqf_train.evaluation.report import Report
     from adaqf_train.runs.stages import Pipeline
 
 
@@ -32,11 +35,15 @@ class Demo(WithSettings):
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["demo"]
 
     def __call__(self) -> None:
+        from rich.console import Console
+
         from adaqf_train.data.prepare.procedural import is_procedural, prepare_procedural
+        from adaqf_train.runs.outline import Outline
 
         config = self.config
         with open_run(self.out, config.training.precision) as run:
-            data = run.data
+            data, outline = run.data, Outline.of(config, run, Console(quiet=not run.accelerator.is_main_process))
+            outline.announce()
             settings = {"clips": config.synthetic.clips, "seed": config.synthetic.seed}
 
             def make() -> None:
@@ -44,9 +51,12 @@ class Demo(WithSettings):
                 if run.accelerator.is_main_process and not is_procedural(data, **settings):
                     prepare_procedural(data, **settings)
 
+            outline.begin("data")
             run.stage("data", settings, make)
             with opened_pipeline(run, config, data) as pipeline:
-                _everything(pipeline)
+                report = _everything(pipeline, outline.begin)
+            if report is not None:
+                outline.end(report, run)
 
 
 @dataclass(frozen=True)
@@ -108,13 +118,17 @@ class Train(RunOptions):
                 pipeline.train(arm)
 
 
-def _everything(pipeline: Pipeline) -> None:
+def _everything(pipeline: Pipeline, begin: Callable[[str], None] = lambda stage: None) -> Report | None:
+    """All stages; the report, on the main process. begin: is called with each stage's name before it."""
     from adaqf_train.runs.scoring import Scoring
 
-    pipeline.extractors()
-    pipeline.evaluator()
-    pipeline.joint_evaluator()
-    for arm in ("baseline", "adaqf"):
-        pipeline.train(arm)
-    if pipeline.accelerator.is_main_process:
-        report_on(Scoring(pipeline))
+    stages = {"pocket_clip": pipeline.base} if pipeline.config.encoder.base == POCKET_BASE else {}
+    stages |= {name: getattr(pipeline, name) for name in ("extractors", "evaluator", "joint_evaluator")}
+    stages["baseline"] = partial(pipeline.train, "baseline")
+    stages |= {"aligned": pipeline.aligned} if pipeline.config.alignment.steps else {}
+    stages["adaqf"] = partial(pipeline.train, "adaqf")
+    for name, run in stages.items():
+        begin(name)
+        run()
+    begin("evaluation")
+    return report_on(Scoring(pipeline)) if pipeline.accelerator.is_main_process else None

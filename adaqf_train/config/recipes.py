@@ -83,8 +83,8 @@ DEMO = replace(
     training=replace(POCKET.training, steps=700, drop_at=580),
     evaluator=replace(POCKET.evaluator, steps=500),
     joint_evaluator=replace(POCKET.joint_evaluator, steps=250),
-    # Fewer points, each once: the curve takes about a minute on two cores. At guidance 1 a motion takes half the time.
-    evaluation=replace(POCKET.evaluation, guidances=(0.5, 0.75, 1.0, 1.5), curve_replications=1),
+    # Fewer points, each once, and two replications: on two cores the evaluation takes about a minute (runs/outline.py).
+    evaluation=replace(POCKET.evaluation, replications=2, guidances=(0.75, 1.0, 1.5), curve_replications=1),
 )
 
 RECIPES = {recipe.recipe: recipe for recipe in (DEMO, POCKET, HUMANML3D, KIT)}
