@@ -18,8 +18,8 @@ from joint j, and v_c(t) the bone in frame t. The global rotation R_j(t), the id
 - at the ends (head, wrists, toes) the parent's rotation, because positions say nothing about them.
 
 By default bones are rigid: they have their median lengths, and the joints of every frame are moved to the nearest
-positions that such bones allow (see `rigid`) before the rotations above are computed, which then give
-exactly these positions.
+positions that such bones allow (see `rigid`), and the spine is calmed, before the rotations above are computed, which
+then give exactly these positions.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ ROUNDS = 4  # of fitting rotations and averaging shapes; after three, shapes cha
 FRAMES = 2000  # of a clip, evenly spread, are enough to average a shape
 GIRDLE = 0.025  # radians, how far the shoulder line usually turns against the chest; sets its weight against the noise
 LEAST_NOISE = 1e-5  # metres
+CALM = 0.03  # radians that a bone of the spine usually turns from frame to frame; noise beyond that is averaged
+COARSE = 0.015  # metres of noise, beyond which joints are so far off that their bones stay as they are
+AVERAGE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # weights of the frames around one
 SHORTEST = 1e-6  # metres; a shorter bone has no direction
 
 # Unit directions of the bone that ends in a joint, for a body that stands upright, faces +Z and stretches its arms out
@@ -123,6 +126,7 @@ def solve_rotations(
     placed, branches = target, _branch_turns(bone, offsets, skeleton, guide)
     if bones == "rigid":
         placed, branches = fit_rigid(target, branches, offsets, skeleton, guide)
+        placed = _with_calm_spine(placed, guide[0], noise, skeleton)
         bone = _bones(placed, skeleton)
     orientations = _orientations(bone, offsets, skeleton, branches)
     above = orientations[:, list(skeleton.parents[1:])]
@@ -144,6 +148,30 @@ def at_rate(animation: Animation, source_fps: float, fps: float) -> Animation:
 def _bones(places: Tensor, skeleton: Skeleton) -> Tensor:
     """The vectors (T, J, 3) from each joint's parent to it; zero for the root."""
     return torch.cat([torch.zeros_like(places[:, :1]), places[:, 1:] - places[:, list(skeleton.parents[1:])]], dim=1)
+
+
+def _with_calm_spine(placed: Tensor, chest: int, noise: float, skeleton: Skeleton) -> Tensor:
+    """Joints (T, J, 3) whose spine below the chest bends smoothly, as far as noise turns its short bones.
+
+    A nearly straight chain of short bones buckles when noise moves its ends by millimetres. The directions of its bones
+    are averaged over five frames. The two ends of the chain, with the legs and the upper body, share what that moves.
+    """
+    spine = [joint for joint in _path(chest, skeleton)[-2::-1] if len(skeleton.children[skeleton.parents[joint]]) == 1]
+    kernel = placed.new_tensor(AVERAGE)
+    reach = len(kernel) // 2
+    bone, moved, end = _bones(placed, skeleton), placed.clone(), torch.zeros_like(placed[:, 0])
+    for joint in spine:  # the first bone turns with the pelvis and the hips
+        length = bone[:, joint].norm(dim=-1, keepdim=True)
+        share = noise**2 / (noise**2 + float(CALM * length.mean()) ** 2) / (1 + (noise / COARSE) ** 4)
+        direction = normalize(bone[:, joint], dim=-1)
+        around = torch.cat([direction[:1].expand(reach, 3), direction, direction[-1:].expand(reach, 3)])
+        mean = (around.unfold(0, len(kernel), 1) * kernel).sum(-1)
+        calm = normalize(direction + share * (mean - direction), dim=-1) * length
+        end = end + calm - bone[:, joint]
+        moved[:, joint] = placed[:, joint] + end
+    above = [joint for joint in range(len(skeleton)) if chest in _path(joint, skeleton)[1:]]
+    moved[:, above] = placed[:, above] + end[:, None]
+    return moved - end[:, None] / 2
 
 
 def _guide(target: Tensor, offsets: Tensor, skeleton: Skeleton, noise: float) -> Guide:

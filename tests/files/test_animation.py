@@ -169,6 +169,19 @@ def test_solve_rotations_of_chests_do_not_spin(spread, bones):
         assert quickest(chest) < 11 + millimetres, millimetres
 
 
+def test_solve_rotations_of_short_bones_do_not_turn_with_the_noise():
+    """A spine whose last bone is 3 cm long: 5 mm of noise at its ends would turn it by up to 50 degrees."""
+    offsets = t_pose()
+    offsets[AT["spine3"]] *= 0.03 / float(offsets[AT["spine3"]].norm())
+    turns = rotations.identity((150, 22), torch.zeros((), dtype=torch.float64))
+    joints = kinematics.forward(offsets.expand(150, -1, -1), turns, HUMANML3D.parents)[0].numpy()
+    for metres in (0.002, 0.005):
+        animation = solve_rotations(wobbled(joints, metres), HUMANML3D)
+        placed = kinematics.forward(animation.translations, animation.turns, HUMANML3D.parents)[1]
+        assert max(quickest(placed[:, AT[name]]) for name in ("spine1", "spine2", "spine3")) < 25
+        assert animation.error < 4 * metres
+
+
 @pytest.mark.data
 def test_solve_rotations_keeps_a_recorded_chest_from_spinning(shared):
     joints = np.load(shared("cases/motion") / "chest_spin_pymo.npy")
