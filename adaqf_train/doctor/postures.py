@@ -32,7 +32,7 @@ FINDINGS: Mapping[Kind, tuple[str, str]] = {
     ),
     "start": (
         "clips start with a rest pose, or jump in their first frames",
-        "Convert them again with --skip, which leaves these frames out.",
+        "Convert them again with --skip, which counts frames of the source, to leave these out.",
     ),
     "jump": ("the body jumps between two frames", f"{LOOK}; cut them there, or repair them."),
     "floating": (
@@ -67,7 +67,9 @@ def check_postures(
 
 
 def _place(name: str, fault: Fault) -> str:
-    details = {"up": f"--up {fault.value}", "start": f"--skip {fault.value}", "jump": f"frame {fault.value}"}
+    details = {"up": f"--up {fault.value}", "jump": f"frame {fault.value}"}
+    if fault.kind == "start" and isinstance(fault.value, int):  # at the data set's rate, not at the source's
+        details["start"] = "frame 0" if fault.value == 1 else f"frames 0 to {fault.value - 1}"
     if fault.kind == "floating" and isinstance(fault.value, float):
         details["floating"] = f"{100 * fault.value:.0f} cm"
     return f"{name}.npy ({details[fault.kind]})" if fault.kind in details else f"{name}.npy"

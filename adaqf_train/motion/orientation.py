@@ -27,13 +27,16 @@ RATE = 20.0  # frames per second, about which speeds are measured
 UPRIGHT = 0.5  # cosine; trunk, legs or whole body of every real clip reach 0.9 in the median
 ALONG = 0.6  # cosine to another axis from which a body lies along it
 BACKWARDS = -0.2  # cosine of toes and hips × trunk; real clips are above 0.3
-START = 10  # frames in which a rest pose at the start is looked for
+START = (10, 0.5)  # frames, and seconds from a T-pose or an A-pose, in which a rest pose at the start is looked for
 MOVED = 0.08  # metres, mean over the joints, from a rest pose to the motion
 CALMER = (3.0, 1.9)  # ratios of the mean and of the least step towards the motion to the largest that follows
 CALMER_T = (1.6, 1.3)  # likewise from a T-pose or an A-pose
 STEADY = 6  # frames after the start that are compared
 LEAVING = 1.25  # m/s, mean over the joints, from a rest pose; real starts stay below 0.8, procedural ones below 1.1
 LEAVING_T = 0.4  # m/s, likewise from a T-pose or an A-pose
+FADING = 0.12  # m/s, mean over the joints, of a slow fade from a rest pose, which begins suddenly
+STILL = 0.01  # m/s, likewise of a rest pose that is held
+STRAIGHT = 0.5  # change of the moves from frame to frame within a fade, relative to their size
 SYMMETRIC = 0.04  # metres between a rest pose and its mirror image
 JUMP = 0.2  # metres in 50 ms, mean over the joints, beyond the motion around it; real clips stay below 0.05
 OFF_FLOOR = 0.06  # metres; median height of the lowest joint above its lowest place; real clips stay below 0.052
@@ -268,10 +271,15 @@ def frames_before_motion(joints: np.ndarray, fps: float, skeleton: Skeleton = HU
 
     joints: (T, J, 3), scaled to legs of LEG metres.
     """
-    relative = joints[: START + STEADY + 1] - joints[: START + STEADY + 1, :1]
-    steps = np.linalg.norm(np.diff(relative, axis=0), axis=-1).mean(axis=-1)
-    quickest, calmer = (LEAVING_T, CALMER_T) if _is_rest_pose(joints[0], skeleton) else (LEAVING, CALMER)
-    for skip in range(min(START, len(steps) - 3), 0, -1):
+    most = max(START[0], round(START[1] * fps))
+    relative = joints[: most + STEADY + 1] - joints[: most + STEADY + 1, :1]
+    moves = np.diff(relative, axis=0)
+    steps = np.linalg.norm(moves, axis=-1).mean(axis=-1)
+    at_rest = _is_rest_pose(joints[0], skeleton)
+    if at_rest and (faded := _faded(moves, steps, fps)):
+        return faded
+    quickest, calmer = (LEAVING_T, CALMER_T) if at_rest else (LEAVING, CALMER)
+    for skip in range(min(most if at_rest else START[0], len(steps) - 3), 0, -1):
         after = steps[skip : skip + STEADY].max()
         moving = steps[:skip] > calmer[1] * after  # still frames of a held rest pose may come first
         first = int(moving.argmax())
@@ -280,6 +288,21 @@ def frames_before_motion(joints: np.ndarray, fps: float, skeleton: Skeleton = HU
         if moving[first:].all() and far:
             return skip
     return 0
+
+
+def _faded(moves: np.ndarray, steps: np.ndarray, fps: float) -> int:
+    """The number of frames of a slow fade from a rest pose: it begins at full speed, and ends with a bend of the path.
+
+    moves: (T, J, 3) from frame to frame. steps: (T,) their mean lengths.
+    """
+    first = int((steps > FADING / fps).argmax())
+    if not steps[first] > FADING / fps or steps[:first].max(initial=0) > STILL / fps:
+        return 0
+    bends = np.linalg.norm(np.diff(moves[first:], axis=0), axis=-1).mean(axis=-1) / steps[first:-1]
+    if not len(bends) or bends[:2].max(initial=0) > STRAIGHT:
+        return 0
+    end = first + 1 + int((bends > STRAIGHT).argmax())
+    return end if bends.max() > STRAIGHT and steps[first:end].sum() > MOVED else 0
 
 
 def _is_rest_pose(pose: np.ndarray, skeleton: Skeleton) -> bool:

@@ -116,7 +116,8 @@ def test_examine_gives_a_factor_for_giants_and_for_kits_bodies():
 
 
 @pytest.mark.parametrize(
-    ("fade", "held", "fps"), [(1, 0, 20), (1, 4, 20), (3, 0, 30), (5, 0, 30), (5, 0, 120), (9, 0, 60)]
+    ("fade", "held", "fps"),
+    [(1, 0, 20), (1, 4, 20), (3, 0, 30), (5, 0, 30), (5, 0, 120), (9, 0, 60), (10, 0, 20), (12, 3, 30), (30, 0, 60)],
 )
 def test_examine_counts_the_frames_of_a_rest_pose(fade, held, fps):
     for joints in CLIPS[:6]:
@@ -126,6 +127,15 @@ def test_examine_counts_the_frames_of_a_rest_pose(fade, held, fps):
         assert f"--skip {fade + held}" in fault.remedy
         assert found(from_rest(joints, fade, held), "start", fps=fps, skip=0) is None
         assert found(from_rest(joints, fade, held)[fade + held :], "start", fps=fps) is None
+
+
+def test_examine_accepts_people_who_lower_their_arms():
+    """They begin and end slowly; a fade begins at full speed."""
+    for joints in CLIPS[:6]:
+        lowered = from_rest(joints, 20)
+        share = np.arange(20)[:, None, None] / 20
+        lowered[:20] = lowered[0] + (3 * share**2 - 2 * share**3) * (joints[0] - lowered[0])
+        assert found(lowered, "start", fps=20) is None
 
 
 def test_examine_warns_of_a_rest_pose_after_the_skipped_frames():
