@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from adaqf_train.config import SchedulerName
-from adaqf_train.errors import AdaQFError, ConfigError, ExportError
+from adaqf_train.errors import AdaQFError, ConfigError, ExportError, FilesError
 
 # As in the modules of files, whose import would load torch.
 Bones = Literal["rigid", "stretch"]
@@ -51,9 +51,9 @@ class _Output:
 
     def check(self, out: Path) -> None:
         """Refuse what cannot be written before anything is computed."""
-        from adaqf_train.files.save import checked_target
+        from adaqf_train.files.save import check_options, checked_target
 
-        checked_target(out)
+        check_options(checked_target(out), self.bones, self.names, self.body)
         if self.format == "joints":
             return
         if out.suffix.lower() != ".npy":
@@ -147,8 +147,12 @@ class Convert(_Output):
             raise ConfigError(f"--source-fps must be a positive number, got {self.source_fps}. Give one such as 30.")
         if self.skip is not None and self.skip < 0:
             raise ConfigError(f"--skip must be at least 0, got {self.skip}. Give the number of frames to leave out.")
+        if self.joint_map is not None and self.source.is_file() and self.source.suffix.lower() != ".bvh":
+            raise ConfigError(f"--map has no effect on {self.source}: it maps the joints of .bvh files. Omit it.")
         try:
             clips = read_clips(self.source, fps=self.source_fps, up=self.up, skip=self.skip, joint_map=self.joint_map)
+        except FilesError as error:
+            raise FilesError([_with_option(line) for line in error.lines]) from error
         except AdaQFError as error:
             raise ExportError(_with_option(str(error))) from error
         for clip in clips:

@@ -18,6 +18,7 @@ from adaqf_train.data.clips import load_array
 from adaqf_train.data.mdm_results import read_results
 from adaqf_train.data.prepare.captions import plain_captions
 from adaqf_train.data.prepare.joints import resample
+from adaqf_train.data.prepare.recordings import refuse
 from adaqf_train.errors import AdaQFError, DataError, ExportError
 from adaqf_train.files.animation import at_rate
 from adaqf_train.files.smpl import fit_smpl
@@ -65,7 +66,7 @@ def read_clips(
 
     Raises:
         ExportError: The files hold no motion, or one in another unit, normalised, or not finite.
-        DataError: A file is damaged.
+        DataError: A file is damaged; FilesError, which names all of them, if several files cannot be used.
     """
     if path.is_dir() and (path / RESULTS).is_file():
         path = path / RESULTS
@@ -75,7 +76,14 @@ def read_clips(
         files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".npy", ".bvh")]
         if not files:
             raise ExportError(f"{path}: no .npy or .bvh files. Give a file, or a folder of them.")
-        return [clip for file in files for clip in _read(file, fps, up, skip, joint_map)]
+        clips, faults = [], []
+        for file in files:
+            try:
+                clips += _read(file, fps, up, skip, joint_map)
+            except AdaQFError as error:
+                faults.append((str(file), error))
+        refuse(faults)
+        return clips
     return list(_read(path, fps, up, skip, joint_map))
 
 
@@ -194,6 +202,8 @@ def clip_of(where: str, array: np.ndarray, fps: float | None, up: Up | None, cap
         frame = int(np.argwhere(~np.isfinite(array))[0][0])
         raise ExportError(f"{where}: NaN or infinite values at frame {frame}. Create the file again.")
     array, notes = without_padding(array, where)
+    if array.ndim == 2 and up not in (None, "y"):
+        raise ExportError(f"{where}: features have Y up by definition, so --up {up} cannot turn them. Omit it.")
     if array.ndim == 3:
         skeleton = HUMANML3D if array.shape[1] == len(HUMANML3D) else KIT
         return Clip(

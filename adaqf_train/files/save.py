@@ -102,6 +102,7 @@ def save_motions(
         ExportError: As in `save_motion`.
     """
     path = checked_target(path)
+    check_options(path, bones, names, body)
     motions, captions, skeleton = _checked(path, motions, captions, skeleton)
     rates = _rates(source_fps, fps, skeleton, len(motions))
     fps = rates[0] if fps is None else fps
@@ -244,6 +245,20 @@ def checked_target(path: str | Path) -> Path:
     if reason := unwritable(path):
         raise ExportError(f"{reason}. Name another file.")
     return path
+
+
+def check_options(path: Path, bones: Bones, names: Names, body: BodyModel) -> None:
+    """Refuse options that a file of that suffix cannot follow."""
+    suffix = path.suffix.lower()
+    given = {
+        f"--bones {bones}": bones != "rigid" and suffix not in SKELETAL,
+        f"--names {names}": names != "standard" and suffix not in SKELETAL,
+        f"--body {body}": body != "smplh" and suffix != ".npz",
+    }
+    for option, useless in given.items():
+        if useless:
+            fitting = ".npz" if option.startswith("--body") else " or ".join(SKELETAL)
+            raise ExportError(f"{path}: {option} has no effect on {suffix} files. Omit it, or name a {fitting} file.")
 
 
 def unwritable(path: Path) -> str | None:

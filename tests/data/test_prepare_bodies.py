@@ -103,6 +103,14 @@ def test_prepare_joints_refuses_bodies_and_names_the_remedy(source, tmp_path, ca
     assert "a.npy" not in said
 
 
+def test_prepare_joints_finds_an_empty_split_before_it_examines(source, tmp_path, capsys):
+    (source / "val.txt").unlink()
+    alter(source, with_hole)
+    said = failing(capsys, ["prepare", "joints", str(source), str(tmp_path / "out")])
+    assert "is in split val. List clips in train.txt" in said
+    assert "Checking" not in said
+
+
 def test_prepare_joints_lists_all_bad_files_at_once(source, tmp_path, capsys):
     alter(source, lambda x: turned_from(x, "z"), "ab")
     alter(source, lambda x: x[:, EXCHANGED], "c")

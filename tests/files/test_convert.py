@@ -19,7 +19,7 @@ from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
 from tests.files import glb
 from tests.files.motions import dancer, written
-from tests.helpers import kit_body
+from tests.helpers import bvh_body, kit_body
 
 DANCE = features.canonicalise(dancer(30))
 
@@ -200,6 +200,11 @@ def test_convert_rejects_arrays_without_motion(tmp_path, capsys, array, says):
         (["SOURCE", "a.bvh", "--skip", "30"], "30 frames, of which 30 are skipped"),
         (["SOURCE", "a.npy", "--format", "features", "--lock-feet"], "--lock-feet changes joints"),
         (["SOURCE", "a.npy", "--format", "features", "--fps", "30"], "--fps cannot change features"),
+        (["SOURCE", "a.npy", "--names", "mixamo"], "--names mixamo has no effect on .npy files"),
+        (["SOURCE", "a.npz", "--bones", "stretch"], "--bones stretch has no effect on .npz files"),
+        (["SOURCE", "a.bvh", "--body", "smplx"], "--body smplx has no effect on .bvh files"),
+        (["SOURCE", "a.bvh", "--map", "cmu"], "--map has no effect on"),
+        (["FEATURES", "a.bvh", "--up", "z"], "features have Y up by definition"),
         (["SOURCE", "SOURCE/a.bvh"], "cannot be written to"),
         (["ONE", "a.npy", "--format", "features"], "only one frame"),
     ],
@@ -207,9 +212,23 @@ def test_convert_rejects_arrays_without_motion(tmp_path, capsys, array, says):
 def test_convert_rejects_impossible_conversions(tmp_path, monkeypatch, capsys, arguments, says):
     monkeypatch.chdir(tmp_path)
     places = {"SOURCE": str(saved(tmp_path / "source.npy", DANCE)), "ONE": str(saved(tmp_path / "one.npy", DANCE[:1]))}
+    places["FEATURES"] = str(saved(tmp_path / "features.npy", features.encode(DANCE)))
     for name, place in places.items():
         arguments = [argument.replace(name, place) for argument in arguments]
     assert says in error_of(capsys, ["convert", *arguments])
+
+
+def test_convert_lists_all_bad_files_of_a_folder(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name, array in {"a": DANCE, "b": DANCE * 1000, "c": DANCE * 1000, "d": np.zeros((5, 67))}.items():
+        saved(tmp_path / "in" / f"{name}.npy", array)
+    (tmp_path / "in" / "e.bvh").write_text(bvh_body().replace("Frame Time: 0.05", "Frame Time: 33"))
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out.bvh")]) == 1
+    first, *lines = capsys.readouterr().err.strip().splitlines()
+    assert "4 files cannot be used, for 3 reasons" in first
+    assert [name for name in "abcde" if f"{name}." in " ".join(lines)] == list("bcde")
+    assert "--source-fps" in lines[2]
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_convert_rejects_files_that_are_not_arrays(tmp_path, capsys):

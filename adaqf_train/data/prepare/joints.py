@@ -20,6 +20,7 @@ from adaqf_train.data.prepare.captions import plain_captions, table_of
 from adaqf_train.data.prepare.options import Options, of_files
 from adaqf_train.data.prepare.recordings import (
     check_output,
+    check_splits,
     examine_all,
     given_splits,
     hashed_split,
@@ -67,6 +68,7 @@ def prepare_joints(
     check_output(folder)
     general = Options(skip=skip, up=up, fps=fps)
     clips = list(_pack(source, general) if (source / "train.npz").is_file() else _plain(source, general))
+    check_splits(source, clips)
     readers = [clip.joints for clip in clips if isinstance(clip.joints, _Joints)]
     examine_all([(joints.where, joints.examine) for joints in readers])
     options = [[joints.where, joints.options.given()] for joints in readers]

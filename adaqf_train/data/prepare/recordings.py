@@ -18,7 +18,7 @@ from tqdm import tqdm
 from adaqf_train.config import DataConfig
 from adaqf_train.data.layout import SPLITS, Caption, CaptionedMotion, read_names, write_folder
 from adaqf_train.data.prepare.captions import mirrored_caption, plain_captions, table_of
-from adaqf_train.errors import DataError, FilesError
+from adaqf_train.errors import AdaQFError, DataError, FilesError
 from adaqf_train.motion.skeleton import HUMANML3D, skeleton_of
 
 FPS = HUMANML3D.fps
@@ -94,6 +94,16 @@ def given_splits(source: Path, known: Collection[str]) -> dict[str, str]:
     return split_of
 
 
+def check_splits(source: Path, clips: Sequence[CaptionedMotion]) -> None:
+    """Raise DataError if a split has no clip, before any clip is converted."""
+    empty = [split for split in SPLITS if split not in {clip.split for clip in clips}]
+    if empty:
+        raise DataError(
+            f"{source}: none of {len(clips)} clips is in split {', '.join(empty)}. List clips in train.txt, val.txt "
+            "and test.txt beside the files, one name per line."
+        )
+
+
 def hashed_split(name: str) -> str:
     """The split of a name without lists: the same on every machine, whatever other clips there are."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
@@ -155,12 +165,7 @@ def write_recordings(
     clips = list(_plan(source, files, captions, look, window, summary))
     if not clips:
         raise DataError(f"{source}: no file can be used. " + ". ".join(summary.lines()))
-    empty = [split for split in SPLITS if split not in {clip.split for clip in clips}]
-    if empty:
-        raise DataError(
-            f"{source}: none of {len(clips)} clips is in split {', '.join(empty)}. List clips in train.txt, val.txt "
-            "and test.txt beside the files, one name per line."
-        )
+    check_splits(source, clips)
     made_from = {**made_from, "source": str(source.resolve()), "window": window, "mirror": mirror}
     with tqdm(clips, desc="Converting", unit="clip") as bar:
         summary.clips = write_folder(folder, with_mirrored(bar) if mirror else bar, made_from=made_from)
@@ -215,7 +220,7 @@ def examine_all(examinations: Sequence[tuple[str, Callable[[], tuple[str, ...]]]
         print(f"warning: {', '.join(places)}: {doubt}", file=sys.stderr)
 
 
-def refuse(faults: Sequence[tuple[str, DataError]]) -> None:
+def refuse(faults: Sequence[tuple[str, AdaQFError]]) -> None:
     """Raise the errors of all files at once, a line for each fault, which names all files that have it."""
     if not faults:
         return
