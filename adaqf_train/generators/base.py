@@ -303,10 +303,11 @@ class MotionGenerator(nn.Module, ABC):
 
     def _text_of(self, texts: list[str], long: LongPrompts = "warn") -> TextFeatures:
         """The encoder's features of texts, on the networks' device and in their precision."""
-        text, weight = (
-            self.encoder.encode(texts, output="both", long=long, convert_to_tensor=True),
-            next(self.parameters()),
-        )
+        # The last digits of an encoded prompt depend on the batch that it was in: motions must not depend on the calls
+        # before, or an evaluation that was killed would not end in the same figures.
+        self.encoder.cache.clear()
+        text = self.encoder.encode(texts, output="both", long=long, convert_to_tensor=True)
+        weight = next(self.parameters())
         return TextFeatures(text.pooled.to(weight), text.tokens.to(weight), text.mask.to(weight.device))
 
     def _options(self, long: LongPrompts, output: Output, **given: Any) -> Any:

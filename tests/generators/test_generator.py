@@ -65,6 +65,16 @@ def test_motions_depend_on_prompt_seed_and_place_not_on_the_batch(generator, sch
     assert np.abs(make(PROMPTS, lengths, num_samples=2)[1] - reference[0]).max() > 1e-3
 
 
+def test_motions_do_not_depend_on_earlier_calls(generator, monkeypatch):
+    """A prompt that was encoded in another batch differs in its last digits, so those of earlier calls are dropped."""
+    found, cache = [], type(generator.encoder.cache)
+    get = cache.get
+    monkeypatch.setattr(cache, "get", lambda self, *key, **options: found.append(get(self, *key, **options)))
+    for _ in range(2):
+        generator.generate(PROMPTS, seconds=2.0)
+    assert found == [None] * 2 * len(PROMPTS)
+
+
 def test_the_first_sample_draws_what_evaluations_draw(generator):
     """Reports are made of motions whose noise is seeded with (seed, i)."""
     made = generator.generate(PROMPTS, seconds=2.0, seed=5, num_samples=2, output="features")
