@@ -44,7 +44,7 @@ FRAMES = 2000  # of a clip, evenly spread, are enough to average a shape
 GIRDLE = 0.025  # radians, how far the shoulder line usually turns against the chest; sets its weight against the noise
 LEAST_NOISE = 1e-5  # metres
 CALM = 0.03  # radians that a bone of the spine usually turns from frame to frame; noise beyond that is averaged
-COARSE = 0.015  # metres of noise, beyond which joints are so far off that their bones stay as they are
+COARSE = 0.01  # metres of noise, beyond which joints are so far off that their bones stay as they are
 AVERAGE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # weights of the frames around one
 SHORTEST = 1e-6  # metres; a shorter bone has no direction
 
@@ -162,7 +162,8 @@ def _with_calm_spine(placed: Tensor, chest: int, noise: float, skeleton: Skeleto
     bone, moved, end = _bones(placed, skeleton), placed.clone(), torch.zeros_like(placed[:, 0])
     for joint in spine:  # the first bone turns with the pelvis and the hips
         length = bone[:, joint].norm(dim=-1, keepdim=True)
-        share = noise**2 / (noise**2 + float(CALM * length.mean()) ** 2) / (1 + (noise / COARSE) ** 4)
+        usual = max(CALM * float(length.mean()), LEAST_NOISE)
+        share = noise**2 / (noise**2 + usual**2) / (1 + (noise / COARSE) ** 4)
         direction = normalize(bone[:, joint], dim=-1)
         around = torch.cat([direction[:1].expand(reach, 3), direction, direction[-1:].expand(reach, 3)])
         mean = (around.unfold(0, len(kernel), 1) * kernel).sum(-1)

@@ -6,15 +6,15 @@ clips give no fault. Lengths are relative to the legs, so that the unit of the j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from adaqf_train.motion import tempo
 from adaqf_train.motion.features import slices_of_width
-from adaqf_train.motion.skeleton import HUMANML3D, Skeleton, skeleton_of_width
+from adaqf_train.motion.skeleton import HUMANML3D, Skeleton, landmarks, skeleton_of_width
+from adaqf_train.motion.start import frames_before_motion, unit_vectors
 
 Up = Literal["x", "y", "z", "-x", "-y", "-z"]
 UPS: tuple[Up, ...] = get_args(Up)
@@ -27,17 +27,6 @@ RATE = 20.0  # frames per second, about which speeds are measured
 UPRIGHT = 0.5  # cosine; trunk, legs or whole body of every real clip reach 0.9 in the median
 ALONG = 0.6  # cosine to another axis from which a body lies along it
 BACKWARDS = -0.2  # cosine of toes and hips × trunk; real clips are above 0.3
-START = (10, 0.5)  # frames, and seconds from a T-pose or an A-pose, in which a rest pose at the start is looked for
-MOVED = 0.08  # metres, mean over the joints, from a rest pose to the motion
-CALMER = (3.0, 1.9)  # ratios of the mean and of the least step towards the motion to the largest that follows
-CALMER_T = (1.6, 1.3)  # likewise from a T-pose or an A-pose
-STEADY = 6  # frames after the start that are compared
-LEAVING = 1.25  # m/s, mean over the joints, from a rest pose; real starts stay below 0.8, procedural ones below 1.1
-LEAVING_T = 0.4  # m/s, likewise from a T-pose or an A-pose
-FADING = 0.12  # m/s, mean over the joints, of a slow fade from a rest pose, which begins suddenly
-STILL = 0.01  # m/s, likewise of a rest pose that is held
-STRAIGHT = 0.5  # change of the moves from frame to frame within a fade, relative to their size
-SYMMETRIC = 0.04  # metres between a rest pose and its mirror image
 JUMP = 0.2  # metres in 50 ms, mean over the joints, beyond the motion around it; real clips stay below 0.05
 OFF_FLOOR = 0.06  # metres; median height of the lowest joint above its lowest place; real clips stay below 0.052
 LONGEST_FRAME = 0.5  # seconds; a longer frame time is in another unit
@@ -56,33 +45,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.what}. {self.remedy}"
-
-
-class Landmarks(NamedTuple):
-    """Indices of joints by which a body is judged; pairs are left, right."""
-
-    root: int
-    neck: int
-    head: int
-    hips: tuple[int, int]
-    knees: tuple[int, int]
-    ankles: tuple[int, int]
-    toes: tuple[int, int]
-    hands: tuple[int, int]
-
-
-def landmarks(skeleton: Skeleton) -> Landmarks:
-    """The landmarks of a standard skeleton."""
-    legs = [next(c for c in skeleton.chains if hip in c) for hip in (skeleton.left_hip, skeleton.right_hip)]
-    spine = next(c for c in skeleton.chains if c[0] == 0 and c not in legs)
-    arms = [next(c for c in skeleton.chains if j in c) for j in (skeleton.left_shoulder, skeleton.right_shoulder)]
-
-    def pair(chains: Sequence[tuple[int, ...]], at: int) -> tuple[int, int]:
-        return chains[0][at], chains[1][at]
-
-    return Landmarks(
-        0, spine[-2], spine[-1], pair(legs, 1), pair(legs, 2), pair(legs, 3), pair(legs, -1), pair(arms, -1)
-    )
 
 
 def turned(joints: np.ndarray, up: Up) -> np.ndarray:
@@ -118,7 +80,7 @@ def upwards(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> tuple[Up, np.
     at = landmarks(skeleton)
     feet, hips = joints[:, at.ankles].mean(axis=1), joints[:, at.hips].mean(axis=1)
     ways = (joints[:, at.head] - feet, joints[:, at.neck] - joints[:, at.root], hips - feet)
-    directions = np.stack([np.median(_unit(way), axis=0) for way in ways])
+    directions = np.stack([np.median(unit_vectors(way), axis=0) for way in ways])
     axis = int(np.abs(directions[0]).argmax())
     return UPS[axis + 3 * bool(directions[0, axis] < 0)], directions
 
@@ -129,16 +91,16 @@ def handedness(joints: np.ndarray, skeleton: Skeleton = HUMANML3D) -> float:
     joints: (T, J, 3) in any axes. The knees, which bend forwards, decide with the feet.
     """
     at = landmarks(skeleton)
-    trunk = _unit(joints[:, at.neck] - joints[:, at.root])
-    across = _unit(joints[:, at.hips[0]] - joints[:, at.hips[1]])
-    ahead = _unit(np.cross(across, trunk))
+    trunk = unit_vectors(joints[:, at.neck] - joints[:, at.root])
+    across = unit_vectors(joints[:, at.hips[0]] - joints[:, at.hips[1]])
+    ahead = unit_vectors(np.cross(across, trunk))
     hips, knees, ankles, toes = (joints[:, pair] for pair in (at.hips, at.knees, at.ankles, at.toes))
-    leg = _unit(hips - ankles)
+    leg = unit_vectors(hips - ankles)
     feet = toes - ankles
     feet = feet - (feet * leg).sum(-1, keepdims=True) * leg
     bend = knees - ankles
     bend = bend - (bend * leg).sum(-1, keepdims=True) * leg
-    return float(np.median((_unit((feet + bend).mean(axis=1)) * ahead).sum(axis=-1)))
+    return float(np.median((unit_vectors((feet + bend).mean(axis=1)) * ahead).sum(axis=-1)))
 
 
 def examine(
@@ -266,63 +228,6 @@ def _check_start(joints: np.ndarray, fps: float, skeleton: Skeleton, skipped: in
     return Fault("start", "warning" if skipped else "error", what, remedy, skip)
 
 
-def frames_before_motion(joints: np.ndarray, fps: float, skeleton: Skeleton = HUMANML3D) -> int:
-    """The number of frames of a rest pose, and of the way from it to the motion, at the start; 0 without one.
-
-    joints: (T, J, 3), scaled to legs of LEG metres.
-    """
-    most = max(START[0], round(START[1] * fps))
-    relative = joints[: most + STEADY + 1] - joints[: most + STEADY + 1, :1]
-    moves = np.diff(relative, axis=0)
-    steps = np.linalg.norm(moves, axis=-1).mean(axis=-1)
-    at_rest = _is_rest_pose(joints[0], skeleton)
-    if at_rest and (faded := _faded(moves, steps, fps)):
-        return faded
-    quickest, calmer = (LEAVING_T, CALMER_T) if at_rest else (LEAVING, CALMER)
-    for skip in range(min(most if at_rest else START[0], len(steps) - 3), 0, -1):
-        after = steps[skip : skip + STEADY].max()
-        moving = steps[:skip] > calmer[1] * after  # still frames of a held rest pose may come first
-        first = int(moving.argmax())
-        leaving = steps[first:skip]
-        far = leaving.sum() > MOVED and leaving.mean() > max(calmer[0] * after, quickest / fps)
-        if moving[first:].all() and far:
-            return skip
-    return 0
-
-
-def _faded(moves: np.ndarray, steps: np.ndarray, fps: float) -> int:
-    """The number of frames of a slow fade from a rest pose: it begins at full speed, and ends with a bend of the path.
-
-    moves: (T, J, 3) from frame to frame. steps: (T,) their mean lengths.
-    """
-    first = int((steps > FADING / fps).argmax())
-    if not steps[first] > FADING / fps or steps[:first].max(initial=0) > STILL / fps:
-        return 0
-    bends = np.linalg.norm(np.diff(moves[first:], axis=0), axis=-1).mean(axis=-1) / steps[first:-1]
-    if not len(bends) or bends[:2].max(initial=0) > STRAIGHT:
-        return 0
-    end = first + 1 + int((bends > STRAIGHT).argmax())
-    return end if bends.max() > STRAIGHT and steps[first:end].sum() > MOVED else 0
-
-
-def _is_rest_pose(pose: np.ndarray, skeleton: Skeleton) -> bool:
-    """Whether a pose (J, 3) is a T-pose or an A-pose: symmetric, with straight arms away from the body."""
-    at = landmarks(skeleton)
-    shoulders = (skeleton.left_shoulder, skeleton.right_shoulder)
-    across = _unit(pose[at.hips[0]] - pose[at.hips[1]] + pose[shoulders[0]] - pose[shoulders[1]])
-    relative = pose - pose[at.root]
-    image = (relative - 2 * (relative @ across)[:, None] * across)[list(skeleton.mirrored)]
-    if np.linalg.norm(image - relative, axis=-1).max() > SYMMETRIC:
-        return False
-    arms = [next(c for c in skeleton.chains if shoulder in c) for shoulder in shoulders]
-    for arm, shoulder, side in zip(arms, shoulders, (1, -1), strict=True):
-        elbow, hand = arm[arm.index(shoulder) + 1], arm[-1]
-        upper, whole = _unit(pose[elbow] - pose[shoulder]), _unit(pose[hand] - pose[shoulder])
-        if upper @ whole < 0.98 or side * (whole @ across) < 0.5:
-            return False
-    return True
-
-
 def _check_jumps(joints: np.ndarray, fps: float, every: int) -> Fault | None:
     if len(joints) < 4:
         return None
@@ -355,8 +260,3 @@ def _check_speed(joints: np.ndarray, fps: float, skeleton: Skeleton) -> Fault | 
     than = "slower" if found.slow else "faster"
     what = f"hands and feet move far {than} than people's ({found.speed:.1f} m/s, {found.acceleration:.0f} m/s²)"
     return Fault("speed", "warning", what, "Check the frame rate; --fps gives another.", found.frequency)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Unit vectors (..., 3); zero where a vector has no length."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -7,8 +7,10 @@ EricGuo5513/HumanML3D), which is also the order of SMPL's first 22 joints.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -171,3 +173,30 @@ def skeleton_of_width(features: int) -> Skeleton:
         if skeleton.features == features:
             return skeleton
     raise ValueError(f"No standard representation has {features} features: expected 263 (HumanML3D) or 251 (KIT-ML).")
+
+
+class Landmarks(NamedTuple):
+    """Indices of joints by which a body is judged; pairs are left, right."""
+
+    root: int
+    neck: int
+    head: int
+    hips: tuple[int, int]
+    knees: tuple[int, int]
+    ankles: tuple[int, int]
+    toes: tuple[int, int]
+    hands: tuple[int, int]
+
+
+def landmarks(skeleton: Skeleton) -> Landmarks:
+    """The landmarks of a standard skeleton."""
+    legs = [next(c for c in skeleton.chains if hip in c) for hip in (skeleton.left_hip, skeleton.right_hip)]
+    spine = next(c for c in skeleton.chains if c[0] == 0 and c not in legs)
+    arms = [next(c for c in skeleton.chains if j in c) for j in (skeleton.left_shoulder, skeleton.right_shoulder)]
+
+    def pair(chains: Sequence[tuple[int, ...]], at: int) -> tuple[int, int]:
+        return chains[0][at], chains[1][at]
+
+    return Landmarks(
+        0, spine[-2], spine[-1], pair(legs, 1), pair(legs, 2), pair(legs, 3), pair(legs, -1), pair(arms, -1)
+    )

@@ -191,6 +191,7 @@ def test_convert_rejects_arrays_without_motion(tmp_path, capsys, array, says):
     [
         (["SOURCE", "a.fbx"], "name a .npy, .bvh"),
         (["SOURCE", "a.bvh", "--format", "features"], "cannot hold features"),
+        (["SOURCE", "a.bvh", "--format", "features-272"], "cannot hold features"),
         (["SOURCE", "a.bvh", "--fps", "0"], "fps must lie between 0.1 and 1000"),
         (["SOURCE", "a.bvh", "--source-fps", "0"], "--source-fps must be a positive number"),
         (["SOURCE", "a.bvh", "--source-fps", "nan"], "--source-fps must be a positive number"),
@@ -340,22 +341,3 @@ def test_sample_writes_the_skeleton_of_kit_generators(monkeypatch, tmp_path):
     bvh = read_bvh(out)
     assert bvh.fps == KIT.fps
     assert "left_midfoot" in bvh.names
-
-
-def test_convert_writes_and_reads_motionstreamers_features(tmp_path, capsys):
-    source, there, back = (tmp_path / f"{name}.npy" for name in ("source", "there", "back"))
-    np.save(source, DANCE)
-    assert main(["convert", str(source), str(there), "--format", "features-272"]) == 0
-    vectors = np.load(there)
-    assert vectors.shape == (44, 272)  # 30 frames at 20 fps, at 30
-    assert main(["convert", str(there), str(back)]) == 0
-    assert "at 30 frames per second" in capsys.readouterr().out
-    joints = np.load(back)[::3]  # every other frame of the source
-    wanted = DANCE[::2] - [0, DANCE[..., 1].min(), 0]
-    assert np.abs(joints[..., 1] - wanted[: len(joints), :, 1]).max() < 0.01
-    for frame in range(len(joints)):  # the same poses, up to place and heading
-        distances = [np.linalg.norm(body[:, None] - body[None], axis=-1) for body in (joints[frame], wanted[frame])]
-        assert np.abs(distances[0] - distances[1]).max() < 0.01
-    assert "cannot hold features" in error_of(
-        capsys, ["convert", source, tmp_path / "a.bvh", "--format", "features-272"]
-    )

@@ -289,3 +289,19 @@ def test_convert_refuses_272_features_of_one_frame(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--format", "features-272"]) == 1
     assert "only one frame" in capsys.readouterr().err
     assert not (tmp_path / "b.npy").exists()
+
+
+def test_convert_writes_and_reads_motionstreamers_features(tmp_path, capsys):
+    source, there, back = (tmp_path / f"{name}.npy" for name in ("source", "there", "back"))
+    np.save(source, DANCE)
+    assert main(["convert", str(source), str(there), "--format", "features-272"]) == 0
+    vectors = np.load(there)
+    assert vectors.shape == (44, 272)  # 30 frames at 20 fps, at 30
+    assert main(["convert", str(there), str(back)]) == 0
+    assert "at 30 frames per second" in capsys.readouterr().out
+    joints = np.load(back)[::3]  # every other frame of the source
+    wanted = DANCE[::2] - [0, DANCE[..., 1].min(), 0]
+    assert np.abs(joints[..., 1] - wanted[: len(joints), :, 1]).max() < 0.01
+    for frame in range(len(joints)):  # the same poses, up to place and heading
+        distances = [np.linalg.norm(body[:, None] - body[None], axis=-1) for body in (joints[frame], wanted[frame])]
+        assert np.abs(distances[0] - distances[1]).max() < 0.01
