@@ -9,7 +9,7 @@ demo: $(INSTALLED)  ## all stages on procedural motions, into runs/demo
 
 # One worker per core; a file's tests stay on one worker, so that they share its fixtures.
 test: $(INSTALLED)  ## the test suite
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style, docstrings and format
 	$(VENV)/bin/ruff check .

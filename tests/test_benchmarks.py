@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import Python
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def benchmark(name: str, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(CHECKOUT / "benchmarks" / f"{name}.py"), *arguments]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    return Python(str(CHECKOUT / "benchmarks" / f"{name}.py"), *arguments, folder=CHECKOUT).done()
 
 
 def test_sampling_benchmark_runs(tiny_run, tiny_data):
@@ -35,11 +37,18 @@ def test_sampling_benchmark_says_what_is_missing(tmp_path):
 
 
 @pytest.mark.slow
-def test_waiting_benchmark_measures_each_variant_under_both_loads():
-    done = benchmark("waiting", "--rounds", "1", "--steps", "1", "--threads", "1")
-    assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^\| (.+?) \| (.+?) \| [\d.]+ \|", done.stdout, re.M)
-    assert len(rows) == len(set(rows)) == 10  # five variants under two loads
+def test_waiting_benchmark_measures_each_variant_under_both_loads(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("waiting_benchmark", CHECKOUT / "benchmarks" / "waiting.py")
+    waiting = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, waiting)
+    spec.loader.exec_module(waiting)
+    assert len(waiting.VARIANTS) == 5
+    variants = {name: waiting.VARIANTS[name] for name in ("passive", "1,000 spins")}  # each is a process
+    monkeypatch.setattr(waiting, "VARIANTS", variants)
+    waiting.main(waiting.Options(rounds=1, steps=1, threads=1))
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| [\d.]+ \|", capsys.readouterr().out, re.M)
+    assert len(rows) == len(set(rows)) == 4  # two variants under two loads
+    assert {name for _, name in rows} == set(variants)
     assert {load for load, _ in rows} == {"no competitors", "1 competitors"}
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from adaqf_train.cli import main
 from adaqf_train.runs import bench, bench_mdm
+from tests.processes import Python
 
 MDM = """
 import torch
@@ -119,7 +120,8 @@ def test_mdm_is_timed_in_a_checkout(tmp_path):
     assert all(row["ms"] is not None and row["ms"] > 0 for row in rows), rows
 
 
-def test_mdm_that_does_not_import_is_skipped_with_the_reason(tmp_path):
+def test_mdm_that_does_not_import_is_skipped_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_mdm.subprocess, "run", lambda command, **_: Python(*command[1:]).done())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mdm.py").write_text("import a_package_that_is_missing\n")
     rows = bench_mdm.measure(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,14 @@ from adaqf_train.judges.contrastive import fit_judge
 from adaqf_train.judges.extractors import Extractors
 from adaqf_train.training.fit import _adamw
 from adaqf_train.training.loop import Place
+
+
+@pytest.fixture(scope="module")
+def short_clips(tiny_train):
+    """The first three seconds of each clip, which are enough to tell the motions apart."""
+    dataset = copy.copy(tiny_train)
+    dataset.items = [replace(item, vectors=item.vectors[:60]) for item in tiny_train.items]
+    return dataset
 
 
 def weights(module) -> dict[str, torch.Tensor]:
@@ -97,7 +106,7 @@ def test_feedback_reaches_the_adapter_through_the_generated_motion(tiny_train, t
     assert max(difference) > 0
 
 
-def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_config, tmp_path):
+def test_the_extractors_learn_to_match(accelerator, short_clips, base, tiny_config, tmp_path):
     """A hundred steps on sixty clips bring pairs together; this is what the feedback relies on."""
     from adaclip import hub
     from adaqf_train.data.batches import pad
@@ -110,26 +119,26 @@ def test_the_extractors_learn_to_match(accelerator, tiny_train, base, tiny_confi
     scores = {}
     for steps in (1, 120):
         fitting = replace(config, steps=steps, batch=32, learning_rate=3e-3)
-        build = partial(Extractors.reading, words, tiny_train.features, config)
-        trained = fit_judge(accelerator, tiny_train, build, tokenizer, fitting, Place(tmp_path / f"{steps}.jsonl"))
-        judge = Evaluator(trained, tokenizer, tiny_train.mean, tiny_train.std)
-        clips = [item.vectors[: len(item.vectors) // 4 * 4] for item in tiny_train.items][:32]
-        texts = [item.captions[0] for item in tiny_train.items][:32]
+        build = partial(Extractors.reading, words, short_clips.features, config)
+        trained = fit_judge(accelerator, short_clips, build, tokenizer, fitting, Place(tmp_path / f"{steps}.jsonl"))
+        judge = Evaluator(trained, tokenizer, short_clips.mean, short_clips.std)
+        clips = [item.vectors[: len(item.vectors) // 4 * 4] for item in short_clips.items][:32]
+        texts = [item.captions[0] for item in short_clips.items][:32]
         unit = [x / (x**2).sum(1, keepdims=True) ** 0.5 for x in (judge.embed_texts(texts), judge.embed_motions(clips))]
         scores[steps] = r_precision(*unit, pool=32)[2]
     assert scores[120] > 0.6 > scores[1]
     assert pad(clips)[0].shape[0] == 32
 
 
-def test_the_extractors_other_objectives(accelerator, tiny_train, base, tiny_config, tmp_path):
+def test_the_extractors_other_objectives(accelerator, short_clips, base, tiny_config, tmp_path):
     _, tokenizer = hub.load_base(str(base), hub.LoadOptions())
     words = AdaCLIP.from_base(base).text_model.get_input_embeddings().weight.detach()
     losses = {}
     for objective in ("infonce", "margin", "minimal_pairs"):
         config = replace(tiny_config.extractors, objective=objective, steps=40, batch=16, learning_rate=3e-3)
         log = tmp_path / f"{objective}.jsonl"
-        build = partial(Extractors.reading, words, tiny_train.features, config)
-        fit_judge(accelerator, tiny_train, build, tokenizer, config, Place(log))
+        build = partial(Extractors.reading, words, short_clips.features, config)
+        fit_judge(accelerator, short_clips, build, tokenizer, config, Place(log))
         losses[objective] = [float(line.split('"loss": ')[1].rstrip("}")) for line in log.read_text().splitlines()]
     assert losses["margin"][0] > 20 > losses["infonce"][0]  # of the order of the squared margin
     assert losses["margin"][-1] < 0.8 * losses["margin"][0]
