@@ -22,7 +22,7 @@ from adaqf_train.errors import ArtefactError
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MOST_HEADER = 4 << 20  # bytes of a safetensors header; the largest networks here have 100 kB
 SMALL = 1_000_000  # numbers
-POCKET = Path(__file__).with_name("pocket")  # the packaged generator and evaluators
+POCKET = Path(__file__).with_name("pocket")  # the packaged generator and evaluator
 ADVICE = "Train it again or give another run."
 Network = TypeVar("Network", bound=nn.Module)
 

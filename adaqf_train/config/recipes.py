@@ -83,8 +83,16 @@ DEMO = replace(
     training=replace(POCKET.training, steps=700, drop_at=580),
     evaluator=replace(POCKET.evaluator, steps=500),
     joint_evaluator=replace(POCKET.joint_evaluator, steps=250),
-    # Fewer points, each once, and two replications: on two cores the evaluation takes about a minute (runs/outline.py).
-    evaluation=replace(POCKET.evaluation, replications=2, guidances=(0.75, 1.0, 1.5), curve_replications=1),
+    # On two cores the evaluation takes about a minute (runs/outline.py): two points of the curve, each once, two
+    # replications, and 320 motions, of which embeddings are at most a quarter as wide.
+    evaluation=replace(
+        POCKET.evaluation,
+        replications=2,
+        max_samples=320,
+        multimodality_texts=None,
+        guidances=(1.0, 1.5),
+        curve_replications=1,
+    ),
 )
 
 RECIPES = {recipe.recipe: recipe for recipe in (DEMO, POCKET, HUMANML3D, KIT)}

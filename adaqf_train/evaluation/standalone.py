@@ -33,8 +33,8 @@ REFERENCE = "reference"
 UNIT = 4  # frames; evaluators halve the rate twice
 POOL, PAIRS = 32, 300  # of R-precision and diversity
 PROCEDURAL = (
-    f"The evaluators are the packaged ones ({NAME}), trained on procedural motions: figures of other motions by them "
-    "mean nothing."
+    f"The evaluator is the packaged one ({NAME}), trained on procedural motions: its figures of other motions mean "
+    "nothing."
 )
 FEW = 4  # samples for each dimension of an embedding, below which FID's lower bound is high
 
@@ -103,8 +103,8 @@ def evaluate_motions(
         reference: Real motions to compare with, in any of these forms.
         captions: JSON {name: caption}, CSV (name, caption) or TXT (a line each); None: those that the motions have.
         evaluator: An evaluator, its folder, or the folder of a run, whose second evaluator scores as well; for FID
-            (with `reference`) and R-precision (with captions). None: for procedural data sets, the packaged evaluators
-            ("adaclip-pocket"), which were trained on such data; for other motions, none.
+            (with `reference`) and R-precision (with captions). None: for procedural data sets, the packaged evaluator
+            ("adaclip-pocket"), which was trained on such data; for other motions, none.
         reading: How joints are to be read; features state it themselves.
         replications: Random orders into pools, pairs and halves.
         seed: Of those.
@@ -164,7 +164,7 @@ def _second(evaluator: Evaluator | str | Path | None) -> Evaluator | None:
 
 
 def _is_procedural(path: str | Path) -> bool:
-    """Whether a path is a procedural data set of the body that the packaged evaluators read."""
+    """Whether a path is a procedural data set of the body that the packaged evaluator reads."""
     try:
         return "skeleton" not in origin_of(Path(path))
     except DataError:

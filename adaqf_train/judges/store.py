@@ -85,7 +85,7 @@ def load_evaluator(
 
 
 def located(evaluator: str | Path) -> Path:
-    """The folder of an evaluator or of a run; of the packaged evaluators, by their name."""
+    """The folder of an evaluator or of a run; of the packaged evaluator, by its name."""
     return packaged(evaluator, POCKET) or Path(evaluator)
 
 

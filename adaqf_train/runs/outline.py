@@ -27,14 +27,14 @@ TITLES = {
 # Seconds on two free cores: of a clip, of a step of the optimiser, of a step of sampling one motion at a guidance.
 SECONDS = {
     "data": 0.0075,
-    "pocket_clip": 0.07,
+    "pocket_clip": 0.08,
     "extractors": 0.115,
     "evaluator": 0.08,
-    "joint_evaluator": 0.1,
+    "joint_evaluator": 0.07,
     "baseline": 0.115,
-    "aligned": 0.12,
-    "adaqf": 0.165,
-    "evaluation": 0.0007,
+    "aligned": 0.13,
+    "adaqf": 0.175,
+    "evaluation": 0.0011,
 }
 SPLITS = {"test": 0.183, "val": 0.076}  # shares of the procedural clips
 FIXED = 20  # seconds of an evaluation that no sampling causes

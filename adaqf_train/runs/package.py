@@ -1,4 +1,4 @@
-"""The packaged models: a finished run's encoder, generator and evaluators as small files in the two packages."""
+"""The packaged models: a finished run's encoder, generator and evaluator as small files in the two packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from adaqf_train.runs.publish import figures, finished
 LICENCE = "apache-2.0"
 DATA = "procedural-motions"
 TERMS = "The training motions are procedural: no third party's terms apply to them."
-JUDGES = ("evaluator", "joint_evaluator")
 # Figures of the card: those that a viewer of the motions notices, and what they should be beside real motions'.
 SHOWN = ("fid", "r_precision_3", "mm_dist", "skating", "slide_mm", "jitter_mm", "jerk", "bone_change")
 PROMPTS = ("a person walks forward", "a person waves twice with the left hand", "a person turns right", "a person sits")
@@ -59,9 +58,8 @@ def package(folder: Path, out: Path, steps: int | None = None) -> dict[str, int]
         raise RunError(
             f"{folder}: adapts {config.encoder.base}, too large for a package. Use: --set encoder.base=pocket."
         )
-    for name in JUDGES:
-        if not run.verified(name).is_dir():
-            raise RunError(f"{run / name}: missing. Run: adaqf evaluator with this run's options.")
+    if not run.verified(run.evaluator.name).is_dir():
+        raise RunError(f"{run.evaluator}: missing. Run: adaqf evaluator with this run's options.")
     generator = MotionGenerator.from_pretrained(run.adaqf)
     generator.sampling = _sampling(config, report, steps)
     details = _details(config, report, generator)
@@ -71,12 +69,11 @@ def package(folder: Path, out: Path, steps: int | None = None) -> dict[str, int]
         AdaCLIP.from_pretrained(run.adaclip, base=base).save_for_hub(encoder, NAME, details=details)
     with atomic_folder(pocket) as staging:
         save_packaged(staging / GENERATOR.name, generator, encoder)
-        for name in JUDGES:
-            judge, tokenizer, statistics = store.load_evaluator(run / name)
-            store.save_evaluator(staging / name, judge, statistics, tokenizer, half=True)
+        judge, tokenizer, statistics = store.load_evaluator(run.evaluator)
+        store.save_evaluator(staging / run.evaluator.name, judge, statistics, tokenizer, half=True)
         with atomic_file(staging / CARD) as card:
             card.write_text(_card(details), encoding="utf-8")
-    parts = (encoder, pocket / GENERATOR.name, *(pocket / name for name in JUDGES))
+    parts = (encoder, pocket / GENERATOR.name, pocket / run.evaluator.name)
     return {
         part.relative_to(out).as_posix(): sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         for part in parts
@@ -141,11 +138,11 @@ def _cell(row: Mapping[str, Figure], name: str) -> str:
 
 
 def _card(details: CardDetails) -> str:
-    return f"""# The packaged generator and evaluators ({NAME})
+    return f"""# The packaged generator and evaluator ({NAME})
 
-`generator/` makes motions from sentences in the words of the procedural motions. `evaluator/` and `joint_evaluator/`
-score such motions; their figures of other motions mean nothing. The text encoder lies in `adaclip/pocket`. Parameters
-are in half precision and are computed with in single precision.
+`generator/` makes motions from sentences in the words of the procedural motions. `evaluator/` scores such motions; its
+figures of other motions mean nothing. The text encoder lies in `adaclip/pocket`. Parameters are in half precision and
+are computed with in single precision.
 
 {details.more}
 

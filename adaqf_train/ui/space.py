@@ -12,9 +12,11 @@ from adaqf_train.errors import ConfigError
 MARK = "# Written by `adaqf ui --space`."
 GRADIO = "6.31.0"  # that the page was tried with, if none is installed
 APP = f"""{MARK} Run it here with: python app.py
-from adaqf_train.cli.ui import Ui
+import sys
 
-Ui(host="0.0.0.0", open=False)()  # a Space forwards its visitors to this port
+from adaqf_train.cli import main
+
+sys.exit(main(["ui", "--host", "0.0.0.0", "--no-open"]))  # a Space forwards its visitors to this port
 """
 REQUIREMENTS = f"adaclip[train,ui]=={__version__}\n"
 CARD = f"""---

@@ -51,13 +51,10 @@ def test_packaged_models_compute_what_the_runs_networks_do(run, packed):
     options = {"seconds": 2.0, "output": "features"}
     for one, other in zip(ours.generate(PROMPTS, **options), theirs.generate(PROMPTS, **options), strict=True):
         assert 0 < deviation(one, other) < HALF
-    for name in ("evaluator", "joint_evaluator"):
-        judge, _, statistics = store.load_evaluator(pocket / name)
-        whole, _, expected = store.load_evaluator(run / name)
-        assert deviation(statistics[0], expected[0]) == 0
-        assert all(
-            0 <= deviation(a, b) < HALF for a, b in zip(judge.parameters(), whole.parameters(), strict=True) if a.any()
-        )
+    judge, _, statistics = store.load_evaluator(pocket / "evaluator")
+    whole, _, expected = store.load_evaluator(run / "evaluator")
+    assert deviation(statistics[0], expected[0]) == 0
+    assert all(deviation(a, b) < HALF for a, b in zip(judge.parameters(), whole.parameters(), strict=True))
 
 
 def test_packaged_models_are_small_sealed_and_have_cards(run, packed):
@@ -90,6 +87,6 @@ def test_package_refuses_runs_that_cannot_be_packaged(run, tiny_run, tmp_path, c
     (unfinished / "report.json").unlink()
     assert "Run: adaqf evaluate --run" in error_of(capsys, ["package", str(unfinished), *out])
     shutil.copyfile(run / "report.json", unfinished / "report.json")
-    shutil.rmtree(unfinished / "joint_evaluator")
-    assert "joint_evaluator" in error_of(capsys, ["package", str(unfinished), *out])
+    shutil.rmtree(unfinished / "evaluator")
+    assert "evaluator" in error_of(capsys, ["package", str(unfinished), *out])
     assert not (tmp_path / "out").exists()
