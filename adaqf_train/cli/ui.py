@@ -28,6 +28,8 @@ class Ui:
     model: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Folder of a generator of any family. Without --run and --model: adaclip-pocket, which comes with this package."""
     host: str = "127.0.0.1"  # Address to listen on; 0.0.0.0 lets other machines in, without a password.
+    allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Name under which the page may be opened besides localhost, such as that of a proxy; addresses may with --host."""
     port: int = 7860  # Port to listen on.
     open: bool = True  # Open the browser.
     space: Path | None = None
@@ -42,13 +44,19 @@ class Ui:
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when Gradio is imported
         with TemporaryDirectory(prefix="adaclip-ui-") as folder:
             studio = self.studio(Path(folder))
-            studio.app().launch(
+            app = studio.app()  # says what to install if Gradio is missing
+            from starlette.middleware import Middleware
+
+            from adaqf_train.ui import guard
+
+            app.launch(
                 server_name=self.host,
                 server_port=self.port,
                 inbrowser=self.open,
                 share=False,
                 allowed_paths=[folder],
                 max_file_size=1,  # byte: the page takes no files
+                app_kwargs={"middleware": [Middleware(guard.Guard, **guard.options(self.host, self.allow_host))]},
             )
 
     def studio(self, folder: Path) -> Studio:
