@@ -30,6 +30,7 @@ OPTIONAL = {
     "wandb": (),  # MDM: one of its loggers
     "joblib": (),  # MDM: fitting a body model to a motion
     "cv2": (),  # MotionDiffuse: imported by mistake
+    "plotly": ("plotly.graph_objects", "plotly.subplots"),  # MMM: interactive pictures of motions
 }
 
 
