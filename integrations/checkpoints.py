@@ -94,7 +94,8 @@ def _loading(original: Callable) -> Callable:
     def load_state_dict(module, state_dict, *args, **kwargs):
         theirs = ((getattr(state_dict, "_metadata", None) or {}).get("") or {}).get(KEY)
         if theirs is None:
-            _warn_if_unrecorded(module, state_dict)
+            if not fingerprint.is_compared():
+                _warn_if_unrecorded(module, state_dict)
             return original(module, state_dict, *args, **kwargs)
         inside = list(fingerprint.guards_in(module))
         if not inside and _process.record is None:

@@ -155,6 +155,11 @@ def compared() -> Iterator[None]:
         _compared.reset(token)
 
 
+def is_compared() -> bool:
+    """Tell whether this code runs inside `compared`."""
+    return _compared.get()
+
+
 def _write(record: Mapping[str, str], module: nn.Module, state: dict, prefix: str, metadata: dict) -> None:
     metadata[KEY] = dict(record)
 

@@ -247,7 +247,7 @@ def _serve_sentence_transformers(replacement: Replacement, undo: ExitStack) -> N
     @functools.wraps(original)
     def load(model, model_name_or_path=None, *args, **kwargs):
         name = replacement.redirect(model_name_or_path, SentenceTransformer)
-        with patches.attribute(replacement, "inside", True):
+        with patches.attribute(replacement, "inside", True), fingerprint.compared():
             original(model, name, *args, **kwargs)
         if name is not model_name_or_path:
             fingerprint.guard(model, replacement.record)

@@ -40,7 +40,7 @@ WAYS = [
     ("distilbert", "distilbert/distilbert-base-uncased", "AutoModel", STATES),
     ("distilbert", "./deps/distilbert-base-uncased", "DistilBertModel", STATES),
     ("t5", "google/t5-v1_1-base", "T5EncoderModel", STATES),
-    ("sentence-t5", "sentence-transformers/sentence-t5-large", "", SENTENCES),
+    pytest.param("sentence-t5", "sentence-transformers/sentence-t5-large", "", SENTENCES, marks=pytest.mark.slow),
 ]
 
 

@@ -188,6 +188,12 @@ def create_model_and_transforms(name, pretrained=None):
 )
 
 
+def named(cases: dict) -> list:
+    """Names of cases; those whose imports take seconds are slow tests."""
+    slow = ("compiled", "sentence-transformers")
+    return [pytest.param(name, marks=[pytest.mark.slow] if name.endswith(slow) else []) for name in cases]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("unseen")
@@ -222,7 +228,7 @@ def launch(root, tmp_path, monkeypatch):
         yield run
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", named(SERVED))
 def test_other_ways_of_loading_clip_read_adaclip(name, launch, root):
     code, files = SERVED[name]
     found = launch(code, files)
@@ -231,7 +237,7 @@ def test_other_ways_of_loading_clip_read_adaclip(name, launch, root):
     assert (found - base).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", STOPS)
+@pytest.mark.parametrize("name", named(STOPS))
 def test_a_clip_that_cannot_be_served_stops_the_program(name, launch):
     if name == "sentence-transformers":
         pytest.importorskip("sentence_transformers")
