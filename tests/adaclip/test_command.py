@@ -138,8 +138,8 @@ def test_importing_the_encoder_adds_little_to_torch() -> None:
     )
     command = [sys.executable, "-c", script]
     # Processor time, the best of three: 0.1 s. transformers and peft would add about 8.
-    runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
-    assert min(float(run.stdout) for run in runs) < 0.3
+    runs = (subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3))
+    assert any(float(run.stdout) < 0.3 for run in runs)
 
 
 def test_compare_tells_adapters_of_one_name_apart(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -161,5 +161,5 @@ def test_prompts_that_are_not_utf_8_are_written_as_escapes(adapter: Path, tmp_pa
     command = [sys.executable, "-m", "adaclip", "encode", str(adapter), b"caf\xe9"]  # Latin-1, as old shells send it
     shown = subprocess.run(command, check=True, capture_output=True)
     assert json.loads(shown.stdout)["text"] == "caf\udce9"
-    subprocess.run([*command, "--out", str(tmp_path / "a.jsonl")], check=True, capture_output=True)
+    assert main(["encode", str(adapter), "caf\udce9", "--out", str(tmp_path / "a.jsonl")]) == 0
     assert (tmp_path / "a.jsonl").read_bytes() == shown.stdout
