@@ -192,7 +192,7 @@ def _write_smpl(
     write_smpl(path, replace(motion, animation=at_rate(motion.animation, *rates)), rates[1], body)
     report(
         f"{path}: joints of SMPL's mean body are {100 * motion.error:.1f} cm away on average; the path is scaled "
-        f"by {motion.scale:.3f}"
+        f"by {motion.scale:.3f} and {'raised' if motion.lift >= 0 else 'lowered'} by {100 * abs(motion.lift):.1f} cm"
     )
 
 

@@ -4,7 +4,8 @@ The file describes SMPL's mean body (betas 0), and the motion of the joints dete
 
 - rotations are relative to SMPL's rest pose and in the order of its kinematic tree, for the body's 22 joints; hands,
   jaw and eyes are at rest. What positions leave open, such as the rotation of head and hands, is as in `animation`;
-- the root's path is scaled by the ratio of the legs, so that the mean body's steps fit the floor;
+- the root's path is scaled by the ratio of the legs, and raised or lowered so that the mean body's feet are on the
+  floor: hips and feet of other skeletons have other proportions;
 - the rest positions of the mean body's joints are rounded, and those of its bones are used for SMPL-X too.
 """
 
@@ -65,11 +66,12 @@ class SmplMotion:
 
     animation: Animation  # of the clip's own bones in the directions of SMPL's rest pose, Y up
     scale: float  # of the root's path: the mean body's legs relative to the clip's
+    lift: float  # metres, added to the height of the scaled path, so that the feet are where the clip's are
     error: float  # metres, the mean distance of the mean body's joints from the scaled positions
 
     def positions(self) -> np.ndarray:
         """Joints (T, 22, 3) of the mean body by forward kinematics, metres, Y up."""
-        return _mean_body(self.animation, self.scale).numpy()
+        return _mean_body(self.animation, self.scale, self.lift).numpy()
 
 
 def fit_smpl(joints: np.ndarray, skeleton: Skeleton) -> SmplMotion:
@@ -82,13 +84,17 @@ def fit_smpl(joints: np.ndarray, skeleton: Skeleton) -> SmplMotion:
     knee, ankle = skeleton.leg
     legs = [float(offsets[[knee, ankle]].norm(dim=-1).sum()) for offsets in (REST, animation.offsets)]
     scale = legs[0] / legs[1] if legs[1] > 0 else 1.0
-    away = (_mean_body(animation, scale) - scale * torch.as_tensor(animation.positions())).norm(dim=-1)
-    return SmplMotion(animation, scale, float(away.mean()))
+    wanted, found = scale * torch.as_tensor(animation.positions()), _mean_body(animation, scale, 0.0)
+    lowest = [places[:, list(skeleton.feet), 1].amin(dim=1) for places in (wanted, found)]
+    lift = float((lowest[0] - lowest[1]).median())
+    away = (_mean_body(animation, scale, lift) - wanted).norm(dim=-1)
+    return SmplMotion(animation, scale, lift, float(away.mean()))
 
 
-def _mean_body(animation: Animation, scale: float) -> Tensor:
+def _mean_body(animation: Animation, scale: float, lift: float) -> Tensor:
     translations = REST.expand_as(animation.translations).clone()
     translations[:, 0] = scale * animation.translations[:, 0]
+    translations[:, 0, 1] += lift
     return kinematics.forward(translations, animation.turns, animation.skeleton.parents)[0]
 
 
@@ -102,7 +108,9 @@ def write_smpl(path: str | Path, motion: SmplMotion, fps: float, body: BodyModel
     poses[:, : turns.shape[1]] = to_axis_angle(turns)
     poses = poses.flatten(1).numpy()
     # SMPL adds trans to the rest position of the pelvis, about which the root turns.
-    root = rotations.rotate(TO_Z_UP, motion.scale * motion.animation.translations[:, 0])
+    pelvis = motion.scale * motion.animation.translations[:, 0]
+    pelvis[:, 1] += motion.lift
+    root = rotations.rotate(TO_Z_UP, pelvis)
     content = {
         "trans": (root - torch.tensor(PELVIS[body], dtype=root.dtype)).numpy(),
         "poses": poses,

@@ -75,6 +75,16 @@ def test_smpl_scales_the_path_with_the_legs():
     np.testing.assert_allclose(tall.positions(), mean_body(), atol=1e-5)
 
 
+def test_smpl_feet_stand_on_the_floor_of_other_skeletons():
+    """Hips that sit higher above the thighs than SMPL's would put the mean body's feet below the floor."""
+    joints = dancer(40)
+    motion = fit_smpl(joints, HUMANML3D)
+    lowest = [places[:, HUMANML3D.feet, 1].min(axis=1) for places in (motion.positions(), motion.scale * joints)]
+    assert abs(np.median(lowest[0] - lowest[1])) < 1e-3
+    assert abs(motion.lift) > 0.005  # control
+    assert fit_smpl(mean_body(5), HUMANML3D).lift == pytest.approx(0, abs=1e-6)
+
+
 def test_smpl_file_is_read_by_prepare_amass(tmp_path):
     clip = _parameters(save_motion(tmp_path / "a.npz", dancer(30), fps=60, source_fps=20))
     assert (clip.fps, clip.gender, clip.poses.shape) == (60, "neutral", (88, 156))
