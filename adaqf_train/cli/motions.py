@@ -125,7 +125,8 @@ class Convert(_Output):
     """
 
     source: tyro.conf.Positional[Path]
-    """A .npy file of joints or features, one clip or a batch; MDM's results.npy; a .bvh file; or a folder of them."""
+    """A .npy file of joints or features, one clip or a batch; MDM's results.npy; a .bvh file; AMASS's .npz; or a
+    folder of them."""
     out: tyro.conf.Positional[Path]
     """FILE.npy, .bvh, .glb, .npz, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
     caption: str = ""  # Text in pages, pictures and films. Default: the source's own.

@@ -5,6 +5,7 @@ Every clip becomes joints in metres, Y up. What is certainly wrong is refused in
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,14 @@ from adaqf_train.data.prepare.joints import resample
 from adaqf_train.data.prepare.recordings import refuse
 from adaqf_train.errors import AdaQFError, DataError, ExportError
 from adaqf_train.files.animation import at_rate
-from adaqf_train.files.smpl import fit_smpl
+from adaqf_train.files.smpl import fit_smpl, read_smpl
 from adaqf_train.motion import features, mapping, orientation, streaming
 from adaqf_train.motion.bvh import read_bvh
 from adaqf_train.motion.orientation import Up
 from adaqf_train.motion.skeleton import HUMANML3D, KIT, Skeleton, skeleton_of_width
 
 RESULTS = "results.npy"
+SUFFIXES = (".npy", ".bvh", ".npz")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def read_clips(
     """Read every clip of a file, or of all files in a folder.
 
     Args:
-        path: A .npy file of joints or features; MDM's results.npy, or the folder that contains it; a .bvh file; or a
-            folder of .npy or .bvh files, each with an optional NAME.txt.
+        path: A .npy file of joints or features; MDM's results.npy, or the folder that contains it; a .bvh file; AMASS's
+            .npz; or a folder of such files, each with an optional NAME.txt.
         fps: Frames per second; None: those of the file, else of the skeleton.
         up: The axis that points up in joints and BVH files; None: y.
         skip: Frames to leave out at the start of each clip; None: 0, with a note on clips that begin with a rest pose.
@@ -73,9 +75,9 @@ def read_clips(
     if not path.exists():
         raise ExportError(f"{path}: no such file. Give a .npy file of joints or features, or a .bvh file.")
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in (".npy", ".bvh")]
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
         if not files:
-            raise ExportError(f"{path}: no .npy or .bvh files. Give a file, or a folder of them.")
+            raise ExportError(f"{path}: no .npy, .bvh or .npz files. Give a file, or a folder of them.")
         clips, faults = [], []
         for file in files:
             try:
@@ -124,7 +126,13 @@ def _read(path: Path, fps: float | None, up: Up | None, skip: int | None, joint_
     """The clips of a file, with the caption of NAME.txt where the file has none, and notes."""
     beside = path.with_suffix(".txt")
     caption = plain_captions(beside)[0].text if beside.is_file() else ""
-    clips = _bvh(path, fps, up, joint_map) if path.suffix.lower() == ".bvh" else _arrays(path, fps, up)
+    match path.suffix.lower():
+        case ".bvh":
+            clips = _bvh(path, fps, up, joint_map)
+        case ".npz":
+            clips = _smpl(path, fps, up)
+        case _:
+            clips = _arrays(path, fps, up)
     for clip in clips:
         joints = clip.joints[skip or 0 :]
         if not len(joints):
@@ -151,6 +159,23 @@ def _bvh(path: Path, fps: float | None, up: Up | None, joint_map: str | None) ->
     if len(joints) and (unit := orientation.check_leg(orientation.leg_length(joints))) and unit.value:
         joints = joints * float(unit.value)  # any unit of length is usual in BVH files
     yield Clip(str(path), joints, HUMANML3D, fps or bvh.fps)
+
+
+def _smpl(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = set(archive.files)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        names = set()
+    if not names & {"poses", "pose_body"}:
+        raise ExportError(
+            f"{path}: not a file of AMASS with SMPL's poses. Save an array of another archive with numpy.save first."
+        )
+    if up not in (None, "z"):
+        raise ExportError(f"{path}: files of AMASS have Z up, so --up {up} cannot turn them. Omit it.")
+    joints, rate, shaped = read_smpl(path)
+    note = "the body has SMPL's mean shape; for its own, use adaqf prepare amass with body models"
+    yield Clip(str(path), joints, HUMANML3D, fps or rate, notes=(note,) if shaped else ())
 
 
 def _arrays(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
@@ -180,8 +205,7 @@ def _load(path: Path) -> np.ndarray | None:
         raise ExportError(f"{path}: cannot be read ({error.strerror}). Give another file.") from error
     if head != MAGIC_PREFIX:
         raise ExportError(
-            f"{path}: not a .npy file. Give a .npy file of joints or features, or a .bvh file. Save an array of an "
-            "archive (.npz) with numpy.save first; AMASS is read by adaqf prepare amass."
+            f"{path}: not a .npy file. Give a .npy file of joints or features, a .bvh file, or AMASS's .npz."
         )
     return load_array(path)
 

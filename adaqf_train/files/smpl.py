@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from adaclip.files import atomic_file
+from adaqf_train.data.prepare.amass import parameters
 from adaqf_train.errors import ExportError
 from adaqf_train.files.animation import Animation, solve_rotations
 from adaqf_train.motion import kinematics, rotations
+from adaqf_train.motion.orientation import turned
 from adaqf_train.motion.skeleton import HUMANML3D, Skeleton
 
 BodyModel = Literal["smplh", "smplx"]
@@ -96,6 +98,19 @@ def _mean_body(animation: Animation, scale: float, lift: float) -> Tensor:
     translations[:, 0] = scale * animation.translations[:, 0]
     translations[:, 0, 1] += lift
     return kinematics.forward(translations, animation.turns, animation.skeleton.parents)[0]
+
+
+def read_smpl(path: Path) -> tuple[np.ndarray, float, bool]:
+    """Read an AMASS file of SMPL-H or SMPL-X as the motion of the mean body.
+
+    Returns the joints (T, 22, 3), metres, Y up; the frames per second; and whether the body's own shape was left out.
+    """
+    clip = parameters(path)
+    axes = torch.from_numpy(clip.poses[:, : 3 * len(REST)].astype(np.float64)).unflatten(-1, (len(REST), 3))
+    translations = REST.repeat(len(axes), 1, 1)
+    translations[:, 0] = torch.from_numpy(clip.trans.astype(np.float64)) + torch.tensor(PELVIS[clip.body.lower()])
+    joints, _ = kinematics.forward(translations, rotations.from_axis_angle(axes), HUMANML3D.parents)
+    return turned(joints.numpy(), "z"), clip.fps, bool(np.any(clip.betas))
 
 
 def write_smpl(path: str | Path, motion: SmplMotion, fps: float, body: BodyModel = "smplh") -> None:

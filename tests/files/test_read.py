@@ -91,7 +91,7 @@ def test_read_clips_reads_folders_with_captions(tmp_path):
     assert (first.caption, second.caption) == ("", "a person dances")
     assert first.fps == 20
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ExportError, match=r"no \.npy or \.bvh files"):
+    with pytest.raises(ExportError, match=r"no \.npy, \.bvh or \.npz files"):
         read_clips(tmp_path / "empty")
 
 

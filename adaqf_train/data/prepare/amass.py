@@ -78,14 +78,14 @@ class _Converter:
         self.read = lru_cache(maxsize=1)(self._read)  # the windows of a file are read one after the other
 
     def look(self, path: Path) -> Recording:
-        clip = _parameters(path)
+        clip = parameters(path)
         self._model_file(path, clip)
         _package()
         return Recording(kinematics.frames_at(len(clip.trans), clip.fps, FPS), partial(self.read, path))
 
     def _read(self, path: Path) -> np.ndarray:
         """Joints (T, 22, 3) of the body at 20 fps, metres, Y up."""
-        clip = _parameters(path)
+        clip = parameters(path)
         shape = torch.from_numpy(clip.betas[None, :SHAPE].astype(np.float32))
         rest = self.model(self._model_file(path, clip), clip.gender)(betas=shape).joints[0, :JOINTS].detach().double()
         bones = rest.clone()
@@ -136,7 +136,7 @@ def _name(path: str) -> str:
     return path.replace("/", "_")
 
 
-def _parameters(path: Path) -> _Clip:
+def parameters(path: Path) -> _Clip:
     """Read and check an AMASS file."""
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -52,12 +52,14 @@ class FreeSummary(Summary):
     """The outcome, with the check of the alignment."""
 
     entries: int = 0  # clips of index.csv from CMU
+    made: int = 0  # of them, without mirror images
     walking: float | None = None  # metres per second, median of clips with captions of walking
 
     def lines(self) -> Iterator[str]:
         """Lines for the terminal."""
         yield from super().lines()
-        yield f"{self.entries} clips of index.csv come from CMU, of which {sum(self.clips.values())} were written"
+        mirrored = ", with their mirror images" if sum(self.clips.values()) > self.made else ""
+        yield f"{self.entries} clips of index.csv come from CMU, of which {self.made} were written{mirrored}"
         if self.walking is not None:
             yield f"people walk at {self.walking:.2f} m/s (median), so frames and rates fit"
 
@@ -99,6 +101,7 @@ def prepare_humanml3d_free(
     if not clips:
         raise DataError(f"{source}: no clip of {index} can be made. " + ". ".join(summary.lines()))
     _check_walks(clips, summary)
+    summary.made = len(clips)
     every = [copy for clip in clips for copy in ((clip, _mirrored(clip, texts)) if mirror else (clip,))]
     made_from = {"humanml3d-free": str(source.resolve()), "index": str(index.resolve()), "fps": fps, "mirror": mirror}
     with tqdm(every, desc="Converting", unit="clip") as bar:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from adaqf_train.errors import DataError
+from adaqf_train.motion.mapping import load_map
 from adaqf_train.motion.orientation import Up
 
 FILE = "options.json"
@@ -69,6 +70,8 @@ def of_files(
     command line.
     """
     checked(asdict(general), "--")
+    for name in table.keys() & files.keys():
+        _check_map(table[name], f"captions of {name}: ")
     by_folder: dict[Path, Options] = {}
 
     def of_folder(folder: Path) -> Options:
@@ -92,7 +95,17 @@ def _of_file(path: Path) -> dict[str, object]:
     found = checked(content, f"{path}: ")
     if "map" in found and str(found["map"]).lower().endswith(".json"):
         found["map"] = str(path.parent / str(found["map"]))  # relative to the folder that names it
+    _check_map(found, f"{path}: ")
     return found
+
+
+def _check_map(options: Mapping[str, object], where: str) -> None:
+    """Raise DataError that begins with `where` if a map is neither a preset nor a sound file."""
+    try:
+        if "map" in options:
+            load_map(str(options["map"]))
+    except DataError as error:
+        raise DataError(f"{where}{str(error).removeprefix('--')}") from error
 
 
 def _number(name: str, value: object, where: str) -> float | int:

@@ -164,7 +164,7 @@ def write_recordings(
     summary = Summary(without_file=len(captions.keys() - files.keys()))
     clips = list(_plan(source, files, captions, look, window, summary))
     if not clips:
-        raise DataError(f"{source}: no file can be used. " + ". ".join(summary.lines()))
+        raise DataError(f"{source}: no file can be used. " + ". ".join(summary.lines()) + ". Give longer files.")
     check_splits(source, clips)
     made_from = {**made_from, "source": str(source.resolve()), "window": window, "mirror": mirror}
     with tqdm(clips, desc="Converting", unit="clip") as bar:
