@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,18 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Page of the site -> file of the repository.
+# Page of the site -> file of the repository; every other page lies in docs/ under the same name.
 COPIES = {
+    "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
     "integrations/index.md": "integrations/README.md",
-    "integrations/mdm.md": "integrations/mdm.md",
-    "integrations/momask.md": "integrations/momask.md",
-    "integrations/salad.md": "integrations/salad.md",
+} | {
+    f"integrations/{path.name}": f"integrations/{path.name}"
+    for path in sorted((CHECKOUT / "integrations").glob("*.md"))
+    if path.name != "README.md"
 }
-# Links as they work in the repository -> the same pages on the site.
-LINKS = {
-    "../integrations/README.md": "integrations/index.md",
-    "../docs/adding-a-codebase.md": "../adding-a-codebase.md",
-    "../README.md": "index.md",
-    "../CONTRIBUTING.md": "contributing.md",
-    "../CHANGELOG.md": "changelog.md",
-    "README.md": "index.md",
-}
+PAGES = {source: page for page, source in COPIES.items()}
 
 
 def on_config(config: Any) -> None:
@@ -47,7 +42,23 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Point the links between files of the repository at the site's pages."""
-    pattern = r"(?<=\]\()([^)#:]+)(?=[#)])"
-    return re.sub(pattern, lambda link: LINKS.get(link[1], link[1].removeprefix("docs/")), markdown)
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point the links between files of the repository at the site's pages; links to code become plain text."""
+    here = page.file.src_uri
+    folder = posixpath.dirname(COPIES.get(here, f"docs/{here}"))
+
+    def moved(target: str) -> str | None:
+        target = posixpath.normpath(posixpath.join(folder, target))
+        if target not in PAGES and not target.startswith("docs/"):
+            return None
+        return posixpath.relpath(PAGES.get(target, target.removeprefix("docs/")), posixpath.dirname(here) or ".")
+
+    def link(found: re.Match) -> str:
+        target = moved(found["target"])
+        return f"[{found['text']}]({target}{found['anchor'] or ''})" if target else found["text"]
+
+    def source(found: re.Match) -> str:
+        return moved(found[0]) or found[0]
+
+    markdown = re.sub(r"\[(?P<text>[^]]*)\]\((?P<target>[^)#:\s]+)(?P<anchor>#[^)]*)?\)", link, markdown)
+    return re.sub(r'(?<=src=")[^":]+|(?<=srcset=")[^":]+', source, markdown)  # of pictures in HTML

@@ -11,10 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from adaqf_train.cli import main, parse
+from adaclip.cli import main as adaclip
+from adaqf_train.cli import main
 from adaqf_train.motion.mapping import checked
+from adaqf_train.procedural import generate
 from adaqf_train.studies.definitions import STUDIES
 from tests.helpers import blocks, bvh_body, verbs_of
 
@@ -24,6 +27,8 @@ ENCODER = (CHECKOUT / "docs" / "encoder.md").read_text(encoding="utf-8")
 MOTIONS = (CHECKOUT / "docs" / "motions.md").read_text(encoding="utf-8")
 EXPORT = (CHECKOUT / "docs" / "export.md").read_text(encoding="utf-8")
 TRAIN = (CHECKOUT / "docs" / "train.md").read_text(encoding="utf-8")
+QUICK = (CHECKOUT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+GUIDES = {path.stem: path.read_text(encoding="utf-8") for path in (CHECKOUT / "docs" / "guides").glob("*.md")}
 STUDY = (CHECKOUT / "docs" / "adding-a-study.md").read_text(encoding="utf-8")
 
 
@@ -41,13 +46,46 @@ def run(command: list[str], place: Path) -> str:
     return done.stdout
 
 
+def python(page: str, place: Path, prints: str) -> str:
+    """The last line that a page's snippets print in one process, as a user pastes them one after another."""
+    return run([sys.executable, "-c", "\n".join([*blocks("python", page), f"print({prints})"])], place).splitlines()[-1]
+
+
+def shell(page: str, *starts: str) -> list[list[str]]:
+    """The arguments of a page's commands that start with one of the words."""
+    lines = (line for block in blocks("sh", page) for line in block.splitlines())
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(starts)]
+
+
 def test_readme_snippets_run(place):
-    """All snippets run in one process, as a user pastes them one after another."""
-    snippets = blocks("python", README)
-    assert len(snippets) >= 3
-    shapes = "print(tuple(vectors.shape), features.tokens.ndim, type(model).__name__, joints.shape)"
-    out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
-    assert out.splitlines()[-1] == "(2, 16) 3 PeftModel (80, 22, 3)"
+    assert len(blocks("python", README)) == 3
+    shapes = "vectors.shape[0], type(model).__name__, joints.shape"
+    assert python(README, place, shapes) == "2 PeftModel (80, 22, 3)"
+    assert (place / "wave.bvh").is_file()
+
+
+def test_quick_start_snippets_run(place):
+    shapes = "vectors.shape[0], features.tokens.ndim, joints.shape, longer.shape, edited.shape"
+    assert python(QUICK, place, shapes) == "2 3 (80, 22, 3) (120, 22, 3) (76, 22, 3)"  # edits: whole tokens of 4 frames
+
+
+def test_guide_of_other_encoders_runs(place):
+    shutil.copytree(place / "runs" / "demo" / "pocket_clip", place / "minilm")
+    assert python(GUIDES["encoder"], place, "features.tokens.ndim") == "3"
+    assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_guide_to_evaluation_runs(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for name in ("mine", "other"):
+        (place / "samples" / name).mkdir(parents=True)
+        for clip in generate(3, seed=1):
+            np.save(place / "samples" / name / f"{clip.name}.npy", clip.joints)
+    physics = shell(GUIDES["evaluate"], "adaqf evaluate samples")[0]
+    assert physics == ["evaluate", "samples/mine", "samples/other"]
+    assert main(physics) == 0
+    assert "other" in capsys.readouterr().out
+    assert 0 <= float(python(GUIDES["evaluate"], place, "report.rows['mine']['skating_kimodo']['mean']")) <= 1
 
 
 def test_encoder_guide_snippets_run(place):
@@ -59,25 +97,26 @@ def test_encoder_guide_snippets_run(place):
     assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_adaclip_commands_of_readme_run(place):
-    lines = [line for block in blocks("sh", README) for line in block.splitlines() if line.startswith("adaclip ")]
-    assert len(lines) == 5
+def test_adaclip_commands_of_quick_start_run(place, monkeypatch):
+    monkeypatch.chdir(place)
+    commands = shell(QUICK, "adaclip ")
+    assert [arguments[0] for arguments in commands] == ["encode", "compare", "info", "search", "export"]
     texts = place / "runs" / "demo" / "data" / "texts"  # the demo's captions; the tiny run has its data elsewhere
     texts.mkdir(parents=True)
     (texts / "000001.txt").write_text("a person waves twice#a/DET person/NOUN wave/VERB#0.0#0.0\n")
-    for line in lines:
-        arguments = shlex.split(line, comments=True)[1:]
-        if arguments[0] == "export":  # the pocket encoder's folder, as the line says
-            assert arguments[2:4] == ["--to", "text-encoder"]
-        run([sys.executable, "-m", "adaclip", *arguments], place)
+    for arguments in commands:
+        assert adaclip(arguments) == 0
     assert (place / "vectors.npy").is_file()
     assert (place / "text_encoder" / "config.json").is_file()
 
 
-def test_sample_command_of_readme_runs(place):
-    (line,) = [line for block in blocks("sh", README) for line in block.splitlines() if "adaqf sample" in line]
-    run([sys.executable, "-m", "adaqf_train", *shlex.split(line)[1:]], place)
-    assert (place / "motion.html").is_file()
+def test_sample_commands_of_readme_and_quick_start_run(place, monkeypatch):
+    monkeypatch.chdir(place)
+    commands = [*shell(README, "adaqf sample"), *shell(QUICK, "adaqf sample")]
+    assert len(commands) == 4
+    for arguments in commands:
+        assert main(arguments) == 0
+        assert Path(arguments[arguments.index("--out") + 1]).is_file()
 
 
 def test_export_guide_works(place, monkeypatch):
@@ -91,7 +130,7 @@ def test_export_guide_works(place, monkeypatch):
     assert {path.name for path in place.glob("wave.*")} == {"wave.bvh", "wave.glb"}
 
 
-def test_prepare_commands_of_readme_and_guide_run(place, tiny_data, monkeypatch):
+def test_prepare_commands_of_guides_run(place, tiny_data, monkeypatch):
     shutil.copytree(tiny_data, place / "MY_JOINTS")
     captures, captions = place / "MY_BVH", {}
     captures.mkdir()
@@ -100,10 +139,10 @@ def test_prepare_commands_of_readme_and_guide_run(place, tiny_data, monkeypatch)
         (captures / f"{split}.txt").write_text(f"{split}_take")
         captions[f"{split}_take"] = ["a person moves"]
     (place / "captions.json").write_text(json.dumps(captions))
-    pages = [*blocks("sh", README), *blocks("sh", MOTIONS)]
+    pages = [*blocks("sh", GUIDES["bvh"]), *blocks("sh", MOTIONS)]
     lines = [line for block in pages for line in block.splitlines() if "adaqf prepare" in line]
     lines = [line for line in lines if "amass" not in line and "free" not in line]  # need files of others
-    assert len(lines) == 4
+    assert len(lines) == 3
     monkeypatch.chdir(place)
     for line in lines:
         assert main(shlex.split(line, comments=True)[1:]) == 0
@@ -115,24 +154,6 @@ def test_motion_guide_shows_a_valid_joint_map():
     (example,) = blocks("json", MOTIONS)
     points = checked(json.loads(example))
     assert (points["left_wrist"], points["right_wrist"]) == ("lHand", "rHand")
-
-
-@pytest.mark.parametrize("page", [README, TRAIN], ids=["README", "train"])
-def test_commands_parse_and_settings_exist(page, tiny_run):
-    found = verbs_of(page)
-    assert len(found) >= 6
-    for arguments in found:
-        if arguments[0] in ("evaluate", "retrieval"):  # their settings change those of a run, which is not there
-            arguments[arguments.index("--run") + 1] = str(tiny_run)
-        assert callable(parse(arguments))
-
-
-def test_commands_with_unknown_options_are_noticed():
-    page = "```sh\ntorchrun --nnodes 2 -m adaqf_train train --wings 2  # no such option\n```"
-    (arguments,) = verbs_of(page)
-    assert arguments == ["train", "--wings", "2"]
-    with pytest.raises(SystemExit):
-        parse(arguments)
 
 
 def test_training_guide_covers_every_stage():
@@ -150,19 +171,6 @@ def test_adding_a_study_guide_defines_one(place):
     (snippet,) = blocks("python", STUDY)
     out = run([sys.executable, "-c", f"{snippet}\nprint(STUDY.against('rank_4'), len(STUDY.arms))"], place)
     assert out.split() == ["baseline", "4"]
-
-
-def test_pages_name_existing_make_targets_and_files():
-    makefile = (CHECKOUT / "Makefile").read_text()
-    contributing = CHECKOUT / "CONTRIBUTING.md"
-    commands = README + contributing.read_text(encoding="utf-8")
-    targets = re.findall(r"(?:^|`)make (\w+)", commands, flags=re.MULTILINE)
-    assert {"demo", "test", "docs", "lint", "types"} <= set(targets)
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    for page in (CHECKOUT / "README.md", contributing, *(CHECKOUT / "docs").glob("*.md")):
-        for link in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text(encoding="utf-8")):
-            assert (page.parent / link).exists(), (page, link)
 
 
 @pytest.mark.parametrize(

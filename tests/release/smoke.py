@@ -94,12 +94,27 @@ def check_motions() -> None:
         assert Path(f"motion.{suffix}").stat().st_size > 1000
 
 
+def check_packaged_models() -> None:
+    """The models in the wheel give vectors, a page with a motion, and scores."""
+    from adaclip import AdaCLIP
+
+    assert AdaCLIP.from_pretrained("adaclip-pocket").encode([PROMPT]).shape[0] == 1
+    command("adaclip", "encode", "adaclip-pocket", PROMPT, "--out", "pocket.npy")
+    command("adaqf", "sample", PROMPT, "--out", "sampled.html")
+    assert Path("sampled.html").stat().st_size > 1000
+    Path("motions").mkdir()
+    command("adaqf", "sample", PROMPT, "--out", "motions/waves.npy")
+    command("adaqf", "evaluate", "motions")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--light", action="store_true")
     light = parser.parse_args().light
     os.environ.update(NO_NETWORK)
-    checks = [check_installation] if light else [check_installation, check_encoder, check_motions]
+    checks = (
+        [check_installation] if light else [check_installation, check_encoder, check_motions, check_packaged_models]
+    )
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for check in checks:
