@@ -139,9 +139,11 @@ def test_space_is_a_folder_that_runs(tmp_path, monkeypatch, capsys):
     assert "adaclip[train,ui]==" in (folder / "requirements.txt").read_text()
     asked = {}
     monkeypatch.setattr("adaqf_train.cli.ui.Ui.__call__", lambda ui: asked.update(vars(ui)))
+    monkeypatch.setenv("SPACE_HOST", "me-motions.hf.space")
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(folder / "app.py"))
     assert ended.value.code == 0
+    assert asked["allow_host"] == ("me-motions.hf.space",)
     assert (asked["host"], asked["model"], asked["run"], asked["open"]) == ("0.0.0.0", (), (), False)
     monkeypatch.undo()
     (folder / "app.py").write_text("print()\n")

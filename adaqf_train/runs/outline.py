@@ -82,7 +82,7 @@ class Outline:
         before = [each for each in names[: names.index(name)] if each not in self.finished]
         done, passed = sum(self.stages[each] for each in before), self.clock() - self.started
         left = sum(self.stages[each] for each in names[names.index(name) :] if each not in self.finished)
-        left *= max(passed / done, 0.5) if done else 1.0
+        left *= min(max(passed / done, 0.5), 8.0) if done else 1.0
         times = f"{_minutes(passed)} passed, about {_minutes(left)} left" if before else f"about {_minutes(left)} left"
         self._print(f"[bold]\\[{names.index(name) + 1}/{len(names)}] {name}[/bold]: {times}")
 

@@ -12,11 +12,14 @@ from adaqf_train.errors import ConfigError
 MARK = "# Written by `adaqf ui --space`."
 GRADIO = "6.31.0"  # that the page was tried with, if none is installed
 APP = f"""{MARK} Run it here with: python app.py
+import os
 import sys
 
 from adaqf_train.cli import main
 
-sys.exit(main(["ui", "--host", "0.0.0.0", "--no-open"]))  # a Space forwards its visitors to this port
+names = os.environ.get("SPACE_HOST", "").split(",")  # under which visitors open the Space
+allowed = [part for name in names if name for part in ("--allow-host", name)]
+sys.exit(main(["ui", "--host", "0.0.0.0", "--no-open", *allowed]))
 """
 REQUIREMENTS = f"adaclip[train,ui]=={__version__}\n"
 CARD = f"""---
