@@ -81,6 +81,7 @@ def small_disk(folder: Path, size: int) -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("ADACLIP_LONG" not in os.environ, reason="takes minutes: set ADACLIP_LONG=1")
 def test_pipeline_continues_with_space_until_it_equals_an_uninterrupted_one(tiny_data, tiny_config, tmp_path, capsys):
     """The disk grows by a little after each failure, so that it is full at writes of every stage."""
     disk = tmp_path / "disk"

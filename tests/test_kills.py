@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -175,6 +176,7 @@ def test_killed_command_ends_in_the_same_bytes(works, tmp_path, name, count):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("ADACLIP_LONG" not in os.environ, reason="takes minutes: set ADACLIP_LONG=1")
 @pytest.mark.parametrize(
     "name", ["prepare joints", "prepare bvh", "evaluate", "study", "export", "push", "replacement"]
 )
