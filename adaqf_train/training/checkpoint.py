@@ -104,8 +104,7 @@ def save(folder: Path, state: TrainState, keep: int = 2) -> None:
     for later in folder.glob("step_*"):
         if later.name > written.name:
             shutil.rmtree(later)
-    for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old)
+    _remove_old(folder, keep)
 
 
 def write(folder: Path, state: TrainState) -> None:
@@ -158,10 +157,16 @@ def resume(folder: Path, state: TrainState) -> bool:
     return False
 
 
-def clean(folder: Path) -> None:
-    """Removes what a killed writer left behind."""
+def clean(folder: Path, keep: int) -> None:
+    """Removes what a killed `save` left behind: half a checkpoint, or more than the newest `keep`."""
     if folder.is_dir():
         remove_partial(folder)
+        _remove_old(folder, keep)
+
+
+def _remove_old(folder: Path, keep: int) -> None:
+    for old in _newest_first(folder)[keep:]:
+        shutil.rmtree(old)
 
 
 def _learnt(module: nn.Module) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def run(
         TrainingStopped: After SIGTERM, with everything saved; several processes stop within MEET_EVERY steps.
     """
     # Resume.
-    _resume(accelerator, state, place)
+    _resume(accelerator, state, training, place)
     step = step_for(accelerator, objective, state, training)
     window = LossWindow(training.max_loss, place.log.with_name(f"{place.name}_divergence.json"))
     over = False
@@ -104,12 +104,12 @@ def run(
             raise TrainingStopped(_farewell(state, place))
 
 
-def _resume(accelerator: Accelerator, state: TrainState, place: Place) -> None:
+def _resume(accelerator: Accelerator, state: TrainState, training: TrainingConfig, place: Place) -> None:
     """Load the newest checkpoint, if there is one."""
     state.scaler = accelerator.scaler
     if place.checkpoints is not None:
         if accelerator.is_main_process:
-            checkpoint.clean(place.checkpoints)
+            checkpoint.clean(place.checkpoints, training.keep)
         checkpoint.resume(place.checkpoints, state)
 
 

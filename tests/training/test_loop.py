@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_nothing_is_trained_anew_when_all_checkpoints_are_damaged(tiny_train, tm
         pytest.raises(CheckpointError, match=r"step_00000002: .* cannot be read.*Delete it"),
     ):
         Fit(tmp_path, tiny_train).run()
+
+
+def test_checkpoints_left_by_a_kill_while_old_ones_are_removed_are_removed_by_the_rerun(tiny_train, tmp_path):
+    fit = Fit(tmp_path, tiny_train)
+    fit.run()
+    kept = {path.name for path in fit.place.checkpoints.glob("step_*")}
+    shutil.copytree(fit.place.checkpoints / max(kept), fit.place.checkpoints / "step_00000001")
+    Fit(tmp_path, tiny_train).run()
+    assert {path.name for path in fit.place.checkpoints.glob("step_*")} == kept
 
 
 def test_checkpoints_hold_only_what_is_trained(tiny_train, tmp_path):
