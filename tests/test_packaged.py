@@ -17,7 +17,7 @@ from adaclip import cli as encoder_cli
 from adaclip.integrity import DIGESTS, check_digests
 from adaclip.packaged import ENCODER, NAME, packaged
 from adaqf_train.artefacts import POCKET
-from adaqf_train.cli import main, parse
+from adaqf_train.cli import main
 from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.errors import ArtefactError
 from adaqf_train.evaluation.standalone import PROCEDURAL, evaluate_motions
@@ -26,7 +26,6 @@ from adaqf_train.generators.folder import GENERATOR
 from adaqf_train.judges import store
 from adaqf_train.ui import space
 from tests.cli.test_cli import error_of
-from tests.helpers import verbs_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FOLDERS = (ENCODER, ENCODER / "base", GENERATOR, POCKET / "evaluator")
@@ -108,12 +107,6 @@ def test_evaluate_takes_the_packaged_evaluator_for_procedural_data_alone(tmp_pat
     asked = evaluate_motions(tmp_path / "data", evaluator=NAME, replications=1)
     assert PROCEDURAL in asked.notes
     assert asked.rows["data"]["r_precision_3"] == row["r_precision_3"]
-
-
-def test_commands_of_the_page_parse():
-    page = (CHECKOUT / "docs" / "pocket.md").read_text(encoding="utf-8")
-    found = [parse(arguments) for arguments in verbs_of(page)]
-    assert {type(verb).__name__ for verb in found} >= {"Sample", "Evaluate", "Ui", "Package", "PipelineVerb"}
 
 
 def test_missing_packaged_models_are_named(tmp_path, monkeypatch):
