@@ -255,9 +255,11 @@ def test_captions_may_contain_a_number_sign(plain, tmp_path):
 def test_kit_positions_in_metres_are_refused(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    np.save(source / "a.npy", kit_body(frames=30) / 640)
-    (source / "a.txt").write_text("a person stands\n")
-    with pytest.raises(DataError, match=r"a\.npy: legs of .* units. .* 640 units per metre"):
+    for name, split in (("a", "train"), ("b", "val"), ("c", "test")):
+        np.save(source / f"{name}.npy", kit_body(frames=30) / 640)
+        (source / f"{name}.txt").write_text("a person stands\n")
+        (source / f"{split}.txt").write_text(f"{name}\n")
+    with pytest.raises(DataError, match=r"a\.npy, .*c\.npy: legs of .* units: .* 640 units per metre"):
         prepare_joints(source, tmp_path / "out")
 
 
