@@ -21,6 +21,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
@@ -321,12 +322,16 @@ def show(rows: Sequence[Row], about: Row, console: Console) -> None:
     rates = ", ".join(f"{NAMES[name]} {about[f'TFLOP/s {name}']:.3g}" for name in ("no", "bf16"))
     console.print(f"{about['device']}, torch {about['torch']}, {about['size']}; matrix products, TFLOP/s: {rates}")
     table = Table()
-    for number, name in enumerate(("what", "on", "precision", "ms", *SHOWN)):
-        table.add_column(name, justify="right" if number > 2 else "left", no_wrap=number == 0)
+    shown = {name: key for name, key in SHOWN.items() if any(row.get(key) is not None for row in rows)}
+    for number, name in enumerate(("what", "on", "precision", "ms", *shown)):
+        table.add_column(name, justify="right" if number > 2 else "left")
     for row in rows:
-        cells = [_cell(row.get(key), key) for key in SHOWN.values()]
+        cells = [_cell(row.get(key), key) for key in shown.values()]
         ms = "not measured" if row["ms"] is None else _cell(row["ms"], "ms")
         table.add_row(row["what"], row["on"], NAMES[row.get("precision")], ms, *cells)
+    # A table that is wider than the screen would be printed with its figures cut off.
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, Measurement.get(console, wide, table).maximum)
     console.print(table)
     for row in rows:
         if row["ms"] is None:

@@ -107,6 +107,19 @@ def test_show_marks_missing_figures():
     text = console.export_text()
     assert "not measured" in text
     assert "z (bf16): not measured, it needs a GPU" in text
+    assert "host waits" not in text  # a column that no row has a figure for
+
+
+def test_show_cuts_no_figure_off_on_a_narrow_screen():
+    console = Console(record=True, width=60)
+    figures = {key: 12345.678 + number for number, key in enumerate(bench.SHOWN.values())}
+    rows = [
+        {"what": "AdaQF's step of a whole batch", "on": "32 × 128 frames", "precision": "bf16", "ms": 98765.4} | figures
+    ]
+    bench.show(rows, {"device": "d", "torch": "t", "size": "s", "TFLOP/s no": 1.0, "TFLOP/s bf16": 2.0}, console)
+    text = console.export_text()
+    assert "…" not in text
+    assert all(shown in text for shown in ("98,765", "12,347", "12,352", *bench.SHOWN))
 
 
 @pytest.mark.slow
