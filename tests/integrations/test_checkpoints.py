@@ -142,7 +142,9 @@ def test_a_strict_load_of_a_checkpoint_with_another_clip(seen, bare, monkeypatch
 
 def test_an_own_checkpoint_with_the_encoders_weights_loads_again():
     ours = generator(A, seen=True)
-    ours.load_state_dict(ours.state_dict(), strict=True)
+    found = ours.load_state_dict(ours.state_dict(), strict=True)
+    assert not found.missing_keys
+    assert not found.unexpected_keys
 
 
 def test_a_comprehension_loses_nothing_under_the_launcher(tmp_path):
