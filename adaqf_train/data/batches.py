@@ -30,6 +30,7 @@ from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.errors import DataError
 
 SECTIONS = 4  # at least, into which an epoch is divided for bucketing
+DRAWN = 128  # batches whose sizes the shapes are chosen for
 NOISE = 0  # stream of the diffusion's noise; objectives number further streams from 1
 _NOISE_KEY = 2**63  # apart from the seeds that other draws use
 
@@ -131,7 +132,7 @@ class StepBatches(Dataset):
         self.captions, self.diffusion = captions, diffusion or DiffusionConfig()
         self.process, self.processes, self.bucket = process, processes, bucket
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch that was asked for last
-        self.frame_sizes, self.token_sizes = self._sizes(shapes) if shapes is not None else ((), ())
+        self.shapes = self._shapes(shapes) if shapes is not None else []  # (frames, tokens), the smallest first
 
     def __getitem__(self, step: int) -> MotionBatch:
         share = self.batch_size // self.processes
@@ -171,18 +172,20 @@ class StepBatches(Dataset):
         # Rows are shuffled within a batch as well: processes divide them, and none should wait for the others.
         return np.concatenate([*rng.permuted(batches, axis=1), order[whole:]])
 
-    def _sizes(self, shapes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Frames and tokens that batches are padded to: those that pad the batches of the first epoch least."""
-        unit, steps = self.dataset.config.unit_frames, range(len(self.dataset) // self.batch_size)
-        samples = [[self._sample(step * self.batch_size + i) for i in range(self.batch_size)] for step in steps]
+    def _shapes(self, count: int) -> list[tuple[int, int]]:
+        """Frames and tokens that batches are padded to: at most `count` pairs, which pad the first batches least."""
+        unit = self.dataset.config.unit_frames
         longest = max(len(item.vectors) for item in self.dataset.items) // unit * unit
-        frames = [max(len(sample.vectors) for sample in batch) for batch in samples]
+        most = 0 if self.captions is None else int(self.captions.lengths.max())
+        batches = ([self._sample(step * self.batch_size + i) for i in range(self.batch_size)] for step in range(DRAWN))
+        return best_shapes([*map(self._needed, batches), (longest, most)], count)
+
+    def _needed(self, samples: Sequence[_Sample]) -> tuple[int, int]:
+        """Frames and tokens of the longest clip and caption; no tokens without a table of captions."""
+        frames = max(len(sample.vectors) for sample in samples)
         if self.captions is None:
-            return best_sizes([*frames, longest], shapes), ()
-        split = next(n for n in (3, 2, 1) if n * n <= shapes)
-        length = self.captions.lengths
-        tokens = [max(length[sample.caption_rows].max() for sample in batch) for batch in samples]
-        return best_sizes([*frames, longest], shapes // split), best_sizes([*tokens, int(length.max())], split)
+            return frames, 0
+        return frames, max(int(self.captions.lengths[sample.caption_rows].max()) for sample in samples)
 
     def _sample(self, index: int) -> _Sample:
         per_epoch = len(self.dataset) // self.batch_size
@@ -201,9 +204,9 @@ class StepBatches(Dataset):
         return _Sample(index, item.key, caption, vectors, timestep, keep_text, row, flipped)
 
     def _collate(self, samples: list[_Sample]) -> MotionBatch:
-        lengths = [len(sample.vectors) for sample in samples]
-        longest = max(lengths)
-        frames = next((size for size in self.frame_sizes if size >= longest), longest)
+        lengths, needed = [len(sample.vectors) for sample in samples], self._needed(samples)
+        fitting = (shape for shape in self.shapes if shape[0] >= needed[0] and shape[1] >= needed[1])
+        frames, tokens = next(fitting, needed)
         motion = torch.zeros(len(samples), frames, self.dataset.features)
         for row, (sample, length) in enumerate(zip(samples, lengths, strict=True)):
             self.dataset.normalise(sample.vectors, out=motion[row, :length].numpy())
@@ -219,35 +222,30 @@ class StepBatches(Dataset):
         )
         if self.captions is None:
             return batch
-        most = max(int(self.captions.lengths[sample.caption_rows].max()) for sample in samples)
         return replace(
             batch,
             caption=torch.tensor([sample.row for sample in samples]),
             flipped=torch.tensor([sample.flipped for sample in samples]),
-            tokens=next((size for size in self.token_sizes if size >= most), most),
+            tokens=tokens,
         )
 
 
-def best_sizes(needed: Sequence[int], count: int) -> tuple[int, ...]:
-    """At most `count` sizes, ascending, that cover all needed ones with the least to pad (by dynamic programming)."""
-    values, times = np.unique(np.asarray(needed), return_counts=True)
-    total, weighted = np.cumsum(times), np.cumsum(times * values)
+def best_shapes(needed: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """At most `count` shapes (frames, tokens) that cover all needed ones and pad little, the smallest first.
 
-    def padding(first: int, last: int) -> int:
-        """What is padded where values first..last are brought to the last of them."""
-        before = (total[first - 1], weighted[first - 1]) if first else (0, 0)
-        return values[last] * (total[last] - before[0]) - (weighted[last] - before[1])
-
-    best = {last: (padding(0, last), (int(values[last]),)) for last in range(len(values))}
-    for _ in range(count - 1):
-        best = {
-            last: min(
-                [best[last]]
-                + [(best[cut][0] + padding(cut + 1, last), (*best[cut][1], int(values[last]))) for cut in range(last)]
-            )
-            for last in best
-        }
-    return best[len(values) - 1][1]
+    The two shapes whose union pads least are merged until few enough are left. A token counts as much as a frame: the
+    text encoder takes about as long for one as denoiser and feedback take for the other.
+    """
+    shapes, times = np.unique(np.asarray(needed), axis=0, return_counts=True)
+    while len(shapes) > count:
+        union = np.maximum(shapes[:, None], shapes)  # (N, N, 2)
+        added = (union.sum(axis=-1) - shapes.sum(axis=-1)) * times  # [i, j]: by what that pads the batches of shape j
+        added = (added + added.T).astype(float)
+        np.fill_diagonal(added, np.inf)
+        first, second = np.unravel_index(added.argmin(), added.shape)
+        shapes[first], times[first] = union[first, second], times[first] + times[second]
+        shapes, times = np.delete(shapes, second, axis=0), np.delete(times, second)
+    return [(int(frames), int(tokens)) for frames, tokens in sorted(shapes.tolist(), key=sum)]
 
 
 def _ignore_sigterm(worker: int) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 
 from adaqf_train.config import DiffusionConfig
-from adaqf_train.data.batches import MotionBatch, StepBatches, best_sizes, crop, pad
+from adaqf_train.data.batches import MotionBatch, StepBatches, best_shapes, crop, pad
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.encoders.pocket_clip import train_tokenizer
 from adaqf_train.errors import DataError
@@ -189,17 +187,14 @@ def test_batches_have_few_sizes_that_pad_little(tiny_train):
         assert not b.mask[:, length:].any()
 
 
-def test_best_sizes_pad_least():
-    needed = [10, 10, 10, 20, 21, 22, 40]
-    assert best_sizes(needed, 1) == (40,)
-    assert best_sizes(needed, 2) == (22, 40)
-    assert best_sizes(needed, 3) == (10, 22, 40)
-    assert best_sizes(needed, 9) == (10, 20, 21, 22, 40)
-
-    def padding(sizes) -> int:
-        return sum(min(size for size in sizes if size >= value) - value for value in needed)
-
-    values = sorted(set(needed))
-    for count in (2, 3):
-        every = (c for c in itertools.combinations(values, count) if c[-1] == 40)
-        assert padding(best_sizes(needed, count)) == min(map(padding, every))
+def test_best_shapes_cover_and_pad_little():
+    frames = [(size, 0) for size in (10, 10, 10, 20, 21, 22, 40)]
+    assert best_shapes(frames, 1) == [(40, 0)]
+    assert best_shapes(frames, 2) == [(22, 0), (40, 0)]
+    assert best_shapes(frames, 3) == [(10, 0), (22, 0), (40, 0)]
+    assert best_shapes(frames, 9) == [(10, 0), (20, 0), (21, 0), (22, 0), (40, 0)]
+    # Long captions meet short clips and long ones: pairs pad less than a grid of as many sizes.
+    pairs = [(48, 12), (48, 40), (52, 14), (100, 12), (104, 40), (100, 14), (196, 12), (192, 14)]
+    chosen = best_shapes(pairs, 5)
+    assert chosen == [(52, 14), (48, 40), (100, 14), (104, 40), (196, 14)]
+    assert all(any(f >= frames and t >= tokens for f, t in chosen) for frames, tokens in pairs)
