@@ -4,10 +4,11 @@ python benchmarks/training.py
 python benchmarks/training.py --layers 1 --batch 8 --clips 200 --rounds 2    # a quick look
 
 AdaQF's step consists of the LoRA encoder's forward and backward pass, the denoiser, feedback by extractors of T2M's
-size, the optimiser and the moving average. Its batches are bucketed and padded to the recipe's shapes. The plain step is that of MDM's loop: a frozen encoder reads 77
-tokens, and a denoiser of the same size learns on 196 frames, conditioned on the pooled vector. Weights and motions are
-random, which does not change the work. Lengths and prompts are those of Bandai-Namco's clips and KIT-ML's captions if
-$ADACLIP_SHARED has them, otherwise those of procedural motions.
+size, the optimiser and the moving average. Its batches are bucketed and padded to the recipe's shapes. The plain step
+is that of MDM's loop: a frozen encoder reads 77 tokens, and a denoiser of the same size learns on 196 frames,
+conditioned on the pooled vector. Weights and motions are random, which does not change the work. Lengths and prompts
+are those of Bandai-Namco's clips and KIT-ML's captions if $ADACLIP_SHARED has them, otherwise those of procedural
+motions.
 """
 
 from __future__ import annotations
