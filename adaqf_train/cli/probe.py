@@ -11,11 +11,11 @@ from adaqf_train.errors import RunError
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeVerb(OfRun):
-    """Test whether the feedback's judge can be pleased without being met.
+    """Test whether a motion that the feedback's judge scores higher is also better.
 
-    A run's generator makes motions; one step along the gradient of the judge's cosine to their captions changes them;
-    the independent evaluator says whether they became better, and the jerk whether they shake. Exit code 3: the judge
-    does not pass.
+    A run's generator makes motions, and one step along the gradient of the judge's cosine to their captions changes
+    them. The independent evaluator measures whether they match their captions better, and jerk whether they shake.
+    Exit code 3: the judge does not pass.
     """
 
     arm: Literal["baseline", "adaqf"] = "baseline"  # Generator whose motions are changed.

@@ -205,12 +205,12 @@ def _archive(path: Path) -> Iterator[Stored]:
 
 
 def _dataset(folder: Path, notes: list[str]) -> Iterator[Stored]:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         split = MotionDataset(folder, "test", DataConfig())
         if split.skeleton is KIT:
             split = MotionDataset(folder, "test", DataConfig(min_frames=24))  # KIT-ML's clips are shorter
-    notes += dict.fromkeys(str(warning.message).rstrip(".") for warning in told)
+    notes += dict.fromkeys(str(warning.message).rstrip(".") for warning in caught)
     notes.append(f"{folder.resolve().name}: the test split of a data set, with the first caption of each item")
     for item in split.items:
         yield Stored(f"{folder}: {item.key}", item.key, item.captions[0], item.vectors)

@@ -1,5 +1,5 @@
 """Text-to-motion generators: a package for each family, and around them what the families share.
 
 Every family has the same layout: `config` (its settings), `networks`, `generator` (sampling), `objective` (training)
-and `family`, whose `FAMILY` tells `registry` about it. `base.MotionGenerator` is the public face of all of them.
+and `family`, whose `FAMILY` is listed in `registry`. `base.MotionGenerator` is the public face of all of them.
 """

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class StopSignal:
-    """While it is entered, SIGTERM is noted instead of ending the process; `received` tells.
+    """While it is entered, SIGTERM is noted instead of ending the process; `received` is then true.
 
-    Launchers forward no signals, so it is the training processes themselves that must be told. Outside of the main
+    Launchers forward no signals, so the training processes themselves must receive the signal. Outside of the main
     thread, where Python can set no handler, nothing is ever received.
     """
 
@@ -34,7 +34,7 @@ class StopSignal:
             signal.signal(signal.SIGTERM, self._before)
 
     def agreed(self, accelerator: Accelerator, *, meeting: bool) -> bool:
-        """Whether to stop after this step. Several processes ask each other at a meeting, and only there do they stop.
+        """Whether to stop after this step. Several processes exchange this at a meeting, and stop only there.
 
         meeting: the same on all of them.
         """
@@ -42,8 +42,8 @@ class StopSignal:
             return self.received and accelerator.num_processes == 1
         import torch
 
-        told = torch.tensor(float(self.received), device=accelerator.device)
-        return bool(accelerator.reduce(told, reduction="sum") > 0)
+        stop = torch.tensor(float(self.received), device=accelerator.device)
+        return bool(accelerator.reduce(stop, reduction="sum") > 0)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = True

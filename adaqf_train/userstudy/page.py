@@ -67,7 +67,7 @@ def write_user_study(
 ) -> Path:
     """Write the page and, beside it, its key; return the key's path.
 
-    The ids in the page are random, so that nobody can compute the model of a take. Questions and takes are stored in
+    The ids in the page are random, so that the model of a take cannot be computed. Questions and takes are stored in
     the order of their ids; the page shows them to each participant in another order. checks: number of additional
     questions, on sentences drawn by the seed, in which one body is upside down. Participants who do not rank it last
     fail the attention check. UserStudyError if the questions do not fit together, or if the key exists already and may
