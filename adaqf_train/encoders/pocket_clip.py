@@ -168,7 +168,7 @@ def fit_towers(
 def fit_pose_probe(
     accelerator: Accelerator, dataset: MotionDataset, encoder: AdaCLIP, config: PocketClipConfig, place: Place
 ) -> StillPoseClip:
-    """Train a pose tower for a copy of an encoder that stays as it is: it measures what the encoder's vectors say about poses."""
+    """Train a pose tower for a frozen copy of an encoder, which measures what its vectors say about poses."""
     frozen = FrozenText(encoder)
     torch.manual_seed(seeding.mix(config.seed))
     config = replace(config, projection=encoder.projection_size)

@@ -1,4 +1,4 @@
-"""Whether a judge can be pleased without being met: the test of a feedback before any generator is trained with it."""
+"""Whether a motion that a judge scores higher is also better: a test of a feedback before training with it."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ class Report:
             yield f"R-precision above the ground truth's ({', '.join(above)}) is suspect, not a success."
 
     def _gaps(self) -> Iterator[str]:
-        """Yield how much more the feedback's extractors are pleased than each evaluator, relative to real motions."""
+        """Yield the excess of R@3 by the feedback's extractors over each evaluator's, relative to real motions."""
         truth, models = self.rows["gt"], {n: row for n, row in self.rows.items() if n not in YARDSTICKS}
         for prefix, judges in JUDGES.items():
             precision = f"{prefix}r_precision_3"
