@@ -27,11 +27,8 @@ from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.folder import CARD, GENERATOR, save_packaged
 from adaqf_train.judges import store
 from adaqf_train.runs.layout import ADAQF, read_config
-from adaqf_train.runs.publish import figures, finished
+from adaqf_train.runs.publish import LICENCE, NO_TERMS, PROCEDURAL, figures, finished
 
-LICENCE = "apache-2.0"
-DATA = "procedural-motions"
-TERMS = "The training motions are procedural: no third party's terms apply to them."
 # Figures of the card: those that a viewer of the motions notices, and what they should be beside real motions'.
 SHOWN = ("fid", "r_precision_3", "mm_dist", "skating", "slide_mm", "jitter_mm", "jerk", "bone_change")
 PROMPTS = ("a person walks forward", "a person waves twice with the left hand", "a person turns right", "a person sits")
@@ -129,7 +126,7 @@ def _details(config: RunConfig, report: Mapping, generator: MotionGenerator) -> 
             f"{config.training.batch}, seed {config.training.seed}.",
         ]
     )
-    return CardDetails(LICENCE, (DATA,), metrics, more, TERMS)
+    return CardDetails(LICENCE, (PROCEDURAL,), metrics, more, NO_TERMS)
 
 
 def _cell(row: Mapping[str, Figure], name: str) -> str:

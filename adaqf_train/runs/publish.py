@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
+from adaclip.files import read_json
 from adaclip.integrity import read_sealed, sha256_of
 from adaqf_train.artefacts import CONFIG
-from adaqf_train.config import RunConfig
+from adaqf_train.config import POCKET_BASE, RunConfig
+from adaqf_train.data.layout import ORIGIN
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.columns import COLUMNS, Figure
 from adaqf_train.evaluation.report import MARKDOWN
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.runs.layout import ADAQF, RunLayout, read_config
 
-DATA = {"humanml3d": "HumanML3D", "kit": "KIT-ML", "demo": "procedural-motions"}
+PROCEDURAL = "procedural-motions"
+DATA = {"humanml3d": "HumanML3D", "kit": "KIT-ML"}
+NO_TERMS = "The training motions are procedural: no third party's terms apply to them."
+LICENCE = "apache-2.0"  # of this project, and of what it makes from its own data and its own base
 TERMS = (
     "HumanML3D is made of AMASS and HumanAct12: AMASS's licence allows non-commercial scientific research only. KIT-ML "
     "is under the terms of the KIT Whole-Body Human Motion Database, Bandai Namco's motion data under CC BY-NC 4.0. "
@@ -52,9 +57,11 @@ def publishable(folder: Path, licence: str | None = None, data: Sequence[str] = 
         details = _details(folder, licence, data)
         return Publishable(AdaCLIP.from_pretrained(run.adaclip), details, run.adaclip, run.hub)
     generator = MotionGenerator.from_pretrained(folder)
-    known = generator.encoder.details
+    known, whole = generator.encoder.details, folder.resolve()
     details = CardDetails(licence or known.license, tuple(data) or known.datasets, known.metrics, terms=TERMS)
-    whole = folder.resolve()
+    if not data and _is_procedural(whole.parent, known.datasets):
+        licence = details.license or (LICENCE if RunLayout(whole.parent).pocket_clip.is_dir() else None)
+        details = replace(details, license=licence, datasets=(PROCEDURAL,), terms=NO_TERMS)
     return Publishable(generator, details, folder, whole.with_name(f"{whole.name}-hub"))
 
 
@@ -95,8 +102,10 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
     if recipe != config.recipe:
         raise RunError(f"{run.report}: of the recipe {recipe}, this run's is {config.recipe}. {again}")
     names = tuple(data) or ((DATA[recipe],) if recipe in DATA else ())
-    procedural = recipe == "demo" and not data
-    terms = "The training motions are procedural: no third party's terms apply to them." if procedural else TERMS
+    terms = TERMS
+    if not data and _is_procedural(folder):
+        names, terms = (PROCEDURAL,), NO_TERMS
+        licence = licence or (LICENCE if config.encoder.base == POCKET_BASE else None)
     lines = run.report_text.read_text(encoding="utf-8").replace("# Report", "## Results", 1).splitlines()
     report = "\n".join(line for line in lines if not line.startswith("![")).strip()  # figures are not uploaded
     more = (
@@ -105,6 +114,17 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
         f"```json\n{json.dumps(_without_folders(manifest), indent=1, sort_keys=True)}\n```\n\n</details>"
     )
     return CardDetails(licence, names, metrics, more, terms)
+
+
+def _is_procedural(run: Path, recorded: Sequence[str] = ()) -> bool:
+    """Whether a run's data are procedural, by their origin; without the run or its data, by what is recorded."""
+    if not RunLayout(run).config.is_file():
+        return tuple(recorded) == (PROCEDURAL,)
+    config, data = read_config(run)
+    if not data.is_dir():
+        return config.recipe == "demo"
+    origin = data / ORIGIN
+    return origin.is_file() and "synthetic" in read_json(origin)
 
 
 def _without_folders(content: object) -> object:

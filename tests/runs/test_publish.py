@@ -77,6 +77,28 @@ def test_push_dry_run_writes_the_folder_and_pushes_nothing(run, online, monkeypa
     assert pushed == looked_at
 
 
+@pytest.mark.parametrize("source", ["", "adaqf"], ids=["adapter", "generator"])
+@pytest.mark.parametrize(
+    ("origin", "options", "says", "leaves_out"),
+    [
+        ({"synthetic": {"clips": 80, "seed": 5}}, (), 'license: "apache-2.0"', "AMASS"),
+        ({"synthetic": {"clips": 80, "seed": 5}}, ("--data-licence", "cc-by-4.0"), 'license: "cc-by-4.0"', "AMASS"),
+        ({"synthetic": {"clips": 80, "seed": 5}}, ("--trained-on", "my-motions"), "AMASS", "procedural:"),
+        ({"merged": {"a": "A", "b": "B"}}, (), "AMASS", "apache-2.0"),
+    ],
+)
+def test_push_states_the_terms_of_the_data(run, source, origin, options, says, leaves_out):
+    """The recipe does not say what the data were: every recipe trains on procedural motions, too."""
+    settings = run / "run.json"
+    write_sealed(settings, read_sealed(settings, "") | {"data": "data"})
+    (run / "data").mkdir()
+    (run / "data" / "origin.json").write_text(json.dumps(origin))
+    assert main(["push", str(run / source), REPO, "--dry-run", *options]) == 0
+    card = (run / (f"{source}-hub" if source else "hub") / "README.md").read_text()
+    assert says in card
+    assert leaves_out not in card
+
+
 def test_push_refuses_an_unfinished_run(run, online, capsys):
     report = run / "report.json"
     without = read_sealed(report, "")
