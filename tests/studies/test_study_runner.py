@@ -14,7 +14,7 @@ from filelock import FileLock
 from adaclip.integrity import read_sealed, write_sealed
 from adaqf_train.cli import main
 from adaqf_train.data.prepare.procedural import prepare_procedural
-from adaqf_train.studies.definitions import FROZEN
+from adaqf_train.studies.arms import FROZEN
 from tests.helpers import settings_of
 
 ARMS = ("baseline", "full")

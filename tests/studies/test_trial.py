@@ -47,7 +47,8 @@ def test_setup_refuses_factors_of_zero():
         setup("pocket", "feedback.text=0").trial("procedural", IMPROVED["heavier"], 0)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+# The demo's recipe has pooled text, physics and an aligned start already, which are arms of the studies.
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "demo"])
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_setup_gives_every_arm_its_own_trial(study, recipe, monkeypatch):
     monkeypatch.setattr(trial, "hash_of_base", lambda folder: "0" * 64)
