@@ -45,8 +45,9 @@ def test_recipe_humanml3d_is_the_papers_setting():
     assert config.encoder.base == "openai/clip-vit-base-patch32"
 
 
-def test_baseline_differs_in_two_groups_only():
-    config = recipes.load("demo")
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_baseline_differs_in_feedback_encoder_and_alignment_only(recipe):
+    config = recipes.load(recipe)
     a, b = asdict(config), asdict(config.baseline())
     changed = {
         f"{group}.{name}"
@@ -55,7 +56,9 @@ def test_baseline_differs_in_two_groups_only():
         for name in values
         if values[name] != b[group][name]
     }
-    assert changed == {"feedback.motion", "feedback.text", "encoder.tuning"}
+    aligned = {name for name in changed if name.startswith("alignment.")}
+    assert bool(aligned) == (config.alignment.steps > 0)
+    assert changed - aligned == {"feedback.motion", "feedback.text", "encoder.tuning"}
 
 
 def test_override_applies_all_settings_in_order():
