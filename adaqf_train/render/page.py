@@ -38,9 +38,9 @@ def write_page(
 
     scenes: captions with the motions to compare on each; the page escapes all text. fps: of every take. summary: rows
     of a small table at the top, whose keys are the names of the columns, in order. more: further tables by title, below
-    it. picture: an SVG file to show beside them, inlined. grid: place the scenes side by side,
-    which suits scenes of one take, instead of one below the other. ValueError names the scene of a take that cannot be
-    shown.
+    it and folded, so that the motions come first. picture: an SVG file to show beside them, inlined. grid: place the
+    scenes side by side, which suits scenes of one take, instead of one below the other. ValueError names the scene of a
+    take that cannot be shown.
     """
     if not math.isfinite(fps) or fps <= 0:
         raise ValueError(f"fps is {fps}: expected the frames per second of the joints, such as 20.")
@@ -52,7 +52,8 @@ def write_page(
     text = document(
         "page.html",
         title=title,
-        tables={title: rows for title, rows in {"Summary": summary, **(more or {})}.items() if rows},
+        summary=summary,
+        more={title: rows for title, rows in (more or {}).items() if rows},
         picture=Markup("") if picture is None else svg_of(picture),
         layout="grid" if grid else "column",
         scenes=shown,

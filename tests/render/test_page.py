@@ -203,6 +203,15 @@ def test_page_shows_figures_of_every_take(tmp_path: Path) -> None:
     assert figures(walk(frames=1), fps=20) == {"length": "0.1 s"}  # one frame: it has no path
 
 
+def test_page_folds_further_tables_so_that_motions_come_first(tmp_path: Path) -> None:
+    more = {"Curve": [{"model": "AdaQF", "FID": "1"}], "Empty": []}
+    path = write_page(
+        tmp_path / "page.html", scenes(), title="Walks", fps=20, summary=[{"model": "AdaQF", "FID": "2"}], more=more
+    )
+    before, _, folded = path.read_text().partition('<details class="figures"><summary>Curve</summary>')
+    assert before.count("<table>") == folded.partition("</details>")[0].count("<table>") == 1
+
+
 def test_page_summary_row_may_lack_a_column(tmp_path: Path) -> None:
     rows = [{"method": "ground truth", "FID": "0.0"}, {"method": "AdaQF", "R-precision": "0.7"}]
     path = write_page(tmp_path / "page.html", scenes(), title="Walks", fps=20, summary=rows)
