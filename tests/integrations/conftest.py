@@ -11,13 +11,28 @@ from adaclip import AdaCLIP, exports
 from tests.adaclip.openai_reference import adapted, real_tokenizer, scramble, text_config
 from tests.integrations import table
 
+_results = table.Results()
 
-def pytest_runtest_logreport(report):
-    """Enters in the table's file what a test against a real checkout claims, if $ADACLIP_RECORD is set."""
-    if os.environ.get("ADACLIP_RECORD") and report.when == "call" and not report.skipped:
-        for name, claim in report.user_properties:
-            if name == table.CLAIM:
-                table.enter(claim, report.passed)
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shows(*claims): entries of the table on the integrations' page")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    table.attach(items, complete=not any("::" in argument for argument in config.args))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, value in report.user_properties:
+        if name == table.CLAIM:
+            _results.add(*value, report.when, report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Enter what the tests showed in the table's file, if $ADACLIP_RECORD is set."""
+    if os.environ.get("ADACLIP_RECORD") and not hasattr(session.config, "workerinput"):
+        _results.enter()
 
 
 @pytest.fixture(scope="session")

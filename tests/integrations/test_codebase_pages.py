@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from adaclip_integrations import fingerprint, frozen, selection
@@ -77,16 +78,39 @@ def test_the_table_is_what_the_tests_recorded():
     assert table.in_page(PAGES["README"]) == table.render()
 
 
-def test_results_enter_the_table_and_failures_leave_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "_failed", set())
-    path = tmp_path / "tested.json"
-    claims = {"mdm: launcher": True, "mdm: trained by edit": True, "mdm: sampled by edit": True}
-    claims |= {"mdm: sampled by launcher": True, "salad: record and guard": True}
-    for claim, passed in claims.items():
-        table.enter(claim, passed, path)
+def test_results_enter_the_table_when_all_tests_of_a_claim_passed(tmp_path):
+    path, results = tmp_path / "tested.json", table.Results()
+    for claim in ("mdm: launcher", "mdm: trained by edit", "mdm: sampled by edit", "mdm: sampled by launcher"):
+        results.add(claim, 1, "call", "passed")
+    for outcome in ("passed", "passed", "skipped"):  # of three tests
+        results.add("salad: record and guard", 3, "call", outcome)
+    results.add("salad: edit", 0, "call", "passed")  # of an unknown number
+    results.enter(path)
     columns = json.loads(path.read_text())["mdm"]
     cells = [table.cell(columns, column) for column in ("launcher", "trained", "sampled", "edit")]
     assert cells == ["yes", "by edit", "yes", "–"]
-    for passed in (False, True):  # one of several tests failed: the others' success does not count
-        table.enter("salad: record and guard", passed, path)
-        assert json.loads(path.read_text())["salad"] == []
+    assert json.loads(path.read_text())["salad"] == []
+    results.add("salad: record and guard", 3, "call", "passed")
+    results.enter(path)
+    assert json.loads(path.read_text())["salad"] == ["record and guard"]
+    later = table.Results()  # a failure removes a claim, also one before the test itself
+    for phase, outcome in (("setup", "failed"), ("call", "passed")):
+        later.add("salad: record and guard", 2, phase, outcome)
+    later.enter(path)
+    assert json.loads(path.read_text())["salad"] == []
+
+
+def test_claims_are_counted_over_all_tests_that_carry_them():
+    marks = pytest.mark.shows("{name}: edit", "{name}: {column}"), pytest.mark.shows("{name}: edit")
+
+    def item(mark, **parameters):
+        found = SimpleNamespace(user_properties=[], iter_markers=lambda _: [mark.mark])
+        found.callspec = SimpleNamespace(params=parameters)
+        return found
+
+    items = [item(marks[0], name="mdm", column="trained"), item(marks[1], name="mdm"), SimpleNamespace()]
+    table.attach(items, complete=True)
+    assert items[0].user_properties == [(table.CLAIM, ("mdm: edit", 2)), (table.CLAIM, ("mdm: trained", 1))]
+    items[1].user_properties.clear()
+    table.attach(items[:2], complete=False)
+    assert items[1].user_properties == [(table.CLAIM, ("mdm: edit", 0))]

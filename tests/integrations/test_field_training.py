@@ -149,10 +149,10 @@ def keep_a_best(root: Path) -> None:
             shutil.copy(trained, best)
 
 
+@pytest.mark.shows("{codebase}: {column} by {way}")
 @pytest.mark.parametrize(("codebase", "way", "column"), STEPS)
-def test_every_command_ends_well_and_reads_adaclip(codebase, way, column, place, record_property):
+def test_every_command_ends_well_and_reads_adaclip(codebase, way, column, place):
     checkout_of(codebase)
-    record_property(table.CLAIM, f"{codebase}: {column} by {way}")
     there = place(codebase)
     if there.way != way:
         there.reach(way)

@@ -15,7 +15,6 @@ from adaclip_integrations.codebases import TABLE
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations import table
 from tests.integrations.field import LAUNCHER, checkout_of, copy_of, run
 from tests.integrations.probe import PROMPTS
 
@@ -45,13 +44,10 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).abs().max())
 
 
+@pytest.mark.shows("{name}: launcher", "{name}: edit", "{name}: record and guard")
 @pytest.mark.parametrize("name", TABLE)
-def test_their_own_code_reads_adaclip_and_its_checkpoints_are_guarded(
-    name, request, expected, tmp_path, record_property
-):
+def test_their_own_code_reads_adaclip_and_its_checkpoints_are_guarded(name, request, expected, tmp_path):
     checkout_of(name)
-    for column in ("launcher", "edit", "record and guard"):
-        record_property(table.CLAIM, f"{name}: {column}")
     models = request.getfixturevalue("models")
     root = copy_of(name, tmp_path / "checkout")
     first, second = tmp_path / "first.pt", tmp_path / "second.pt"

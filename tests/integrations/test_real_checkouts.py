@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from adaclip import AdaCLIP
-from tests.integrations import table
 from tests.integrations.field import LAUNCHER, VARIABLES, checkout_of, copy_of, run
 from tests.integrations.probe import LONG, PROMPTS
 
@@ -103,10 +102,9 @@ def test_the_checkout_is_recognised_and_comes_back_clean(codebase, tmp_path):
 
 
 @codebases
-@pytest.mark.parametrize("way", WAYS)
-def test_the_generator_reads_adaclips_own_vectors(codebase, way, probed, expected, record_property):
-    column = {"patch": "edit", "launch": "launcher", "swap": "in Python"}[way]
-    record_property(table.CLAIM, f"{codebase}: {column}")
+@pytest.mark.shows("{codebase}: {column}")
+@pytest.mark.parametrize(("way", "column"), zip(WAYS, ("edit", "launcher", "in Python"), strict=True))
+def test_the_generator_reads_adaclips_own_vectors(codebase, way, column, probed, expected):
     for found in probed(codebase, way):
         assert difference(found["vectors"], expected(codebase, "adapter")) < 1e-5
         assert difference(found["vectors"], expected(codebase, "other")) > 1e-3
@@ -151,12 +149,12 @@ def test_training_leaves_the_encoder_alone_and_out_of_checkpoints(codebase, way,
 
 
 @codebases
+@pytest.mark.shows("{codebase}: record and guard")
 @pytest.mark.parametrize(
     ("running", "trained"),
     [("patch", "patch"), ("patch", "launch"), ("patch", "vanilla"), ("vanilla", "patch"), ("other", "patch")],
 )
-def test_checkpoints_load_under_their_own_encoder_only(codebase, running, trained, probed, record_property):
-    record_property(table.CLAIM, f"{codebase}: record and guard")
+def test_checkpoints_load_under_their_own_encoder_only(codebase, running, trained, probed):
     same = {running, trained} <= set(WAYS)
     for found in probed(codebase, running, trained):
         if same:
