@@ -78,6 +78,8 @@ class Transformer(nn.Module):
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
+        self.width: int = blocks[0].ln_1.normalized_shape[0]
+        self.layers: int = len(blocks)
         self.resblocks = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:

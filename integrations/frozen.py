@@ -42,6 +42,7 @@ class FrozenEncoder(nn.Module):
     """A copy of an encoder with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names."""
 
     _replica = False  # made by DataParallel, for a thread of its own
+    visual: None  # there is no vision tower; code that deletes it to save memory can do so
 
     def __init__(self, adaclip: AdaCLIP, *sizes: object, **settings: object) -> None:
         if not isinstance(adaclip, AdaCLIP) or sizes or settings:
@@ -53,6 +54,7 @@ class FrozenEncoder(nn.Module):
         check_end_token(adaclip)
         merged = adaclip.merged().requires_grad_(False)
         self._hidden = {"model": merged, "pooling": adaclip.pooling}  # in a dict, where torch does not look for modules
+        self.visual = None
         self.tokenizer = adaclip.tokenizer
         self.tokenize = PromptIds(adaclip.tokenizer)
         self.record = fingerprint.of(adaclip)

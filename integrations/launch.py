@@ -115,6 +115,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error("no script. Give its path, or a module after -m")
     if options.weights is None and not (options.compat or options.cpu):
         parser.error("give --weights ADAPTER, or --compat to run the script with its own encoder")
+    if options.weights == selection.VANILLA:
+        parser.error("to run the script with its own encoder, leave --weights out and give --compat")
     if options.weights is None and (options.seam or options.base or options.keep or options.aliases):
         parser.error("--seam, --base, --keep and --as need --weights ADAPTER")
     return options

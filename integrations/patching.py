@@ -75,19 +75,20 @@ class Patch:
         return _write(root, {file: (found[file].content, content) for file, content in wanted.items()})
 
     def revert(self, root: str | Path) -> list[str]:
-        """Restore every line that `apply` replaced, and return the files that changed.
+        """Restore every line that `apply` replaced, also in files that were renamed or copied afterwards.
 
-        Raises SeamError, after everything else was restored, if a line without its mark still uses AdaCLIP.
+        Returns the files that changed. Raises SeamError, after everything else was restored, if a line of the edited
+        files without its mark still uses AdaCLIP.
         """
         root = Path(root)
+        own = [edit.file for edit in self.edits if (root / edit.file).is_file()]
         wanted = {}
-        for file in dict.fromkeys(edit.file for edit in self.edits):
-            if (root / file).is_file():
-                content = (root / file).read_bytes()
-                wanted[file] = (content, _restored(content))
+        for file in dict.fromkeys([*own, *residues.marked(root, MARK.strip().encode())]):
+            content = (root / file).read_bytes()
+            wanted[file] = (content, _restored(content))
         changed = _write(root, wanted)
-        for file, (_, content) in wanted.items():
-            _refuse_unmarked(root / file, content)
+        for file in dict.fromkeys(own):
+            _refuse_unmarked(root / file, wanted[file][1])
         return changed
 
     def _read(self, root: Path) -> dict[str, Patched]:

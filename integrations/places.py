@@ -33,34 +33,47 @@ LIBRARIES = frozenset(
         "transformers",
     ]
 )
+COMMAND = "adaclip-run"
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 ADAPTERS = ("adaclip", "peft")  # they load the base, and add the adapter themselves
 # Networks that judge motions are trained on their own CLIP; another encoder would change all figures.
-EVALUATOR = re.compile(r"evaluator|eval_?(?:model|net|wrapper)|metric|clip_?score", re.IGNORECASE)
+EVALUATOR = re.compile(
+    r"evaluator|eval_?(?:model|net|wrapper)|metric|clip_?score|scorer|judge|r_?precision", re.IGNORECASE
+)
 
 served: list[str] = []  # places of this process that got AdaCLIP
-_reported: set[str] = set()
+kept: set[str] = set()  # patterns of `--keep` that a place had
+_reported: set[object] = set()
 
 
 @contextmanager
 def own() -> Iterator[None]:
     """Start with no places, and restore those there were."""
-    before = served[:], set(_reported)
+    before = served[:], set(kept), set(_reported)
     served.clear()
+    kept.clear()
     _reported.clear()
     try:
         yield
     finally:
         served[:] = before[0]
-        _reported.clear()
-        _reported.update(before[1])
+        for found, content in ((kept, before[1]), (_reported, before[2])):
+            found.clear()
+            found.update(content)
 
 
-def caller() -> FrameType:
-    """Return the frame of the program's code that makes the present call."""
+def caller(beyond: tuple[str, ...] = ()) -> FrameType:
+    """Return the frame of the program's code that makes the present call; `beyond`: further packages between."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and package_of(frame) in LIBRARIES:
+    while frame.f_back is not None and (package_of(frame) in LIBRARIES or package_of(frame) in beyond):
         frame = frame.f_back
     return frame
+
+
+def is_of_program(frame: FrameType) -> bool:
+    """Tell whether a frame belongs to the program itself, not to an installed package or to Python's own library."""
+    file = frame.f_code.co_filename
+    return not ("site-packages" in file or file.startswith(("<", _STANDARD_LIBRARY)))
 
 
 def package_of(frame: FrameType) -> str:
@@ -80,25 +93,41 @@ def file_of(frame: FrameType) -> str:
 def is_evaluator(frame: FrameType) -> bool:
     """Tell whether a frame belongs to an evaluation network, by the names of its file, class and function.
 
-    A script that is run is none: evaluation scripts build the generator, which needs its own encoder.
+    A script that is run is none: evaluation scripts build the generator, which needs its own encoder. A function that
+    helps a class of the program belongs to that class.
     """
+    helped = _helped(frame)
+    if helped is not None and EVALUATOR.search(helped.rpartition(".")[0]):
+        return True
     name = frame.f_globals.get("__name__", "")
     if name in ("__main__", "__mp_main__"):
         return bool(EVALUATOR.search(frame.f_code.co_qualname))
     return bool(EVALUATOR.search(Path(frame.f_code.co_filename).stem) or EVALUATOR.search(frame.f_code.co_qualname))
 
 
+def _helped(frame: FrameType) -> str | None:
+    """Return the qualified name of the method that calls a plain function, through further plain functions."""
+    found: FrameType | None = frame
+    while found is not None and (package_of(found) in LIBRARIES or "." not in found.f_code.co_qualname):
+        if found.f_code.co_qualname == "<module>":
+            return None
+        found = found.f_back
+    return found.f_code.co_qualname if found is not None else None
+
+
 def keeps(frame: FrameType, patterns: tuple[str, ...]) -> bool:
     """Tell whether a place keeps its own CLIP: an evaluator's, or one in a file that a pattern names."""
     file = file_of(frame)
-    named = any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(file, f"*/{pattern}") for pattern in patterns)
-    return named or is_evaluator(frame)
+    named = {name for name in patterns if fnmatch.fnmatch(file, name) or fnmatch.fnmatch(file, f"*/{name}")}
+    kept.update(named)
+    return bool(named) or is_evaluator(frame)
 
 
-def serve(call: str, by: str, frame: FrameType | None = None) -> None:
-    """Note, and report once, that a call got AdaCLIP. `frame` None: the present caller."""
+def serve(call: str, by: str, frame: FrameType | None = None, *, encodes: bool = True) -> None:
+    """Note, and report once, that a call got AdaCLIP. `frame` None: the present caller; a tokenizer does not encode."""
     where = location(caller() if frame is None else frame)
-    served.append(where)
+    if encodes:
+        served.append(where)
     say(f"{call} is served by AdaCLIP {by}, in {where}")
 
 
@@ -113,8 +142,9 @@ def location(frame: FrameType) -> str:
     return f"{file_of(frame)}:{frame.f_lineno}"
 
 
-def say(message: str) -> None:
-    """Print a line on stderr, once in a process."""
-    if message not in _reported:
-        _reported.add(message)
-        print(f"adaclip-run: {message}", file=sys.stderr, flush=True)
+def say(message: str, once: object = None) -> None:
+    """Print a line on stderr, once in a process for the same message, or for the same `once`."""
+    key = message if once is None else once
+    if key not in _reported:
+        _reported.add(key)
+        print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)

@@ -5,33 +5,27 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
-from adaclip_integrations import IntegrationError, checkpoints, fingerprint, patches, places, towers
+from adaclip_integrations import IntegrationError, checkpoints, fingerprint, patches, places, towers, unreached
 from adaclip_integrations.clip_package import ClipPackage
 from adaclip_integrations.compat import move_cache
 from adaclip_integrations.frozen import FrozenEncoder
 from adaclip_integrations.names import Published, named, takes_place_of
+from adaclip_integrations.places import COMMAND
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from adaclip.model import AdaCLIP
 from adaclip.towers import CLIP
 
-COMMAND = "adaclip-run"
 # Classes of transformers whose `from_pretrained` is replaced; they cover the models and tokenizers of all families.
 CLASSES = ("AutoModel", "AutoModelForTextEncoding", "AutoTokenizer", "PreTrainedModel", "PreTrainedTokenizerBase")
 # Options of `from_pretrained` that name a part or a version of the script's own model.
 _OF_THEIR_MODEL = ("subfolder", "revision", "variant", "use_safetensors", "from_tf", "from_flax", "force_download")
-# Files with text features that another encoder computed in advance, such as ReMoDiffuse's `clip_feats/*.npy`.
-_TEXT_FEATURES = re.compile(
-    r"(?:clip|text|t5|bert|caption|prompt)s?_?(?:feat(?:ure)?|embed(?:ding)?|emb|vec(?:tor)?)s?", re.IGNORECASE
-)
 
 
 class NotServedError(IntegrationError, RuntimeError):
@@ -51,6 +45,7 @@ class Replacement:
     ) -> None:
         self._adaclip, self.weights, self.undo, self.keep, self.aliases = adaclip, weights, undo, keep, aliases
         self._warned = False
+        self._loaded: set[str] = set()  # aliases that the program loaded
         self.inside = False  # a call of `from_pretrained` that another one makes
 
     @functools.cached_property
@@ -88,13 +83,14 @@ class Replacement:
         temporary = self.undo.enter_context(tempfile.TemporaryDirectory(prefix="adaclip-run-"))
         return str(to_hf(self.adaclip, Path(temporary) / "model"))
 
-    def serves(self, call: str, name: object, sizes: tuple[int, int] | None = None) -> bool:
+    def serves(self, call: str, name: object, sizes: tuple[int, int] | None = None, *, encodes: bool = True) -> bool:
         """Tell whether the caller's CLIP is replaced, and report it; raise NotServedError if it is an unknown one.
 
         Args:
             call: The caller's call, for messages.
             name: The name or path that the caller loads.
             sizes: Instead of a name, the hidden and the pooled width that the caller's weights have.
+            encodes: The caller loads an encoder, not only its tokenizer.
         """
         frame = places.caller()
         if places.keeps(frame, self.keep):
@@ -104,8 +100,9 @@ class Replacement:
         known = self.stands_for is not None and self.stands_for.is_named(name)
         fits = ours == sizes if sizes else known or self.is_alias(name)
         if fits:
-            places.serve(call, f"{self.weights} (base {self.adaclip.base})", frame)
-            checkpoints.declare(self.record)
+            places.serve(call, f"{self.weights} (base {self.adaclip.base})", frame, encodes=encodes)
+            if encodes:
+                checkpoints.declare(self.record)
             return True
         model = self.stands_for
         served = (model.openai or model.hf) if model else "no published CLIP"
@@ -113,7 +110,7 @@ class Replacement:
         raise NotServedError(
             f"{call} in {places.location(frame)} is not replaced: {COMMAND} serves {served} with "
             f"{self.weights} ({widths}). Use an adapter that was made for that model, or "
-            f"--keep {places.file_of(frame)} if this CLIP is to stay."
+            f"--keep {places.file_of(frame)} if this encoder is to stay."
         )
 
     def refuse(self, call: str) -> None:
@@ -132,13 +129,25 @@ class Replacement:
 
     def is_alias(self, name: object) -> bool:
         """Tell whether `name` is one that the user gave."""
-        return isinstance(name, str | os.PathLike) and os.path.normpath(name) in map(os.path.normpath, self.aliases)
+        if not isinstance(name, str | os.PathLike):
+            return False
+        found = {alias for alias in self.aliases if os.path.normpath(alias) == os.path.normpath(name)}
+        self._loaded |= found
+        return bool(found)
+
+    def is_of_family(self, model: nn.Module) -> bool:
+        """Tell whether a model reads text as the adapter's base does, so that it would be the program's encoder."""
+        if self.adaclip.tower is CLIP:
+            return towers.is_foreign(model, self.vocabulary)
+        kind = getattr(getattr(model, "config", None), "model_type", None)
+        return kind == self.adaclip.text_model.config.model_type or towers.is_foreign(model)
 
     def redirect(self, name: object, cls: type) -> object:
         """Return the folder to load from if `name` is the replaced CLIP's, otherwise `name`."""
         ours = self.stands_for is not None and self.stands_for.is_named(name)
         known = ours or named(name) is not None or self.is_alias(name)
-        if not known or not self.serves(f"{cls.__name__}.from_pretrained({str(name)!r})", name):
+        encodes = "Tokenizer" not in cls.__name__
+        if not known or not self.serves(f"{cls.__name__}.from_pretrained({str(name)!r})", name, encodes=encodes):
             return name
         return self.folder
 
@@ -148,25 +157,20 @@ class Replacement:
         checkpoints.declare(self.record)
         return self.frozen
 
-    def report_if_unused(self) -> None:
-        """Report on stderr that nothing was replaced."""
+    def report_unused(self) -> None:
+        """Report on stderr that nothing was replaced, and options that had no effect."""
         if not places.served:
             places.say("nothing was replaced: the script loaded no CLIP that this command serves")
+        for pattern in set(self.keep) - places.kept:
+            places.say(f"--keep {pattern} had no effect: no file of that name loaded a CLIP")
+        for name in set(self.aliases) - self._loaded:
+            places.say(f"--as {name} had no effect: the script loaded nothing of that name")
 
     def warn_of_vanilla(self, *_: object) -> None:
         """Report at the first step of an optimiser that nothing was replaced yet."""
         if not self._warned and not places.served:
             places.say("a training begins, and nothing was replaced so far: it does not use AdaCLIP")
         self._warned = True
-
-    def warn_of_features(self, path: object) -> None:
-        """Report that a file seems to hold text features of another encoder."""
-        if isinstance(path, str | os.PathLike) and any(_TEXT_FEATURES.search(part) for part in Path(path).parts[-2:]):
-            folder = Path(path).parent.name or "."
-            places.say(
-                f"{folder}: files there look like text features that another encoder computed in advance. Compute them "
-                f"again with AdaCLIP, otherwise the generator does not read it ({path})"
-            )
 
 
 @contextmanager
@@ -194,16 +198,13 @@ def replaced(
         _serve_sentence_transformers(replacement, undo)
         undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
         undo.callback(register_optimizer_step_pre_hook(replacement.warn_of_vanilla).remove)
-        for owner in (np, torch):
-            undo.enter_context(patches.attribute(owner, "load", _watched(owner.load, replacement)))
+        undo.enter_context(unreached.watched())
         yield replacement
 
 
 @contextmanager
 def _served(cls: type, replacement: Replacement) -> Iterator[None]:
     """Redirect `cls.from_pretrained`, except for callers that adapt the base themselves."""
-    from torch import nn
-
     original: Callable = cls.from_pretrained.__func__
 
     @functools.wraps(original)
@@ -224,7 +225,7 @@ def _served(cls: type, replacement: Replacement) -> Iterator[None]:
             towers.mark(loaded)
         elif named(name) is None:
             call = f"{asked.__name__}.from_pretrained({str(name)!r})"
-            if towers.is_foreign(loaded, replacement.vocabulary):
+            if replacement.is_of_family(loaded):
                 replacement.serves(call, name)  # raises, or reports
             else:
                 where = places.location(places.caller())
@@ -253,12 +254,3 @@ def _serve_sentence_transformers(replacement: Replacement, undo: ExitStack) -> N
             fingerprint.guard(model, replacement.record)
 
     undo.enter_context(patches.attribute(SentenceTransformer, "__init__", load))
-
-
-def _watched(original: Callable, replacement: Replacement) -> Callable:
-    @functools.wraps(original)
-    def load(file, *args, **kwargs):
-        replacement.warn_of_features(file)
-        return original(file, *args, **kwargs)
-
-    return load

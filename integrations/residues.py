@@ -15,6 +15,8 @@ from pathlib import Path
 from adaclip_integrations.places import EVALUATOR
 
 PACKAGE = b"adaclip_integrations"
+# Start of a line that an edit wrote; formatters leave it, or split it off.
+_EDITED = re.compile(rb"[ \t\f]*(?:import adaclip_integrations|from adaclip_integrations|pass  #)")
 # Folders of a checkout that hold no code of it.
 _SKIPPED = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
 _LOADERS = ("clip", "clip.clip", "open_clip")
@@ -68,19 +70,28 @@ def remaining(content: bytes) -> list[int]:
 
 def clip_loaders(root: Path, known: set[str]) -> Iterator[tuple[str, int]]:
     """Yield files of a checkout, besides the known ones and evaluation networks, that load CLIP, with the line."""
+    for file, content in _sources(root):
+        if file not in known and not EVALUATOR.search(Path(file).stem) and b"clip" in content.lower():
+            for line in _loads(content):
+                yield file, line
+
+
+def marked(root: Path, mark: bytes) -> Iterator[str]:
+    """Yield edited files of a checkout, also under another name, and copies of them; not those of nested checkouts."""
+    for file, content in _sources(root, nested=False):
+        if any(mark in line and _EDITED.match(line) for line in content.splitlines()):
+            yield file
+
+
+def _sources(root: Path, *, nested: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Yield the Python files of a checkout with their content; `nested`: of checkouts inside it too."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
-        for name in sorted(names):
-            path = Path(folder) / name
-            file = path.relative_to(root).as_posix()
-            if path.suffix != ".py" or file in known or EVALUATOR.search(path.stem):
-                continue
+        if not nested:
+            folders[:] = [name for name in folders if not os.path.exists(os.path.join(folder, name, ".git"))]
+        for path in (Path(folder) / name for name in sorted(names) if name.endswith(".py")):
             with contextlib.suppress(OSError):
-                content = path.read_bytes()
-                if b"clip" not in content.lower():
-                    continue
-                for line in _loads(content):
-                    yield file, line
+                yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
 def _loads(content: bytes) -> Iterator[int]:

@@ -16,10 +16,11 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.util import Finalize
 from typing import NamedTuple
 
-from adaclip_integrations import SeamError, patches
+from adaclip_integrations import SeamError, patches, places, selection
 from adaclip_integrations.compat import compatible
 from adaclip_integrations.cpu import cpu_for_cuda
 from adaclip_integrations.replacement import replaced
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from adaclip.model import AdaCLIP
 
@@ -48,14 +49,24 @@ def set_up(setup: Setup, undo: ExitStack, *, in_worker: bool = False) -> None:
     if setup.cpu:
         undo.enter_context(cpu_for_cuda())
     if setup.weights is None:
+        if not in_worker and selection.selected("") is not None:
+            undo.callback(register_optimizer_step_pre_hook(_report_unused_variable).remove)
+            undo.callback(_report_unused_variable)
         return
     weights = setup.weights
     load = functools.partial(AdaCLIP.from_pretrained, weights, base=setup.base)
     replacement = undo.enter_context(replaced(load if in_worker else load(), weights, setup.keep, setup.aliases))
     if not in_worker:
-        undo.callback(replacement.report_if_unused)
+        undo.callback(replacement.report_unused)
     for seam in setup.seams:
         undo.enter_context(seam_replaced(seam, replacement.make))
+
+
+def _report_unused_variable(*_: object) -> None:
+    """Report that the environment names an adapter and the program, which has no edits, does not use it."""
+    if not places.served:
+        variable = f"{selection.WEIGHTS}={selection.selected('')}"
+        places.say(f"{variable} has no effect so far: it needs a checkout with edits. Give --weights instead")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from torch import nn
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHER = ("-m", "adaclip_integrations.launch", "--cpu")
+SPLITS = ("train", "val", "test")
+SHORT = 44  # frames; HumanML3D has at least 40
 VARIABLES = {"mdm": "ADACLIP_MDM", "momask": "ADACLIP_MOMASK", "salad": "ADACLIP_SALAD"}
 
 
@@ -43,7 +45,8 @@ def copy_of(codebase: str, folder: Path) -> Path:
 def equip(root: Path, data: Path, base: Path, words: set[str], judged: int | None = None) -> Path:
     """Puts beside the scripts what they read at the start.
 
-    data: HumanML3D layout; base: a CLIP folder for SALAD; judged: clips of the splits that evaluations read.
+    data: HumanML3D layout; base: a CLIP folder for SALAD; judged: clips of the splits that evaluations read. Those of
+    the test split are cut short, because the protocols generate motions of their lengths some thousand times.
     """
     (root / "dataset").mkdir(exist_ok=True)
     shutil.copytree(data, root / "dataset" / "HumanML3D", dirs_exist_ok=True)
@@ -51,9 +54,15 @@ def equip(root: Path, data: Path, base: Path, words: set[str], judged: int | Non
     if not lower_case.exists():
         lower_case.symlink_to("HumanML3D")
     clips = (data / "all.txt").read_text().splitlines(keepends=True)
-    for split in ("train", "val", "test"):  # their evaluations want some hundred clips, whichever
-        listed = clips if split == "train" else clips[:judged]
+    splits = (
+        {"train": clips, "val": clips[-judged:], "test": clips[:judged]} if judged else dict.fromkeys(SPLITS, clips)
+    )
+    for split, listed in splits.items():  # their evaluations want some hundred clips, whichever
         (root / "dataset" / "HumanML3D" / f"{split}.txt").write_text("".join(listed))
+    for name in map(str.strip, clips[:judged] if judged else ()):
+        for folder in ("new_joints", "new_joint_vecs"):
+            motion = root / "dataset" / "HumanML3D" / folder / f"{name}.npy"
+            np.save(motion, np.load(motion)[:SHORT])
     glove = root / "glove"
     glove.mkdir(exist_ok=True)
     listed = [*sorted(words | {"sos", "eos"}), "unk"]

@@ -77,4 +77,9 @@ def test_other_families_are_served_by_their_bases_name(family, name, cls, code, 
     script.write_text("import clip\nclip.load('ViT-B/32')\n")
     with pytest.raises(NotServedError, match=rf"serves {name.rpartition('/')[2]} with adapter"):
         main(["--weights", "adapter", "--base", str(base), "train.py"])
+    if code is STATES:  # another one of the family, which would stay vanilla
+        larger = tiny_towers.save_base(tmp_path / "larger", family)
+        script.write_text(f"import transformers\ntransformers.{cls}.from_pretrained({str(larger)!r})\n")
+        with pytest.raises(NotServedError, match=rf"larger'\) in train.py:2 is not replaced.*serves {Path(name).name}"):
+            main(["--weights", "adapter", "--base", str(base), "train.py"])
     sys.modules.pop("train", None)

@@ -311,6 +311,27 @@ def test_a_line_without_its_mark_is_named(codebase, tmp_path, capsys):
     assert MARK not in path.read_text()  # what has its mark was restored
 
 
+@codebases
+def test_edited_files_that_were_renamed_or_copied_come_back_too(codebase, tmp_path, capsys):
+    write(codebase, tmp_path)
+    original = (tmp_path / SEAM[codebase]).read_bytes()
+    module(codebase).apply(tmp_path, NOWHERE)
+    edited = tmp_path / SEAM[codebase]
+    renamed, copied, nested = (tmp_path / name for name in ("renamed.py", "deep/copied.py", "nested/of_its_own.py"))
+    for path in (copied, nested):
+        path.parent.mkdir()
+        path.write_bytes(edited.read_bytes())
+    (nested.parent / ".git").mkdir()
+    edited.rename(renamed)
+    tools = tmp_path / "tools.py"
+    tools.write_text(f"MARK = {MARK!r}\nimport adaclip_integrations\n")
+    assert main([codebase, str(tmp_path), "--revert"]) == 0
+    assert "renamed.py: reverted" in capsys.readouterr().out
+    assert renamed.read_bytes() == copied.read_bytes() == original
+    assert MARK in nested.read_text()
+    assert MARK in tools.read_text()
+
+
 LOADERS = {
     "import": "import clip\n\n\ndef load():\n    return clip.load('ViT-B/32')\n",
     "from": "from clip import load as their_load\n",

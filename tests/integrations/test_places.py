@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import textwrap
 import types
@@ -10,6 +11,7 @@ import types
 import pytest
 import torch
 from adaclip_integrations import names, places
+from adaclip_integrations.fingerprint import recorded_in
 from adaclip_integrations.launch import command, main
 from adaclip_integrations.replacement import NotServedError, replaced
 
@@ -18,6 +20,7 @@ from tests.adaclip.openai_reference import adapted, modules_kept, save_base
 from tests.helpers import FLOAT32, deviation
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
+HUB = "openai/clip-vit-base-patch32"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,30 @@ def test_evaluation_networks_keep_their_clip_and_generators_do_not(launch, insta
     assert said.count("clip.load('ViT-B/16') in utils/evaluators.py:6 keeps its own CLIP, as an evaluator's") == 1
     assert "clip.load('ViT-B/32') is served by AdaCLIP" in said
     assert "in train.py:6" in said
+
+
+def test_a_helper_of_an_evaluation_network_keeps_its_clip_and_serves_generators(launch, installed, capsys):
+    helper = (
+        "import clip\ndef load_clip():\n    return clip.load('ViT-B/32')[0]\ndef build():\n    return load_clip()\n"
+    )
+    code = """
+        import helper
+
+        class MotionEvaluator:
+            def __init__(self):
+                self.clip = helper.build()
+
+        class Generator:
+            def __init__(self):
+                self.clip = helper.build()
+
+        kinds = [type(holder().clip).__name__ for holder in (MotionEvaluator, Generator)]
+        assert kinds + [type(helper.build()).__name__] == ["Linear", "FrozenEncoder", "FrozenEncoder"]
+    """
+    launch(code, helper=helper)
+    said = capsys.readouterr().err
+    assert said.count("clip.load('ViT-B/32') in helper.py:3 keeps its own CLIP, as an evaluator's") == 1
+    assert said.count("in helper.py:3\n") == 1  # served
 
 
 def test_each_place_is_named_once(launch, capsys):
@@ -178,24 +205,82 @@ def test_a_training_without_the_encoder_is_said_when_it_begins(launch, capsys):
     assert "nothing was replaced: the script" in said.partition("the end")[2]
 
 
-def test_files_with_text_features_are_said(launch, tmp_path, capsys):
-    import numpy as np
+def test_an_adapter_in_the_environment_that_nothing_uses_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "train.py").write_text("import torch\ntorch.optim.SGD([torch.ones(1).requires_grad_()], 0.1).step()\n")
+    for weights, said in (("mine/adapter", 1), ("vanilla", 0)):
+        monkeypatch.setenv("ADACLIP_WEIGHTS", weights)
+        main(["--compat", str(tmp_path / "train.py")])
+        assert capsys.readouterr().err.count("ADACLIP_WEIGHTS=mine/adapter has no effect so far") == said
+        places._reported.clear()
 
-    (tmp_path / "clip_feats").mkdir()
-    np.save(tmp_path / "clip_feats" / "000001.npy", np.zeros(3))
-    torch.save(torch.zeros(3), tmp_path / "text_embeddings.pt")
-    (tmp_path / "texts").mkdir()
-    np.save(tmp_path / "texts" / "000001.npy", np.zeros(3))
-    code = """
-        import numpy, torch
-        for _ in range(2):
-            numpy.load("clip_feats/000001.npy"), numpy.load("texts/000001.npy")
-        torch.load("text_embeddings.pt")
+
+def test_a_tokenizer_alone_is_no_encoder(launch, tmp_path, capsys):
+    code = f"""
+        import torch, transformers
+        transformers.CLIPTokenizer.from_pretrained({HUB!r})
+        torch.save(torch.nn.Linear(2, 2).state_dict(), "net.pt")
     """
     launch(code)
     said = capsys.readouterr().err
-    assert said.count("look like text features that another encoder computed") == 2
-    assert "texts" not in said
+    assert "is served by AdaCLIP" in said
+    assert "nothing was replaced" in said
+    assert recorded_in(torch.load(tmp_path / "net.pt")) is None
+
+
+def test_options_without_effect_are_said(launch, capsys):
+    launch("import clip\nclip.load('ViT-B/32')", "--keep", "utils/juge.py", "--as", "clpi.pt")
+    said = capsys.readouterr().err
+    assert "--keep utils/juge.py had no effect" in said
+    assert "--as clpi.pt had no effect" in said
+
+
+def test_programs_that_are_started_are_said_where_adaclip_does_not_reach_them(launch, capsys):
+    code = """
+        import os, subprocess, sys
+        for _ in range(2):
+            subprocess.run([sys.executable, "--version"], stdout=subprocess.DEVNULL)
+        os.system("python3 --version > /dev/null")
+        subprocess.run(["adaclip-run", "python"], executable="true")
+        subprocess.check_output("true")
+    """
+    launch(code)
+    said = capsys.readouterr().err
+    assert said.count("train.py:4 starts another program, which AdaCLIP does not reach") == 1
+    assert "train.py:5 starts" in said
+    assert said.count("starts another program") == 2
+
+
+FEATURES = {
+    "clip_feats/000001.npy": True,
+    "clip_feats/000002.npy": True,
+    "text_embeddings.pt": True,
+    "t5-emb/all.npz": True,
+    "stored/captions_clip.pkl": True,
+    "cached/text_cache.bin": True,
+    "other/embeddings.npy": True,
+    "texts/000001.npy": False,
+    "clips/clip_0001.npy": False,
+    "net/context_vector.npy": False,
+    "lists/text_features.txt": False,
+}
+
+
+def test_files_with_text_features_are_said_once_a_folder(launch, tmp_path, capsys):
+    for name in FEATURES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(pickle.dumps(0))
+    code = f"""
+        import pathlib, pickle
+        for name in {list(FEATURES)} * 2:
+            assert pickle.load(open(name, "rb")) == 0 and pathlib.Path(name).read_bytes()
+        with open("prompt_feats.pkl", "wb") as file:  # with AdaCLIP
+            pickle.dump(0, file)
+        pickle.load(open("prompt_feats.pkl", "rb"))
+    """
+    launch(code)
+    said = [line for line in capsys.readouterr().err.splitlines() if "look like text features" in line]
+    assert len(said) == len({name.partition("/")[0] for name, holds in FEATURES.items() if holds})
+    assert not [line for line in said if "prompt_feats" in line]
 
 
 def test_an_edited_checkout_under_the_launcher_is_not_called_vanilla(launch, root, capsys):
@@ -229,6 +314,9 @@ OPENAI_PARTS = f"""
     assert torch.equal(served.encode_text(clip.tokenize({PROMPTS!r})), before)
     parameter = next(served.parameters())
     assert parameter.device.type == "cpu" and not parameter.requires_grad
+    assert served.transformer.width == served.ln_final.weight.shape[0]
+    assert served.transformer.layers == len(served.transformer.resblocks)
+    del served.visual
     assert not list(torch.nn.ModuleList([served]).parameters())
 """
 
@@ -278,7 +366,7 @@ def test_an_adapter_of_unknown_sizes_is_refused_at_the_first_clip(tmp_path):
 )
 def test_evaluators_are_known_by_their_names(name, qualified, expected):
     code = types.SimpleNamespace(co_filename=os.path.join("/x", name), co_qualname=qualified)
-    frame = types.SimpleNamespace(f_globals={"__name__": "utils.something"}, f_code=code, f_lineno=3)
+    frame = types.SimpleNamespace(f_globals={"__name__": "utils.something"}, f_code=code, f_lineno=3, f_back=None)
     assert places.is_evaluator(frame) is expected
 
 
