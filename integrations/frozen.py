@@ -42,7 +42,6 @@ class FrozenEncoder(nn.Module):
     """A copy of an encoder with the interface of OpenAI's model: `encode_text`, and the parts under OpenAI's names."""
 
     _replica = False  # made by DataParallel, for a thread of its own
-    visual: None  # there is no vision tower; code that deletes it to save memory can do so
 
     def __init__(self, adaclip: AdaCLIP, *sizes: object, **settings: object) -> None:
         if not isinstance(adaclip, AdaCLIP) or sizes or settings:
@@ -54,7 +53,6 @@ class FrozenEncoder(nn.Module):
         check_end_token(adaclip)
         merged = adaclip.merged().requires_grad_(False)
         self._hidden = {"model": merged, "pooling": adaclip.pooling}  # in a dict, where torch does not look for modules
-        self.visual = None
         self.tokenizer = adaclip.tokenizer
         self.tokenize = PromptIds(adaclip.tokenizer)
         self.record = fingerprint.of(adaclip)
@@ -144,6 +142,10 @@ class FrozenEncoder(nn.Module):
                 parts = self._hidden.get(("parts", self._used_on)) or self._make_parts()
             return getattr(parts, name)
         return super().__getattr__(name)
+
+    def __delattr__(self, name: str) -> None:
+        if name != "visual":  # code deletes the vision tower to save memory; here is none
+            super().__delattr__(name)
 
     def _make_parts(self) -> TextTower:
         """Copy the encoder to where its parts are used, under OpenAI's names."""
