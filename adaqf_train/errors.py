@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -63,3 +64,12 @@ class UserStudyError(AdaQFError, ValueError):
 
 class TrainingStopped(Exception):
     """Training ended on request (SIGTERM) after saving everything; the command line exits with code 0."""
+
+
+def lost_process(error: BaseException | None) -> str:
+    """Why an operation of several processes failed if one of them ended or never came; empty for other errors."""
+    kinds = {"DistBackendError", "DistNetworkError", "DistStoreError"}  # of torch.distributed, which is not loaded here
+    gloo = isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    if not gloo and type(error).__name__ not in kinds:
+        return ""
+    return " ".join(re.sub(r"^\[\S*] ", "", str(error)).split()).partition(". ")[0][:200]

@@ -30,7 +30,7 @@ from adaqf_train.cli.stages import BaseVerb, Demo, EvaluatorVerb, ExtractorsVerb
 from adaqf_train.cli.study import StudyVerb
 from adaqf_train.cli.ui import Ui
 from adaqf_train.cli.userstudy import UserStudy
-from adaqf_train.errors import AdaQFError, TrainingStopped
+from adaqf_train.errors import AdaQFError, TrainingStopped, lost_process
 
 VERBS: dict[str, type[Callable[[], int | None]]] = {
     "demo": Demo,
@@ -61,6 +61,12 @@ DESCRIPTION = (
 )
 
 
+LOST = (
+    "Another process of this command ended ({reason}). Its own message, if there is one, says why. Run the same "
+    "command again: training continues from the newest checkpoint."
+)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit code: 0, 1 for bad input, 130 when interrupted; verbs may have others."""
     limit_spinning()
@@ -70,11 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quiet_libraries()
         return verb() or 0
     except (AdaQFError, AdaCLIPError, OSError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, AdaQFError | AdaCLIPError | OSError) and not out_of_memory(error):
+        known = isinstance(error, AdaQFError | AdaCLIPError | OSError) or out_of_memory(error)
+        if not known and not lost_process(error):
             raise
         # Other processes report too: data that only their node lacks would otherwise be an error without a message.
         whose = "" if main_process else f" (process {os.environ['RANK']})"
-        first, *others = getattr(error, "lines", (failure_line(error),))  # one line for each fault of several files
+        line = failure_line(error) if known else LOST.format(reason=lost_process(error))
+        first, *others = getattr(error, "lines", (line,))  # one line for each fault of several files
         print("\n  ".join([f"error{whose}: {' '.join(first.split())}", *others]), file=sys.stderr)
         return 1
     except TrainingStopped as stopped:

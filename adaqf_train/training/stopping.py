@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
+from adaqf_train.errors import lost_process
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -30,7 +32,8 @@ class StopSignal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._before is not None:
+        # A launcher sends SIGTERM right after another process was lost. The error line is to appear before the end.
+        if self._before is not None and not lost_process(error):
             signal.signal(signal.SIGTERM, self._before)
 
     def agreed(self, accelerator: Accelerator, *, meeting: bool) -> bool:

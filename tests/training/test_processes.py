@@ -127,7 +127,7 @@ def test_two_processes_compute_the_losses_of_one(tiny_data, still, one, tmp_path
 
 
 def saved_step(out: Path) -> int:
-    (saved,) = out.glob("checkpoints/adaqf/*/step_*")
+    saved = max(out.glob("checkpoints/adaqf/*/step_*"))
     return int(saved.name.removeprefix("step_"))
 
 
@@ -175,6 +175,59 @@ def test_two_nodes_compute_the_losses_of_one(tiny_data, still, one, tmp_path):
         assert node.returncode == 0, messages[-2000:]
     assert RunLayout(two).stages()["adaqf"]["processes"] == 2
     assert_same_losses(one, two, "adaqf", steps=6)
+
+
+def check_lost(messages: str, out: Path) -> None:
+    """One line that says what to do, and a checkpoint to continue from."""
+    (line,) = [line for line in messages.splitlines() if line.startswith("error")]
+    assert "Another process of this command ended (" in line
+    assert line.endswith("Run the same command again: training continues from the newest checkpoint.")
+    assert list(out.glob("checkpoints/adaqf/*/step_*"))
+    assert not (out / ".pid").exists() or "(process 1)" in line
+
+
+SOME = ["--set", "training.steps=14", "--set", "training.checkpoint_every=4"]
+
+
+def test_a_killed_process_ends_the_other_and_both_continue(tiny_data, still, one, tmp_path):
+    two = tmp_path / "two"
+    arguments = [*command(tiny_data, two, still), *SOME]
+    ranks = start_ranks(arguments)
+    wait_for(ranks[0], two / "logs" / "adaqf.jsonl", 6)
+    os.kill(ranks[1].pid, signal.SIGKILL)
+    done = ranks[0].done(timeout=60)
+    assert (done.returncode, ranks[1].done().returncode) == (1, -signal.SIGKILL)
+    assert "Traceback" not in done.stderr
+    check_lost(done.stderr, two)
+    assert 4 <= saved_step(two) < 14
+    for rank in start_ranks(arguments):
+        assert rank.done().returncode == 0
+    assert_same_losses(one, two, "adaqf", steps=14)
+
+
+@pytest.mark.skipif("ADACLIP_LONG" not in os.environ, reason="starts fresh interpreters: set ADACLIP_LONG=1")
+@pytest.mark.parametrize("killed", ["0", "1"])
+def test_torchrun_ends_after_a_killed_process_and_continues(tiny_data, still, one, tmp_path, killed):
+    two = tmp_path / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch += [*command(tiny_data, two, still), *SOME]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    variables = os.environ | AT_START | {"ACCELERATE_USE_CPU": "true"}
+    started = subprocess.Popen(launch, env=variables, **pipes)
+    deadline = time.monotonic() + TIMEOUT
+    while len(lines(two / "logs" / "adaqf.jsonl")) < 6:
+        assert started.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    ranks = {child: Path(f"/proc/{child}/environ").read_bytes().split(b"\0") for child in children}
+    (process,) = [child for child, variables in ranks.items() if f"RANK={killed}".encode() in variables]
+    os.kill(int(process), signal.SIGKILL)
+    _, messages = started.communicate(timeout=60)
+    assert started.returncode == 1
+    check_lost(messages, two)
+    assert subprocess.run(launch, env=variables, timeout=TIMEOUT, **pipes).returncode == 0
+    assert_same_losses(one, two, "adaqf", steps=14)
 
 
 def test_a_second_writer_is_refused_with_the_firsts_pid(tiny_data, tiny_config, tmp_path):
