@@ -109,6 +109,20 @@ def commit_of(place: str | Path) -> str | None:
     return found[1] if found else None
 
 
+def cached_commit(base: str, load: LoadOptions | None = None) -> str | None:
+    """Return the commit of a base in the Hub's cache; None for other folders, or for what was never downloaded."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if (folder := Path(base).expanduser()).exists():
+        return commit_of(folder.absolute())
+    load = load or LoadOptions()
+    try:
+        found = try_to_load_from_cache(base, "config.json", cache_dir=load.cache_dir, revision=load.revision)
+    except ValueError:  # no name of a repository
+        return None
+    return commit_of(found) if isinstance(found, str) else None
+
+
 def recorded_base(folder: Path) -> str:
     """Return the base that an adapter records: a Hub id, or a folder or file (recorded relative to the adapter's)."""
     if folder.is_file():

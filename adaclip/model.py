@@ -163,7 +163,7 @@ class AdaCLIP(AdaptersMixin, SavingMixin, nn.Module):
     ) -> AdaCLIP:
         encoder = cls(text_model, tokenizer, base, pooling)
         encoder.base_options = replace(load, token=None)  # without secrets, so that it can be pickled
-        encoder.base_revision = getattr(text_model.config, "_commit_hash", None) or hub.commit_of(base)
+        encoder.base_revision = hub.cached_commit(base, load)
         try:
             return encoder.to(load.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch that was built without it

@@ -120,9 +120,9 @@ def opened_pipeline(run: RunFolder, config: RunConfig, data: Path, base: Path | 
 
     pipeline = Pipeline(run, config, data, base=base)
     pipeline.check()
-    run.write_config(config, pipeline.data, replace=False)
+    run.write_config(config, pipeline.data, pipeline.base_revision(), replace=False)
     yield pipeline
-    run.write_config(config, pipeline.data)
+    run.write_config(config, pipeline.data, pipeline.base_revision())
 
 
 def report_on(scoring: Scoring) -> Report:

@@ -93,12 +93,15 @@ class RunFolder(RunLayout):
         if not self.lender.records.is_file():
             raise RunError(f"{other}: not a run ({self.records.name} is missing). Give the --out of an earlier run.")
 
-    def write_config(self, config: RunConfig, data: Path, *, replace: bool = True) -> None:
-        """Write run.json: the configuration and where the data are (relative if inside the run)."""
+    def write_config(
+        self, config: RunConfig, data: Path, base_revision: str | None = None, *, replace: bool = True
+    ) -> None:
+        """Write run.json: the configuration, where the data are (relative if inside the run), and the base's commit."""
         inside = data.resolve().is_relative_to(self.path.resolve())
         where = os.path.relpath(data, self.path) if inside else str(data.resolve())
         if self.accelerator.is_main_process and (replace or not self.config.is_file()):
-            write_sealed(self.config, {"data": where, "config": asdict(config)})
+            commit = {} if base_revision is None else {"base_revision": base_revision}
+            write_sealed(self.config, {"data": where, **commit, "config": asdict(config)})
 
     def _sealed(self, folder: Path) -> str:
         """The SHA-256 of a folder's digests, which are written unless its writer did."""

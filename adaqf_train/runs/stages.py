@@ -12,6 +12,8 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from adaclip import hub
+from adaclip.adapter import SETTINGS
+from adaclip.files import read_json
 from adaqf_train import seeding
 from adaqf_train.config import POCKET_BASE, RunConfig
 from adaqf_train.data.dataset import MotionDataset
@@ -118,6 +120,13 @@ class Pipeline:
 
         message = "Base: copied" if self.base_folder else "Pocket CLIP: a text encoder trained against still poses"
         return str(self.run.pocket_clip), self._stage("pocket_clip", message, fit)
+
+    def base_revision(self) -> str | None:
+        """The commit of a base from the Hub, of which a stage may already hold a copy; None for other bases."""
+        recorded = self.run.adaclip / SETTINGS
+        if recorded.is_file() and (commit := read_json(recorded).get("base_revision")):
+            return commit
+        return hub.cached_commit(str(self.base_folder or self.config.encoder.base))
 
     def extractors(self) -> str:
         """Train the feedback's extractors; their digest."""

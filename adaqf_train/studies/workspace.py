@@ -86,7 +86,7 @@ class Workspace:
     def _opened(self, run: RunFolder, config: RunConfig, label: str) -> Pipeline:
         pipeline = Pipeline(run, config, self.setup.data[label], base=self.setup.base)
         pipeline.check()
-        run.write_config(config, pipeline.data)
+        run.write_config(config, pipeline.data, pipeline.base_revision())
         return pipeline
 
     def _train_shared(self, pipeline: Pipeline, arm: Arm) -> None:

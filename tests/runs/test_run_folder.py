@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from adaclip import AdaCLIPError
+from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.files import read_json
+from adaqf_train.cli import main
 from adaqf_train.config import recipes
 from adaqf_train.errors import RunError
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import read_config
+from tests.helpers import settings_of
 
 
 @pytest.fixture
@@ -111,3 +113,22 @@ def test_run_folder_names_damaged_files(run, content):
     (run / "run.json").write_text(content)
     with pytest.raises((AdaCLIPError, RunError), match=r"run\.json: "):
         read_config(run.path)
+
+
+def test_run_config_records_the_commit_of_a_base_from_the_hub(tiny_data, tiny_run, tiny_config, tmp_path, monkeypatch):
+    commit, cached = "c0ffee" * 6 + "c0de", tmp_path / "cache" / "models--me--base"
+    shutil.copytree(tiny_run / "pocket_clip", cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    settings = settings_of(tiny_config, encoder__base="me/base")
+    for out, more, expected in (
+        (tmp_path / "hub", [], commit),
+        (tmp_path / "snapshot", ["--base", str(cached / "snapshots" / commit)], commit),
+        (tmp_path / "folder", ["--base", str(tiny_run / "pocket_clip")], None),
+    ):
+        assert main(["train", "--arm", "adaqf", "--data", str(tiny_data), "--out", str(out), *more, *settings]) == 0
+        assert read_json(out / "run.json").get("base_revision") == expected
+        assert AdaCLIP.from_pretrained(out / "adaclip").base_revision == expected
+        read_config(out)
