@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from adaqf_train.cli import main
 from adaqf_train.motion.mapping import checked
 from adaqf_train.procedural import generate
 from adaqf_train.studies.definitions import STUDIES
+from tests import processes
 from tests.helpers import blocks, bvh_body, verbs_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,16 +37,10 @@ def place(tiny_run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(command: list[str], place: Path) -> str:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 def python(page: str, place: Path, prints: str) -> str:
     """The last line that a page's snippets print in one process, as a user pastes them one after another."""
-    return run([sys.executable, "-c", "\n".join([*blocks("python", page), f"print({prints})"])], place).splitlines()[-1]
+    code = "\n".join([*blocks("python", page), f"print({prints})"])
+    return processes.run("-c", code, folder=place).splitlines()[-1]
 
 
 def shell(page: str, *starts: str) -> list[list[str]]:
@@ -89,11 +81,9 @@ def test_guide_to_evaluation_runs(place, monkeypatch, capsys):
 
 
 def test_encoder_guide_snippets_run(place):
-    snippets = blocks("python", ENCODER)
-    assert len(snippets) == 6
-    shapes = "print(tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters)"
-    out = run([sys.executable, "-c", "\n".join([*snippets, shapes])], place)
-    assert out.splitlines()[-1] == "(2, 16) True ['default', 'kit', 'both']"
+    assert len(blocks("python", ENCODER)) == 6
+    shapes = "tuple(pooled.shape), mask.tolist()[0].count(False) > 0, encoder.adapters"
+    assert python(ENCODER, place, shapes) == "(2, 16) True ['default', 'kit', 'both']"
     assert (place / "my_adapter" / "adapter_model.safetensors").is_file()
 
 
@@ -121,8 +111,8 @@ def test_sample_commands_of_readme_and_quick_start_run(place, monkeypatch):
 
 def test_export_guide_works(place, monkeypatch):
     monkeypatch.chdir(place)
-    (snippet,) = blocks("python", EXPORT)
-    run([sys.executable, "-c", f"{snippet}\nimport numpy\nnumpy.save('joints.npy', joints)"], place)
+    assert len(blocks("python", EXPORT)) == 1
+    assert python(EXPORT, place, "__import__('numpy').save('joints.npy', joints)") == "None"
     assert (place / "wave.bvh").read_text().startswith("HIERARCHY")
     (place / "wave.bvh").unlink()
     for line in (line for block in blocks("sh", EXPORT) for line in block.splitlines()):
@@ -168,9 +158,7 @@ def test_training_guide_lists_every_study():
 
 
 def test_adding_a_study_guide_defines_one(place):
-    (snippet,) = blocks("python", STUDY)
-    out = run([sys.executable, "-c", f"{snippet}\nprint(STUDY.against('rank_4'), len(STUDY.arms))"], place)
-    assert out.split() == ["baseline", "4"]
+    assert python(STUDY, place, "STUDY.against('rank_4'), len(STUDY.arms)") == "baseline 4"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +170,7 @@ def test_adding_a_study_guide_defines_one(place):
     ],
 )
 def test_examples_run(place, script, arguments, says):
-    assert says in run([sys.executable, str(CHECKOUT / "examples" / f"{script}.py"), *arguments], place)
+    assert says in processes.run(str(CHECKOUT / "examples" / f"{script}.py"), *arguments, folder=place)
 
 
 def test_examples_are_all_tested():
