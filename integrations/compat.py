@@ -20,10 +20,9 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
-from adaclip_integrations import patches, plotting
+from adaclip_integrations import dropped, patches, plotting
 from torch import Tensor, nn
 
-ALIASES = {"float": float, "int": int, "bool": bool, "object": object, "complex": complex, "str": str}  # numpy < 1.24
 # Packages that the codebases import and use in some parts only, with the submodules that they import by name.
 OPTIONAL = {
     "spacy": (),  # MDM: part-of-speech tags of new prompts
@@ -40,10 +39,9 @@ def compatible() -> Iterator[None]:
     import transformers.utils
 
     with ExitStack() as undo:
-        for name, value in ALIASES.items():
-            undo.enter_context(patches.missing(np, name, value))
         undo.enter_context(patches.missing(transformers.utils, "move_cache", move_cache))
         _unwrap_features(undo)
+        dropped.supply(undo)  # after an import from transformers, at which its lazy module takes its place
         if not torch.cuda.is_available():
             undo.enter_context(patches.attribute(torch.cuda, "is_available", _asserted))
         if _present("matplotlib"):
@@ -133,9 +131,7 @@ def _supply_openai_clip(undo: ExitStack) -> None:
 
     A stand-in for torchvision would mislead transformers, so it exists only while clip is imported.
     """
-    import packaging.version
-
-    _supply(undo, patches.module("pkg_resources", packaging=packaging))
+    _supply(undo, dropped.pkg_resources())
     if _present("torchvision") or "clip" in sys.modules or not _present("clip"):
         return
     undo.callback(patches.forget, "clip")

@@ -1,6 +1,7 @@
 """Stand-ins for what plotting code of the field expects of matplotlib, ffmpeg and moviepy 1.
 
-matplotlib 3.7 made `Axes.lines` and the like read-only, and code from 2022 empties a plot by assigning `[]` to them.
+matplotlib 3.7 made `Axes.lines` and the like read-only, and code from 2022 empties a plot by assigning `[]` to them. It
+also dropped functions and arguments, and no longer adds `Axes3D(figure)` to the figure, so that pictures stay empty.
 Videos need ffmpeg, or moviepy 1 with ffmpeg. Where these are missing, videos are skipped with one message, so that a
 training or a generation does not die after its work is done.
 """
@@ -8,6 +9,7 @@ training or a generation does not die after its work is done.
 from __future__ import annotations
 
 import functools
+import operator
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -46,6 +48,48 @@ def supply_matplotlib(undo: ExitStack) -> None:
         if isinstance(found, property) and found.fset is None:
             undo.enter_context(patches.attribute(_AxesBase, name, property(found.fget, _assign(name))))
     undo.enter_context(patches.attribute(Animation, "save", _save(Animation.save)))
+    _supply_names(undo)
+
+
+def _supply_names(undo: ExitStack) -> None:
+    """Supply functions and arguments that matplotlib 3.5 to 3.9 dropped."""
+    from matplotlib import cm, figure, style
+    from matplotlib.backend_bases import FigureCanvasBase
+    from mpl_toolkits.mplot3d.axes3d import Axes3D
+
+    undo.enter_context(patches.missing(cm, "get_cmap", _get_cmap))
+    undo.enter_context(patches.missing(FigureCanvasBase, "set_window_title", lambda canvas, title: None))
+    for name in "xyz":
+        undo.enter_context(patches.missing(Axes3D, f"w_{name}axis", property(operator.attrgetter(f"{name}axis"))))
+    get_axes, use, init = figure.FigureBase.gca, style.use, Axes3D.__init__
+
+    def gca(shown, **kwargs):
+        return shown.add_subplot(**kwargs) if kwargs else get_axes(shown)
+
+    def use_style(name):
+        renamed = isinstance(name, str) and name.startswith("seaborn") and name not in style.library
+        use(name.replace("seaborn", "seaborn-v0_8", 1) if renamed else name)
+
+    @functools.wraps(init)
+    def add(axes, shown, *args, **kwargs):
+        """Make axes; those that a program makes itself belong to the figure, as they did before matplotlib 3.7."""
+        wanted = kwargs.pop("auto_add_to_figure", True)
+        init(axes, shown, *args, **kwargs)
+        maker = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+        if wanted and maker not in ("matplotlib", "mpl_toolkits"):
+            shown.add_axes(axes)
+
+    undo.enter_context(patches.attribute(figure.FigureBase, "gca", gca))
+    undo.enter_context(patches.attribute(style, "use", use_style))
+    undo.enter_context(patches.attribute(Axes3D, "__init__", add))
+
+
+def _get_cmap(name: object = None, lut: int | None = None) -> object:
+    """In the place of `matplotlib.cm.get_cmap`."""
+    import matplotlib
+
+    found = name if hasattr(name, "resampled") else matplotlib.colormaps[name or matplotlib.rcParams["image.cmap"]]
+    return found if lut is None else found.resampled(lut)
 
 
 def moviepy() -> list[types.ModuleType]:

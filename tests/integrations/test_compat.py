@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from adaclip_integrations import compat, plotting
+from adaclip_integrations import compat, dropped, plotting
 from adaclip_integrations.compat import compatible
 from adaclip_integrations.cpu import FACTORIES, cpu_for_cuda
 from adaclip_integrations.launch import main
@@ -23,7 +23,7 @@ needs_no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machi
 def state() -> tuple:
     import transformers
 
-    numpy_names = {name: vars(np).get(name) for name in compat.ALIASES}
+    numpy_names = {name: vars(np).get(name) for name in dropped.NUMPY}
     torch_names = {name: getattr(torch, name) for name in (*FACTORIES, "load", "save")}
     methods = [vars(cls).get(name) for cls in (torch.Tensor, nn.Module) for name in ("to", "cuda")]
     present = {*compat.OPTIONAL, "blobfile", "smplx", "pkg_resources", "torchvision"} & set(sys.modules)
