@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -23,6 +22,7 @@ from adaclip_integrations.replacement import CLASSES, NotServedError, replaced
 from adaclip import AdaCLIP, AdaCLIPError
 from tests.adaclip.openai_reference import adapted, modules_kept, save_base
 from tests.helpers import FLOAT32, deviation
+from tests.processes import Python
 
 PROMPTS = ["a person walks", "a person jumps twice, then waves slowly"]
 AUTO_MAPPING = {
@@ -85,8 +85,10 @@ def write(folder: Path, name: str, code: str) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind():
+def nothing_left_behind(tmp_path_factory, monkeypatch):
     import transformers
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))  # others run the command too
 
     def patched() -> tuple:
         classes = [getattr(transformers, name) for name in CLASSES]
@@ -375,16 +377,8 @@ def test_old_names_are_there_on_request(root, tmp_path):
 @pytest.mark.slow
 def test_as_a_command(root, encoder, tmp_path):
     script = write(tmp_path, "train.py", WITH_CLIP + "\n    sys.exit(7)\n")
-    command = [
-        sys.executable,
-        "-m",
-        "adaclip_integrations.launch",
-        "--weights",
-        str(root / "adapter"),
-        "train.py",
-        "out.pt",
-    ]
-    done = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, env=os.environ, check=False)
+    command = ("-m", "adaclip_integrations.launch", "--weights", str(root / "adapter"), "train.py", "out.pt")
+    done = Python(*command, folder=script.parent).done()
     assert done.returncode == 7, done.stderr
     assert "clip.load('ViT-B/32') is served" in done.stderr
     assert done.stdout == ""
