@@ -62,10 +62,10 @@ def own() -> Iterator[None]:
             found.update(content)
 
 
-def caller(beyond: tuple[str, ...] = ()) -> FrameType:
-    """Return the frame of the program's code that makes the present call; `beyond`: further packages between."""
+def caller(beyond: frozenset[str] = LIBRARIES) -> FrameType:
+    """Return the frame of the program's code that makes the present call; `beyond`: the packages between."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and (package_of(frame) in LIBRARIES or package_of(frame) in beyond):
+    while frame.f_back is not None and package_of(frame) in beyond:
         frame = frame.f_back
     return frame
 

@@ -31,6 +31,7 @@ _NAMES = re.compile(
     re.IGNORECASE,
 )
 _NO_DATA = frozenset({"", ".cfg", ".csv", ".json", ".log", ".md", ".py", ".pyc", ".toml", ".txt", ".yaml", ".yml"})
+_STARTERS = frozenset({"adaclip_integrations", "os", "subprocess"})
 _PYTHON = re.compile(r"(?:python[\d.]*|torchrun|accelerate|deepspeed)(?:\.exe)?")
 
 
@@ -81,7 +82,7 @@ def _starting(original: Callable, position: int) -> Callable:
         command = args[position] if len(args) > position else kwargs.get("args", kwargs.get("command", ""))
         with suppress(TypeError, ValueError):
             words = shlex.split(command) if isinstance(command, str) else list(map(os.fsdecode, command))
-            frame = places.caller(beyond=("subprocess", "os"))
+            frame = places.caller(_STARTERS)  # torch starts processes of its own
             if _unreached(words) and places.is_of_program(frame):
                 places.say(
                     f"{places.location(frame)} starts another program, which AdaCLIP does not reach: "

@@ -242,6 +242,8 @@ def test_programs_that_are_started_are_said_where_adaclip_does_not_reach_them(la
         os.system("python3 --version > /dev/null")
         subprocess.run(["adaclip-run", "python"], executable="true")
         subprocess.check_output("true")
+        theirs = compile("run([python, '--version'], stdout=-3)", "/site-packages/torch/workers.py", "exec")
+        exec(theirs, {"__name__": "torch.workers", "run": subprocess.run, "python": sys.executable})
     """
     launch(code)
     said = capsys.readouterr().err
