@@ -72,6 +72,8 @@ def check(wheel: Path) -> None:
     for name in ("CITATION.cff", "CHANGELOG.md"):
         if version not in (CHECKOUT / name).read_text(encoding="utf-8"):
             sys.exit(f"error: {name} does not mention version {version}.")
+    if "urls" not in tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]:
+        print("note: pyproject.toml has no [project.urls]: docs/releasing.md says where to put the address.")
     print(f"{wheel.name}: {size / 2**20:.2f} MiB; {sdist.name}: {sdist.stat().st_size / 2**20:.2f} MiB")
 
 

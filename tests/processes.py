@@ -21,6 +21,7 @@ PRELOADED = (
     "torch",
     "accelerate",
     "peft",
+    "diffusers.schedulers.scheduling_dpmsolver_multistep",
     "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip",
     "adaclip.model",

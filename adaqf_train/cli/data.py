@@ -17,7 +17,7 @@ class Doctor:
 
     folder: tyro.conf.Positional[Path]  # Folder in HumanML3D's layout, 263-d or 251-d.
     json: bool = False  # Print findings and facts as JSON, and nothing else.
-    gallery: Path | None = None  # FILE.html; also write a page that plays sample clips with their captions.
+    gallery: Path | None = None  # Also write a page, FILE.html, that plays sample clips with their captions.
 
     def __call__(self) -> int:
         """Returns 1 if an error was found, else 0."""

@@ -18,10 +18,12 @@ class Push:
     """Folder of a run that has been trained and evaluated, or of a generator, such as RUN/adaqf."""
     repo_id: tyro.conf.Positional[str]  # owner/name of the repository; created if it does not exist.
     data_licence: str | None = None
-    """Licence of the weights under the terms of its data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
-    trained on AMASS or on Bandai Namco's motions are for non-commercial use."""
+    """Licence of the weights under the terms of their data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
+    trained on AMASS or on Bandai Namco's motions are for non-commercial use. Default: apache-2.0 for procedural motions
+    and the pocket base, else none."""
     trained_on: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Name of the training data; default: the recipe's, or what the generator's encoder records."""
+    """Name of the training data. Default: that of procedural data or of the recipe, or what the generator's encoder
+    records."""
     private: bool = False  # Make the repository private.
     dry_run: bool = False  # Write the folder to RUN/hub, or to GENERATOR-hub, instead of pushing it.
 

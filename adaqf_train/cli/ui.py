@@ -29,7 +29,7 @@ class Ui:
     """Folder of a generator of any family. Without --run and --model: adaclip-pocket, which comes with this package."""
     host: str = "127.0.0.1"  # Address to listen on; 0.0.0.0 lets other machines in, without a password.
     allow_host: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Name under which the page may be opened besides localhost, such as that of a proxy; addresses may with --host."""
+    """Name under which the page may also be opened, such as that of a proxy. With --host, any IP address works too."""
     port: int = 7860  # Port to listen on.
     open: bool = True  # Open the browser.
     space: Path | None = None

@@ -93,7 +93,7 @@ class EncoderConfig(Group, name="encoder"):
     """Hub id or folder of a text encoder (CLIP, BERT-like or T5); "pocket" trains a small one on the data at hand."""
     tuning: Literal["lora", "frozen", "full"] = "lora"
     """lora trains an adapter, frozen nothing; full trains the whole text tower and yields no adapter."""
-    rank: Annotated[int, at_most(65_536)] = 16  # Rank of the adapter; the paper's, for all modules.
+    rank: Annotated[int, at_most(65_536)] = 16  # Rank of the adapter in all modules; the paper's.
     alpha: Annotated[int, at_most(65_536)] = 16  # Scale of the adapter times its rank; the paper does not give it.
     dropout: float = 0.0  # Dropout in front of the adapter; the paper does not give it.
     modules: tuple[str, ...] = LORA_MODULES
@@ -163,7 +163,7 @@ class DenoiserConfig(SequenceTransformer, name="denoiser"):
     arch: Literal["decoder", "encoder"] = "decoder"
     """decoder attends to the text (MDM's trans_dec); encoder starts its sequence with it (trans_enc)."""
     conditioning: Literal["tokens", "pooled", "both"] = "tokens"
-    """Text states the denoiser sees: all tokens, the pooled vector (MDM's one-token memory), or both."""
+    """Text features that the denoiser reads: all tokens, the pooled vector (MDM's one-token memory), or both."""
     frames_per_token: Width = 1
     """Frames that one token of the sequence holds; more shortens the sequence, for machines without a GPU."""
 

@@ -72,7 +72,7 @@ class SamplingConfig(Group, name="sampling"):
 class EvaluationConfig(Group, name="evaluation"):
     """The evaluation protocol of Guo et al. 2022."""
 
-    split: Literal["test", "val"] = "test"  # Split that is scored; val while options are being chosen.
+    split: Literal["test", "val"] = "test"  # Split that is scored; use val while you choose settings.
     protocol: Literal["full", "mdm1024"] = "full"
     """mdm1024 scores 1,024 motions against all real ones of the split, as MDM does."""
     replications: Count = 20  # Repetitions, from which confidence intervals are computed.

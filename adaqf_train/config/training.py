@@ -38,7 +38,7 @@ class FeedbackConfig(Group, name="feedback"):
     balance: Positive | None = None
     """Size of the feedback's gradient on the predicted motion, as a share of the reconstruction's; motion and text
     then only divide it between each other. None: fixed weights, as in the paper."""
-    hinge: bool = False  # Ask of a motion's agreement with its text no more than the real motion reaches.
+    hinge: bool = False  # End the text feedback of a motion that agrees with its text as well as the real motion does.
     fade: bool = False  # Let the feedback fade out while training.cool_down lowers the learning rate.
     hidden: NotNegative = 0.0
     """Weight of the agreement of the denoiser's middle layer with the extractors' features of the real motion, frame
@@ -84,12 +84,12 @@ class PhysicsConfig(Group, name="physics"):
 
 @dataclass(frozen=True)
 class AlignmentConfig(ContrastiveFit, name="alignment"):
-    """Alignment of the encoder by contrast before the co-optimisation, and what of it remains during it.
+    """Alignment of the encoder by contrast before the joint training, and how much of it remains during that.
 
     InfoNCE draws the pooled vector to its motion's embedding, and a tether keeps it near the base's vector.
     """
 
-    steps: Natural = 0  # Steps before the co-optimisation; 0: it starts from the base.
+    steps: Natural = 0  # Steps before the joint training; 0: it starts from the base.
     learning_rate: Positive = 1e-4  # Learning rate of the motion encoder.
     encoder_learning_rate: Positive = 1e-4  # Learning rate of the text encoder.
     temperature: Positive = 0.1  # Temperature of InfoNCE; the extractors'.

@@ -89,5 +89,5 @@ def test_stored_networks_come_back_equal_and_damage_is_named(tiny_config, tmp_pa
 def test_train_tokenizer_is_the_same_every_time():
     """Entries that end a word were numbered in a random order, which broke ties between merges in 6 of 100 calls."""
     captions = [caption for clip in generate(100, 0) for caption in clip.captions]
-    found = {pocket_clip.train_tokenizer(captions, 800).backend_tokenizer.to_str() for _ in range(500)}
+    found = {pocket_clip.train_tokenizer(captions, 800).backend_tokenizer.to_str() for _ in range(200)}
     assert len(found) == 1
