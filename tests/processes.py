@@ -28,6 +28,7 @@ PRELOADED = (
     "adaqf_train.cli",
     "adaqf_train.runs.stages",
     "adaqf_train.runs.scoring",
+    "tests.frozen",
 )
 # Networks of the tests' sizes run fastest on one thread, and a busy machine punishes a second one.
 AT_START = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
