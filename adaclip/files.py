@@ -10,6 +10,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 # What is being written is called .<name>.<random>.partial until it is complete, and a folder that it replaces
 # .<name>.<random>.previous until the new one stands.
 PARTIAL, PREVIOUS = ".partial", ".previous"
+SMALL = 16 << 20  # bytes; the code in an archive of torch is compressed
 MOST_BYTES = 512 << 20  # of a file that is read whole
 
 
@@ -149,6 +151,15 @@ def read_bytes(path: Path, most: int = MOST_BYTES, kind: type[Exception] = FileE
     return content
 
 
+def check_unpacked(path: Path) -> None:
+    """Raise FileError for a zip archive that is compressed: torch stores its tensors as they are."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > path.stat().st_size + SMALL:
+            raise FileError(f"{path}: unpacks to {total:,} bytes, which torch.save does not do. Download it again.")
+
+
 def read_json(path: Path) -> dict:
     """Read a JSON object from a file; raise FileError if it holds something else."""
     content = parse_json(read_bytes(path), path)
@@ -160,7 +171,7 @@ def read_json(path: Path) -> dict:
 def parse_json(content: bytes, where: object) -> Any:
     """Parse JSON; raise FileError, which names `where`, for anything else and for content of absurd depth."""
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError, MemoryError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error or "too large"
         raise FileError(f"{where}: not valid JSON ({reason}). Restore the file, or create it again.") from error

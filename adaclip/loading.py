@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from adaclip import openai_bases
 from adaclip.adapter import TOKENIZER, first_line
-from adaclip.bounds import check_sizes
+from adaclip.bounds import check_base_folder, check_sizes, check_tokenizer_folder
 from adaclip.config import AdaCLIPError
 from adaclip.integrity import CHANGED, check_digests
 from adaclip.text import cleans
@@ -96,9 +96,10 @@ def _model_type(base: str, load: LoadOptions) -> str:
 
     if openai_bases.weights_of(base) is not None:
         return "clip"
+    check_base_folder(Path(base))
     try:
         config, _ = PreTrainedConfig.get_config_dict(base, **load.download())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "clip"
     check_sizes(config, base)
     return str(config.get("model_type"))
@@ -121,7 +122,6 @@ def load_clip(kind: type[M], base: str, load: LoadOptions) -> tuple[M, list[str]
 def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str], list[str]]:
     """Load a model of one of transformers' classes; return it, the tensors that `base` lacks, and those left over."""
     import transformers
-    from safetensors import SafetensorError
 
     cls = getattr(transformers, kind)
     _model_type(base, load)  # which checks the sizes
@@ -148,7 +148,9 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
                 raise
             config = cls.config_class.from_pretrained(base, **load.download())
             return read(config=config, revision=converted, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transformers raises many kinds for a forged configuration
         what = "CLIP model" if kind.startswith("CLIP") else "model"
         raise AdaCLIPError(
             f"The base {what} {base} cannot be loaded: {first_line(error)} "
@@ -185,6 +187,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer, CLIPTokenizer
 
+    check_tokenizer_folder(Path(source))
     try:
         options = load.download() if load else {}
         tokenizer = (CLIPTokenizer if tower is CLIP else AutoTokenizer).from_pretrained(str(source), **options)

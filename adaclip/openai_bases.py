@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adaclip.config import DEFAULT_BASE, AdaCLIPError
 from adaclip.exports import openai_weights
-from adaclip.files import read_json
+from adaclip.files import check_unpacked, read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizer
@@ -76,6 +76,7 @@ def _state(weights: Path) -> Mapping[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_unpacked(weights)
         if weights.suffix == ".safetensors":
             state = load_file(weights)
         elif _is_torchscript(weights):
@@ -94,7 +95,12 @@ def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        names = archive.namelist()
+        for name in names:
+            # A scripted module may bring code that torch runs while it loads, and that may write files.
+            if name.endswith(".py") and b"__setstate__" in archive.read(name):
+                raise ValueError(f"{name} in it has code that runs while it is loaded")
+        return any(name.endswith("/constants.pkl") for name in names)
 
 
 def _config(weights: Path, state: Mapping[str, Tensor], *, vision: bool) -> CLIPTextConfig | CLIPConfig:

@@ -6,14 +6,13 @@ Dense and one Normalize.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from adaclip.config import AdaCLIPError
-from adaclip.files import write_json
+from adaclip.files import parse_json, read_bytes, write_json
 from adaclip.pooling import ACTIVATIONS, Pooling, family_pooling
 from adaclip.towers import CLIP, SENTENCE, tower_for
 
@@ -105,6 +104,7 @@ def _recorded(
 
 def _dense(base: str, folder: str, load: LoadOptions) -> tuple[nn.Linear, str]:
     """Load a dense layer strictly; return it and the name of its activation."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config, weights = _read(base, f"{folder}/config.json", load), _find(base, f"{folder}/model.safetensors", load)
@@ -114,10 +114,13 @@ def _dense(base: str, folder: str, load: LoadOptions) -> tuple[nn.Linear, str]:
             f"{base}: the dense layer in {folder} needs model.safetensors, and config.json with an "
             f"activation of {', '.join(ACTIVATIONS)}."
         )
-    layer = nn.Linear(config["in_features"], config["out_features"], config["bias"])
     try:
-        layer.load_state_dict({name.removeprefix("linear."): value for name, value in load_file(weights).items()})
-    except (RuntimeError, OSError) as error:
+        state = {name.removeprefix("linear."): value for name, value in load_file(weights).items()}
+        if list(state["weight"].shape) != [config["out_features"], config["in_features"]]:
+            raise ValueError("other sizes")
+        layer = nn.Linear(config["in_features"], config["out_features"], config["bias"])
+        layer.load_state_dict(state)
+    except (RuntimeError, OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
         raise AdaCLIPError(f"{base}: the dense layer in {folder} does not fit its config.json.") from error
     return layer, activation
 
@@ -178,7 +181,4 @@ def _find(base: str, name: str, load: LoadOptions) -> Path | None:
 
 def _read(base: str, name: str, load: LoadOptions) -> Any:
     path = _find(base, name, load)
-    try:
-        return None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AdaCLIPError(f"{path}: not valid JSON ({error}). Restore the file.") from error
+    return None if path is None else parse_json(read_bytes(path), path)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
@@ -127,7 +128,7 @@ class ClipFiles:
 def load_array(path: Path) -> np.ndarray:
     """Load a .npy file of floats; DataError if it is missing, pickled, truncated or of another type."""
     try:
-        _check_array_size(path)
+        check_array_size(path)
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: missing. Is {path.parent} a HumanML3D-layout folder?") from None
@@ -144,21 +145,26 @@ def load_array(path: Path) -> np.ndarray:
     return array
 
 
-def _check_array_size(path: Path) -> None:
+def check_array_size(path: Path) -> None:
     """ValueError if a .npy file's header claims more than the file holds: numpy would reserve the memory first."""
     check_regular(path, DataError)
     size = path.stat().st_size
     if size > MOST_ARRAY:
         raise DataError(f"{path}: {size:,} bytes, more than {MOST_ARRAY:,}. Split it into several files.")
     with path.open("rb") as file:
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
-            return  # numpy says what it is
-        file.seek(0)
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size - file.tell():
-            raise ValueError(f"its header claims {dtype} of shape {shape}, more than the file holds")
+        check_header(file, size)
+
+
+def check_header(file: IO[bytes], size: int) -> None:
+    """Raise ValueError if the header of an array in a file of `size` bytes claims more than the file holds."""
+    if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+        return  # numpy says what it is
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size - file.tell():
+        raise ValueError(f"its header claims {dtype} of shape {shape}, more than the file holds")
 
 
 def load_statistics(path: Path, widths: Sequence[int] = (HUMANML3D.features, KIT.features)) -> np.ndarray:

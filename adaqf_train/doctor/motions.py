@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from adaqf_train.data.clips import BROKEN_ARRAY, digest_of, read_vectors
+from adaqf_train.data.clips import BROKEN_ARRAY, check_array_size, digest_of, read_vectors
 from adaqf_train.data.dataset import OFFICIAL_NAN_CLIPS
 from adaqf_train.data.layout import SPLITS, VECTORS, RunningStatistics
 from adaqf_train.doctor.findings import Clip, Examination
@@ -173,6 +173,7 @@ def check_lengths(found: Examination, shortest: int, longest: int) -> None:
 def _width(path: Path) -> int | None:
     """Features per frame according to the file's header; None if it has no width."""
     try:
+        check_array_size(path)
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
     except (AttributeError, *BROKEN_ARRAY):  # the former: an archive
         return None

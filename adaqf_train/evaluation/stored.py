@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,8 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from adaclip.files import read_json
 from adaqf_train.config import DataConfig
-from adaqf_train.data.clips import BROKEN_ARRAY, load_array
+from adaqf_train.data.archives import BROKEN_ARCHIVE, open_archive
+from adaqf_train.data.clips import load_array
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import VECTORS
 from adaqf_train.data.mdm_results import read_results
@@ -173,7 +173,7 @@ def _is_pickled(path: Path) -> bool:
 def _archive(path: Path) -> Iterator[Stored]:
     """Clips of a pack, or the motion of an .npz file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             names = set(archive.files)
             if {"positions", "offsets", "names"} <= names:
                 pass  # a pack, below
@@ -194,7 +194,7 @@ def _archive(path: Path) -> Iterator[Stored]:
                     )
                 yield Stored(str(path), path.stem, caption, array)
                 return
-    except (*BROKEN_ARRAY, zipfile.BadZipFile, KeyError) as error:
+    except BROKEN_ARCHIVE as error:
         if isinstance(error, DataError):
             raise
         reason = "it holds objects" if "pickle" in str(error) else error

@@ -5,7 +5,6 @@ Every clip becomes joints in metres, Y up. What is certainly wrong is refused in
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from numpy.lib.format import MAGIC_PREFIX
 
+from adaqf_train.data.archives import BROKEN_ARCHIVE, open_archive
 from adaqf_train.data.arrays import as_clips, without_padding
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.mdm_results import read_results
@@ -163,9 +163,9 @@ def _bvh(path: Path, fps: float | None, up: Up | None, joint_map: str | None) ->
 
 def _smpl(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             names = set(archive.files)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+    except BROKEN_ARCHIVE:
         names = set()
     if not names & {"poses", "pose_body"}:
         raise ExportError(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad as zero_pad
 
+from adaclip.files import check_unpacked
 from adaqf_train.data.batches import pad
 from adaqf_train.data.captions import CaptionTable
 from adaqf_train.data.clips import load_array
@@ -213,6 +214,7 @@ def _read_checkpoint(path: Path) -> dict[str, Mapping[str, Tensor]]:
     if not path.is_file():
         raise DataError(f"{path}: missing. Download the official evaluators.")
     try:
+        check_unpacked(path)
         stored = torch.load(path, map_location="cpu", weights_only=True)  # tensors and plain containers only
     except Exception as error:  # torch raises many types for a damaged archive
         raise DataError(

@@ -7,7 +7,6 @@ joint a to joint b. The presets are such maps, and users write their own as JSON
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaclip.files import FileError, parse_json, read_bytes
 from adaqf_train.errors import DataError
 from adaqf_train.motion.presets import PRESETS, JointMap, Point, composed, key
 from adaqf_train.motion.skeleton import HUMANML3D, KIT
@@ -61,9 +61,9 @@ def load_map(choice: str) -> JointMap:
     if not path.is_file():
         raise DataError(f"--map {choice}: neither a preset ({', '.join(PRESETS)}) nor a file. Name one.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise DataError(f"{path}: not valid JSON ({error}). It maps each standard joint to a joint.") from error
+        content = parse_json(read_bytes(path), path)
+    except FileError as error:
+        raise DataError(f"{error} It maps each standard joint to a joint.") from error
     return checked(content, path)
 
 

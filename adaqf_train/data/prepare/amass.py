@@ -10,8 +10,6 @@ import contextlib
 import io
 import math
 import pickle
-import zipfile
-import zlib
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from adaqf_train.data.archives import BROKEN_ARCHIVE, open_archive
 from adaqf_train.data.prepare import recordings
 from adaqf_train.data.prepare.recordings import FPS, WINDOW, Recording, Summary
 from adaqf_train.errors import DataError
@@ -139,11 +138,11 @@ def _name(path: str) -> str:
 def parameters(path: Path) -> _Clip:
     """Read and check an AMASS file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             body = "SMPLX" if "mocap_frame_rate" in archive else "SMPLH"
             trans, *poses, betas, gender, rate = (archive[key] for key in (KEYS_X if body == "SMPLX" else KEYS))
             gender, fps = gender.item(), float(rate.item())
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN_ARCHIVE as error:
         raise DataError(
             f"{path}: not an SMPL-H file with {', '.join(KEYS)}, nor an SMPL-X file with {', '.join(KEYS_X)} "
             f"({error}). Download it again."

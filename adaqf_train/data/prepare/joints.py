@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from adaqf_train.data.archives import BROKEN_ARCHIVE, open_archive
 from adaqf_train.data.arrays import as_joints, without_padding
 from adaqf_train.data.clips import load_array
 from adaqf_train.data.layout import JOINTS, SPLITS, TEXTS, CaptionedMotion, write_folder
@@ -138,13 +137,13 @@ def _pack(source: Path, general: Options) -> Iterator[CaptionedMotion]:
 def read_pack(path: Path):
     """A function (start, stop) -> positions (frames, J, 3) in metres; clip names, offsets, and frame rate or None."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             stored, scale = archive["positions"], float(archive["scale"])
             names, offsets = [str(name) for name in archive["names"]], archive["offsets"].astype(np.int64)
             rate = float(archive["fps"]) if "fps" in archive else None
     except FileNotFoundError:
         raise DataError(f"{path}: missing. A pack has train.npz, val.npz and test.npz.") from None
-    except (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN_ARCHIVE as error:
         raise DataError(
             f"{path}: not a pack of positions, scale, offsets and names ({error}). Download or write it again."
         ) from error

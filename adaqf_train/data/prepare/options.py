@@ -6,13 +6,13 @@ command line. options.json is an object such as {"up": "z", "skip": 1, "fps": 30
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from adaclip.files import FileError, parse_json, read_bytes
 from adaqf_train.errors import DataError
 from adaqf_train.motion.mapping import load_map
 from adaqf_train.motion.orientation import Up
@@ -87,9 +87,9 @@ def _of_file(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise DataError(f'{path}: not valid JSON ({error}). Write an object such as {{"up": "z"}}.') from error
+        content = parse_json(read_bytes(path), path)
+    except FileError as error:
+        raise DataError(f'{error} Write an object such as {{"up": "z"}}.') from error
     if not isinstance(content, dict):
         raise DataError(f'{path}: holds a {type(content).__name__}. Write an object such as {{"up": "z"}}.')
     found = checked(content, f"{path}: ")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from adaclip import AdaCLIP, AdaCLIPError
+from adaqf_train.data.clips import BROKEN_ARRAY, check_array_size
 from adaqf_train.errors import DataError
 
 WORDS = "words"  # in the place of a model: counts of words, a control that reads no meaning
@@ -51,8 +52,9 @@ def counted_words(texts: Sequence[str]) -> np.ndarray:
 
 def _read(path: Path, count: int) -> np.ndarray:
     try:
+        check_array_size(path)
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except BROKEN_ARRAY as error:
         raise DataError(f"{path}: not a .npy file of numbers ({error}). Save the vectors with numpy.save.") from error
     if found.ndim != 2 or len(found) != count or found.dtype.kind not in "fiu":
         raise DataError(
