@@ -165,7 +165,7 @@ def archives() -> list[bytes]:
     headers = (claimed("(1000000000000,)"), claimed("()", "'<U500000000'"), claimed("('a',)"))
     headers += (claiming("-" * 9000 + "1"), claiming("1" + "+1" * 4000), claiming("(" * 9000), b"\x93NUMPY\x09\x00")
     found = []
-    for header in (*headers, claimed("(12000000,)") + bytes(96_000_000)):
+    for header in (*headers, claimed("(25000000,)") + bytes(200_000_000)):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name in names:
