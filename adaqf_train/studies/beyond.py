@@ -62,6 +62,17 @@ IMPROVEMENTS = Study(
     metrics=ON_VAL,
     note="Means of the last three points of each curve on val, so that choices made here do not use the test split.",
 )
+
+
+def _curves(what: str, arm: str, than: str) -> tuple[Claim, ...]:
+    """Claims about two arms, each at its own guidance, and about the area between their curves."""
+    return (
+        Claim(f"{what}: lower FID", "fid", arm, than),
+        Claim(f"{what}: higher R@3", "r_precision_3", arm, than),
+        Claim(f"{what}: the area between the curves", "fid", arm, than, along="area"),
+    )
+
+
 # What the paper's feedback lacks, one part at a time. As in MoCLIP's way, 400 steps align the encoder.
 PHYSICS = ("physics.velocity=0.3", "physics.feet=0.1")
 _RATES = ("alignment.learning_rate=0.001", "alignment.encoder_learning_rate=0.001")
@@ -108,6 +119,9 @@ METHOD = Study(
             along="fid",
         ),
         Claim("feedback adds to physics (FID at the same R@3)", "fid", _WON, "physics_baseline", along="fid"),
+        *_curves("without physics, against the baseline", "aligned", _TO),
+        *_curves("without physics, against the frozen aligned encoder", "aligned", "aligned_frozen"),
+        *_curves("physics added to AdaQF from the aligned encoder", _WON, "aligned"),
     ),
     seeds=5,
     settings=GUIDANCE.settings,
@@ -121,7 +135,7 @@ METHOD_TRANSFER = Study(
         {
             "base": (BASE, "base"),
             "moclip": (MOCLIP, "MoCLIP's way"),
-            "adaclip": (Source("adaclip", METHOD.arms[_WON].settings), "AdaCLIP from the aligned encoder"),
+            "adaclip": (Source("adaclip", METHOD.arms["aligned"].settings), "AdaCLIP from the aligned encoder"),
         },
     ),
     claims=tuple(
