@@ -54,7 +54,7 @@ def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path,
             parts += [tables.figures_table(on_val, arms), tables.differences_table(on_val, arms)]
         parts += _figures(study, folder, label, arms)
     if verdicts := tables.verdicts_table(study, found):
-        parts += ["## The paper's claims", verdicts]
+        parts += ["## Claims" if study.paper == "Not part" else "## The paper's claims", verdicts]
     if paper := tables.paper_table(study):
         parts += ["## The paper's figures", paper]
     path = folder / f"{study.name}.md"
