@@ -13,6 +13,7 @@ from adaclip.files import atomic_file
 from adaqf_train.evaluation.curves import FID, PRECISION, Points
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish.
@@ -27,6 +28,12 @@ def panels(count: int, height: float, *, share: bool = False, width: float = 3.4
     with mpl.rc_context({"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(width * count, height), layout="constrained")
         return figure, np.atleast_1d(figure.subplots(1, count, sharey=share))
+
+
+def legend(figure: Figure, axis: Axes) -> None:
+    """Draw the legend of a panel below all panels, where it covers no point."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)), frameon=False, fontsize=8)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -45,7 +52,7 @@ def draw_guidance(path: Path, arms: Mapping[str, Points], chosen: Mapping[str, f
 
     arms: {title: points}. chosen: the guidance of each arm's main table, drawn as a larger dot.
     """
-    figure, (axis,) = panels(1, 3.8, width=5.2)
+    figure, (axis,) = panels(1, 3.5 + 0.1 * len(arms), width=5.2)
     for colour, (title, points) in zip(itertools.cycle(COLOURS), arms.items(), strict=False):
         guidances = sorted(points)
         x, y = ([points[g][name] for g in guidances] for name in (PRECISION, FID))
@@ -57,5 +64,5 @@ def draw_guidance(path: Path, arms: Mapping[str, Points], chosen: Mapping[str, f
             axis.plot(best[PRECISION], best[FID], "o", color=colour, markersize=9, fillstyle="none")
     axis.set(xlabel="R@3 (higher is better)", ylabel="FID (lower is better)")
     axis.grid(color="#dddddd", linewidth=0.6)
-    axis.legend(frameon=False, fontsize=8)
+    legend(figure, axis)
     save(figure, path)

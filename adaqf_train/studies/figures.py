@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adaqf_train.evaluation.plots import COLOURS, panels, save
+from adaqf_train.evaluation.plots import COLOURS, legend, panels, save
 from adaqf_train.studies.results import Result, mean_curve
 from adaqf_train.studies.statistics import estimate
 
@@ -36,7 +36,7 @@ def draw_curves(path: Path, arms: Mapping[str, Sequence[Result]], metrics: Mappi
                 axis.plot(steps, values.mean(axis=0), dashed, color=colour, label=arm, linewidth=1.6)
                 axis.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
         axis.set(title=title, xlabel="training steps")
-    axes[0].legend(frameon=False, fontsize=8)
+    legend(figure, axes[0])
     save(figure, path)
     return True
 
@@ -46,7 +46,8 @@ def draw_estimates(path: Path, arms: Mapping[str, Mapping[str, Sequence[float]]]
 
     Returns False, without writing a file, if there are none. arms: {title: {metric: a value for each seed}}.
     """
-    if not any(arms.values()):
+    arms = {title: found for title, found in arms.items() if found}
+    if not arms:
         return False
     figure, axes = panels(len(metrics), 0.9 + 0.34 * len(arms), share=True)
     places = range(len(arms))[::-1]
