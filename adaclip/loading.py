@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -130,7 +133,8 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
     if weights is not None:
         config, state = openai_bases.read(weights, vision=kind == "CLIPModel")
         options = {"config": config, "state_dict": state, "dtype": load.dtype, "output_loading_info": True}
-        model, report = cls.from_pretrained(None, **options)
+        with _quiet_loading():
+            model, report = cls.from_pretrained(None, **options)
         model.name_or_path = base
         return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
@@ -141,13 +145,15 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
 
     try:
         try:
-            return read()
+            with _quiet_loading():
+                return read()
         except OSError:
             converted = _cached_conversion(base, load)
             if converted is None:
                 raise
             config = cls.config_class.from_pretrained(base, **load.download())
-            return read(config=config, revision=converted, local_files_only=True)
+            with _quiet_loading():
+                return read(config=config, revision=converted, local_files_only=True)
     except MemoryError:
         raise
     except Exception as error:  # transformers raises many kinds for a forged configuration
@@ -156,6 +162,21 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
             f"The base {what} {base} cannot be loaded: {first_line(error)} "
             "Check the name, connect once so that it is cached, or pass base= with a local folder."
         ) from error
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Keep transformers from printing a table of all tensors that a model leaves over, such as a vision tower's.
+
+    Callers get their names and those of missing ones, and decide which are an error.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _cached_conversion(base: str, load: LoadOptions) -> str | None:

@@ -33,7 +33,8 @@ def panels(count: int, height: float, *, share: bool = False, width: float = 3.4
 def legend(figure: Figure, axis: Axes) -> None:
     """Draw the legend of a panel below all panels, where it covers no point."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)), frameon=False, fontsize=8)
+    columns = 1 if figure.get_figwidth() < 6 else 2
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -52,7 +53,7 @@ def draw_guidance(path: Path, arms: Mapping[str, Points], chosen: Mapping[str, f
 
     arms: {title: points}. chosen: the guidance of each arm's main table, drawn as a larger dot.
     """
-    figure, (axis,) = panels(1, 3.5 + 0.1 * len(arms), width=5.2)
+    figure, (axis,) = panels(1, 3.4 + 0.17 * len(arms), width=5.2)
     for colour, (title, points) in zip(itertools.cycle(COLOURS), arms.items(), strict=False):
         guidances = sorted(points)
         x, y = ([points[g][name] for g in guidances] for name in (PRECISION, FID))

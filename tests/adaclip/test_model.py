@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import openai_reference
 import pytest
 import tiny
 import torch
@@ -177,3 +178,16 @@ def test_half_precision_can_be_asked_for(adapter: Path, encoder: AdaCLIP) -> Non
     assert vectors.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(vectors, expected).min() > 0.99
     assert not torch.equal(vectors, expected)
+
+
+def test_loading_prints_no_table_of_the_tensors_that_are_left_over(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Bases such as OpenAI's have a vision tower, whose tensors a text encoder leaves over."""
+    folder = openai_reference.save_base(tmp_path / "base", vision=True)
+    encoder = AdaCLIP.from_base(str(folder), rank=2, alpha=2)
+    encoder.save_pretrained(tmp_path / "adapter")
+    AdaCLIP.from_pretrained(tmp_path / "adapter")
+    printed = "".join(capfd.readouterr())
+    assert "vision_model" not in printed
+    assert "UNEXPECTED" not in printed
