@@ -168,15 +168,19 @@ def read_model(kind: str, base: str, load: LoadOptions) -> tuple[Any, list[str],
 def _quiet_loading() -> Iterator[None]:
     """Keep transformers from printing a table of all tensors that a model leaves over, such as a vision tower's.
 
-    Callers get their names and those of missing ones, and decide which are an error.
+    Callers get their names and those of missing ones, and decide which are an error. A filter, because transformers
+    does more than printing at some levels of this logger.
     """
     logger = logging.getLogger("transformers.modeling_utils")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+
+    def severe(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(severe)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(severe)
 
 
 def _cached_conversion(base: str, load: LoadOptions) -> str | None:

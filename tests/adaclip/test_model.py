@@ -191,3 +191,4 @@ def test_loading_prints_no_table_of_the_tensors_that_are_left_over(
     printed = "".join(capfd.readouterr())
     assert "vision_model" not in printed
     assert "UNEXPECTED" not in printed
+    assert "[transformers]" not in printed
