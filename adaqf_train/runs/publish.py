@@ -117,14 +117,16 @@ def _details(folder: Path, licence: str | None, data: Sequence[str]) -> CardDeta
 
 
 def _is_procedural(run: Path, recorded: Sequence[str] = ()) -> bool:
-    """Whether a run's data are procedural, by their origin; without the run or its data, by what is recorded."""
+    """Whether a run's data are procedural, by their origin; without access to the run or its data, by the records."""
     if not RunLayout(run).config.is_file():
         return tuple(recorded) == (PROCEDURAL,)
     config, data = read_config(run)
-    if not data.is_dir():
-        return config.recipe == "demo"
-    origin = data / ORIGIN
-    return origin.is_file() and "synthetic" in read_json(origin)
+    try:
+        if data.is_dir():
+            return (data / ORIGIN).is_file() and "synthetic" in read_json(data / ORIGIN)
+    except OSError:  # another user's
+        pass
+    return config.recipe == "demo"
 
 
 def _without_folders(content: object) -> object:
