@@ -22,6 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs" / "studies").glob("*.md"))}
 SUMMARY = (CHECKOUT / "docs" / "results.md").read_text(encoding="utf-8")
 BETTER = ("fid", "r_precision_3", "attributes", "minimal_pairs")
+SIX = (*BETTER, "skating", "jerk")
 # First words of a row of the claims: a study, an arm, the arm that is subtracted, and the metrics in their order.
 DIFFERENCES = {
     "AdaQF has a lower FID": ("components", "full", "baseline", "fid"),
@@ -44,6 +45,11 @@ DIFFERENCES = {
     "minimal pairs |": ("guidance", "pooled_full", "pooled_baseline", "minimal_pairs"),
     "skating (GMD)": ("guidance", "pooled_full", "pooled_baseline", "skating"),
     "jerk away from real": ("guidance", "pooled_full", "pooled_baseline", "jerk"),
+    # Of the section about the study method.
+    "From the aligned encoder, minus the baseline": ("method", "aligned", "baseline", *SIX),
+    "… minus the same encoder, frozen": ("method", "aligned", "aligned_frozen", *SIX),
+    "With physics, minus the baseline": ("method", "aligned_physics", "baseline", *SIX),
+    "… minus the same without physics": ("method", "aligned_physics", "aligned", *SIX),
 }
 SHARES = {"The baseline's best FID in": "fid", "The baseline's best R@3 in": "r_precision_3"}
 METHOD = ("fid", "r_precision_3", "minimal_pairs", "gap", "skating", "jerk")
