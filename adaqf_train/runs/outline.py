@@ -28,10 +28,10 @@ TITLES = {
 SECONDS = {
     "data": 0.0075,
     "pocket_clip": 0.08,
-    "extractors": 0.115,
-    "evaluator": 0.08,
+    "extractors": 0.105,
+    "evaluator": 0.14,
     "joint_evaluator": 0.07,
-    "baseline": 0.115,
+    "baseline": 0.095,
     "aligned": 0.13,
     "adaqf": 0.175,
     "evaluation": 0.0011,
