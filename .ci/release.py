@@ -20,6 +20,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LARGEST = 12 * 2**20  # bytes of the wheel
+UV = Path(sys.executable).with_name("uv")  # of the same environment, which need not be activated
 # How uv chooses versions; `tested` are those of constraints.txt.
 VERSIONS = {"lowest": ["--resolution", "lowest-direct"], "newest": [], "tested": ["--constraint", "constraints.txt"]}
 WITHOUT_TORCH = ("numpy", "tyro", "tqdm", "ftfy", "regex", "filelock", "jinja2", "rich", "scipy", "pillow")
@@ -80,9 +81,9 @@ def check(wheel: Path) -> None:
 def try_wheel(wheel: Path, python: str, versions: str, light: bool) -> None:
     """Install the wheel into a fresh environment and run the smoke test there."""
     with tempfile.TemporaryDirectory() as folder:
-        run("uv", "venv", "--quiet", "--python", python, folder)
+        run(UV, "venv", "--quiet", "--python", python, folder)
         inside = Path(folder) / "bin" / "python"
-        install = ["uv", "pip", "install", "--quiet", "--no-build", "--python", inside, *VERSIONS[versions]]
+        install = [UV, "pip", "install", "--quiet", "--no-build", "--python", inside, *VERSIONS[versions]]
         project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         direct = [*project["dependencies"], *project["optional-dependencies"]["train"]]
         if light:
@@ -90,7 +91,7 @@ def try_wheel(wheel: Path, python: str, versions: str, light: bool) -> None:
             run(*install, *(line for line in direct if line.partition(">")[0] in WITHOUT_TORCH))
         else:  # the wheel's requirements by themselves, because uv lowers the versions of direct ones only
             run(*install, *os.environ.get("RELEASE_PINS", "").split(), *direct, f"adaclip[train] @ {wheel.as_uri()}")
-            run("uv", "pip", "check", "--python", inside)
+            run(UV, "pip", "check", "--python", inside)
         smoke = CHECKOUT / "tests" / "release" / "smoke.py"
         run(inside, "-P", smoke, *(["--light"] if light else []), env=_plain_environment())
 
