@@ -7,7 +7,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 
 def sinusoidal_table(positions: int, width: int) -> Tensor:
@@ -120,6 +120,28 @@ class FrameTokens(nn.Module):
 @torch.compiler.disable  # torch's compiler fails on strided convolutions over clips of any length
 def _convolved(convolution: nn.Module, x: Tensor) -> Tensor:
     return convolution(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Smoothing(nn.Module):
+    """A Gaussian mean over the frames around each frame of a clip, of its real frames alone."""
+
+    def __init__(self, deviation: float) -> None:
+        """deviation: of the Gaussian, in frames."""
+        super().__init__()
+        self.reach = math.ceil(3 * deviation)
+        weights = [math.exp(-((offset / deviation) ** 2) / 2) for offset in range(-self.reach, self.reach + 1)]
+        self.weights = [weight / sum(weights) for weight in weights]
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D), mask (B, T) True = real -> (B, T, D), zero beyond a clip."""
+        real = mask[..., None].to(x.dtype)
+        # A real frame is among those that it averages, so only padding has too little weight.
+        return self._around(x * real) / self._around(real).clamp(min=self.weights[self.reach]) * real
+
+    def _around(self, x: Tensor) -> Tensor:
+        """Weighted sums of the frames around each frame of (B, T, D)."""
+        padded = pad(x, (0, 0, self.reach, self.reach))
+        return sum(weight * padded[:, at : at + x.shape[1]] for at, weight in enumerate(self.weights))
 
 
 class BiGRU(nn.Module):

@@ -12,19 +12,20 @@ from torch import Tensor, nn
 
 from adaqf_train.config import ExtractorConfig
 from adaqf_train.judges.base import Judge
-from adaqf_train.layers import BiGRU, projection_head
+from adaqf_train.layers import BiGRU, Smoothing, projection_head
 from adaqf_train.motion.features import slices_of_width
 
 WORD_VECTOR = 300  # width a token is projected to, GloVe's
 
 
 class MotionExtractor(nn.Module):
-    """E_M: movement convolution, BiGRU, head."""
+    """E_M: movement convolution, BiGRU, head. With `config.smoothing`, it reads smoothed motions."""
 
     def __init__(self, features: int, config: ExtractorConfig) -> None:
         """features: width D of the generator's normalised features; foot contacts are not looked at."""
         super().__init__()
         self.inputs = slices_of_width(features).contacts.start
+        self.smooth = Smoothing(config.smoothing) if config.smoothing else None
         self.movement = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(inputs, config.movement, 4, stride=2, padding=1),
@@ -48,7 +49,10 @@ class MotionExtractor(nn.Module):
 
     def frames(self, motion: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Movement features (B, T / 4, movement) of groups of four frames, and which of them are real (B, T / 4)."""
-        movement, real = motion[..., : self.inputs].transpose(1, 2), mask
+        motion = motion[..., : self.inputs]
+        if self.smooth is not None:
+            motion = self.smooth(motion, mask)
+        movement, real = motion.transpose(1, 2), mask
         for halve in self.movement:
             movement, real = halve(movement * real[:, None]), real[:, 1::2]
         return self.movement_out(movement.transpose(1, 2)), real

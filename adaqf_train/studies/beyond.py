@@ -126,21 +126,27 @@ METHOD = Study(
     seeds=5,
     settings=GUIDANCE.settings,
 )
+_TRANSFERS = (*POOLING, "latent")
+
+
+def _encoders(adaclip: tuple[str, ...]) -> dict[str, tuple[Source, str]]:
+    """The encoders that the study holds fixed; the settings are those of the training that the AdaCLIP comes from."""
+    return {
+        "base": (BASE, "base"),
+        "moclip": (MOCLIP, "MoCLIP's way"),
+        "adaclip": (Source("adaclip", adaclip), "AdaCLIP from the aligned encoder"),
+    }
+
+
 METHOD_TRANSFER = Study(
     "method_transfer",
     "The method's encoder in other generators",
     "Not part",
-    arms=held(
-        POOLING,
-        {
-            "base": (BASE, "base"),
-            "moclip": (MOCLIP, "MoCLIP's way"),
-            "adaclip": (Source("adaclip", METHOD.arms["aligned"].settings), "AdaCLIP from the aligned encoder"),
-        },
-    ),
+    # The family that reads token states gets an adapter that was trained with them.
+    arms=held(POOLING, _encoders(METHOD.arms["aligned"].settings)) | held(("latent",), _encoders(ALIGNED)),
     claims=tuple(
         claim
-        for family in POOLING
+        for family in _TRANSFERS
         for other, title in (("base", "the base"), ("moclip", "MoCLIP's way"))
         for claim in better(f"AdaCLIP against {title} in {FAMILIES[family]}", f"{family}_adaclip", f"{family}_{other}")
     ),

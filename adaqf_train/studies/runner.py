@@ -80,7 +80,8 @@ class TrialRunner:
         else:
             folder, train = run.moclip, lambda pipeline: _train_moclip(pipeline, setup.families.moclip)
         workspace.once(run, folder.is_dir, lambda: train(workspace.pipeline(run, where, arm, seed)))
-        found = [changes(read_sealed(run.config, "Delete the run.")["config"], setup.arm_config(arm, seed), "config.")]
+        config = setup.at(where).arm_config(arm, seed)
+        found = [changes(read_sealed(run.config, "Delete the run.")["config"], config, "config.")]
         if source.kind == "moclip":
             moclip = setup.families.moclip
             found.append(

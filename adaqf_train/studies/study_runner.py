@@ -110,7 +110,7 @@ class StudyRunner:
 
     def _result(self, label: str, arm: str, seed: int) -> Result | None:
         """The result of a trial if it was run; ResultError if it comes from other data or settings."""
-        setup = self.workspace.setup
+        setup = self.workspace.setup.at(label)
         trial = setup.trial(label, self.study.arms[arm], seed)
         result = results.load(self.kept, trial)
         if result is None:

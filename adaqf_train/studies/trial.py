@@ -9,15 +9,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from adaqf_train.config import POCKET_BASE, EvaluationConfig, RunConfig, digest, override
+from adaqf_train.config import POCKET_BASE, EvaluationConfig, RunConfig, digest, override, recipes
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.official import locate
+from adaqf_train.data.prepare.procedural_sets import is_procedural
 from adaqf_train.errors import ConfigError
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.runs.settings import changes
 from adaqf_train.studies.schema import Arm, Source
 
 WITHOUT_CURVES = {name: getattr(EvaluationConfig(), name) for name in ("guidances", "choose", "curve_replications")}
+PROCEDURAL = "evaluation.procedural_"  # settings of the procedural sets that a data set is evaluated on
 FACTOR = "*="  # "feedback.motion*=3": three times the recipe's value
 
 
@@ -59,9 +61,31 @@ class Setup:
         """What the base is: a hash of its weights, or the recipe's name for it."""
         return hash_of_base(self.base) if self.base else self.config.encoder.base
 
+    def at(self, label: str) -> Setup:
+        """The same for one data set.
+
+        Further motions to evaluate on can be made only for procedural data sets. Others are evaluated on their own test
+        split, so the settings of such motions are left out.
+        """
+        if self.procedural(label):
+            return self
+        own = tuple(setting for setting in self.settings if not setting.startswith(PROCEDURAL))
+        plain = {
+            name: value
+            for name, value in asdict(recipes.load(self.recipe).evaluation).items()
+            if f"evaluation.{name}".startswith(PROCEDURAL)
+        }
+        return replace(
+            self, settings=own, config=replace(self.config, evaluation=replace(self.config.evaluation, **plain))
+        )
+
+    def procedural(self, label: str) -> bool:
+        """Whether a data set consists of procedural motions."""
+        return is_procedural(self.data[label])
+
     def trial(self, label: str, arm: Arm, seed: int) -> Trial:
         base = (f"base={self.base_key[:16]}",) if self.base else ()
-        settings = (*base, *self.settings, *self.resolved(arm))
+        settings = (*base, *self.at(label).settings, *self.resolved(arm))
         encoder = self.source_key(label, arm.encoder) if arm.encoder else None
         return Trial(label, self.recipe, settings, seed, arm.kind, encoder)
 

@@ -62,13 +62,13 @@ class Workspace:
     def pipeline(self, run: RunFolder, label: str, arm: Arm, seed: int) -> Pipeline:
         """The run of an arm, with the stages that all trials of its kind share."""
         run.borrow_from(self._shared(label, arm))
-        pipeline = self._opened(run, self.setup.arm_config(arm, seed), label)
+        pipeline = self._opened(run, self.setup.at(label).arm_config(arm, seed), label)
         self._train_shared(pipeline, arm)
         return pipeline
 
     def _shared(self, label: str, arm: Arm) -> Path:
         """A run with the stages that the trials on a data set share, trained unless they are there."""
-        setup = self.setup
+        setup = self.setup.at(label)
         parts = asdict(setup.config)
         common = {name: parts[name] for name in ("data", "pocket_clip", "extractors", "evaluator", "joint_evaluator")}
         common |= {"base": setup.base_key, "train": setup.fingerprint(label, "train")}

@@ -75,6 +75,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "hash_of_base", lambda _: base)
         patch.setattr(trial.Setup, "fingerprint", lambda self, label, split: data[label])
+        patch.setattr(trial, "is_procedural", lambda folder: folder.name.startswith("procedural"))
         patch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: Path(path).touch())
         patch.setattr(page, "write_study", spy)
         for text in PAGES.values():

@@ -81,6 +81,7 @@ def test_results_published_load_and_belong_to_current_arms(monkeypatch):
     assert all(result.trial.name == name for name, result in kept.items())
     (base,) = {setting for result in kept.values() for setting in result.trial.settings if setting.startswith("base=")}
     monkeypatch.setattr(trial, "hash_of_base", lambda folder: base.removeprefix("base=").ljust(64, "0"))
+    monkeypatch.setattr(trial, "is_procedural", lambda folder: folder.name == "a")
     found = set()
     for study, folder in itertools.product(STUDIES.values(), (None, Path("base"))):
         if study.name == "datasets" and folder is None:
@@ -91,9 +92,26 @@ def test_results_published_load_and_belong_to_current_arms(monkeypatch):
                 for seed in range(study.seeds):
                     result = kept.get(now.trial(label, arm, seed).name)
                     if result is not None:
-                        assert now.changes(arm, seed, result.manifest) == ""
+                        assert now.at(label).changes(arm, seed, result.manifest) == ""
                         found.add(result.trial.name)
     assert found == kept.keys()
+
+
+def test_setup_makes_further_procedural_motions_for_procedural_data_alone(monkeypatch):
+    monkeypatch.setattr(trial, "is_procedural", lambda folder: folder.name == "a")
+    found, arm = setup(study="method"), STUDIES["method"].arms["baseline"]
+    trials = {label: found.trial(label, arm, 0).settings for label in found.data}
+    assert set(trials["procedural"]) - set(trials["bandai-namco"]) == {
+        "evaluation.procedural_test=512",
+        "evaluation.procedural_val=200",
+    }
+    assert set(trials["bandai-namco"]) < set(trials["procedural"])
+    configs = {label: found.at(label).arm_config(arm, 0).evaluation for label in found.data}
+    plain = RECIPES["pocket"].evaluation
+    assert (configs["procedural"].procedural_test, configs["procedural"].procedural_val) == (512, 200)
+    assert configs["bandai-namco"].procedural_test is None
+    assert configs["bandai-namco"].procedural_val == plain.procedural_val
+    assert configs["bandai-namco"].replications == configs["procedural"].replications == 1
 
 
 def test_setup_names_changes_since_a_result():

@@ -42,3 +42,26 @@ def test_adversarial_loss_counts_motions_moved_against_it(
     assert clean.item() < small.item() < large.item()
     large.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in extractors.motion.parameters())
+
+
+def test_smoothed_extractors_read_real_frames_alone(make_extractors, tiny_config):
+    motion = make_extractors(override(tiny_config, ["extractors.smoothing=1.5"])).motion.eval()
+    torch.manual_seed(0)
+    clip, mask = torch.randn(1, 24, motion.inputs + 4), torch.ones(1, 24, dtype=torch.bool)
+    padded, real = torch.cat([clip, torch.full_like(clip, 9.0)], dim=1), torch.arange(48) < 24
+    assert torch.allclose(motion(clip, mask), motion(padded, real[None]), atol=1e-6)
+    constant = torch.ones_like(clip)
+    assert torch.allclose(motion.smooth(constant, mask), constant)
+
+
+def test_smoothed_extractors_ask_for_less_jitter(make_extractors, tiny_config):
+    """Their gradient, which is the feedback, has little in the fastest half of the frequencies."""
+    torch.manual_seed(0)
+    clip, mask, shares = torch.randn(4, 64, 263), torch.ones(4, 64, dtype=torch.bool), []
+    for smoothing in (0, 1.5):
+        motion = make_extractors(override(tiny_config, [f"extractors.smoothing={smoothing}"])).motion.eval()
+        clip.requires_grad_().grad = None
+        motion(clip, mask).square().sum().backward()
+        power = torch.fft.rfft(clip.grad, dim=1).abs().square().sum(dim=(0, 2))
+        shares.append(power[len(power) // 2 :].sum() / power.sum())
+    assert shares[1] < shares[0] / 10

@@ -87,14 +87,22 @@ def indices(sizes: SetSizes, seed: int) -> dict[str, list[int]]:
 
 def origin_of(folder: Path) -> Mapping[str, object]:
     """How a procedural data set was made: clips, seed, and another skeleton; DataError if it is not procedural."""
-    path = folder / ORIGIN
-    made = read_json(path).get("synthetic") if path.is_file() else None
-    if made is None:
+    if (made := _made(folder)) is None:
         raise DataError(
             f"{folder}: not procedural motions, so no further ones can be made for evaluation. Set "
             "evaluation.procedural_test to none, or make a procedural data set: adaqf prepare synthetic."
         )
     return made
+
+
+def is_procedural(folder: Path) -> bool:
+    """Whether a data set consists of procedural motions alone, so that further ones can be made."""
+    return _made(folder) is not None
+
+
+def _made(folder: Path) -> Mapping[str, object] | None:
+    path = folder / ORIGIN
+    return read_json(path).get("synthetic") if path.is_file() else None
 
 
 def _statistics_of(folder: Path) -> list[str]:
