@@ -27,7 +27,7 @@ class RunFolder(RunLayout):
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
         super().__init__(path)
         self.accelerator = accelerator
-        self.lender: RunLayout | None = None  # stages with equal settings are copied from it
+        self.lenders: list[RunLayout] = []  # stages with equal settings are copied from them
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -88,9 +88,9 @@ class RunFolder(RunLayout):
         return key
 
     def borrow_from(self, other: Path) -> None:
-        """Let stages be copied from another run if their settings are equal."""
-        self.lender = RunLayout(other)
-        if not self.lender.records.is_file():
+        """Let stages be copied from another run if their settings are equal; of several such runs, from the first."""
+        self.lenders.append(RunLayout(other))
+        if not self.lenders[-1].records.is_file():
             raise RunError(f"{other}: not a run ({self.records.name} is missing). Give the --out of an earlier run.")
 
     def write_config(
@@ -110,15 +110,15 @@ class RunFolder(RunLayout):
         return sha256_of(folder / DIGESTS)
 
     def _borrow(self, name: str, key: str, also: Sequence[str]) -> bool:
-        lender, parts = self.lender, (name, *also)
-        if lender is None or lender.stages().get(name, {}).get("digest") != key:
-            return False
-        if not all((lender / part).exists() for part in parts):
-            return False
-        lender.verified(name)
-        for part in parts if self.accelerator.is_main_process else ():
-            copy_folder(lender / part, self / part)
-        return True
+        parts = (name, *also)
+        for lender in self.lenders:
+            equal = lender.stages().get(name, {}).get("digest") == key
+            if equal and all((lender / part).exists() for part in parts):
+                lender.verified(name)
+                for part in parts if self.accelerator.is_main_process else ():
+                    copy_folder(lender / part, self / part)
+                return True
+        return False
 
 
 def copy_folder(source: Path, to: Path) -> None:

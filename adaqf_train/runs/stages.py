@@ -15,7 +15,7 @@ from adaclip import hub
 from adaclip.adapter import SETTINGS
 from adaclip.files import read_json
 from adaqf_train import seeding
-from adaqf_train.config import POCKET_BASE, RunConfig
+from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
 from adaqf_train.data.layout import check_split_lists
 from adaqf_train.data.official import locate
@@ -92,6 +92,7 @@ class Pipeline:
             "training": True,
         }
         few |= {"pocket_clip": False} if self.config.encoder.base == POCKET_BASE and self.base_folder is None else {}
+        few |= {"alignment": True} if self.config.alignment.steps else {}
         for part, chosen in few.items():
             batch, train = getattr(self.config, part).batch, self.dataset("train", few=chosen)
             if batch > len(train):
@@ -225,6 +226,10 @@ class Pipeline:
                 save(self.run / name)
 
         return self.run.stage(name, settings, make, also)
+
+    def key(self, stage: str) -> str:
+        """The digest of everything that the result of a stage depends on, whose earlier stages are run."""
+        return digest(self._depends(stage))
 
     def place(self, name: str, settings: dict) -> Place:
         """Where a stage with these settings writes its log and its checkpoints."""

@@ -60,10 +60,12 @@ class Workspace:
                 time.sleep(PATIENCE)
 
     def pipeline(self, run: RunFolder, label: str, arm: Arm, seed: int) -> Pipeline:
-        """The run of an arm, with the stages that all trials of its kind share."""
-        run.borrow_from(self._shared(label, arm))
+        """The run of an arm, with the stages that it shares with other trials."""
+        run.borrow_from(shared := self._shared(label, arm))
         pipeline = self._opened(run, self.setup.at(label).arm_config(arm, seed), label)
         self._train_shared(pipeline, arm)
+        if pipeline.config.alignment.steps and arm.kind == "mdm" and arm.encoder is None:
+            run.borrow_from(self._aligned(label, pipeline, shared))
         return pipeline
 
     def _shared(self, label: str, arm: Arm) -> Path:
@@ -81,6 +83,17 @@ class Workspace:
             lambda: wanted <= run.stages().keys(),
             lambda: self._train_shared(self._opened(run, setup.config, label), arm),
         )
+        return run.path
+
+    def _aligned(self, label: str, like: Pipeline, shared: Path) -> Path:
+        """A run with the encoder that a pipeline starts from, which other arms share, aligned unless it is there."""
+        run = self.run(f"{label}-aligned-{like.key('aligned')[:8]}")
+
+        def make() -> None:
+            run.borrow_from(shared)
+            self._opened(run, like.config, label).aligned()
+
+        self.once(run, lambda: run.aligned.name in run.stages(), make)
         return run.path
 
     def _opened(self, run: RunFolder, config: RunConfig, label: str) -> Pipeline:

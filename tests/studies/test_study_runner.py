@@ -6,14 +6,16 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from adaclip.integrity import read_sealed, write_sealed
+from adaclip.integrity import read_sealed, sha256_of, write_sealed
 from adaqf_train.cli import main
 from adaqf_train.data.prepare.procedural import prepare_procedural
+from adaqf_train.runs import stages
 from adaqf_train.studies.arms import FROZEN
 from tests.helpers import settings_of
 
@@ -113,6 +115,27 @@ def test_study_keeps_curves_over_guidance_and_does_not_mix_versions(command, stu
     capsys.readouterr()
     assert main([*command, "--arms", "baseline", "--arms", "full", *curve]) == 1
     assert "do not compare. Give another --results" in capsys.readouterr().err
+
+
+def test_study_aligns_once_for_all_arms_of_a_seed(command, study, monkeypatch):
+    aligned, align = [], stages.align
+
+    def briefly(accelerator, dataset, encoder, sizes, config, *more):
+        aligned.append(config)
+        return align(accelerator, dataset, encoder, sizes, replace(config, steps=2), *more)
+
+    monkeypatch.setattr(stages, "align", briefly)
+    more = ("--set", "evaluation.procedural_test=none", "--set", "alignment.batch=8")
+    ran, _ = study("method", "aligned", "aligned_frozen", more=more)
+    assert [result["manifest"]["seconds"]["aligned"] for result in ran] == [0, 0]  # it is borrowed
+    assert len(aligned) == 1
+    runs = Path(command[command.index("--out") + 1])
+    (source,) = runs.glob("*-aligned-*/aligned")
+    copies = [*runs.glob("*-mdm-*/aligned")]
+    assert len(copies) == len(ran)
+    assert {sha256_of(copy / "adapter" / "adapter_model.safetensors") for copy in (source, *copies)} == {
+        sha256_of(source / "adapter" / "adapter_model.safetensors")
+    }
 
 
 def test_study_trains_every_family_under_frozen_encoders(study):
