@@ -54,10 +54,11 @@ def draw_guidance(path: Path, arms: Mapping[str, Points], chosen: Mapping[str, f
     arms: {title: points}. chosen: the guidance of each arm's main table, drawn as a larger dot.
     """
     figure, (axis,) = panels(1, 3.4 + 0.17 * len(arms), width=5.2)
-    for colour, (title, points) in zip(itertools.cycle(COLOURS), arms.items(), strict=False):
+    rounds = itertools.product(("o-", "s--", "^:"), COLOURS)  # when the colours are used up, lines differ
+    for (line, colour), (title, points) in zip(itertools.cycle(rounds), arms.items(), strict=False):
         guidances = sorted(points)
         x, y = ([points[g][name] for g in guidances] for name in (PRECISION, FID))
-        axis.plot(x, y, "o-", color=colour, label=title, linewidth=1.6, markersize=4)
+        axis.plot(x, y, line, color=colour, label=title, linewidth=1.6, markersize=4)
         for g, *at in zip(guidances, x, y, strict=True):
             axis.annotate(f"{g:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7, color=colour)
         if chosen and title in chosen:

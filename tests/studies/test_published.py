@@ -50,6 +50,16 @@ DIFFERENCES = {
     "… minus the same encoder, frozen": ("method", "aligned", "aligned_frozen", *SIX),
     "With physics, minus the baseline": ("method", "aligned_physics", "baseline", *SIX),
     "… minus the same without physics": ("method", "aligned_physics", "aligned", *SIX),
+    "With light physics, minus the baseline": ("method", "aligned_light", "baseline", *SIX),
+    "… minus the same without it": ("method", "aligned_light", "aligned", *SIX),
+    "With light physics and robust extractors, minus the baseline": ("method", "robust", "baseline", *SIX),
+    # Of the section about the method's encoder.
+    "MDM, pooled text, minus the base": ("method_transfer", "pooled_adaclip", "pooled_base", *BETTER),
+    "MDM, pooled text, minus MoCLIP's": ("method_transfer", "pooled_adaclip", "pooled_moclip", *BETTER),
+    "masked tokens, minus the base": ("method_transfer", "masked_adaclip", "masked_base", *BETTER),
+    "masked tokens, minus MoCLIP's": ("method_transfer", "masked_adaclip", "masked_moclip", *BETTER),
+    "latent diffusion, minus the base": ("method_transfer", "latent_adaclip", "latent_base", *BETTER),
+    "latent diffusion, minus MoCLIP's": ("method_transfer", "latent_adaclip", "latent_moclip", *BETTER),
 }
 SHARES = {"The baseline's best FID in": "fid", "The baseline's best R@3 in": "r_precision_3"}
 METHOD = ("fid", "r_precision_3", "minimal_pairs", "gap", "skating", "jerk")
@@ -151,7 +161,7 @@ def test_shares_of_steps_in_the_summary_are_those_of_the_results(first, publishe
 def test_arms_of_the_method_in_the_summary_are_those_of_the_results(published):
     found, table = (
         published["method"][0]["procedural"],
-        SUMMARY.partition("**The study `method`**")[2].partition("\n**")[0],
+        SUMMARY.partition("**The study `method`**")[2].partition("\n### ")[0],
     )
     checked = 0
     for name, arm in STUDIES["method"].arms.items():
