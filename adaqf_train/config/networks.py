@@ -122,8 +122,8 @@ class ExtractorConfig(ContrastiveFit, name="extractors"):
     """Root mean square of a step on normalised motions against the loss: extractors that are trained with it as well
     are harder to exploit (adversarial training, Goodfellow et al. 2015)."""
     smoothing: Annotated[float, within("[0, 8]")] = 0.0
-    """Standard deviation, in frames, of the Gaussian that smooths motions before the extractors see them: feedback
-    through it cannot ask for jitter. 0: motions as they are."""
+    """Standard deviation, in frames, of the Gaussian that smooths motions before the extractors read them, so that the
+    feedback's gradient has no jitter. 0: motions as they are."""
     objective: Literal["infonce", "margin", "minimal_pairs"] = "infonce"
     """margin: the loss of T2M's evaluators. minimal_pairs: InfoNCE with captions in which a word is flipped."""
     temperature: Positive = 0.1
