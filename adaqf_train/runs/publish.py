@@ -9,11 +9,10 @@ from pathlib import Path
 
 from adaclip import AdaCLIP
 from adaclip.card import CardDetails
-from adaclip.files import read_json
 from adaclip.integrity import read_sealed, sha256_of
 from adaqf_train.artefacts import CONFIG
 from adaqf_train.config import POCKET_BASE, RunConfig
-from adaqf_train.data.layout import ORIGIN
+from adaqf_train.data.prepare.procedural_sets import is_procedural
 from adaqf_train.errors import RunError
 from adaqf_train.evaluation.columns import COLUMNS, Figure
 from adaqf_train.evaluation.report import MARKDOWN
@@ -123,7 +122,7 @@ def _is_procedural(run: Path, recorded: Sequence[str] = ()) -> bool:
     config, data = read_config(run)
     try:
         if data.is_dir():
-            return (data / ORIGIN).is_file() and "synthetic" in read_json(data / ORIGIN)
+            return is_procedural(data)
     except OSError:  # another user's
         pass
     return config.recipe == "demo"
