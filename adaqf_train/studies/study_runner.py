@@ -44,34 +44,35 @@ class StudyRunner:
         if not self.study.may_coincide:
             self.workspace.setup.check_arms({name: self.study.arms[name] for name in arms})
         failed: dict[Place, str] = {}
-        while self._pass(arms, failed):
-            pass
+        missing = self._all(arms)
+        while missing:
+            left = [place for place in missing if not self._settle(place, failed)]
+            if left == missing:
+                break
+            missing = left
         return list(failed.values())
 
-    def _pass(self, arms: Sequence[str], failed: dict[Place, str]) -> int:
-        """Try every missing trial once; return the number that were run."""
-        workspace, done = self.workspace, 0
-        for place in self._all(arms):
-            if place in failed or agreed(self._result(*place) is not None):
-                continue
-            label, name, seed = place
-            arm, console = self.study.arms[name], workspace.console
-            title = f"{label}, {arm.title}, seed {seed}"
-            console.print(f"[bold]{title}[/bold]: {workspace.setup.trial(label, arm, seed).name}")
-            try:
-                result = TrialRunner(workspace).run(label, arm, seed)
-            except RunLocked as error:
-                console.print(f"left to the process that is running it ({error})")
-                continue
-            except (DivergenceError, DataError) as error:
-                failed[place] = f"{title}: {error}"
-                console.print(failed[place])
-                continue
-            if workspace.accelerator.is_main_process:
-                result.save(self.kept)
-            workspace.accelerator.wait_for_everyone()
-            done += 1
-        return done
+    def _settle(self, place: Place, failed: dict[Place, str]) -> bool:
+        """Run a trial that has no result; False if it is left to the process that is running it."""
+        if agreed(self._result(*place) is not None):
+            return True
+        workspace, (label, name, seed) = self.workspace, place
+        arm, console = self.study.arms[name], workspace.console
+        title = f"{label}, {arm.title}, seed {seed}"
+        console.print(f"[bold]{title}[/bold]: {workspace.setup.trial(label, arm, seed).name}")
+        try:
+            result = TrialRunner(workspace).run(label, arm, seed)
+        except RunLocked as error:
+            console.print(f"left to the process that is running it ({error})")
+            return False
+        except (DivergenceError, DataError) as error:
+            failed[place] = f"{title}: {error}"
+            console.print(failed[place])
+            return True
+        if workspace.accelerator.is_main_process:
+            result.save(self.kept)
+        workspace.accelerator.wait_for_everyone()
+        return True
 
     def found(self) -> dict[str, tables.Results]:
         """Collect the results that exist: {data set: {arm: {seed: result}}}.

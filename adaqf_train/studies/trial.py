@@ -62,22 +62,19 @@ class Setup:
         return hash_of_base(self.base) if self.base else self.config.encoder.base
 
     def at(self, label: str) -> Setup:
-        """The same for one data set.
+        """The same with the configuration of one data set.
 
         Further motions to evaluate on can be made only for procedural data sets. Others are evaluated on their own test
-        split, so the settings of such motions are left out.
+        split, so the recipe's values take the place of settings of such motions.
         """
         if self.procedural(label):
             return self
-        own = tuple(setting for setting in self.settings if not setting.startswith(PROCEDURAL))
         plain = {
             name: value
             for name, value in asdict(recipes.load(self.recipe).evaluation).items()
             if f"evaluation.{name}".startswith(PROCEDURAL)
         }
-        return replace(
-            self, settings=own, config=replace(self.config, evaluation=replace(self.config.evaluation, **plain))
-        )
+        return replace(self, config=replace(self.config, evaluation=replace(self.config.evaluation, **plain)))
 
     def procedural(self, label: str) -> bool:
         """Whether a data set consists of procedural motions."""
@@ -85,9 +82,10 @@ class Setup:
 
     def trial(self, label: str, arm: Arm, seed: int) -> Trial:
         base = (f"base={self.base_key[:16]}",) if self.base else ()
-        settings = (*base, *self.at(label).settings, *self.resolved(arm))
+        procedural = self.procedural(label)
+        own = (setting for setting in self.settings if procedural or not setting.startswith(PROCEDURAL))
         encoder = self.source_key(label, arm.encoder) if arm.encoder else None
-        return Trial(label, self.recipe, settings, seed, arm.kind, encoder)
+        return Trial(label, self.recipe, (*base, *own, *self.resolved(arm)), seed, arm.kind, encoder)
 
     def resolved(self, arm: Arm) -> tuple[str, ...]:
         """The settings of an arm, with every factor replaced by the value that it gives under this recipe."""

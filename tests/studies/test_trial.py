@@ -106,6 +106,7 @@ def test_setup_makes_further_procedural_motions_for_procedural_data_alone(monkey
         "evaluation.procedural_val=200",
     }
     assert set(trials["bandai-namco"]) < set(trials["procedural"])
+    assert all(found.at(at).trial(label, arm, 0).settings == trials[label] for at in found.data for label in trials)
     configs = {label: found.at(label).arm_config(arm, 0).evaluation for label in found.data}
     plain = RECIPES["pocket"].evaluation
     assert (configs["procedural"].procedural_test, configs["procedural"].procedural_val) == (512, 200)
