@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from adaqf_train.config import recipes
+from adaqf_train.config import POCKET_BASE, recipes
 from adaqf_train.encoders import moclip
 from adaqf_train.evaluation.manifest import hash_of_weights
 from adaqf_train.generators import registry
@@ -18,8 +18,6 @@ from adaqf_train.generators.registry import Codec, Fitting
 from adaqf_train.runs.stages import Pipeline, without_incidental
 from adaqf_train.runs.validator import validator
 
-POCKETS = ("demo", "pocket")  # recipes at pocket size
-
 
 def families_of(recipe: str) -> Any:
     """Settings of the families and of the rival encoder at the size of a recipe.
@@ -27,12 +25,12 @@ def families_of(recipe: str) -> Any:
     They are a frozen dataclass with a field for each family that has settings of its own, and `moclip`; its defaults
     are the published sizes.
     """
-    recipes.load(recipe)
+    pocket = recipes.load(recipe).encoder.base == POCKET_BASE
     own = [family for family in registry.families() if family.config]
     kinds = {family.name: family.config for family in own} | {"moclip": moclip.MoClipConfig}
     fields = [(name, kind, field(default_factory=kind)) for name, kind in kinds.items()]
     families = make_dataclass("Families", fields, frozen=True)
-    if recipe not in POCKETS:
+    if not pocket:
         return families()
     return families(**{family.name: family.pocket for family in own}, moclip=moclip.POCKET)
 

@@ -26,7 +26,7 @@ from adaqf_train.errors import ConfigError
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["demo", "pocket", "humanml3d", "kit"])
+@pytest.mark.parametrize("name", ["demo", "aligned", "pocket", "humanml3d", "kit"])
 def test_recipes_come_back_from_json(name):
     config = recipes.load(name)
     assert config.recipe == name
@@ -209,7 +209,7 @@ def test_override_refuses_the_name_of_a_recipe():
 
 
 def test_load_and_from_dict_name_what_does_not_exist():
-    with pytest.raises(ConfigError, match="no recipe 'tiny': choose from demo, pocket, humanml3d, kit"):
+    with pytest.raises(ConfigError, match="no recipe 'tiny': choose from demo, aligned, pocket, humanml3d, kit"):
         recipes.load("tiny")
     content = asdict(RunConfig())
     content["training"]["speed"] = 3

@@ -79,7 +79,7 @@ def test_report_warns_of_embeddings_too_wide_for_the_samples(tiny_train, oracle,
 
 def test_pocket_embeddings_are_narrow_enough_for_pocket_data():
     """354 items are the Bandai-Namco test split, the smallest that a pocket recipe is reported on; the demo has 550."""
-    for name in ("pocket", "demo"):
+    for name in ("pocket", "aligned", "demo"):
         recipe = recipes.load(name)
         assert max(recipe.evaluator.embedding, recipe.extractors.embedding) * 4 <= 354
 
