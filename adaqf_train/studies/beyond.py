@@ -91,6 +91,8 @@ PHYSICS = ("physics.velocity=0.3", "physics.feet=0.1")
 LIGHT_PHYSICS = ("physics.velocity=0.1", "physics.feet=0.1")
 _RATES = ("alignment.learning_rate=0.001", "alignment.encoder_learning_rate=0.001")
 ALIGNED = ("alignment.steps=400", *_RATES, "alignment.weight=0.1")
+# Long enough for the learning rate to fall to zero at the end, and for a longer moving average of the weights.
+LONG = ("training.steps=3000", "training.cool_down=0.25", "training.ema=0.998")
 # Extractors of which `adaqf probe` finds that a gradient step pleases the evaluators too, and does not shake the body.
 ROBUST = ("extractors.objective=minimal_pairs", "extractors.adversarial=0.4", "extractors.smoothing=1")
 METHOD = Study(
@@ -108,9 +110,20 @@ METHOD = Study(
         "physics": Arm("AdaQF with physics", (*POOLED, *PHYSICS)),
         "aligned": Arm("AdaQF from the aligned encoder", (*POOLED, *ALIGNED)),
         "aligned_light": Arm("AdaQF from the aligned encoder, with light physics", (*POOLED, *ALIGNED, *LIGHT_PHYSICS)),
+        "aligned_half": Arm(
+            "the same, half of the steps",
+            (*POOLED, *ALIGNED, *LIGHT_PHYSICS, "training.steps=400"),
+            against="aligned_light",
+        ),
         "robust": Arm(
             "AdaQF from the aligned encoder, robust extractors, light physics",
             (*POOLED, *ALIGNED, *LIGHT_PHYSICS, *ROBUST),
+        ),
+        "long_baseline": Arm("baseline, 3,000 steps", (*FROZEN, *POOLED, *LONG)),
+        "long_light": Arm(
+            "AdaQF from the aligned encoder, with light physics, 3,000 steps",
+            (*POOLED, *ALIGNED, *LIGHT_PHYSICS, *LONG),
+            against="long_baseline",
         ),
         "aligned_physics": Arm("AdaQF from the aligned encoder, with physics", (*POOLED, *ALIGNED, *PHYSICS)),
     }
@@ -126,6 +139,9 @@ METHOD = Study(
         *_all("light physics, against the baseline", "aligned_light", "baseline"),
         *_curves("light physics, against the frozen aligned encoder", "aligned_light", "aligned_frozen"),
         *_curves("light physics, against the baseline with the same physics", "aligned_light", "light_baseline"),
+        *_curves("light physics, half of the steps, against the baseline with all", "aligned_half", "baseline"),
+        *_all("light physics, 3,000 steps, against the baseline with as many", "long_light", "long_baseline"),
+        *_curves("light physics, 800 steps, against the baseline with 3,000", "aligned_light", "long_baseline"),
         *_all("robust extractors and light physics, against the baseline", "robust", "baseline"),
         *_curves("robust extractors, against the others with light physics", "robust", "aligned_light"),
         Claim("robust extractors: a smaller gap", "gap", "robust", "aligned_light"),

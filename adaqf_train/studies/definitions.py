@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 from adaqf_train.errors import ConfigError
 from adaqf_train.studies.arms import (
@@ -60,10 +61,10 @@ WEIGHTS = Study(
     "The feedback's weights",
     "Table 5, Fig. 4",
     arms={
-        "baseline": BASELINE,
-        "recipe": Arm("AdaQF, the recipe's weights"),
+        "baseline": POOLED_BASELINE,
+        "recipe": Arm("AdaQF, the recipe's weights", POOLED),
         **{
-            f"m{m}_t{t}": Arm(f"λ_M={m}, λ_T={t}", (f"feedback.motion={m}", f"feedback.text={t}"))
+            f"m{m}_t{t}": Arm(f"λ_M={m}, λ_T={t}", (*POOLED, f"feedback.motion={m}", f"feedback.text={t}"))
             for m, t in PAPER_WEIGHTS
         },
     },
@@ -72,7 +73,13 @@ WEIGHTS = Study(
     ),
     seeds=1,
     may_coincide=True,
+    settings=GUIDANCE.settings,
 )
+_WAYS = {
+    "baseline": POOLED_BASELINE,
+    "full": replace(POOLED_FULL, title="AdaQF"),
+    "aligned_light": METHOD.arms["aligned_light"],
+}
 FEW_SAMPLES = Study(
     "samples",
     "Few training samples",
@@ -82,14 +89,20 @@ FEW_SAMPLES = Study(
             f"{arm.title}, {count} clips", (*arm.settings, f"data.samples={count}"), against=f"baseline_{count}"
         )
         for count in SAMPLES
-        for name, arm in (("baseline", BASELINE), ("full", FULL))
+        for name, arm in _WAYS.items()
     }
-    | {"baseline_all": BASELINE, "full_all": FULL},
+    | {
+        f"{name}_all": replace(arm, title=f"{arm.title}, all clips", against="baseline_all")
+        for name, arm in _WAYS.items()
+    },
     reference="baseline_all",
     claims=tuple(
-        Claim(f"with {count} clips AdaQF lowers FID", "fid", f"full_{count}", f"baseline_{count}") for count in SAMPLES
+        Claim(f"with {count} clips {title} lowers FID", "fid", f"{name}_{count}", f"baseline_{count}")
+        for count in SAMPLES
+        for name, title in (("full", "AdaQF"), ("aligned_light", "AdaQF from the aligned encoder"))
     ),
     seeds=1,
+    settings=GUIDANCE.settings,
 )
 FEEDBACK = Study(
     "feedback",

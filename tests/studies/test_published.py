@@ -13,6 +13,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.studies import page, trial
+from adaqf_train.studies.arms import PAPER_WEIGHTS
 from adaqf_train.studies.definitions import STUDIES
 from adaqf_train.studies.results import by_seed
 from adaqf_train.studies.statistics import estimate
@@ -52,6 +53,10 @@ DIFFERENCES = {
     "… minus the same without physics": ("method", "aligned_physics", "aligned", *SIX),
     "With light physics, minus the baseline": ("method", "aligned_light", "baseline", *SIX),
     "… minus the same without it": ("method", "aligned_light", "aligned", *SIX),
+    "… minus the baseline with the same physics": ("method", "aligned_light", "light_baseline", *SIX),
+    "With light physics and half of the steps, minus": ("method", "aligned_half", "baseline", *SIX),
+    "With light physics, 3,000 steps, minus": ("method", "long_light", "long_baseline", *SIX),
+    "With light physics, 800 steps, minus": ("method", "aligned_light", "long_baseline", *SIX),
     "With light physics and robust extractors, minus the baseline": ("method", "robust", "baseline", *SIX),
     # Of the section about the method's encoder.
     "MDM, pooled text, minus the base": ("method_transfer", "pooled_adaclip", "pooled_base", *BETTER),
@@ -63,6 +68,8 @@ DIFFERENCES = {
 }
 SHARES = {"The baseline's best FID in": "fid", "The baseline's best R@3 in": "r_precision_3"}
 METHOD = ("fid", "r_precision_3", "minimal_pairs", "gap", "skating", "jerk")
+JUDGES = ("r_precision_3", "r_precision_3_extractors", "joints_r_precision_3")
+WEIGHTS = ("fid", *JUDGES, "attributes", "minimal_pairs", "skating", "jerk")
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +179,13 @@ def test_arms_of_the_method_in_the_summary_are_those_of_the_results(published):
                 assert says(text, estimate(list(value.values())).mean), (arm.title, text)
             checked += 1
     assert checked >= 5
+
+
+def test_weights_in_the_summary_are_those_of_the_results(published):
+    found = published["weights"][0]["procedural"]
+    table = SUMMARY.partition("**Larger weights exploit the extractors**")[2].partition("\n\n**")[0]
+    arms = {"none": "baseline", "0.02, 0.1": "recipe"} | {f"{m}, {t}": f"m{m}_t{t}" for m, t in PAPER_WEIGHTS}
+    for first, arm in arms.items():
+        (cells,) = rows(table, f"{first} ")
+        for text, metric in zip(cells[1:], WEIGHTS, strict=True):
+            assert says(text, *by_seed(found[arm], metric).values()), (arm, metric)

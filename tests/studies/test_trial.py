@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,18 @@ def setup(recipe: str = "pocket", *settings: str, base: Path | None = None, stud
 
 
 @pytest.mark.parametrize(
-    ("recipe", "motion", "text"), [("pocket", 0.06, 0.3), ("demo", 0.06, 0.3), ("humanml3d", 30, 6), ("kit", 30, 6)]
+    ("recipe", "motion", "text"), [("pocket", 0.06, 0.3), ("aligned", 0.06, 0.3), ("humanml3d", 30, 6), ("kit", 30, 6)]
 )
 def test_setup_applies_factors_on_every_recipe(recipe, motion, text):
     for name in ("heavier", "both"):
         config = setup(recipe).arm_config(IMPROVED[name], 0)
         assert (config.feedback.motion, config.feedback.text) == (motion, text)
+
+
+def test_recipe_aligned_trains_as_the_arm_of_the_study():
+    found, recipe = setup().arm_config(STUDIES["method"].arms["aligned_light"], 0), RECIPES["aligned"]
+    own = {name: getattr(recipe, name) for name in ("recipe", "training", "validation", "evaluation")}
+    assert replace(found, **own) == recipe
 
 
 def test_setup_resolves_factors_before_naming_a_trial():
@@ -47,8 +53,8 @@ def test_setup_refuses_factors_of_zero():
         setup("pocket", "feedback.text=0").trial("procedural", IMPROVED["heavier"], 0)
 
 
-# The demo's recipe has pooled text, physics and an aligned start already, which are arms of the studies.
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name != "demo"])
+# Some recipes have pooled text, physics and an aligned start already, which are arms of the studies.
+@pytest.mark.parametrize("recipe", sorted(RECIPES.keys() - {"demo", "aligned"}))
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_setup_gives_every_arm_its_own_trial(study, recipe, monkeypatch):
     monkeypatch.setattr(trial, "hash_of_base", lambda folder: "0" * 64)
