@@ -112,7 +112,7 @@ METHOD = Study(
         "aligned_light": Arm("AdaQF from the aligned encoder, with light physics", (*POOLED, *ALIGNED, *LIGHT_PHYSICS)),
         "aligned_half": Arm(
             "the same, half of the steps",
-            (*POOLED, *ALIGNED, *LIGHT_PHYSICS, "training.steps=400"),
+            (*POOLED, *ALIGNED, *LIGHT_PHYSICS, "training.steps*=0.5"),
             against="aligned_light",
         ),
         "robust": Arm(
