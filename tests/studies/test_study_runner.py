@@ -244,7 +244,7 @@ def test_study_skips_a_trial_that_another_process_runs(command, study, capsys):
 
 def test_study_continues_after_a_failed_trial(command, study, capsys):
     assert main(["study", "samples", *command[2:], "--arms", "full_1000", "--arms", "baseline_all"]) == 1
-    assert "1 trials failed: procedural, AdaQF (LoRA and feedback), 1000 clips, seed 0:" in capsys.readouterr().err
+    assert "1 trials failed: procedural, AdaQF, 1000 clips, seed 0:" in capsys.readouterr().err
     assert study("samples", "baseline_all")[0] == []  # there already
 
 
