@@ -77,9 +77,8 @@ class SavingMixin:
             (staging / CARD).write_text(model_card(config, details, base_revision=self.base_revision), encoding="utf-8")
             if local is not None and with_base:
                 self.copy_base(local, staging / BASE)
-            write_digests(
-                staging, free=(CONFIG,)
-            )  # other programs may edit it; LORA_RECORD has what the vectors depend on
+            # Other programs may edit peft's configuration; LORA_RECORD has what the vectors depend on.
+            write_digests(staging, free=(CONFIG,))
         return folder
 
     def copy_base(self, local: Path, folder: Path) -> Path:

@@ -76,9 +76,8 @@ def check_out(out: Tensor | np.ndarray, shape: tuple[int, int], output: str, on_
     if not isinstance(out, torch.Tensor | np.ndarray) or tuple(out.shape) != shape or "float32" not in str(out.dtype):
         found = f"{out.dtype} {tuple(out.shape)}" if hasattr(out, "shape") else type(out).__name__
         raise ValueError(f"out must be a float32 array or tensor of shape {shape}, got {found}.")
-    if (
-        isinstance(out, np.ndarray) and not out.flags.writeable
-    ):  # torch would write to a read-only file's pages and crash
+    # torch would write to the pages of a read-only file, and the process would crash.
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
         raise ValueError("out is read-only: open a memory-mapped file with mmap_mode='r+'.")
     if isinstance(out, np.ndarray) and min(out.strides) < 0:
         raise ValueError("out has a negative stride, which torch does not write to: give an array in its usual order.")

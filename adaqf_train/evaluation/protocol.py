@@ -38,9 +38,7 @@ _MULTIMODALITY_SEED = 1  # after seed and replication: the noise differs from th
 class RealSets:
     """Real motions beside the split that is scored, as procedural data can have any number of them."""
 
-    reference: Sequence[
-        np.ndarray
-    ]  # de-normalised features (T_i, D) that FID compares with, the same in all replications
+    reference: Sequence[np.ndarray]  # features (T_i, D), not normalised, that FID compares with in every replication
     held_out: MotionDataset  # combinations that training never shows, scored by themselves
 
 

@@ -26,9 +26,8 @@ FURTHEST = 0.5  # radians; the longest rotation in one step
 DAMPING = 1e-9  # square metres; a branch whose bones lie on one line does not rotate about it
 CHUNK = 4096  # frames at a time, so that vectors stay in the processor's cache
 
-Guide = tuple[
-    int, Tensor, Tensor
-]  # a joint with several bones, a vector (3,) fixed to it, where it should point (T, 3)
+# A joint with several bones, a vector (3,) fixed to it, and where it should point (T, 3).
+Guide = tuple[int, Tensor, Tensor]
 
 
 def fit_rigid(

@@ -15,11 +15,7 @@ from adaqf_train.studies.trial import Trial
 
 Figures = dict[str, float]
 BY_EXTRACTORS = "r_precision_3_extractors"
-JUDGED = (
-    "r_precision_3",
-    "joints_r_precision_3",
-    BY_EXTRACTORS,
-)  # R@3 by the independent evaluators, and by the feedback's
+JUDGED = ("r_precision_3", "joints_r_precision_3", BY_EXTRACTORS)  # by the independent evaluators and the feedback's
 
 
 @dataclass(frozen=True)
@@ -31,10 +27,8 @@ class Result:
     truth: Figures  # the real motions', by the same evaluator
     curve: list[Figures] = field(default_factory=list)  # on val during training: {"step", metric, …}
     manifest: Mapping[str, object] = field(default_factory=dict)  # seconds, machine, versions, settings, fingerprints
-    # What versions since curves over guidance store beside it.
-    guidance: Mapping[str, object] = field(
-        default_factory=dict
-    )  # `curves.ArmCurve`; `test` is at the guidance it chose
+    # What versions since curves over guidance store beside it: an `ArmCurve`, at whose choice of guidance `test` is, …
+    guidance: Mapping[str, object] = field(default_factory=dict)
     truth_val: Figures = field(default_factory=dict)  # the real motions' on val
     floor: Figures = field(default_factory=dict)  # of one half of the real motions against the other half
 

@@ -130,9 +130,7 @@ class Setup:
         config = self.arm_config(arm, seed)
         if "guidances" not in manifest["config"]["evaluation"]:
             config = replace(config, evaluation=replace(config.evaluation, **WITHOUT_CURVES))
-        if (
-            "joint_evaluator" not in manifest["config"]
-        ):  # of a version with one evaluator, whose figures stand as they are
+        if "joint_evaluator" not in manifest["config"]:  # of a version with one evaluator; its figures stand
             config = replace(config, joint_evaluator=RunConfig().joint_evaluator)
         found = [changes(manifest["config"], config, "config.")]
         if arm.encoder is not None and arm.kind != "encoder" and "families" in manifest:
