@@ -61,6 +61,7 @@ class AdaptersMixin:
             record = adapter_files.settings_of(folder).get(RECORD)
             check_record(record, merge(self.text_model, None, share=True), self.base, folder)
         adapter_files.add_adapter(self.text_model, folder, name)
+        self.train(self.training)  # peft leaves the dropout of new adapters active
         self.to(self.device)
 
     def mix_adapters(self, weights: Mapping[str, float], name: str) -> None:
@@ -79,6 +80,7 @@ class AdaptersMixin:
         for adapter in weights:
             self._check_adapter(adapter)
         adapter_files.mix_adapters(self.text_model, weights, name)
+        self.train(self.training)
 
     def set_adapter(self, name: str) -> None:
         """Make one of `adapters` the active one; raise ValueError for another name."""

@@ -39,6 +39,18 @@ def test_each_adapter_gives_what_it_gives_alone(encoder: AdaCLIP, other: Path, b
         assert torch.equal(encoder.encode(tiny.PROMPTS, adapter="default"), first)
 
 
+def test_further_adapters_have_the_mode_of_the_encoder(encoder: AdaCLIP, base: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    dropping = tiny.perturb(AdaCLIP.from_base(base, rank=2, dropout=0.5)).save_pretrained(tmp_path / "dropping")
+    encoder.eval().load_adapter(dropping, "kit")
+    encoder.mix_adapters({"default": 0.5, "kit": 0.5}, "mix")
+    assert not any(module.training for module in encoder.modules())
+    encoder.set_adapter("kit")
+    with torch.no_grad():
+        first, second = (encoder(*encoder.tokenize(tiny.PROMPTS)).pooled for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_disabling_gives_the_base_and_keeps_what_learns(encoder: AdaCLIP, base: Path) -> None:
     adapted, plain = encoder.encode(tiny.PROMPTS), AdaCLIP.from_base(base).encode(tiny.PROMPTS)
     for wanted in (True, False):
