@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from peft.tuners.lora import LoraLayer
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adaclip import AdaCLIP
@@ -22,18 +24,30 @@ Reads = Literal["tokens", "pooled", "both"]
 def build_encoder(base: str, config: EncoderConfig, reads: Reads, start: Path | None = None) -> AdaCLIP:
     """Load a base (Hub id or folder) with a fresh adapter; what learns also depends on what the generator reads.
 
-    start: folder of an adapter to start from instead.
+    start: folder of an adapter to start from instead; where all weights learn, it becomes part of them.
     """
     adapter = {name: getattr(config, name) for name in ("rank", "alpha", "dropout", "modules")}
     encoder = AdaCLIP.from_base(base, **adapter) if start is None else AdaCLIP.from_pretrained(start, base=base)
+    if start is not None and config.tuning == "full":
+        _fold(encoder)
     tune(encoder, config.tuning, reads)
     return encoder
+
+
+def _fold(encoder: AdaCLIP) -> None:
+    """Add the adapter's change to the weights that it adapts, and clear it."""
+    encoder.text_model.merge_adapter()
+    for layer in encoder.text_model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.merged_adapters.clear()
+            nn.init.zeros_(layer.lora_B[encoder.active_adapter].weight)
+    encoder.forget()
 
 
 def tune(encoder: AdaCLIP, tuning: Tuning, reads: Reads = "both") -> None:
     """Set `requires_grad` of every weight.
 
-    With "full" the adapter stays as it is: fresh, it changes nothing. What pooled vectors alone depend on, such as
+    With "full" the adapter stays as it is: cleared, it changes nothing. What pooled vectors alone depend on, such as
     CLIP's projection, learns only where they are read.
     """
     encoder.requires_grad_(tuning == "full")

@@ -170,9 +170,13 @@ def _remove_old(folder: Path, keep: int) -> None:
 
 
 def _learnt(module: nn.Module) -> dict[str, Tensor]:
-    """What training changes in a module, by name: parameters that require gradients, and buffers such as codebooks."""
-    fixed = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return {name: value for name, value in module.state_dict().items() if name not in fixed}
+    """What training changes in a module, by name: parameters that require gradients, and buffers such as codebooks.
+
+    A weight that has several names, such as T5's embeddings, appears once.
+    """
+    learn = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    learn |= {name for name, _ in module.named_buffers()}
+    return {name: value for name, value in module.state_dict().items() if name in learn}
 
 
 def _newest_first(folder: Path) -> list[Path]:
