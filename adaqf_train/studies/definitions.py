@@ -25,7 +25,7 @@ from adaqf_train.studies.arms import (
     held,
     sooner,
 )
-from adaqf_train.studies.beyond import GUIDANCE, IMPROVEMENTS, METHOD, METHOD_TRANSFER
+from adaqf_train.studies.beyond import GUIDANCE, IMPROVEMENTS, METHOD, METHOD_CONVERGENCE, METHOD_TRANSFER
 from adaqf_train.studies.metrics import FORGETTING, RETRIEVAL
 from adaqf_train.studies.schema import Arm, Claim, Source, Study
 
@@ -217,7 +217,7 @@ FINDING = Study(
     note="Real motions of the test split and their captions, judged by the extractors themselves.",
 )
 _ALL = (COMPONENTS, WEIGHTS, FEW_SAMPLES, FEEDBACK, CONVERGENCE, GUIDANCE, TRANSFER)
-_ALL += (DATASETS, ENCODERS, FORGETS, FINDING, IMPROVEMENTS, METHOD, METHOD_TRANSFER)
+_ALL += (DATASETS, ENCODERS, FORGETS, FINDING, IMPROVEMENTS, METHOD, METHOD_CONVERGENCE, METHOD_TRANSFER)
 STUDIES = {study.name: study for study in _ALL}
 
 

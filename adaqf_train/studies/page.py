@@ -47,7 +47,11 @@ def write_study(study: Study, found: Mapping[str, tables.Results], folder: Path,
             parts += [CHOSEN, points]
         if along := tables.along_table(study, arms):
             parts += [ALONG, along]
-        parts += [tables.convergence_table(study, arms), tables.levels_table(study, arms)]
+        parts += [
+            tables.convergence_table(study, arms),
+            tables.ways_table(study, arms),
+            tables.levels_table(study, arms),
+        ]
         if study.metrics != ON_VAL and any(result.curve for by_seed in arms.values() for result in by_seed.values()):
             on_val = replace(study, metrics=ON_VAL)
             parts += ["On val, means of the last three points of each curve:"]

@@ -37,8 +37,9 @@ class Claim:
     """A claim of the paper as a comparison that a table can decide: `arm` is better than `than` on `metric`.
 
     With a `share` the claim is about speed: on val, `arm` reaches the best value of `than` within this share of the
-    steps that `than` needs. With `along` it is about the curves over guidance: "fid" at the same R@3, "precision" (R@3)
-    at the same FID, or the "area" between them.
+    steps that `than` needs. A `way` sets another goal for both: that share of the way from the first point of `than` to
+    the real motions' figure. With `along` it is about the curves over guidance: "fid" at the same R@3, "precision"
+    (R@3) at the same FID, or the "area" between them.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Claim:
     arm: str
     than: str
     share: float | None = None
+    way: float | None = None
     along: Literal["fid", "precision", "area"] | None = None
 
 

@@ -93,7 +93,7 @@ def _decided(difference: Estimate | None, seeds: int, *, lower: bool) -> tuple[l
 
 
 def _decide_speed(claim: Claim, found: Results, seeds: int) -> tuple[list[str], Verdict]:
-    races = _races(found, claim.arm, claim.than, claim.metric)
+    races = _races(found, claim.arm, claim.than, claim.metric, claim.way)
     votes = [race.within(claim.share) for race in races]
     shares = ", ".join(f"{race}{' (too coarse)' * (vote is None)}" for race, vote in zip(races, votes, strict=True))
     return [NONE, f"shares {shares}" if races else NOT_RUN, str(len(races))], verdict_on_votes(votes, seeds=seeds)
@@ -128,13 +128,28 @@ def convergence_table(study: Study, results: Results) -> str:
     for name, against in _compared(study):
         for metric in ("fid", "r_precision_3"):
             if races := _races(results, name, against, metric):
-                targets = ", ".join(str(race.target) for race in races)
-                reached = ", ".join("never" if race.step is None else str(race.step) for race in races)
-                middle = median(race.share for race in races)
-                share = "never" if middle == math.inf else f"{middle:.2f}"
                 titles = study.arms[name].title, study.arms[against].title, METRICS[metric][0]
-                rows.append([*titles, targets, reached, share])
+                rows.append([*titles, *_race_cells(races)])
     return _table(rows)
+
+
+def ways_table(study: Study, results: Results) -> str:
+    """The same for the claims about a share of the way to the real motions' figure."""
+    rows = [["", "compared with", "goal", "its goal at step", "reached at step", "share of its steps"]]
+    for claim in (claim for claim in study.claims if claim.way is not None):
+        if races := _races(results, claim.arm, claim.than, claim.metric, claim.way):
+            titles = (study.arms[name].title for name in (claim.arm, claim.than))
+            goal = f"{METRICS[claim.metric][0]}, {claim.way:.0%} of the way".replace("%", " %")
+            rows.append([*titles, goal, *_race_cells(races)])
+    return _table(rows)
+
+
+def _race_cells(races: Sequence[_Race]) -> list[str]:
+    """The steps of both arms for each seed, and the median share."""
+    steps = ([race.target for race in races], [race.step for race in races])
+    middle = median(race.share for race in races)
+    cells = (", ".join("never" if step is None else str(step) for step in arm) for arm in steps)
+    return [*cells, "never" if middle == math.inf else f"{middle:.2f}"]
 
 
 def levels_table(study: Study, results: Results) -> str:
@@ -164,15 +179,17 @@ def paper_table(study: Study) -> str:
 
 @dataclass(frozen=True)
 class _Race:
-    """How soon a curve is as good as another's best point."""
+    """How soon a curve reaches a goal, compared with another curve."""
 
-    target: int  # step of that point
+    target: int | None  # step at which the other reaches it; None: never
     step: int | None  # None: never
     first: int  # step of the curve's first point
 
     @property
     def share(self) -> float:
-        return math.inf if self.step is None else self.step / self.target
+        if self.step is None:
+            return math.inf
+        return self.step / self.target if self.target else 0.0
 
     def __str__(self) -> str:
         return "never" if self.step is None else f"{self.share:.2f}"
@@ -184,15 +201,24 @@ class _Race:
         return self.share <= most
 
 
-def _races(results: Results, arm: str, than: str, metric: str) -> list[_Race]:
-    """One for each seed in which both arms have a curve."""
+def _races(results: Results, arm: str, than: str, metric: str, way: float | None = None) -> list[_Race]:
+    """One for each seed in which both arms have a curve.
+
+    The goal is the best point of `than`, or with a `way` that share of the way from its first point to the figure of
+    the real motions.
+    """
     lower, races = bool(METRICS[metric][1]), []
     for seed in sorted(results.get(arm, {}).keys() & results.get(than, {}).keys()):
-        curve = results[arm][seed].curve
-        target = best(results[than][seed].curve, metric, lower=lower)
-        if target is not None and curve:
-            step = first_reaching(curve, metric, target[1], lower=lower)
-            races.append(_Race(target[0], step, int(curve[0]["step"])))
+        curve, other = results[arm][seed].curve, results[than][seed]
+        point = best(other.curve, metric, lower=lower)
+        if point is None or not curve:
+            continue
+        target, goal = point
+        if way is not None:
+            start = other.curve[0][metric]
+            goal = start + way * (other.truth[metric] - start)
+            target = first_reaching(other.curve, metric, goal, lower=lower)
+        races.append(_Race(target, first_reaching(curve, metric, goal, lower=lower), int(curve[0]["step"])))
     return races
 
 

@@ -138,6 +138,24 @@ def test_tables_show_results_verdicts_and_missing_trials(some):
     assert "| full model (Table 4, HumanML3D) | 0.039 | 0.888 | 0.061 |" in tables.paper_table(study)
 
 
+def test_ways_table_compares_steps_to_a_share_of_the_way():
+    """From the baseline's first point, FID 41, 90 % of the way to the real motions' 1 is FID 5; 95 % is FID 3."""
+    curves = {
+        "baseline": [{"step": 25, "fid": 41.0}, {"step": 50, "fid": 6.0}, {"step": 100, "fid": 4.9}],
+        "aligned_light": [{"step": 25, "fid": 60.0}, {"step": 50, "fid": 4.0}, {"step": 100, "fid": 2.9}],
+    }
+    truth = {"fid": 1.0, "r_precision_3": 0.98}
+    own = {arm: replace(result("full", 0, 3.0, curve), truth=truth) for arm, curve in curves.items()}
+    found = {arm: dict.fromkeys(range(3), result) for arm, result in own.items()}
+    study = STUDIES["method_convergence"]
+    first, second = tables.ways_table(study, found).splitlines()[2:]
+    assert first.endswith("| FID ↓, 90 % of the way | 100, 100, 100 | 50, 50, 50 | 0.50 |")
+    assert second.endswith("| FID ↓, 95 % of the way | never, never, never | 100, 100, 100 | 0.00 |")
+    verdicts = tables.verdicts_table(study, {"procedural": found}).splitlines()
+    assert verdicts[2].endswith("| shares 0.50, 0.50, 0.50 | 3 | **reproduced** |")
+    assert tables.ways_table(STUDIES["convergence"], found) == ""
+
+
 @pytest.fixture
 def curved() -> tables.Results:
     """Three seeds of two arms with curves: at one guidance AdaQF loses FID, along the curves it wins."""
