@@ -30,7 +30,7 @@ PAIRS = Path(__file__).with_name("prompt_pairs.tsv")
 class _OfAdapter:
     """Options of every verb that takes one adapter."""
 
-    adapter: tyro.conf.Positional[str]
+    adapter: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ADAPTER")]
     """Folder or Hub id of the adapter."""
     revision: str | None = None
     """Branch, tag or commit on the Hub."""
@@ -60,7 +60,7 @@ class _Loading(_OfAdapter):
 class Encode(_Loading):
     """Encode prompts from the command line, a file or standard input (one prompt per line)."""
 
-    prompts: tyro.conf.Positional[tuple[str, ...]] = ()
+    prompts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PROMPTS")] = ()
     """Prompts; by default they are read from --file or standard input."""
     file: Path | None = None
     """Text file with one prompt per line; a blank line is an empty prompt."""
@@ -113,9 +113,9 @@ class Encode(_Loading):
 class Search(_Loading):
     """Search a folder of motions by text: the clips whose captions are most similar."""
 
-    text: tyro.conf.Positional[str]
+    text: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TEXT")]
     """What to look for."""
-    folder: tyro.conf.Positional[Path]
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """Folder of caption files (NAME.txt, one caption per line), or a data folder with texts/."""
     top: int = 10
     """Largest number of clips."""
@@ -151,7 +151,7 @@ class Info(_OfAdapter):
 class Compare:
     """Compare prompt similarities under the base and each adapter, and how much of the base's geometry each keeps."""
 
-    adapters: tyro.conf.Positional[tuple[str, ...]]
+    adapters: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="ADAPTERS")]
     """Folders or Hub ids of adapters of the same base."""
     base: str | None = None
     """Folder or Hub id of the base to use instead of the recorded one."""
@@ -172,7 +172,7 @@ class Compare:
 class Export(_Loading):
     """Write the encoder, with the adapter merged, in another program's format."""
 
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """File or folder to write."""
     to: Annotated[str, tyro.conf.arg(help=f"Format: {', '.join(exports.FORMATS)}.")] = "hf"
     force: bool = False
@@ -197,7 +197,7 @@ class Export(_Loading):
 class Push(_Loading):
     """Publish an adapter on the Hugging Face Hub, with its base if that is a local folder."""
 
-    repo_id: tyro.conf.Positional[str]
+    repo_id: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OWNER/NAME")]
     """Repository (owner/name); it is created if necessary."""
     to_subfolder: str = ""
     """Folder in the repository."""

@@ -183,7 +183,6 @@ class _Budget:
 
     def __init__(self) -> None:
         self._end = time.process_time() + PATTERN_SECONDS
-        self._count = 0
 
     def matches(self, pattern: str, name: str) -> bool:
         """Tell whether the whole name matches; raise ValueError for a pattern that is too long or too slow."""

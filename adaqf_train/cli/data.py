@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -15,7 +16,8 @@ from adaqf_train.errors import ConfigError
 class Doctor:
     """Examine a data folder: what is missing, broken, duplicated or leaking, and what to do about it."""
 
-    folder: tyro.conf.Positional[Path]  # Folder in HumanML3D's layout, 263-d or 251-d.
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
+    """Folder in HumanML3D's layout, 263-d or 251-d."""
     json: bool = False  # Print findings and facts as JSON, and nothing else.
     gallery: Path | None = None  # Also write a page, FILE.html, that plays sample clips with their captions.
 

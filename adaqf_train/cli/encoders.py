@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -12,12 +13,12 @@ from adaqf_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class Encoders:
-    """Compare text encoders without motion: which differences they see, and which paraphrases they see through.
+    """Compare text encoders without motion: which meanings they distinguish, and which paraphrases they treat as equal.
 
     Needs neither motions nor training; takes minutes on a CPU.
     """
 
-    models: tyro.conf.Positional[tuple[str, ...]] = ()
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=MODEL")] = ()
     """Encoders, as MODEL or LABEL=MODEL: an adapter, a text model of transformers or sentence-transformers (folder or
     Hub id), a .npy file of vectors, or "words", a control that counts words."""
     captions: Path | None = None

@@ -70,7 +70,7 @@ class _Output:
 class Sample(_Output):
     """Generate motions from prompts with a trained generator; needs no data set."""
 
-    prompts: tyro.conf.Positional[tuple[str, ...]] = ()
+    prompts: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PROMPTS")] = ()
     """What happens, such as "a person waves twice with the left hand"; a motion for each."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # Further prompts; --prompt TEXT, repeated, as one option.
     model: str | None = None
@@ -124,10 +124,10 @@ class Convert(_Output):
     and joints are taken to have that rate unless --source-fps states another.
     """
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """A .npy file of joints or features, one clip or a batch; MDM's results.npy; a .bvh file; AMASS's .npz; or a
     folder of them."""
-    out: tyro.conf.Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """FILE.npy, .bvh, .glb, .npz, .html, .mp4, .gif or .png; several motions are saved as by `sample`."""
     caption: str = ""  # Text in pages, pictures and films. Default: the source's own.
     source_fps: float | None = None  # Frames per second of the source, if it states none or a wrong rate.

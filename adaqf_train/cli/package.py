@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -12,7 +13,8 @@ import tyro
 class Package:
     """Make the small models that come with this package from a finished run on procedural motions."""
 
-    run: tyro.conf.Positional[Path]  # Folder of a run with the pocket base that has been evaluated.
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a run with the pocket base that has been evaluated."""
     out: Path  # A checkout of this package: adaclip/pocket and adaqf_train/pocket in it are replaced.
     steps: int | None = None  # Sampling steps of the generator. Default: the run's.
 

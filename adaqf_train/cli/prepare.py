@@ -17,9 +17,10 @@ WINDOW = 196  # as in data.prepare, whose import would load torch
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """Folder of the source files; train.txt, val.txt and test.txt in it define the splits."""
-    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the data set to write; must not exist yet."""
     mirror: bool = False  # Add a mirrored copy of every training clip, with left and right swapped in its captions.
 
 
@@ -35,7 +36,8 @@ class _Recordings(_Source):
 class PrepareJoints(_Source):
     """Convert joint positions with captions to HumanML3D's layout, on the standard skeleton.
 
-    The source has NAME.npy joints (frames, 22 | 21, 3), Y up, with NAME.txt captions, or is a pack of .npz splits.
+    The source has NAME.npy joints (frames, joints, 3) of 21, 22, 24, 52 or 55 joints, with NAME.txt captions, or is a
+    pack of .npz splits.
     """
 
     fps: float | None = None
@@ -76,8 +78,9 @@ class PrepareBvh(_Recordings):
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareAmass(_Recordings):
-    """Convert AMASS's SMPL-H files with captions to HumanML3D's layout; needs `pip install smplx` and body models.
+    """Convert AMASS's files (SMPL-H or SMPL-X) with captions to HumanML3D's layout.
 
+    Needs `pip install smplx` and body models.
     The source has .npz files, at any depth; the path of a file inside it is the name of the clip.
     """
 
@@ -97,8 +100,9 @@ class PrepareFree:
     The source has BVH files of CMU's takes, such as 02_01.bvh, at any depth.
     """
 
-    source: tyro.conf.Positional[Path]  # Folder of the BVH files.
-    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]  # Folder of the BVH files.
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the data set to write; must not exist yet."""
     index: Path  # HumanML3D's index.csv.
     texts: Path  # HumanML3D's texts/, unzipped.
     splits: Path | None = None  # Folder of HumanML3D's train.txt, val.txt and test.txt; None: that of index.csv.
@@ -116,7 +120,8 @@ class PrepareFree:
 class PrepareProcedural:
     """Generate procedural motions with captions: the demo's data set, in any size."""
 
-    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the data set to write; must not exist yet."""
     clips: int = 3000  # Clips in all three splits.
     seed: int = 0  # Seed of motions and captions.
     skeleton: Literal["humanml3d", "kit"] = "humanml3d"
@@ -134,8 +139,10 @@ class PrepareProcedural:
 class PrepareMerged:
     """Merge data sets in HumanML3D's layout: features are copied, statistics are computed over all."""
 
-    folder: tyro.conf.Positional[Path]  # Folder of the data set to write; must not exist yet.
-    sources: tyro.conf.Positional[tuple[str, ...]]  # LABEL=FOLDER of each data set; its clips become LABEL_NAME.
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the data set to write; must not exist yet."""
+    sources: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
+    """LABEL=FOLDER of each data set; its clips become LABEL_NAME."""
 
     def __call__(self) -> None:
         from adaqf_train.data.prepare.merge import prepare_merged

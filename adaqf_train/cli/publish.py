@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -14,9 +15,10 @@ from adaqf_train.errors import ConfigError
 class Push:
     """Push a run's adapter, with its report in the card, or a whole generator to the Hugging Face Hub."""
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """Folder of a run that has been trained and evaluated, or of a generator, such as RUN/adaqf."""
-    repo_id: tyro.conf.Positional[str]  # owner/name of the repository; created if it does not exist.
+    repo_id: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OWNER/NAME")]
+    """owner/name of the repository; created if it does not exist."""
     data_licence: str | None = None
     """Licence of the weights under the terms of their data, by the Hub's name, such as cc-by-nc-4.0 or other. Weights
     trained on AMASS or on Bandai Namco's motions are for non-commercial use. Default: apache-2.0 for procedural motions

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import tyro
 
@@ -23,13 +23,13 @@ class OfRun:
     """Options of the verbs that score a run."""
 
     run: Path  # Folder of the run; its networks must be trained.
-    data: Path | None = None  # Folder of its data, if they have moved.
+    data: Path | None = None  # With --run: folder of its data, if they have moved.
     evaluator: Path | None = None
     """Independent evaluator that replaces the run's own: a folder made by `adaqf evaluator`, another run, or
     adaclip-pocket (for procedural motions)."""
     official: Path | None = None
-    """Folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth, to score with
-    as well."""
+    """With --run: folder with the official evaluators (text_mot_match/model/finest.tar) and glove/, at any depth, to
+    score with as well."""
     settings: Overrides = ()
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -76,7 +76,7 @@ class Evaluate(OfRun):
     known figures.
     """
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATHS")] = ()
     """Motions to score without a run, a row each: folders of .npy or .npz files at any depth (joints or features),
     MDM's results.npy, BVH files, a pack, or a data set."""
     run: Path | None = None  # Folder of a run whose generators are scored; its networks must be trained.
@@ -190,7 +190,8 @@ class Retrieval(OfRun):
 class Compare:
     """Compare reports side by side, with their intervals, and with rows of the paper."""
 
-    reports: tyro.conf.Positional[tuple[Path, ...]]  # report.json files, or folders of runs.
+    reports: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="REPORTS")]
+    """report.json files, or folders of runs."""
     paper: tyro.conf.UseAppendAction[tuple[int, ...]] = ()  # Number of a table of the paper to show as well.
     mix: bool = False  # Allow reports of different protocols in one table, with a note below it.
 

@@ -23,6 +23,10 @@ POINTS = 8  # of a curve, where the recipe does not validate
 CURVES = ("validation.select=last", "validation.strips=0")
 FAMILIES = "families."
 EXAMPLE = "procedural=runs/demo/data"
+SETTINGS = (
+    "Change a setting of every arm. Those of the other generators and of the rival encoder begin with families., such "
+    "as families.latent.training.steps=1000, and have no flags."
+)
 SHORTER = ("evaluation.multimodality_texts=none",)  # sampling for it takes as long as all the rest
 
 
@@ -33,7 +37,7 @@ class StudyVerb:
     The same command, started again, continues where it stopped; started twice, two processes share the trials.
     """
 
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"One of: {', '.join(STUDIES)}.")]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME", help=f"One of: {', '.join(STUDIES)}.")]
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="LABEL=FOLDER")]
     """A data set and its label."""
     out: Path = Path("runs/studies")  # Folder of the run folders.
@@ -44,9 +48,7 @@ class StudyVerb:
     arms: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # Only these arms.
     base: Path | None = None  # Folder of a text encoder that replaces the recipe's base.
     report_only: bool = False  # Run nothing: write the page from the results that exist.
-    settings: Overrides = ()
-    """Change a setting of every arm. Those of the other generators and of the rival encoder begin with families., such
-    as families.latent.training.steps=1000, and have no flags."""
+    settings: Annotated[Overrides, tyro.conf.arg(name="set", metavar="NAME=VALUE", help=SETTINGS)] = ()
     config: Annotated[RunConfig, Flags] = recipes.RECIPES["pocket"]
 
     @classmethod

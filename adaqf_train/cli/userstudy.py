@@ -63,7 +63,8 @@ class BuildStudy:
 class ReportStudy:
     """Report mean ranks, first places and pairwise preferences, with intervals, from the answers to a user study."""
 
-    answers: tyro.conf.Positional[tuple[Path, ...]]  # Files that participants saved, or folders of such files.
+    answers: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="ANSWERS")]
+    """Files that participants saved, or folders of such files."""
     key: Path  # The .key.json that was written beside the page.
     json: bool = False  # Print the figures as JSON, and nothing else.
 

@@ -156,6 +156,19 @@ class RunConfig:
             f"data.unit_frames ({self.data.unit_frames}) must be a multiple of denoiser.frames_per_token "
             f"({self.denoiser.frames_per_token}).",
         )
+        require(
+            not self.feedback.hidden or self.denoiser.arch == "decoder",
+            "feedback.hidden needs a decoder: set denoiser.arch=decoder.",
+        )
+        require(
+            not self.feedback.hidden or self.denoiser.frames_per_token in (1, 2, 4),
+            "feedback.hidden needs tokens of 1, 2 or 4 frames, because the extractors' features have four: "
+            f"denoiser.frames_per_token is {self.denoiser.frames_per_token}.",
+        )
+        require(
+            self.training.adapter_learning_rate is None or self.encoder.tuning != "frozen",
+            "training.adapter_learning_rate is set, but encoder.tuning=frozen trains no text encoder: leave one out.",
+        )
         self.diffusion.require(self.sampling.steps)
         last = self.feedback.max_timestep
         require(

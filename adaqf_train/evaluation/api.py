@@ -17,11 +17,11 @@ from adaqf_train.evaluation.standalone import load_evaluator
 from adaqf_train.judges.base import Evaluator
 
 if TYPE_CHECKING:
-    from adaqf_train.generators.base import TextToMotion
+    from adaqf_train.generators.base import MotionGenerator
 
 
 def evaluate(
-    generate: TextToMotion | protocol.Generate,
+    generate: MotionGenerator | protocol.Generate,
     dataset: MotionDataset,
     evaluator: Evaluator | str | Path,
     *,

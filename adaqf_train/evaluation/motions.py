@@ -74,7 +74,7 @@ def read_folder(folder: Path, dataset: MotionDataset | None) -> Iterator[tuple[P
         beside = path.with_suffix(".txt")
         if beside.is_file():
             try:
-                text = beside.read_text(encoding="utf-8").partition("\n")[0].partition("#")[0].strip()
+                text = beside.read_text(encoding="utf-8-sig").partition("\n")[0].partition("#")[0].strip()
             except UnicodeDecodeError as error:
                 raise DataError(f"{beside}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
         else:

@@ -44,6 +44,7 @@ class MotionGenerator(nn.Module, ABC):
 
     family: ClassVar[str]  # the key in config.json; the name of the family's folder
     title: ClassVar[str]  # the family's name in messages and reports
+    method: ClassVar[str] = "diffusion"  # tag of its card on the Hub
     segments: ClassVar[bool] = False  # whether a motion may be made of several prompts
     group: int = 1  # frames that the networks handle together; unit_frames is a multiple
     levels: int | None = None  # of detail that motions are made of; None: the family has none to leave out

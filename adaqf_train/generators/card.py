@@ -19,11 +19,12 @@ _LONGER = 'longer = generator.generate("a person walks forward | a person turns 
 def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: str | None = None) -> str:
     """README.md of a generator; repo_id: the Hub repository that it can be loaded from."""
     base, skeleton, limits = str(generator.encoder.base), generator.skeleton, generator.limits
-    local = Path(base).is_dir()
+    own = generator.own_base  # base/ then holds what became of the base
+    local = own or Path(base).exists()
     longest = limits.longest(segment=False)
     example = min(4.0, longest)
-    header = {} if local else {"base_model": base}
-    tags = ("text-to-motion", "motion-generation", "diffusion", "adaclip")
+    header = {} if Path(base).exists() else {"base_model": base}
+    tags = ("text-to-motion", "motion-generation", generator.method, "adaclip")
     inherited = "The generator inherits the licence terms of its base and of the motion data it was trained on."
     where = repo_id or _UNNAMED
     return _CARD.format(
@@ -37,11 +38,11 @@ def generator_card(generator: MotionGenerator, details: CardDetails, repo_id: st
         in_segments=" in one piece, longer in segments" if generator.segments else "",
         example=example,
         longer=_LONGER.format(example=example) if generator.segments else "",
-        encoder="a small CLIP of its own and an adapter" if local else f"`{base}` and an adapter",
+        encoder=("the text encoder in `base/`" if local else f"`{base}`") + ("" if own else " and an adapter"),
         training=details.training(),
         name=where,
         encoder_arguments=f'"{where}", subfolder="encoder"' if repo_id else f'"{where}/encoder"',
         sampling=", ".join(f"{name} {value}" for name, value in asdict(generator.sampling).items()),
-        base_files=", `base/` (the text encoder that it adapts)" if local else "",
+        base_files=", `base/` (the text encoder)" if local else "",
         licence=" ".join(filter(None, (f"{details.license}." if details.license else "", inherited, details.terms))),
     )

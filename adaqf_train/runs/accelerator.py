@@ -16,13 +16,14 @@ def new_accelerator(precision: str | None = None) -> Accelerator:
     """Accelerate on all cores of this process; ConfigError for a precision that the machine lacks."""
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.utils import parse_flag_from_env
 
     # accelerate and torchrun export OMP_NUM_THREADS=1, which halves the speed on a CPU. Any other number, and any
     # number without a launcher, is the user's.
     launched = "LOCAL_RANK" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
     if launched and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         torch.set_num_threads(max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU"):
         precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "bf16")
         # The recurrent and the small products stay in float32, for which TF32 is exact enough.
         torch.set_float32_matmul_precision("highest" if precision == "no" else "high")

@@ -137,6 +137,7 @@ class Rehearsal:
         encoder = build_encoder(self.base, config.encoder, config.denoiser.conditioning)
         if stage == "aligned":
             tower = motion_encoder(self.dataset.features, encoder, config.extractors)
+            encoder.to(accelerator.device)
             objective = MoClipObjective(accelerator, encoder, tower, captions, config.alignment)
             return objective, contrastive.contrastive_training(config.alignment)
         denoiser = build_denoiser(encoder, self.dataset.features, config.denoiser, config.diffusion.steps)

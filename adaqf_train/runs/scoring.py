@@ -205,6 +205,7 @@ class Scoring:
         takes = {"gt": sampled.motions}
         for arm in self._trained():
             generator = MotionGenerator.from_pretrained(self.run.verified(arm), device=self.device)
+            generator.sampling = self.config.sampling
             if arm in self.curves:
                 generator.sampling = replace(generator.sampling, guidance=self.curves[arm].chosen)
             takes[arm] = generator.generate_features(sampled.captions, sampled.lengths, seed=evaluation.seed)

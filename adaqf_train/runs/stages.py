@@ -14,6 +14,7 @@ from rich.console import Console
 from adaclip import hub
 from adaclip.adapter import SETTINGS
 from adaclip.files import read_json
+from adaclip.openai_bases import weights_of
 from adaqf_train import seeding
 from adaqf_train.config import POCKET_BASE, RunConfig, digest
 from adaqf_train.data.dataset import MotionDataset
@@ -23,7 +24,7 @@ from adaqf_train.data.prepare.procedural_sets import origin_of
 from adaqf_train.encoders.moclip import align, save_aligned, schedule
 from adaqf_train.encoders.pocket_clip import fit_pocket_clip
 from adaqf_train.encoders.tuning import build_encoder, save_clip, save_text_model
-from adaqf_train.errors import DataError
+from adaqf_train.errors import ConfigError, DataError
 from adaqf_train.evaluation import protocol
 from adaqf_train.evaluation.columns import NAMES
 from adaqf_train.evaluation.manifest import hash_of_files, hash_of_weights
@@ -37,7 +38,7 @@ from adaqf_train.judges.official import OfficialJudge, find_checkpoint
 from adaqf_train.runs.folder import RunFolder, copy_folder
 from adaqf_train.runs.layout import ADAQF
 from adaqf_train.runs.settings import without_incidental
-from adaqf_train.runs.validator import validator
+from adaqf_train.runs.validator import validation_settings, validator
 from adaqf_train.training.loop import Place
 from adaqf_train.training.tracking import check_trackers
 
@@ -95,6 +96,10 @@ class Pipeline:
         few |= {"alignment": True} if self.config.alignment.steps else {}
         for part, chosen in few.items():
             batch, train = getattr(self.config, part).batch, self.dataset("train", few=chosen)
+            if batch % self.accelerator.num_processes:
+                raise ConfigError(
+                    f"{part}.batch={batch} cannot be divided over {self.accelerator.num_processes} processes."
+                )
             if batch > len(train):
                 raise DataError(
                     f"{train.folder}: the train split has {len(train)} items, fewer than {part}.batch ({batch}). "
@@ -109,7 +114,7 @@ class Pipeline:
         name = self.config.encoder.base
         if name != POCKET_BASE:
             name = str(self.base_folder or name)
-            return name, hash_of_weights(Path(name)) if Path(name).is_dir() else name
+            return name, identity_of(name)
 
         def fit(place: Place) -> Callable[[Path], None]:
             if self.base_folder:
@@ -238,7 +243,7 @@ class Pipeline:
     def _depends(self, stage: str) -> dict[str, object]:
         """Everything that the result of a stage depends on. The stages among it are run if they were not yet."""
         if stage == "pocket_clip":
-            own = {"base": hash_of_weights(self.base_folder)} if self.base_folder else asdict(self.config.pocket_clip)
+            own = {"base": identity_of(str(self.base_folder))} if self.base_folder else asdict(self.config.pocket_clip)
             return own | self.inputs
         _, base_key = self.base()
         if stage == "extractors":
@@ -267,8 +272,7 @@ class Pipeline:
         elif config.feedback.active:
             settings["extractors"] = self.extractors()
         if config.validation.every is not None:
-            settings |= {"validation": asdict(config.validation), "evaluator": self.evaluator()}
-            del settings["validation"]["strips"]
+            settings |= validation_settings(config) | {"evaluator": self.evaluator()}
         return settings
 
     def _inputs(self, train: MotionDataset) -> dict[str, object]:
@@ -284,3 +288,18 @@ class Pipeline:
 
     def _say(self, message: str) -> None:
         self.console.print(f"[bold]·[/bold] {message}")
+
+
+def identity_of(base: str) -> str:
+    """What identifies a text encoder: a hash of its weights, or its name on the Hub.
+
+    ConfigError for a folder without weights.
+    """
+    weights, folder = weights_of(base), Path(base)
+    if weights is not None:
+        return hash_of_files([weights])
+    if not folder.is_dir():
+        return base
+    if not any(folder.rglob("*.safetensors")):
+        raise ConfigError(f"{base}: holds no *.safetensors. Give the folder of a text encoder, or a Hub id.")
+    return hash_of_weights(folder)

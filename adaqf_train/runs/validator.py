@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,18 @@ def validation_protocol(config: RunConfig) -> EvaluationConfig:
         multimodality_texts=None,
         seed=validation.seed,
     )
+
+
+def validation_settings(config: RunConfig) -> dict[str, object]:
+    """What the result of a training depends on because of its validations."""
+    own = asdict(config.validation)
+    del own["strips"]
+    settings: dict[str, object] = {"validation": own}
+    if config.validation.select == "best" or config.validation.patience is not None:
+        sampling = asdict(config.sampling)
+        del sampling["batch"]  # each motion's noise is its own
+        settings |= {"sampling": sampling, "pool": config.evaluation.pool}
+    return settings
 
 
 def validator(run: RunFolder, config: RunConfig, dataset: MotionDataset, stage: str) -> ScoreGenerator:

@@ -151,7 +151,7 @@ def _tables(
         "Attribute accuracy": (_attributes(named, ATTRIBUTE), ours),
         "Prompts in which an attribute was understood, of those that mention it": (_attributes(named, COVERAGE), ours),
         "Attribute accuracy, unseen combinations": (_attributes(named, UNSEEN + ATTRIBUTE), ours),
-        "Retrieval of real motions, pools of 32": (
+        "Retrieval of real motions, in pools": (
             dict(zip(RETRIEVAL, (f"{way} R@{k}" for way in DIRECTIONS.values() for k in TOPS), strict=True)),
             [*retrieval, *beside],
         ),

@@ -76,10 +76,18 @@ class TrialRunner:
         where = setup.source_data(label, source)
         run = workspace.run(f"{setup.source_key(label, source)}-seed{seed}")
         if source.kind == "adaclip":
-            folder, train = run.adaclip, lambda pipeline: pipeline.train(ADAQF)
+            folder, stage = run.adaclip, ADAQF
         else:
-            folder, train = run.moclip, lambda pipeline: _train_moclip(pipeline, setup.families.moclip)
-        workspace.once(run, folder.is_dir, lambda: train(workspace.pipeline(run, where, arm, seed)))
+            folder, stage = run.moclip, run.moclip.name
+
+        def train() -> None:
+            pipeline = workspace.pipeline(run, where, arm, seed)
+            if source.kind == "adaclip":
+                pipeline.train(ADAQF)
+            else:
+                _train_moclip(pipeline, setup.families.moclip)
+
+        workspace.once(run, lambda: stage in run.stages(), train)
         config = setup.at(where).arm_config(arm, seed)
         found = [changes(read_sealed(run.config, "Delete the run.")["config"], config, "config.")]
         if source.kind == "moclip":

@@ -16,7 +16,7 @@ from adaqf_train.generators import registry
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.generators.registry import Codec, Fitting
 from adaqf_train.runs.stages import Pipeline, without_incidental
-from adaqf_train.runs.validator import validator
+from adaqf_train.runs.validator import validation_settings, validator
 
 
 def families_of(recipe: str) -> Any:
@@ -73,7 +73,9 @@ class Transfer:
         pipeline, run, own = self.pipeline, self.pipeline.run, registry.family(family)
         config = own.settings(pipeline.config, getattr(self.families, family, None))
         settings = {"family": family, "encoder": hash_of_weights(encoder), **pipeline.inputs}
-        settings |= {"config": without_incidental(config), "every": pipeline.config.validation.every}
+        settings |= {"config": without_incidental(config)}
+        if pipeline.config.validation.every is not None:
+            settings |= validation_settings(pipeline.config)
         if own.codec:
             settings["codec"] = self.codec(family)
 

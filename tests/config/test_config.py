@@ -97,6 +97,9 @@ def test_override_applies_all_settings_in_order():
         ("feedback.on_dropped_text=1", "must be true or false"),
         ("denoiser.conditioning=all", "must be one of tokens, pooled, both, got 'all'"),
         ("diffusion.text_drop=1.5", r"diffusion.text_drop must be in \[0, 1\), got 1.5"),
+        ("feedback.hidden=0.5 denoiser.arch=encoder", "feedback.hidden needs a decoder"),
+        ("feedback.hidden=0.5 denoiser.frames_per_token=8 data.unit_frames=8", "tokens of 1, 2 or 4 frames"),
+        ("training.adapter_learning_rate=1e-4 encoder.tuning=frozen", "trains no text encoder"),
         ("denoiser.width=130", r"denoiser.width must be divisible by denoiser.heads \(4\), got 130"),
         ("denoiser.frames_per_token=3", "must be 1 or even, got 3"),
         ("denoiser.frames_per_token=6", r"must be a multiple of denoiser.frames_per_token"),
@@ -144,7 +147,7 @@ def test_override_applies_all_settings_in_order():
 )
 def test_override_names_a_setting_that_does_not_hold(setting, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        override(RunConfig(), [setting])
+        override(RunConfig(), setting.split(" "))
     assert "\n" not in str(caught.value)
 
 

@@ -67,7 +67,7 @@ def test_read_motions_encodes_joints_and_mdms_file(copies, real, tmp_path):
 
 def test_read_motions_prefers_prompts_beside_the_motions(copies, real):
     names = sorted(path.stem for path in copies.glob("*.npy"))
-    (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n")
+    (copies / f"{names[0]}.txt").write_text("a person dances#a/DET#0.0#0.0\n", encoding="utf-8-sig")
     (copies / "captions.json").write_text(json.dumps({names[1]: "a person sings"}))
     assert read_motions(copies, real).captions[:2] == ["a person dances", "a person sings"]
 

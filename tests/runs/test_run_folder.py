@@ -12,9 +12,10 @@ from adaclip import AdaCLIP, AdaCLIPError
 from adaclip.files import read_json
 from adaqf_train.cli import main
 from adaqf_train.config import recipes
-from adaqf_train.errors import RunError
+from adaqf_train.errors import ConfigError, RunError
 from adaqf_train.runs.folder import RunFolder
 from adaqf_train.runs.layout import read_config
+from adaqf_train.runs.stages import Pipeline, identity_of
 from tests.helpers import settings_of
 
 
@@ -132,3 +133,25 @@ def test_run_config_records_the_commit_of_a_base_from_the_hub(tiny_data, tiny_ru
         assert read_json(out / "run.json").get("base_revision") == expected
         assert AdaCLIP.from_pretrained(out / "adaclip").base_revision == expected
         read_config(out)
+
+
+def test_training_names_batches_that_the_processes_cannot_share(tiny_run, monkeypatch):
+    pipeline = Pipeline(RunFolder(tiny_run, Accelerator(cpu=True)), *read_config(tiny_run))
+    pipeline.check()
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 7))
+    with pytest.raises(ConfigError, match=r"extractors\.batch=\d+ cannot be divided over 7 processes"):
+        pipeline.check()
+
+
+def test_a_base_is_identified_by_its_weights(tmp_path):
+    seen = set()
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "open_clip_config.json").write_text("{}")
+        (folder / "open_clip_pytorch_model.bin").write_text(name)
+        seen |= {identity_of(str(folder)), identity_of(str(folder / "open_clip_pytorch_model.bin"))}
+    assert len(seen) == 2
+    assert identity_of("openai/clip-vit-base-patch32") == "openai/clip-vit-base-patch32"
+    with pytest.raises(ConfigError, match="holds no"):
+        identity_of(str(tmp_path))

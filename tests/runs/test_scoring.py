@@ -282,6 +282,20 @@ def test_evaluate_samples_no_point_of_a_curve_twice(run, monkeypatch):
     assert {point["guidance"] for point in report["curves"]["adaqf"]["test"]} == {own, *GUIDANCES}
 
 
+def test_evaluate_samples_the_page_as_the_figures(run, monkeypatch):
+    from adaqf_train.generators.base import MotionGenerator
+
+    steps, generate = [], MotionGenerator.generate_features
+
+    def noted(self, *arguments, **options):
+        steps.append(self.sampling.steps)
+        return generate(self, *arguments, **options)
+
+    monkeypatch.setattr(MotionGenerator, "generate_features", noted)
+    assert main(["evaluate", "--run", str(run), *QUICK, "--sampling.steps", "3"]) == 0
+    assert set(steps) == {3}
+
+
 def test_evaluate_refuses_guidances_that_repeat(run, capsys):
     assert "must differ" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,1"])
     assert "at least 0" in error_of(capsys, ["evaluate", "--run", str(run), "--set", "evaluation.guidances=1,-1"])

@@ -7,9 +7,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from adaqf_train.config import RunConfig
+from adaqf_train.config import RunConfig, ValidationConfig
 from adaqf_train.config.recipes import RECIPES
+from adaqf_train.runs.accelerator import new_accelerator
 from adaqf_train.runs.settings import INCIDENTAL, changes, differences, without_incidental
+from adaqf_train.runs.validator import validation_settings
 
 POCKET = RECIPES["pocket"]
 
@@ -46,6 +48,28 @@ def test_changes_ignore_settings_that_do_not_change_the_weights(record):
     record["training"] |= dict.fromkeys(INCIDENTAL, "other")
     assert changes(record, POCKET) == ""
     assert not set(INCIDENTAL) & without_incidental(RunConfig())["training"].keys()
+
+
+def test_validations_that_choose_the_weights_depend_on_how_motions_are_sampled():
+    config = replace(POCKET, validation=ValidationConfig(every=5, select="last"))
+    assert "sampling" not in validation_settings(config)
+    for own in ({"select": "best"}, {"patience": 2}):
+        chosen = replace(config, validation=replace(config.validation, **own))
+        slower = replace(chosen, sampling=replace(chosen.sampling, steps=20))
+        assert validation_settings(chosen) != validation_settings(slower)
+        together = replace(chosen, sampling=replace(chosen.sampling, batch=7))
+        assert validation_settings(chosen) == validation_settings(together)
+
+
+def test_accelerator_uses_bf16_where_the_run_uses_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("accelerate.Accelerator", lambda mixed_precision, **_: mixed_precision)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    monkeypatch.setattr("torch.set_float32_matmul_precision", lambda precision: None)
+    monkeypatch.setattr("torch.backends.cuda.enable_cudnn_sdp", lambda enabled: None)
+    for used, precision in (("false", "bf16"), ("true", None)):
+        monkeypatch.setenv("ACCELERATE_USE_CPU", used)
+        assert new_accelerator() == precision
 
 
 def test_differences_name_settings_of_one_side_alone():

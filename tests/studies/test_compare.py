@@ -130,7 +130,7 @@ def test_compare_shows_retrieval_beside_table_8(tmp_path):
         f"{way}_r{k}": {"mean": 0.5, "ci95": 0.1} for way in ("text_to_motion", "motion_to_text") for k in (1, 10)
     }
     path = report(tmp_path / "a", 1.0, retrieval={"extractors": {"pools": figures}})
-    told = compare([path], tables_of(8)).tables["Retrieval of real motions, pools of 32"]
+    told = compare([path], tables_of(8)).tables["Retrieval of real motions, in pools"]
     assert told[0] == {"model": "a extractors"} | {
         f"{way} R@{k}": "0.500 ± 0.100" if k in (1, 10) else "–" for way in ("T→M", "M→T") for k in (1, 2, 3, 5, 10)
     }

@@ -16,6 +16,7 @@ from adaclip.integrity import read_sealed, sha256_of, write_sealed
 from adaqf_train.cli import main
 from adaqf_train.data.prepare.procedural import prepare_procedural
 from adaqf_train.runs import stages
+from adaqf_train.runs.layout import RunLayout
 from adaqf_train.studies.arms import FROZEN
 from tests.helpers import settings_of
 
@@ -153,9 +154,21 @@ def test_study_trains_every_family_under_frozen_encoders(study):
     assert "residual levels" in page
 
 
-def test_study_trains_moclip_and_measures_forgetting(study):
+def _stop_before_the_stage_is_recorded(command: list[str], stage: str, result: dict) -> None:
+    """Leave what a kill between the writing of a stage and its entry in stages.json leaves, and no result."""
+    key = result["trial"]["encoder"]
+    run = RunLayout(Path(command[command.index("--out") + 1]) / f"{key}-seed{result['trial']['seed']}")
+    write_sealed(run.path / "stages.json", {name: entry for name, entry in run.stages().items() if name != stage})
+    for path in kept_in(command).iterdir():
+        if json.loads(path.read_text())["trial"] == result["trial"]:
+            path.unlink()
+
+
+def test_study_trains_moclip_and_measures_forgetting(command, study):
     ran, _ = study("encoders", "masked_moclip")
     assert ran[0]["trial"]["encoder"].startswith("moclip-procedural-mdm-")
+    _stop_before_the_stage_is_recorded(command, "moclip", ran[0])
+    assert study("encoders", "masked_moclip")[0][0]["test"] == ran[0]["test"]
     ran, page = study("forgetting", "base", "adaclip", "moclip")
     kept = {result["trial"]["encoder"][:6]: result["test"] for result in ran}
     assert kept["base"]["kept_spearman"] == pytest.approx(1.0)

@@ -82,11 +82,11 @@ def test_feedback_without_a_judge_is_refused(accelerator, tiny_train, base, tiny
 )
 def test_settings_apply_or_are_refused(fit, tiny_train, tiny_config, tmp_path, arm, setting, says):
     config = tiny_config if arm == "adaqf" else tiny_config.baseline()
-    changed = replace(config, training=replace(config.training, **setting))
     if says:
         with pytest.raises(ConfigError, match=says):
-            fit(tiny_train, changed, tmp_path)
+            fit(tiny_train, replace(config, training=replace(config.training, **setting)), tmp_path)
         return
+    changed = replace(config, training=replace(config.training, **setting))
     plain = replace(changed, training=replace(changed.training, warmup=0, bucket=1, accumulate=1))
     logs = []
     for name, each in (("changed", changed), ("plain", plain)):

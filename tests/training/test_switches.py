@@ -173,6 +173,7 @@ def test_a_whole_encoder_is_tuned_saved_and_loaded(tiny_data, tiny_run, tiny_con
     before = AdaCLIP.from_base(out / "pocket_clip").encode(PROMPTS)
     assert (tuned - before).abs().max() > 1e-6
     assert torch.equal(AdaCLIP.from_base(out / "adaclip").encode(PROMPTS), tuned)
+    assert "the text encoder in `base/`." in (out / "adaqf" / "README.md").read_text()
     generator.save_pretrained(tmp_path / "again")  # with its base, which is now a folder like any other
     assert torch.equal(MotionGenerator.from_pretrained(tmp_path / "again").encoder.encode(PROMPTS), tuned)
     stored = load_file(out / "adaqf" / "encoder" / "adapter_model.safetensors")

@@ -10,10 +10,10 @@ import numpy as np
 
 from adaclip.files import atomic_file, write_json
 from adaqf_train.evaluation.columns import cell, markdown
+from adaqf_train.evaluation.plots import COLOURS
 from adaqf_train.evaluation.text.contrasts import Contrast, kinds_of, texts_of
 from adaqf_train.evaluation.text.distinctions import Figure, score
 
-COLOURS = ("#444444", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A700")
 Scores = dict[str, dict[str, dict[str, Figure]]]  # source -> encoder -> figure
 
 

@@ -24,6 +24,7 @@ class MaskedGenerator(MotionGenerator):
 
     family = "masked"
     title = "masked tokens"
+    method = "masked-modeling"
 
     def __init__(
         self, encoder: AdaCLIP, tokenizer: MotionTokenizer, mean: Tensor, std: Tensor, config: MaskedFamily

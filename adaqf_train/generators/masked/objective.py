@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from adaclip import AdaCLIP
@@ -44,6 +45,9 @@ class QuantiserObjective(Objective):
         if not tokenizer.quantiser.uses.any():
             with torch.no_grad():
                 tokenizer.quantiser.start(tokenizer.encoder(batch.motion, batch.mask)[real])
+                if self.accelerator.num_processes > 1:  # each drew codes from its own share of the batch
+                    for buffer in tokenizer.quantiser.buffers():
+                        buffer.copy_(broadcast(buffer))
         levels = _levels(batch, self.accelerator.num_processes, tokenizer.config)
         motion, quantised = tokenizer(batch.motion, batch.mask, levels)
         mse = masked_mse(motion, batch.motion, batch.mask).mean()

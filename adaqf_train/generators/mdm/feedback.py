@@ -103,19 +103,13 @@ class HiddenAlignment(nn.Module):
 
     def __init__(self, judge: Judge, denoiser: Denoiser) -> None:
         super().__init__()
-        width, frames_per_token = denoiser.config.width, denoiser.config.frames_per_token
-        if denoiser.config.arch != "decoder":
-            raise ConfigError("feedback.hidden needs a decoder. Set denoiser.arch=decoder.")
+        width = denoiser.config.width
         if not isinstance(judge, Extractors):
             raise ConfigError(
                 "feedback.hidden compares with features of the extractors. Set feedback.judge=extractors."
             )
-        if FRAMES_PER_STATE % frames_per_token:
-            raise ConfigError(
-                f"feedback.hidden needs tokens of 1, 2 or 4 frames, got denoiser.frames_per_token={frames_per_token}."
-            )
         self._judge = (freeze(judge),)  # a tuple: it is not trained, and the feedback has it already
-        self.pool = FRAMES_PER_STATE // frames_per_token
+        self.pool = FRAMES_PER_STATE // denoiser.config.frames_per_token
         outputs = judge.motion.movement_out.out_features
         self.project = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, outputs))
 
