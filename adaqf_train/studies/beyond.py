@@ -163,7 +163,13 @@ METHOD_CONVERGENCE = Study(
     arms={name: METHOD.arms[name] for name in ("baseline", "aligned_light")},
     claims=(
         *(
-            Claim(f"{way:.0%} of the way to real motions' FID in half of the steps", "fid", *_RACE, share=0.5, way=way)
+            Claim(
+                f"{100 * way:g} % of the way to real motions' FID in half of the steps",
+                "fid",
+                *_RACE,
+                share=0.5,
+                way=way,
+            )
             for way in (0.9, 0.95)
         ),
         Claim("the baseline's best R@3 in half of its steps", "r_precision_3", *_RACE, share=0.5),

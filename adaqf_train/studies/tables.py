@@ -139,7 +139,7 @@ def ways_table(study: Study, results: Results) -> str:
     for claim in (claim for claim in study.claims if claim.way is not None):
         if races := _races(results, claim.arm, claim.than, claim.metric, claim.way):
             titles = (study.arms[name].title for name in (claim.arm, claim.than))
-            goal = f"{METRICS[claim.metric][0]}, {claim.way:.0%} of the way".replace("%", " %")
+            goal = f"{METRICS[claim.metric][0]}, {100 * claim.way:g} % of the way"
             rows.append([*titles, goal, *_race_cells(races)])
     return _table(rows)
 

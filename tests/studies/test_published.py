@@ -13,7 +13,7 @@ import pytest
 
 from adaqf_train.cli import main
 from adaqf_train.studies import page, trial
-from adaqf_train.studies.arms import PAPER_WEIGHTS
+from adaqf_train.studies.arms import PAPER_WEIGHTS, SAMPLES
 from adaqf_train.studies.definitions import STUDIES
 from adaqf_train.studies.results import by_seed
 from adaqf_train.studies.statistics import estimate
@@ -45,13 +45,14 @@ DIFFERENCES = {
     "R@3, each at its own guidance": ("guidance", "pooled_full", "pooled_baseline", "r_precision_3"),
     "minimal pairs |": ("guidance", "pooled_full", "pooled_baseline", "minimal_pairs"),
     "skating (GMD)": ("guidance", "pooled_full", "pooled_baseline", "skating"),
-    "jerk away from real": ("guidance", "pooled_full", "pooled_baseline", "jerk"),
+    "jerk, distance to real": ("guidance", "pooled_full", "pooled_baseline", "jerk"),
     # Of the section about the study method.
     "From the aligned encoder, minus the baseline": ("method", "aligned", "baseline", *SIX),
     "… minus the same encoder, frozen": ("method", "aligned", "aligned_frozen", *SIX),
     "With physics, minus the baseline": ("method", "aligned_physics", "baseline", *SIX),
     "… minus the same without physics": ("method", "aligned_physics", "aligned", *SIX),
     "With light physics, minus the baseline": ("method", "aligned_light", "baseline", *SIX),
+    "… minus the frozen aligned encoder": ("method", "aligned_light", "aligned_frozen", *SIX),
     "… minus the same without it": ("method", "aligned_light", "aligned", *SIX),
     "… minus the baseline with the same physics": ("method", "aligned_light", "light_baseline", *SIX),
     "With light physics and half of the steps, minus": ("method", "aligned_half", "baseline", *SIX),
@@ -69,6 +70,7 @@ DIFFERENCES = {
 SHARES = {"The baseline's best FID in": "fid", "The baseline's best R@3 in": "r_precision_3"}
 METHOD = ("fid", "r_precision_3", "minimal_pairs", "gap", "skating", "jerk")
 JUDGES = ("r_precision_3", "r_precision_3_extractors", "joints_r_precision_3")
+WAYS = ("baseline", "full", "aligned_light")
 WEIGHTS = ("fid", *JUDGES, "attributes", "minimal_pairs", "skating", "jerk")
 
 
@@ -189,3 +191,13 @@ def test_weights_in_the_summary_are_those_of_the_results(published):
         (cells,) = rows(table, f"{first} ")
         for text, metric in zip(cells[1:], WEIGHTS, strict=True):
             assert says(text, *by_seed(found[arm], metric).values()), (arm, metric)
+
+
+def test_samples_in_the_summary_are_those_of_the_results(published):
+    found = published["samples"][0]["procedural"]
+    table = SUMMARY.partition("### Few training clips")[2].partition("\n### ")[0]
+    for count in (*SAMPLES, "all"):
+        (cells,) = rows(table, f"{count:,} |" if count != "all" else "all |")
+        columns = [(metric, arm) for metric in ("fid", "r_precision_3", "unseen_fid") for arm in WAYS]
+        for text, (metric, arm) in zip(cells[1:], columns, strict=True):
+            assert says(text, *by_seed(found[f"{arm}_{count}"], metric).values()), (arm, count, metric)
