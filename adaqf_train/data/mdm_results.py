@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from adaqf_train.data.pickles import LONGEST, read_object_array
 from adaqf_train.errors import DataError
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read the results file that MDM's sampling writes with `numpy.save` of a dict.
+class Sampled(NamedTuple):
+    """A motion of the file."""
 
-    Returns:
-        "motion": joints (N, J, 3, T), floats; "text": N strings; "lengths": N frame counts, from 1 to T.
+    where: str  # names it in messages
+    text: str
+    joints: np.ndarray  # (frames, J, 3), floats, a view of the array of all motions
+
+
+def read_results(path: Path) -> list[Sampled]:
+    """Read the results file that MDM's sampling writes with `numpy.save` of a dict: its motions, in order.
 
     Raises:
         DataError: The file is damaged, holds something else, or its parts do not fit together.
@@ -41,4 +46,6 @@ def read_results(path: Path) -> dict[str, Any]:
         if type(length) is not int or not 1 <= length <= motions.shape[3]:
             length = length if type(length) is int and abs(length) < LONGEST else "out of bounds"
             raise DataError(f"{path}, motion {number}: length {length}, expected 1 to {motions.shape[3]}. {remedy}")
-    return {"motion": motions, "text": texts, "lengths": lengths}
+    cut = [motion[..., :length].transpose(2, 0, 1) for motion, length in zip(motions, lengths, strict=True)]
+    named = [f"{path}, motion {number}" for number in range(len(cut))]
+    return [Sampled(*parts) for parts in zip(named, texts, cut, strict=True)]

@@ -21,6 +21,7 @@ from adaqf_train.data.dataset import Item, MotionDataset
 from adaqf_train.data.mdm_results import read_results
 from adaqf_train.errors import DataError
 from adaqf_train.evaluation.scores import CaptionedMotions
+from adaqf_train.evaluation.stored import prompt_beside
 from adaqf_train.motion.features import encode
 
 CAPTIONS, RESULTS = "captions.json", "results.npy"
@@ -71,17 +72,10 @@ def read_folder(folder: Path, dataset: MotionDataset | None) -> Iterator[tuple[P
     items = reversed(dataset.items) if dataset else ()
     known = {item.key: item.captions[0] for item in items}  # of equal keys the first item counts
     for path in paths:
-        beside = path.with_suffix(".txt")
-        if beside.is_file():
-            try:
-                text = beside.read_text(encoding="utf-8-sig").partition("\n")[0].partition("#")[0].strip()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{beside}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-        else:
-            text = table.get(path.stem) or known.get(path.stem, "")
+        text = prompt_beside(path) or table.get(path.stem) or known.get(path.stem, "")
         if not isinstance(text, str) or not text:
             named = f"name it like a clip of the {dataset.split} split" if dataset else "give the data set with --data"
-            raise DataError(f"{path}: no prompt for it. Add {beside.name}, or an entry in {CAPTIONS}, or {named}.")
+            raise DataError(f"{path}: no prompt for it. Add {path.stem}.txt, or an entry in {CAPTIONS}, or {named}.")
         yield path, text, load_array(path)
 
 
@@ -121,6 +115,5 @@ def _parameters(dataset: MotionDataset) -> Callable[[Path | str, str], list[dict
 
 def _results(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     """(where, caption, joints) of each motion in MDM's file."""
-    content = read_results(path)
-    for number, (motion, text, length) in enumerate(zip(*map(content.get, ("motion", "text", "lengths")), strict=True)):
-        yield f"{path}, motion {number}", text, motion[..., :length].transpose(2, 0, 1).astype(np.float64)
+    for where, text, joints in read_results(path):
+        yield where, text, joints.astype(np.float64)

@@ -73,7 +73,7 @@ def stored_in(path: Path, notes: list[str]) -> Iterator[Stored]:
     for file in files:
         for found in _file(file):
             inside = file.relative_to(folder).with_suffix("").as_posix()
-            caption = found.caption or _beside(file) or table.get(found.name) or table.get(inside)
+            caption = found.caption or prompt_beside(file) or table.get(found.name) or table.get(inside)
             yield replace(found, caption=caption)
 
 
@@ -143,11 +143,8 @@ def _file(path: Path) -> Iterator[Stored]:
     elif path.suffix.lower() == ".npy":
         caption = IN_NAME.match(path.stem)
         if _is_pickled(path):
-            content = read_results(path)
-            for number, (motion, text, length) in enumerate(
-                zip(*map(content.get, ("motion", "text", "lengths")), strict=True)
-            ):
-                yield Stored(f"{path}, motion {number}", f"{number}", text, motion[..., :length].transpose(2, 0, 1))
+            for number, (where, text, joints) in enumerate(read_results(path)):
+                yield Stored(where, f"{number}", text, joints)
         else:
             yield Stored(str(path), path.stem, caption and caption.group(1), load_array(path))
     elif path.suffix.lower() == ".bvh":
@@ -216,8 +213,8 @@ def _dataset(folder: Path, notes: list[str]) -> Iterator[Stored]:
         yield Stored(f"{folder}: {item.key}", item.key, item.captions[0], item.vectors)
 
 
-def _beside(file: Path) -> str | None:
-    """The first line of NAME.txt beside a motion, without tokens and segment."""
+def prompt_beside(file: Path) -> str | None:
+    """The first line of NAME.txt beside a motion, without tokens and segment; None without such a file or line."""
     text = file.with_suffix(".txt")
     if not text.is_file():
         return None

@@ -94,11 +94,6 @@ def read_motions(path: Path) -> list[np.ndarray]:
     return [clip.joints for clip in read_clips(path)]
 
 
-def read_features(path: Path) -> list[np.ndarray]:
-    """Read the de-normalised features of every clip at the skeleton's rate. See `features_of`."""
-    return [features_of(clip) for clip in read_clips(path)]
-
-
 def features_of(clip: Clip) -> np.ndarray:
     """The features (T, 263 | 251) of a clip at its skeleton's rate; T joints become T - 1 rows."""
     if clip.features is not None:
@@ -181,11 +176,8 @@ def _smpl(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
 def _arrays(path: Path, fps: float | None, up: Up | None) -> Iterator[Clip]:
     array = _load(path)
     if array is None:
-        content = read_results(path)
-        motions = zip(content["motion"], content["lengths"], content["text"], strict=True)
-        for number, (motion, length, text) in enumerate(motions):
-            joints = np.moveaxis(np.asarray(motion, dtype=np.float64), -1, 0)[: int(length)]
-            yield clip_of(f"{path}, motion {number}", joints, fps, up, str(text))
+        for where, text, joints in read_results(path):
+            yield clip_of(where, joints.astype(np.float64), fps, up, text)
         return
     clips = as_clips(array, path)
     for number, one in enumerate(clips):

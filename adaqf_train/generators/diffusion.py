@@ -25,6 +25,12 @@ SOLVERS = {
 }
 
 
+def noised(x0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_t of the forward process (Eq. 1, corrected). x0, noise: (B, T, D); alpha_bar: (B,)."""
+    scale = alpha_bar[:, None, None]
+    return scale.sqrt() * x0 + (1 - scale).sqrt() * noise
+
+
 class Diffusion:
     """The forward process and sampling (MDM's settings)."""
 
@@ -59,9 +65,8 @@ class Diffusion:
         return [-(-self.config.steps * left // steps) - 1 for left in range(steps, 0, -1)]
 
     def noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t of the forward process (Eq. 1, corrected). x0, noise: (B, T, D); t: (B,)."""
-        alpha_bar = self.alpha_bar.to(x0.device)[t][:, None, None]
-        return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
+        """`noised` at timesteps t (B,)."""
+        return noised(x0, noise, self.alpha_bar.to(x0.device)[t])
 
     @torch.no_grad()
     def sample(

@@ -58,8 +58,9 @@ def test_read_pickle_returns_plain_data(tmp_path, protocol):
 def test_read_results_returns_what_mdm_saves(tmp_path):
     motion = np.random.default_rng(0).normal(size=(2, 22, 3, 9)).astype(np.float32)
     found = read_results(results(tmp_path / "results.npy", motion=motion, num_samples=2))
-    np.testing.assert_array_equal(found["motion"], motion)
-    assert (found["text"], found["lengths"]) == (["a", "b"], [9, 5])
+    assert [(len(joints), text) for _, text, joints in found] == [(9, "a"), (5, "b")]
+    for one, whole in zip(found, motion, strict=True):
+        np.testing.assert_array_equal(one.joints, np.moveaxis(whole, -1, 0)[: len(one.joints)])
 
 
 class Calls:

@@ -12,7 +12,7 @@ import torch
 from adaqf_train.cli import main
 from adaqf_train.files import write_bvh
 from adaqf_train.files.names import joint_names
-from adaqf_train.files.read import read_features, read_motions
+from adaqf_train.files.read import features_of, read_clips, read_motions
 from adaqf_train.generators.base import MotionGenerator
 from adaqf_train.motion import features, mapping
 from adaqf_train.motion.bvh import read_bvh
@@ -57,8 +57,8 @@ def test_read_motions_converts_kit_to_metres(tmp_path):
     for array in (own, own / 640):
         (found,) = read_motions(saved(tmp_path / "a.npy", array))
         np.testing.assert_allclose(found, own / 640, atol=1e-6)
-        (vectors,) = read_features(tmp_path / "a.npy")
-        np.testing.assert_allclose(vectors, features.encode(own), atol=1e-4)
+        (clip,) = read_clips(tmp_path / "a.npy")
+        np.testing.assert_allclose(features_of(clip), features.encode(own), atol=1e-4)
     (found,) = read_motions(saved(tmp_path / "a.npy", features.encode(own)))
     assert 0.5 < np.ptp(found[:, :, 1]) < 2.5
 

@@ -24,7 +24,7 @@ from adaqf_train.encoders.captions import FrozenCaptions
 from adaqf_train.encoders.folded import FoldedTower
 from adaqf_train.encoders.moclip import ADAPTER, MoClipObjective, load_aligner, motion_encoder
 from adaqf_train.encoders.tuning import build_encoder
-from adaqf_train.generators.diffusion import Diffusion
+from adaqf_train.generators.diffusion import Diffusion, noised
 from adaqf_train.generators.mdm.feedback import Feedback, HiddenAlignment, Physics, balanced
 from adaqf_train.generators.mdm.generator import MDMGenerator
 from adaqf_train.generators.mdm.networks import Denoiser, build_denoiser
@@ -97,8 +97,7 @@ class AdaQFObjective(Objective):
         return found | ({} if self.alignment is None else {"aligner": self.alignment.motion})
 
     def forward(self, batch: MotionBatch) -> Losses:
-        alpha_bar = self.alpha_bar[batch.timestep][:, None, None]
-        x_t = alpha_bar.sqrt() * batch.motion + (1 - alpha_bar).sqrt() * batch.noise
+        x_t = noised(batch.motion, batch.noise, self.alpha_bar[batch.timestep])
         text, seen = self._text(batch), None if self.hidden is None else []
         generated = self.denoiser(x_t, batch.timestep, text, batch.mask, batch.keep_text, seen)
         # In float32 from here on, whatever autocast computed.
