@@ -27,7 +27,7 @@ class Result:
     truth: Figures  # the real motions', by the same evaluator
     curve: list[Figures] = field(default_factory=list)  # on val during training: {"step", metric, …}
     manifest: Mapping[str, object] = field(default_factory=dict)  # seconds, machine, versions, settings, fingerprints
-    # What versions since curves over guidance store beside it: an `ArmCurve`, at whose choice of guidance `test` is, …
+    # What versions since curves over guidance store beside it; `test` is at the guidance that the `ArmCurve` chose.
     guidance: Mapping[str, object] = field(default_factory=dict)
     truth_val: Figures = field(default_factory=dict)  # the real motions' on val
     floor: Figures = field(default_factory=dict)  # of one half of the real motions against the other half
