@@ -25,9 +25,10 @@ HEAVIER = Arm("both λ three times as large", ("feedback.motion*=3", "feedback.t
 BASE, ADACLIP, MOCLIP = Source("base"), Source("adaclip"), Source("moclip")
 FAMILIES = {"mdm": "MDM", "pooled": "MDM, pooled text", "latent": "latent diffusion", "masked": "masked tokens"}
 POOLING = ("pooled", "masked")  # families that read the pooled vector alone: their adapter is trained with it too
+Encoders = Mapping[str, tuple[Source, str]]  # name -> source and title
 
 
-def held(families: Iterable[str], encoders: Mapping[str, tuple[Source, str]]) -> dict[str, Arm]:
+def held(families: Iterable[str], encoders: Encoders) -> dict[str, Arm]:
     """Arms FAMILY_ENCODER: generators under frozen encoders, compared with the family's generator under the base.
 
     An AdaCLIP is trained with the text features that the family reads, unless it is called "tokens".

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adaqf_train.studies.arms import (
+    ADACLIP,
     BASE,
     BASELINE,
     FAMILIES,
@@ -17,11 +18,12 @@ from adaqf_train.studies.arms import (
     POOLED_BASELINE,
     POOLED_FULL,
     POOLING,
+    Encoders,
     better,
     held,
 )
 from adaqf_train.studies.metrics import ON_VAL
-from adaqf_train.studies.schema import Arm, Claim, Source, Study
+from adaqf_train.studies.schema import Arm, Claim, Study
 
 GUIDANCE = Study(
     "guidance",
@@ -183,27 +185,33 @@ METHOD_CONVERGENCE = Study(
     note="Figures are on the test split, by the independent evaluator, at guidance 1. Curves of the training are on "
     "val, with a point every 25 steps. Steps that align the encoder before the training do not count.",
 )
-_TRANSFERS = (*POOLING, "latent")
+TRANSFERS = (*POOLING, "latent")
 
 
-def _encoders(adaclip: tuple[str, ...]) -> dict[str, tuple[Source, str]]:
-    """The encoders that the study holds fixed; the settings are those of the training that the AdaCLIP comes from."""
-    return {
-        "base": (BASE, "base"),
-        "moclip": (MOCLIP, "MoCLIP's way"),
-        "adaclip": (Source("adaclip", adaclip), "AdaCLIP from the aligned encoder"),
-    }
+def held_aligned(others: Encoders, adaclips: Encoders) -> dict[str, Arm]:
+    """Arms FAMILY_ENCODER of the three families, of which the AdaCLIPs come from a training from the aligned encoder.
+
+    The family that reads token states gets an AdaCLIP that was trained with them.
+    """
+
+    def encoders(settings: tuple[str, ...]) -> Encoders:
+        trained = {name: (replace(source, settings=settings), title) for name, (source, title) in adaclips.items()}
+        return {**others, **trained}
+
+    return held(POOLING, encoders(METHOD.arms["aligned"].settings)) | held(("latent",), encoders(ALIGNED))
 
 
 METHOD_TRANSFER = Study(
     "method_transfer",
     "The method's encoder in other generators",
     "Not part",
-    # The family that reads token states gets an adapter that was trained with them.
-    arms=held(POOLING, _encoders(METHOD.arms["aligned"].settings)) | held(("latent",), _encoders(ALIGNED)),
+    arms=held_aligned(
+        {"base": (BASE, "base"), "moclip": (MOCLIP, "MoCLIP's way")},
+        {"adaclip": (ADACLIP, "AdaCLIP from the aligned encoder")},
+    ),
     claims=tuple(
         claim
-        for family in _TRANSFERS
+        for family in TRANSFERS
         for other, title in (("base", "the base"), ("moclip", "MoCLIP's way"))
         for claim in better(f"AdaCLIP against {title} in {FAMILIES[family]}", f"{family}_adaclip", f"{family}_{other}")
     ),

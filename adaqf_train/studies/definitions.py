@@ -25,7 +25,15 @@ from adaqf_train.studies.arms import (
     held,
     sooner,
 )
-from adaqf_train.studies.beyond import GUIDANCE, IMPROVEMENTS, METHOD, METHOD_CONVERGENCE, METHOD_TRANSFER
+from adaqf_train.studies.beyond import (
+    GUIDANCE,
+    IMPROVEMENTS,
+    METHOD,
+    METHOD_CONVERGENCE,
+    METHOD_TRANSFER,
+    TRANSFERS,
+    held_aligned,
+)
 from adaqf_train.studies.metrics import FORGETTING, RETRIEVAL
 from adaqf_train.studies.schema import Arm, Claim, Source, Study
 
@@ -143,19 +151,20 @@ DATASETS = Study(
     "datasets",
     "AdaCLIP of one data set on another",
     "Fig. 8",
-    arms=held(
-        ("mdm", "latent", "masked"),
+    arms=held_aligned(
+        {"base": (BASE, "base")},
         {
-            "base": (BASE, "base"),
             "other": (Source("adaclip", other_data=True), "AdaCLIP of the other data set"),
             "own": (ADACLIP, "AdaCLIP of this data set"),
         },
     ),
     claims=tuple(
-        Claim(f"in {FAMILIES[f]} the other data set's AdaCLIP lowers FID", "fid", f"{f}_other", f"{f}_base")
-        for f in ("mdm", "latent", "masked")
+        Claim(f"in {FAMILIES[family]} the other data set's AdaCLIP {what}", metric, f"{family}_other", f"{family}_base")
+        for family in TRANSFERS
+        for what, metric in (("lowers FID", "fid"), ("raises R-precision", "r_precision_3"))
     ),
     seeds=1,
+    settings=GUIDANCE.settings,
 )
 ENCODERS = Study(
     "encoders",
