@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -42,6 +45,16 @@ def test_smallest_difference_has_the_power_asked_for():
     assert smallest_difference(0.0, 3) == 0
     assert power(0.0, 1.0, 5) == pytest.approx(0.05)
     assert power(1e6, 1.0, 3) == 1
+
+
+def test_runs_in_the_documentation_are_those_needed():
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    table = text.partition("Seeds for each of two arms")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\|.*\d.*", table, re.MULTILINE)
+    head, *rows = ([float(number) for number in re.findall(r"\d+", line)] for line in lines)
+    assert rows
+    for deviation, *runs in rows:
+        assert runs == [runs_needed(difference, deviation) for difference in head]
 
 
 def test_power_refuses_what_has_none():
