@@ -59,6 +59,16 @@ def better(what: str, arm: str, than: str) -> tuple[Claim, ...]:
     return tuple(Claim(f"{what}: {text}", metric, arm, than) for metric, text in claims.items())
 
 
+def curves(what: str, arm: str, than: str) -> tuple[Claim, ...]:
+    """Claims about two arms, each at its own guidance, and about their curves."""
+    return (
+        Claim(f"{what}: lower FID", "fid", arm, than),
+        Claim(f"{what}: higher R@3", "r_precision_3", arm, than),
+        Claim(f"{what}: higher R@3 at the same FID", "r_precision_3", arm, than, along="precision"),
+        Claim(f"{what}: the area between the curves", "fid", arm, than, along="area"),
+    )
+
+
 def sooner(what: str, arm: str, than: str) -> tuple[Claim, ...]:
     """The claim of Fig. 1, "approximately 4x faster convergence", for both of its metrics."""
     return tuple(

@@ -20,6 +20,7 @@ from adaqf_train.studies.arms import (
     POOLING,
     Encoders,
     better,
+    curves,
     held,
 )
 from adaqf_train.studies.metrics import ON_VAL
@@ -66,16 +67,6 @@ IMPROVEMENTS = Study(
 )
 
 
-def _curves(what: str, arm: str, than: str) -> tuple[Claim, ...]:
-    """Claims about two arms, each at its own guidance, and about their curves."""
-    return (
-        Claim(f"{what}: lower FID", "fid", arm, than),
-        Claim(f"{what}: higher R@3", "r_precision_3", arm, than),
-        Claim(f"{what}: higher R@3 at the same FID", "r_precision_3", arm, than, along="precision"),
-        Claim(f"{what}: the area between the curves", "fid", arm, than, along="area"),
-    )
-
-
 def _all(what: str, arm: str, than: str) -> tuple[Claim, ...]:
     """Claims about two arms' curves, and about what their motions do at the chosen guidance."""
     claims = {
@@ -85,7 +76,7 @@ def _all(what: str, arm: str, than: str) -> tuple[Claim, ...]:
         "skating": "less skating",
         "gap": "a smaller gap of the extractors",
     }
-    return *_curves(what, arm, than), *(Claim(f"{what}: {text}", name, arm, than) for name, text in claims.items())
+    return *curves(what, arm, than), *(Claim(f"{what}: {text}", name, arm, than) for name, text in claims.items())
 
 
 # What the paper's feedback lacks, one part at a time. As in MoCLIP's way, 400 steps align the encoder.
@@ -139,20 +130,20 @@ METHOD = Study(
     },
     claims=(
         *_all("light physics, against the baseline", "aligned_light", "baseline"),
-        *_curves("light physics, against the frozen aligned encoder", "aligned_light", "aligned_frozen"),
-        *_curves("light physics, against the baseline with the same physics", "aligned_light", "light_baseline"),
-        *_curves("light physics, half of the steps, against the baseline with all", "aligned_half", "baseline"),
+        *curves("light physics, against the frozen aligned encoder", "aligned_light", "aligned_frozen"),
+        *curves("light physics, against the baseline with the same physics", "aligned_light", "light_baseline"),
+        *curves("light physics, half of the steps, against the baseline with all", "aligned_half", "baseline"),
         *_all("light physics, 3,000 steps, against the baseline with as many", "long_light", "long_baseline"),
-        *_curves("light physics, 800 steps, against the baseline with 3,000", "aligned_light", "long_baseline"),
+        *curves("light physics, 800 steps, against the baseline with 3,000", "aligned_light", "long_baseline"),
         *_all("robust extractors and light physics, against the baseline", "robust", "baseline"),
-        *_curves("robust extractors, against the others with light physics", "robust", "aligned_light"),
+        *curves("robust extractors, against the others with light physics", "robust", "aligned_light"),
         Claim("robust extractors: a smaller gap", "gap", "robust", "aligned_light"),
-        *_curves("without physics, against the baseline", "aligned", "baseline"),
-        *_curves("without physics, against the frozen aligned encoder", "aligned", "aligned_frozen"),
-        *_curves("physics, against the baseline", "aligned_physics", "baseline"),
+        *curves("without physics, against the baseline", "aligned", "baseline"),
+        *curves("without physics, against the frozen aligned encoder", "aligned", "aligned_frozen"),
+        *curves("physics, against the baseline", "aligned_physics", "baseline"),
         Claim("physics, against the baseline: less jerk", "jerk", "aligned_physics", "baseline"),
         Claim("physics, against the baseline: less skating", "skating", "aligned_physics", "baseline"),
-        *_curves("physics added to AdaQF from the aligned encoder", "aligned_physics", "aligned"),
+        *curves("physics added to AdaQF from the aligned encoder", "aligned_physics", "aligned"),
     ),
     seeds=5,
     settings=GUIDANCE.settings,

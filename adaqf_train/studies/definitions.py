@@ -22,6 +22,7 @@ from adaqf_train.studies.arms import (
     POOLING,
     SAMPLES,
     better,
+    curves,
     held,
     sooner,
 )
@@ -159,9 +160,9 @@ DATASETS = Study(
         },
     ),
     claims=tuple(
-        Claim(f"in {FAMILIES[family]} the other data set's AdaCLIP {what}", metric, f"{family}_other", f"{family}_base")
+        claim
         for family in TRANSFERS
-        for what, metric in (("lowers FID", "fid"), ("raises R-precision", "r_precision_3"))
+        for claim in curves(f"the other data set's AdaCLIP in {FAMILIES[family]}", f"{family}_other", f"{family}_base")
     ),
     seeds=1,
     settings=GUIDANCE.settings,

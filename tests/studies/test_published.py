@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from adaqf_train.studies.definitions import STUDIES
 from adaqf_train.studies.results import by_seed
 from adaqf_train.studies.statistics import estimate
 from adaqf_train.studies.tables import Results, _difference, _races
+from tests.studies import published as results
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs" / "studies").glob("*.md"))}
@@ -39,7 +39,6 @@ DIFFERENCES = {
     "… in masked tokens": ("transfer", "masked_tokens", "masked_base", "fid", "r_precision_3", "attributes"),
     "AdaCLIP is better than an encoder": ("encoders", "masked_tokens", "masked_moclip", *BETTER),
     "… in MDM: FID": ("encoders", "mdm_adaclip", "mdm_moclip", *BETTER),
-    "The other data set's AdaCLIP": ("datasets", "mdm_other", "mdm_base", "fid", "r_precision_3"),
     # Of the section about guidance.
     "FID, each at its own guidance": ("guidance", "pooled_full", "pooled_baseline", "fid"),
     "R@3, each at its own guidance": ("guidance", "pooled_full", "pooled_baseline", "r_precision_3"),
@@ -62,6 +61,13 @@ DIFFERENCES = {
     "With light physics, 3,000 steps, minus": ("method", "long_light", "long_baseline", *SIX),
     "With light physics, 800 steps, minus": ("method", "aligned_light", "long_baseline", *SIX),
     "With light physics and robust extractors, minus the baseline": ("method", "robust", "baseline", *SIX),
+    # Of the section about the encoder of another data set.
+    "the other's in MDM": ("datasets", "pooled_other", "pooled_base", *BETTER),
+    "the other's in masked tokens": ("datasets", "masked_other", "masked_base", *BETTER),
+    "the other's in latent diffusion": ("datasets", "latent_other", "latent_base", *BETTER),
+    "its own in MDM": ("datasets", "pooled_own", "pooled_base", *BETTER),
+    "its own in masked tokens": ("datasets", "masked_own", "masked_base", *BETTER),
+    "its own in latent diffusion": ("datasets", "latent_own", "latent_base", *BETTER),
     # Of the section about the method's encoder.
     "MDM, pooled text, minus the base": ("method_transfer", "pooled_adaclip", "pooled_base", *BETTER),
     "MDM, pooled text, minus MoCLIP's": ("method_transfer", "pooled_adaclip", "pooled_moclip", *BETTER),
@@ -84,10 +90,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[
     Neither the motions nor the base come with the code: their fingerprints are those in the results.
     """
     folder, made = tmp_path_factory.mktemp("published"), {}
-    contents = [json.loads(path.read_text(encoding="utf-8")) for path in (CHECKOUT / "results").glob("*.json")]
-    data = {content["trial"]["data"]: content["manifest"]["data"] for content in contents}
-    settings = (setting.partition("=") for content in contents for setting in content["trial"]["settings"])
-    (base,) = {value for name, _, value in settings if name == "base"}
+    data = {result.trial.data: result.manifest["data"] for result in results.published().values()}
 
     def spy(study, found, *arguments):
         made[study.name] = found
@@ -95,16 +98,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[
 
     written = page.write_study
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial, "hash_of_base", lambda _: base)
+        patch.setattr(trial, "hash_of_base", lambda base: base.name)
         patch.setattr(trial.Setup, "fingerprint", lambda self, label, split: data[label])
         patch.setattr(trial, "is_procedural", lambda folder: folder.name.startswith("procedural"))
         patch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: Path(path).touch())
         patch.setattr(page, "write_study", spy)
-        for text in PAGES.values():
+        for name, text in PAGES.items():
             command = re.search(r"```sh\nadaqf (.+)\n```", text)[1]
-            command = command.replace("BASE", str(folder))
+            command = command.replace("BASE", results.base_of(STUDIES[name]))
             words = [word.replace("=FOLDER", f"={folder / word}") for word in shlex.split(command)]
-            places = ("--results", str(CHECKOUT / "results"), "--pages", str(folder), "--out", str(folder / "runs"))
+            places = ("--results", str(results.FOLDER), "--pages", str(folder), "--out", str(folder / "runs"))
             assert main([*words, "--report-only", *places]) == 0
     return {name: (made[name], (folder / f"{name}.md").read_text(encoding="utf-8")) for name in made}
 
@@ -204,3 +207,26 @@ def test_samples_in_the_summary_are_those_of_the_results(published):
         columns = [(metric, arm) for metric in ("fid", "r_precision_3", "unseen_fid") for arm in WAYS]
         for text, (metric, arm) in zip(cells[1:], columns, strict=True):
             assert says(text, *by_seed(found[f"{arm}_{count}"], metric).values()), (arm, count, metric)
+
+
+def test_points_of_another_data_set_in_the_summary_are_those_of_the_results(published):
+    table = SUMMARY.partition("### The encoder of another data set")[2].partition("\n### ")[0]
+    totals = []
+    for first, encoder in (("the other data set's", "other"), ("its own |", "own")):
+        (cells,) = rows(table, first)
+        counts = [_better_points(published["datasets"][0][label], encoder) for label in ("procedural", "bandai-namco")]
+        assert cells[1:] == [f"{count} of 15" for pair in counts for count in pair]
+        totals.append(tuple(map(sum, zip(*counts, strict=True))))
+    assert "FID is lower at {} and R@3 higher at {} of 30 points".format(*totals[0]) in SUMMARY
+    assert "Its own data set's: {} and {}".format(*totals[1]) in SUMMARY
+
+
+def _better_points(found: Results, encoder: str) -> tuple[int, int]:
+    """At how many guidances of all families an encoder has a lower FID, and a higher R@3, than the base."""
+    lower = higher = 0
+    for family in ("pooled", "masked", "latent"):
+        ours, base = (found[f"{family}_{name}"][0].guidance["test"] for name in (encoder, "base"))
+        for (point,), (other,) in ((a["replications"], b["replications"]) for a, b in zip(ours, base, strict=True)):
+            lower += point["fid"] < other["fid"]
+            higher += point["r_precision_3"] > other["r_precision_3"]
+    return lower, higher

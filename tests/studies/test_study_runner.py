@@ -186,7 +186,7 @@ def test_study_scores_extractors_by_retrieval(study):
 
 
 def test_study_takes_an_encoder_of_the_other_data_set(study, command, tmp_path, capsys):
-    asked = ["study", "datasets", *command[2:], "--arms", "mdm_other"]
+    asked = ["study", "datasets", *command[2:], "--arms", "pooled_other"]
     assert main(asked) == 1
     assert "a base that both share" in capsys.readouterr().err
     runs = Path(command[command.index("--out") + 1])
@@ -195,7 +195,7 @@ def test_study_takes_an_encoder_of_the_other_data_set(study, command, tmp_path, 
     assert main([*asked, *base]) == 1
     assert "Give --data twice" in capsys.readouterr().err
     prepare_procedural(tmp_path / "other", clips=80, seed=5)
-    ran, page = study("datasets", "mdm_other", more=("--data", f"other={tmp_path / 'other'}", *base))
+    ran, page = study("datasets", "pooled_other", more=("--data", f"other={tmp_path / 'other'}", *base))
     encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
     assert encoders["procedural"].startswith("other-mdm-")
     assert encoders["other"].startswith("procedural-mdm-")

@@ -12,11 +12,11 @@ from adaqf_train.cli.study import StudyVerb
 from adaqf_train.config import override
 from adaqf_train.config.recipes import RECIPES
 from adaqf_train.errors import ConfigError
-from adaqf_train.studies import results, trial
+from adaqf_train.studies import trial
 from adaqf_train.studies.definitions import STUDIES
 from adaqf_train.studies.trial import Setup
+from tests.studies.published import base_of, published
 
-PUBLISHED = Path(__file__).parents[2] / "results"
 IMPROVED = STUDIES["improvements"].arms
 DATA = ("procedural=a", "bandai-namco=b")
 
@@ -82,17 +82,16 @@ def test_setup_refuses_arms_that_coincide(name, setting):
 
 
 def test_results_published_load_and_belong_to_current_arms(monkeypatch):
-    kept = {path.stem: results.read(path) for path in PUBLISHED.glob("*.json")}
+    kept = published()
     assert kept
     assert all(result.trial.name == name for name, result in kept.items())
-    (base,) = {setting for result in kept.values() for setting in result.trial.settings if setting.startswith("base=")}
-    monkeypatch.setattr(trial, "hash_of_base", lambda folder: base.removeprefix("base=").ljust(64, "0"))
+    monkeypatch.setattr(trial, "hash_of_base", lambda folder: folder.name.ljust(64, "0"))
     monkeypatch.setattr(trial, "is_procedural", lambda folder: folder.name == "a")
     found = set()
-    for study, folder in itertools.product(STUDIES.values(), (None, Path("base"))):
-        if study.name == "datasets" and folder is None:
+    for study, based in itertools.product(STUDIES.values(), (False, True)):
+        if study.name == "datasets" and not based:
             continue  # it refuses to run without a base
-        now = setup(base=folder, study=study.name)
+        now = setup(base=Path(base_of(study)) if based else None, study=study.name)
         for label in now.data:
             for arm in study.arms.values():
                 for seed in range(study.seeds):
