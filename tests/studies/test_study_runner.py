@@ -195,7 +195,8 @@ def test_study_takes_an_encoder_of_the_other_data_set(study, command, tmp_path, 
     assert main([*asked, *base]) == 1
     assert "Give --data twice" in capsys.readouterr().err
     prepare_procedural(tmp_path / "other", clips=80, seed=5)
-    ran, page = study("datasets", "pooled_other", more=("--data", f"other={tmp_path / 'other'}", *base))
+    other = ("--data", f"other={tmp_path / 'other'}", "--set", "alignment.batch=8")
+    ran, page = study("datasets", "pooled_other", more=(*other, *base))
     encoders = {result["trial"]["data"]: result["trial"]["encoder"] for result in ran}
     assert encoders["procedural"].startswith("other-mdm-")
     assert encoders["other"].startswith("procedural-mdm-")
